@@ -1,0 +1,1 @@
+"""The Python client of MagicVideo-V2 on Ray."""

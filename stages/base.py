@@ -1,0 +1,94 @@
+"""The contract of a stage, and the little that every stage shares.
+
+A stage is a plain class that runs without Ray, so that it can be read, tested and profiled alone:
+
+    stage = StageClass.load(preset, device="cpu")
+    value = stage(*inputs, params=params, seed=7, report=report)
+
+    stage   inputs                 gives
+    t2i     -                      Image
+    i2v     Image                  Keyframes
+    v2v     Image, Keyframes       Iterator[Window], each as soon as it is final
+    vfi     Window                 Clip: the frames which that window adds to the video
+
+It is a pure function of its arguments: same inputs, seed, device type and library versions give the same bytes, however
+many replicas there are and whichever one runs it. `report(step, total)` is called at every denoising step and every
+interpolated chunk; it raises `Cancelled` to stop the work there.
+
+This module knows nothing of torch, Ray or any one stage.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, Self
+
+from stages.presets import Preset
+from stages.types import STAGE_NAMES, StageName, Value
+
+__all__ = [
+    "STAGE_NAMES",
+    "Cancelled",
+    "InputError",
+    "Report",
+    "Stage",
+    "StageError",
+    "StageName",
+    "WeightsError",
+    "derive_seed",
+    "ignore_progress",
+]
+
+Report = Callable[[int, int], None]
+
+
+class Cancelled(Exception):  # noqa: N818 - it is an order that was followed, not an error
+    """Raised by `report` to stop a stage; never caught inside one."""
+
+
+class StageError(Exception):
+    """Everything a stage raises on purpose.
+
+    StageError
+    ├── InputError      an input or parameter that this stage cannot take
+    └── WeightsError    a weights file that is missing, broken or of another shape
+    """
+
+
+class InputError(StageError, ValueError):
+    """An input or a parameter that this stage cannot take; the message holds both values."""
+
+
+class WeightsError(StageError):
+    """A weights file that is missing, broken, or does not fit the model."""
+
+
+def ignore_progress(step: int, total: int) -> None:
+    """A `report` that neither shows nor stops anything."""
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A seed for one named use of the job's seed: independent of the others, the same on every machine."""
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class Stage(Protocol):
+    """What `deployments.replica` needs of a stage."""
+
+    name: StageName
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        """Build the stage with its weights on `device` ("cpu", "cuda", "cuda:1").
+
+        Raises:
+            WeightsError: a file is missing, broken or of another shape.
+        """
+
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value | Iterator[Value]:
+        """Compute; see the table at the top of this module.
+
+        Raises:
+            InputError: an input or a parameter that the stage cannot take.
+            Cancelled: `report` asked to stop.
+        """

@@ -1,0 +1,377 @@
+"""The one table: everything that differs between the laptop and the paper, and the parameters that follow from it.
+
+`tiny` is embedded: trained here, committed, good for a CPU. `paper` has the published sizes and public hub weights.
+Both run through the same classes. `plan()` turns a request into the frozen parameters of each stage, and is the only
+place where a request is judged against a preset; every message names the value and what is allowed.
+
+Takes and gives plain frozen dataclasses. Knows nothing of torch, Ray, HTTP or files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from stages.types import StageName
+
+SchedulerName = Literal["ddim", "euler", "dpmpp_2m", "lcm"]
+ControlKind = Literal["plain", "sparse", "none"]
+ControlImage = Literal["reference", "keyframes"]
+
+MAX_PROMPT_CHARS = 1000
+MAX_SEED = 2**63 - 1
+
+
+class RequestError(ValueError):
+    """A request that a preset cannot serve. `param` is the name of the offending field."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where one part's weights are: `embedded:<folder>` inside `stages/weights`, a hub id, or a local folder."""
+
+    source: str
+    licence: str
+    subfolder: str = ""
+    weight_name: str = ""
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """How one stage samples. `steps` is the length of the schedule, `guidance` the classifier-free guidance scale."""
+
+    scheduler: SchedulerName
+    steps: int
+    guidance: float
+    beta_schedule: str
+    prediction_type: Literal["epsilon", "v_prediction"]
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    zero_terminal_snr: bool = False
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The latent noise prior: mean towards the reference's latent. See `stages.model.prior` for the formula."""
+
+    weight: float  # lambda: 0 is plain noise
+    decay: float  # p: above 0 frees the later frames
+    shared: float  # rho: how much of the noise all frames share
+
+
+@dataclass(frozen=True)
+class Guide:
+    """How strongly the reference image speaks: through cross-attention and through the RGB ControlNet."""
+
+    image_scale: float
+    control_scale: float
+    control_image: ControlImage
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """(width, height) of each stage for one final size."""
+
+    t2i: tuple[int, int]
+    i2v: tuple[int, int]
+    v2v: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One row of the table."""
+
+    name: str
+    dtype: Literal["float32", "float16", "bfloat16"]
+    parts: Mapping[str, Part]
+    sizes: Mapping[str, Sizes]  # final "WxH" -> sizes; the first is the default
+    keyframes: Mapping[str, int]  # seconds, as the wire says it -> keyframes; the first is the default
+    keyframe_fps: float
+    vfi_factor: int
+    t2i: Denoising
+    i2v: Denoising
+    v2v: Denoising
+    prior: Prior
+    i2v_guide: Guide
+    v2v_guide: Guide
+    control: ControlKind
+    strength: float
+    window: int  # frames that V2V denoises at a time
+    overlap: int  # frames that two neighbouring windows share and cross-fade
+    max_steps: int = 150
+    prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
+
+    @property
+    def default_size(self) -> str:
+        return next(iter(self.sizes))
+
+    @property
+    def default_seconds(self) -> str:
+        return next(iter(self.keyframes))
+
+
+@dataclass(frozen=True)
+class T2IParams:
+    prompt: str
+    negative_prompt: str
+    size: tuple[int, int]  # (width, height)
+    denoising: Denoising
+
+
+@dataclass(frozen=True)
+class I2VParams:
+    prompt: str
+    negative_prompt: str
+    size: tuple[int, int]
+    frames: int
+    fps: float
+    denoising: Denoising
+    prior: Prior
+    guide: Guide
+
+
+@dataclass(frozen=True)
+class V2VParams:
+    prompt: str
+    negative_prompt: str
+    size: tuple[int, int]
+    denoising: Denoising
+    strength: float  # 0..1: how much of the schedule is run again over the upscaled keyframes
+    guide: Guide
+    window: int
+    overlap: int
+
+
+@dataclass(frozen=True)
+class VFIParams:
+    factor: int  # frames a gap becomes: 3 puts two new ones between two neighbours
+
+
+StageParams = T2IParams | I2VParams | V2VParams | VFIParams
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parameters of every stage for one request."""
+
+    t2i: T2IParams
+    i2v: I2VParams
+    v2v: V2VParams
+    vfi: VFIParams
+
+    def __getitem__(self, stage: StageName) -> StageParams:
+        params: dict[StageName, StageParams] = {"t2i": self.t2i, "i2v": self.i2v, "v2v": self.v2v, "vfi": self.vfi}
+        return params[stage]
+
+    @property
+    def frames(self) -> int:
+        """Frames of the final video: F -> factor * (F - 1) + 1."""
+        return self.vfi.factor * (self.i2v.frames - 1) + 1
+
+    @property
+    def fps(self) -> float:
+        return self.i2v.fps * self.vfi.factor
+
+
+_OPENRAIL = "CreativeML Open RAIL-M"
+
+
+def _embedded(folder: str) -> Part:
+    return Part(f"embedded:tiny/{folder}", "Apache-2.0")
+
+
+_TINY_NOISE = Denoising(
+    scheduler="ddim", steps=25, guidance=4.0, beta_schedule="scaled_linear", prediction_type="v_prediction"
+)
+_SD15_NOISE = Denoising(
+    scheduler="ddim",
+    steps=25,
+    guidance=7.5,
+    beta_schedule="linear",
+    beta_end=0.012,
+    prediction_type="epsilon",
+    timestep_spacing="leading",
+)
+
+TINY = Preset(
+    name="tiny",
+    dtype="float32",
+    parts=MappingProxyType(
+        {
+            "vae": _embedded("vae"),
+            "text_encoder": _embedded("text_encoder"),
+            "tokenizer": _embedded("tokenizer"),
+            "unet": _embedded("unet"),
+            "motion": _embedded("motion"),
+            "motion_v2v": _embedded("motion_v2v"),
+            "image_encoder": _embedded("image_encoder"),
+            "appearance": _embedded("appearance"),
+            "control": _embedded("control"),
+            "flow": Part("embedded:rife", "MIT"),
+        }
+    ),
+    sizes=MappingProxyType({"256x256": Sizes(t2i=(256, 256), i2v=(144, 144), v2v=(256, 256))}),
+    keyframes=MappingProxyType({"2": 16, "1": 8}),
+    keyframe_fps=8.0,
+    vfi_factor=3,
+    t2i=_TINY_NOISE,
+    i2v=replace(_TINY_NOISE, steps=20, guidance=3.0),
+    v2v=replace(_TINY_NOISE, steps=20, guidance=3.0),
+    prior=Prior(weight=1.0, decay=0.0, shared=0.0),
+    i2v_guide=Guide(image_scale=1.0, control_scale=1.0, control_image="reference"),
+    v2v_guide=Guide(image_scale=1.0, control_scale=1.0, control_image="reference"),
+    control="plain",
+    strength=0.5,
+    window=10,
+    overlap=4,
+)
+
+PAPER = Preset(
+    name="paper",
+    dtype="float16",
+    parts=MappingProxyType(
+        {
+            "t2i": Part("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML Open RAIL++-M", variant="fp16"),
+            "t2i_vae": Part("madebyollin/sdxl-vae-fp16-fix", "MIT"),
+            "vae": Part("stabilityai/sd-vae-ft-mse", "MIT"),
+            "text_encoder": Part("stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, subfolder="text_encoder"),
+            "tokenizer": Part("stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, subfolder="tokenizer"),
+            "unet": Part("mhdang/dpo-sd1.5-text2image-v1", "CreativeML Open RAIL++-M", subfolder="unet"),
+            "motion": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub"),
+            "motion_v2v": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub"),
+            "image_encoder": Part("h94/IP-Adapter", "Apache-2.0", subfolder="models/image_encoder"),
+            "appearance": Part(
+                "h94/IP-Adapter", "Apache-2.0", subfolder="models", weight_name="ip-adapter-plus_sd15.safetensors"
+            ),
+            "control": Part("guoyww/animatediff-sparsectrl-rgb", "see hub"),
+            "control_v2v": Part("lllyasviel/control_v11f1e_sd15_tile", _OPENRAIL),
+            "flow": Part("embedded:rife", "MIT"),
+        }
+    ),
+    sizes=MappingProxyType({"1048x1048": Sizes(t2i=(1024, 1024), i2v=(600, 600), v2v=(1048, 1048))}),
+    keyframes=MappingProxyType({"4": 32, "2": 16}),
+    keyframe_fps=8.0,
+    vfi_factor=3,
+    t2i=Denoising("euler", 30, 5.0, "scaled_linear", "epsilon", timestep_spacing="leading"),
+    i2v=_SD15_NOISE,
+    v2v=replace(_SD15_NOISE, steps=20),
+    prior=Prior(weight=1.0, decay=0.0, shared=0.0),
+    i2v_guide=Guide(image_scale=0.8, control_scale=1.0, control_image="reference"),
+    v2v_guide=Guide(image_scale=0.8, control_scale=1.0, control_image="keyframes"),
+    control="sparse",
+    strength=0.45,
+    window=18,
+    overlap=4,
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (TINY, PAPER)})
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if name not in PRESETS:
+        raise RequestError("model", f"Unknown preset {name!r}; choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def check_prompt(prompt: str) -> str:
+    """The prompt without surrounding space.
+
+    Raises:
+        RequestError: it is empty or longer than `MAX_PROMPT_CHARS`.
+    """
+    text = prompt.strip()
+    if not text:
+        raise RequestError("prompt", "The prompt is empty; say in a few words what the video shows.")
+    if len(text) > MAX_PROMPT_CHARS:
+        raise RequestError(
+            "prompt", f"The prompt has {len(text)} characters, the limit is {MAX_PROMPT_CHARS}; shorten it."
+        )
+    return text
+
+
+def plan(
+    preset: Preset,
+    prompt: str,
+    *,
+    seed: int = 0,
+    negative_prompt: str = "",
+    size: str | None = None,
+    seconds: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Plan:
+    """Judge a request against `preset` and derive every stage's parameters.
+
+    Raises:
+        RequestError: a field that the preset cannot serve; `.param` names it.
+    """
+    text = preset.prompt_style.format(prompt=check_prompt(prompt))
+    if len(negative_prompt) > MAX_PROMPT_CHARS:
+        raise RequestError(
+            "negative_prompt",
+            f"The negative prompt has {len(negative_prompt)} characters, the limit is {MAX_PROMPT_CHARS}; shorten it.",
+        )
+    if not 0 <= seed <= MAX_SEED:
+        raise RequestError("seed", f"The seed is {seed}; it must be between 0 and {MAX_SEED}.")
+    wanted_size = preset.default_size if size is None else size
+    if wanted_size not in preset.sizes:
+        raise RequestError(
+            "size",
+            f"Size {wanted_size!r} is not allowed with preset {preset.name!r}; choose one of: "
+            f"{', '.join(preset.sizes)}.",
+        )
+    wanted_seconds = preset.default_seconds if seconds is None else seconds
+    if wanted_seconds not in preset.keyframes:
+        raise RequestError(
+            "seconds",
+            f"{wanted_seconds!r} seconds is not allowed with preset {preset.name!r}; choose one of: "
+            f"{', '.join(preset.keyframes)}.",
+        )
+    if steps is not None and not 1 <= steps <= preset.max_steps:
+        raise RequestError("steps", f"steps is {steps}; it must be between 1 and {preset.max_steps}.")
+    if guidance is not None and not 1.0 <= guidance <= 30.0:
+        raise RequestError("guidance", f"guidance is {guidance:g}; it must be between 1 and 30.")
+
+    def noise(default: Denoising) -> Denoising:
+        return replace(
+            default,
+            steps=default.steps if steps is None else steps,
+            guidance=default.guidance if guidance is None else guidance,
+        )
+
+    sizes = preset.sizes[wanted_size]
+    return Plan(
+        t2i=T2IParams(text, negative_prompt, sizes.t2i, noise(preset.t2i)),
+        i2v=I2VParams(
+            text,
+            negative_prompt,
+            sizes.i2v,
+            preset.keyframes[wanted_seconds],
+            preset.keyframe_fps,
+            noise(preset.i2v),
+            preset.prior,
+            preset.i2v_guide,
+        ),
+        v2v=V2VParams(
+            text,
+            negative_prompt,
+            sizes.v2v,
+            noise(preset.v2v),
+            preset.strength,
+            preset.v2v_guide,
+            preset.window,
+            preset.overlap,
+        ),
+        vfi=VFIParams(preset.vfi_factor),
+    )
