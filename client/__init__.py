@@ -1,1 +1,81 @@
-"""The Python client of MagicVideo-V2 on Ray."""
+"""The Python client of MagicVideo-V2 on Ray: text to video from a running server.
+
+    from magicvideo_client import Client
+
+    with Client() as client:
+        video = client.videos.create_and_wait("a fox in a snowy forest at dusk", seed=7)
+        client.videos.download(video.id, "fox.mp4")
+
+`Client` and `AsyncClient` have the same verbs; results are the frozen models of `schema`; every error is a
+`MagicVideoError` (the tree stands in `errors`). Names are imported when they are first used: the server imports
+`schema` alone and the command line starts at once, neither pays for httpx.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncClient
+    from ._client import Client
+    from .errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConflictError,
+        InvalidArgumentError,
+        MagicVideoError,
+        NotFoundError,
+        OutputError,
+        RateLimitError,
+        ServerError,
+        UnexpectedResponseError,
+        VideoFailedError,
+        WaitTimeoutError,
+    )
+    from .schema import Health, JobError, StageState, Video, VideoList
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncClient",
+    "AuthenticationError",
+    "BadRequestError",
+    "Client",
+    "ConflictError",
+    "Health",
+    "InvalidArgumentError",
+    "JobError",
+    "MagicVideoError",
+    "NotFoundError",
+    "OutputError",
+    "RateLimitError",
+    "ServerError",
+    "StageState",
+    "UnexpectedResponseError",
+    "Video",
+    "VideoFailedError",
+    "VideoList",
+    "WaitTimeoutError",
+    "__version__",
+]
+
+_HOMES = {
+    "AsyncClient": "._async_client",
+    "Client": "._client",
+    **dict.fromkeys(("Health", "JobError", "StageState", "Video", "VideoList"), ".schema"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, ".errors"), __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

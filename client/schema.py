@@ -33,7 +33,13 @@ class CreateVideo(BaseModel):
     guidance: float | None = Field(default=None, description="Classifier-free guidance scale of every stage.")
 
 
-class StageState(BaseModel):
+class Answer(BaseModel):
+    """Base of what the server says: frozen, so that a result can be shared; keys of a newer server are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class StageState(Answer):
     """One stage of a job, in the order of the pipeline."""
 
     name: str
@@ -44,14 +50,14 @@ class StageState(BaseModel):
     bytes_out: int | None = Field(default=None, description="Bytes handed to the next stage.")
 
 
-class JobError(BaseModel):
+class JobError(Answer):
     """Why a job failed. A cancelled job is `failed` with the code `cancelled`, as the SDK has no such status."""
 
     code: str
     message: str
 
 
-class Video(BaseModel):
+class Video(Answer):
     """One job and, once completed, its video."""
 
     id: str
@@ -73,7 +79,7 @@ class Video(BaseModel):
     fps: float | None = None
 
 
-class VideoList(BaseModel):
+class VideoList(Answer):
     """One page of jobs; ask for the next with `after=last_id` while `has_more`."""
 
     object: Literal["list"] = "list"
@@ -83,20 +89,20 @@ class VideoList(BaseModel):
     has_more: bool = False
 
 
-class ErrorDetail(BaseModel):
+class ErrorDetail(Answer):
     message: str
     type: str
     param: str | None = None
     code: str | None = None
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(Answer):
     """Every error of the server, whatever its status."""
 
     error: ErrorDetail
 
 
-class Health(BaseModel):
+class Health(Answer):
     """Body of `GET /healthz`."""
 
     status: Literal["ok", "degraded", "starting"]

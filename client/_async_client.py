@@ -1,0 +1,200 @@
+"""The asynchronous client: performs the effects of the flows with httpx in an event loop.
+
+The verbs, arguments, results and errors are those of `_client.py`. Pieces of a download are written in the event loop:
+one takes microseconds. `transport`, `sleep` and `clock` are the seams.
+"""
+
+import asyncio
+import inspect
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from . import _flows as flows
+from ._download import OnBytes, download
+from ._shared import (
+    DEFAULT_TIMEOUT_S,
+    CreateOptions,
+    Reply,
+    Request,
+    base_url_of,
+    create_request,
+    headers_of,
+    list_request,
+    next_page,
+    retries_of,
+    retrieve_request,
+    timeout_of,
+)
+from .schema import Health, Order, Video, VideoList
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A connection to one server, for asyncio. Arguments and errors as for `Client`; `on_progress` may be async too."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_retries: int = 2,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.base_url = base_url_of(base_url)
+        self._context = flows.Context(self.base_url, retries_of(max_retries), clock, time.time, random.random)
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(headers=headers_of(api_key), timeout=timeout_of(timeout_s), transport=transport)
+        self.videos = AsyncVideos(self)
+
+    async def health(self) -> Health:
+        """How the server is, at once and without retries."""
+        return await self._run(flows.health(self._context))
+
+    async def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    answer = await self._perform(effect)
+                except httpx.RequestError as failure:
+                    effect = flow.throw(failure)
+                else:
+                    effect = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()  # also after a cancellation: a flow cleans up behind itself
+
+    async def _perform(self, effect: flows.Effect) -> Reply | None:
+        match effect:
+            case flows.Pause(seconds):
+                await self._sleep(seconds)
+            case flows.Tell(listener, video):
+                told = listener(video)
+                if inspect.isawaitable(told):
+                    await told
+            case Request():
+                return await self._send(effect)
+        return None
+
+    async def _send(self, request: Request) -> Reply:
+        async with self._http.stream(
+            request.method,
+            self.base_url + request.path,
+            params=request.params or None,
+            json=request.json,
+            headers=dict(request.headers),
+        ) as response:
+            head = Reply(response.status_code, response.headers)
+            if request.sink is None or not head.ok:
+                return Reply(head.status, head.headers, await response.aread())
+            take = request.sink(head)
+            async for chunk in response.aiter_raw():
+                take(chunk)
+            return head
+
+
+class AsyncVideos:
+    """`client.videos`: the jobs of the server and their videos. See `Videos` for what each verb raises."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(
+        self,
+        prompt: str,
+        *,
+        model: str | None = None,
+        negative_prompt: str = "",
+        size: str | None = None,
+        seconds: str | int | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Video:
+        """Start a job. What is left out is the preset's; `seed` is drawn by the server."""
+        request = create_request(
+            prompt,
+            model=model,
+            negative_prompt=negative_prompt,
+            size=size,
+            seconds=seconds,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            idempotency_key=idempotency_key,
+        )
+        return await self._client._run(flows.call(self._client._context, request, Video))
+
+    async def retrieve(self, video_id: str) -> Video:
+        """The job as it is now."""
+        return await self._client._run(flows.call(self._client._context, retrieve_request(video_id), Video))
+
+    async def list(
+        self, *, after: str | None = None, limit: int | None = None, order: Order | None = None
+    ) -> VideoList:
+        """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100."""
+        request = list_request(after, limit, order)
+        return await self._client._run(flows.call(self._client._context, request, VideoList))
+
+    async def iterate(
+        self, *, after: str | None = None, page_size: int | None = None, order: Order | None = None
+    ) -> AsyncIterator[Video]:
+        """All jobs, page by page as they are asked for."""
+        while True:
+            page = await self.list(after=after, limit=page_size, order=order)
+            for video in page.data:
+                yield video
+            after = next_page(page)
+            if after is None:
+                return
+
+    async def wait(
+        self, video_id: str, *, timeout_s: float | None = None, on_progress: Callable[[Video], Any] | None = None
+    ) -> Video:
+        """Poll until the video is there; every answer goes to `on_progress`, a function or a coroutine function."""
+        return await self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
+
+    async def download(self, video_id: str, path: str | os.PathLike[str], *, on_bytes: OnBytes | None = None) -> Path:
+        """The mp4 as the file `path`, which is replaced in one step once every byte is there."""
+        return await self._client._run(download(self._client._context, video_id, path, on_bytes))
+
+    async def create_and_wait(
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: Callable[[Video], Any] | None = None,
+        **options: Unpack[CreateOptions],
+    ) -> Video:
+        """`create` with its options, then `wait`."""
+        video = await self.create(prompt, **options)
+        return await self._client._run(flows.wait(self._client._context, video.id, timeout_s, on_progress, video))

@@ -1,0 +1,224 @@
+"""The synchronous client: performs the effects of the flows with httpx, one after the other.
+
+`Client` may be shared by threads. `transport`, `sleep` and `clock` are the seams: tests and use within one process
+pass their own.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from . import _flows as flows
+from ._download import OnBytes, download
+from ._shared import (
+    DEFAULT_TIMEOUT_S,
+    CreateOptions,
+    Reply,
+    Request,
+    base_url_of,
+    create_request,
+    headers_of,
+    list_request,
+    next_page,
+    retries_of,
+    retrieve_request,
+    timeout_of,
+)
+from .schema import Health, Order, Video, VideoList
+
+T = TypeVar("T")
+
+
+class Client:
+    """A connection to one server.
+
+    Args:
+        base_url: its address; else `MAGICVIDEO_URL`, else http://127.0.0.1:8000.
+        api_key: sent as a bearer token; else `MAGICVIDEO_API_KEY`, else none is sent.
+        timeout_s: how long the server may be silent within one answer.
+        max_retries: attempts after the first; a video is never created twice by a retry.
+        transport: an httpx transport, for a proxy, a Unix socket or an application in this process.
+        sleep, clock: how to pause and how to measure a wait, in seconds.
+
+    Raises:
+        InvalidArgumentError: one of them cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_retries: int = 2,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.base_url = base_url_of(base_url)
+        self._context = flows.Context(self.base_url, retries_of(max_retries), clock, time.time, random.random)
+        self._sleep = sleep
+        self._http = httpx.Client(headers=headers_of(api_key), timeout=timeout_of(timeout_s), transport=transport)
+        self.videos = Videos(self)
+
+    def health(self) -> Health:
+        """How the server is, at once and without retries."""
+        return self._run(flows.health(self._context))
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
+
+    def _run(self, flow: flows.Flow[T]) -> T:
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    answer = self._perform(effect)
+                except httpx.RequestError as failure:
+                    effect = flow.throw(failure)
+                else:
+                    effect = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()  # also after Ctrl-C: a flow cleans up behind itself
+
+    def _perform(self, effect: flows.Effect) -> Reply | None:
+        match effect:
+            case flows.Pause(seconds):
+                self._sleep(seconds)
+            case flows.Tell(listener, video):
+                listener(video)
+            case Request():
+                return self._send(effect)
+        return None
+
+    def _send(self, request: Request) -> Reply:
+        with self._http.stream(
+            request.method,
+            self.base_url + request.path,
+            params=request.params or None,
+            json=request.json,
+            headers=dict(request.headers),
+        ) as response:
+            head = Reply(response.status_code, response.headers)
+            if request.sink is None or not head.ok:
+                return Reply(head.status, head.headers, response.read())
+            take = request.sink(head)
+            for chunk in response.iter_raw():
+                take(chunk)
+            return head
+
+
+class Videos:
+    """`client.videos`: the jobs of the server and their videos."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(
+        self,
+        prompt: str,
+        *,
+        model: str | None = None,
+        negative_prompt: str = "",
+        size: str | None = None,
+        seconds: str | int | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Video:
+        """Start a job. What is left out is the preset's; `seed` is drawn by the server.
+
+        Every call sends an idempotency key of its own, so that its retries never make a second job; give one to make
+        your own repetitions safe too.
+
+        Raises:
+            BadRequestError: the preset cannot serve it; `.param` names the field.
+            RateLimitError: too much is queued.
+        """
+        request = create_request(
+            prompt,
+            model=model,
+            negative_prompt=negative_prompt,
+            size=size,
+            seconds=seconds,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            idempotency_key=idempotency_key,
+        )
+        return self._client._run(flows.call(self._client._context, request, Video))
+
+    def retrieve(self, video_id: str) -> Video:
+        """The job as it is now."""
+        return self._client._run(flows.call(self._client._context, retrieve_request(video_id), Video))
+
+    def list(self, *, after: str | None = None, limit: int | None = None, order: Order | None = None) -> VideoList:
+        """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100."""
+        return self._client._run(flows.call(self._client._context, list_request(after, limit, order), VideoList))
+
+    def iterate(
+        self, *, after: str | None = None, page_size: int | None = None, order: Order | None = None
+    ) -> Iterator[Video]:
+        """All jobs, page by page as they are asked for."""
+        while True:
+            page = self.list(after=after, limit=page_size, order=order)
+            yield from page.data
+            after = next_page(page)
+            if after is None:
+                return
+
+    def wait(
+        self, video_id: str, *, timeout_s: float | None = None, on_progress: Callable[[Video], Any] | None = None
+    ) -> Video:
+        """Poll until the video is there; every answer goes to `on_progress`.
+
+        Raises:
+            VideoFailedError: the job failed or was cancelled.
+            WaitTimeoutError: it is not finished after `timeout_s`; it goes on.
+        """
+        return self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
+
+    def download(self, video_id: str, path: str | os.PathLike[str], *, on_bytes: OnBytes | None = None) -> Path:
+        """The mp4 as the file `path`, which is replaced in one step once every byte is there.
+
+        A broken connection is resumed where it broke. `on_bytes(done, total)` is told of every piece.
+
+        Raises:
+            ConflictError: the video is not ready.
+            OutputError: the file cannot be written there.
+        """
+        return self._client._run(download(self._client._context, video_id, path, on_bytes))
+
+    def create_and_wait(
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: Callable[[Video], Any] | None = None,
+        **options: Unpack[CreateOptions],
+    ) -> Video:
+        """`create` with its options, then `wait`."""
+        video = self.create(prompt, **options)
+        return self._client._run(flows.wait(self._client._context, video.id, timeout_s, on_progress, video))
