@@ -1,0 +1,252 @@
+"""Painted backgrounds: places under a sky of a given time of day, drawn from a seed.
+
+Gives (256, 256, 3) uint8 pictures. They are drawn at twice the size and reduced, so that edges are smooth. Knows nothing
+of subjects or captions; the names of places and times are those of `captions`.
+"""
+
+import math
+import random
+from collections.abc import Callable
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from stages.types import UInt8
+
+SIZE_PX = 256
+_S = 2 * SIZE_PX
+Colour = tuple[int, int, int]
+
+# top of the sky, horizon, light that everything on the ground is multiplied with
+_SKIES: dict[str, tuple[Colour, Colour, tuple[float, float, float]]] = {
+    "day": ((88, 164, 238), (206, 233, 252), (1.0, 1.0, 1.0)),
+    "dusk": ((92, 66, 140), (255, 158, 92), (0.86, 0.66, 0.66)),
+    "night": ((10, 14, 44), (38, 52, 104), (0.32, 0.38, 0.6)),
+}
+
+
+class _Brush:
+    """A canvas with the light of one time of day; y runs from 0 (top) to 1 (bottom)."""
+
+    def __init__(self, time: str, rng: random.Random) -> None:
+        self.rng = rng
+        self.time = time
+        top, horizon, self.light = _SKIES[time]
+        ramp = np.linspace(0, 1, _S)[:, None, None] ** 0.8
+        jitter = np.array([rng.uniform(-8, 8) for _ in range(3)])
+        sky = np.array(top) * (1 - ramp) + np.array(horizon) * ramp + jitter
+        pixels = np.broadcast_to(sky, (_S, _S, 3)).clip(0, 255).astype(np.uint8)
+        self.image = PIL.Image.fromarray(pixels.copy())
+        self.draw = PIL.ImageDraw.Draw(self.image)
+        self._heaven()
+
+    def lit(self, colour: Colour, gain: float = 1.0) -> Colour:
+        r, g, b = (int(min(255, c * k * gain)) for c, k in zip(colour, self.light, strict=True))
+        return r, g, b
+
+    def disc(self, x: float, y: float, radius: float, colour: Colour, squash: float = 1.0) -> None:
+        box = ((x - radius) * _S, (y - radius * squash) * _S, (x + radius) * _S, (y + radius * squash) * _S)
+        self.draw.ellipse(box, fill=colour)
+
+    def polygon(self, points: list[tuple[float, float]], colour: Colour) -> None:
+        self.draw.polygon([(x * _S, y * _S) for x, y in points], fill=colour)
+
+    def ridge(self, base: float, height: float, colour: Colour, roughness: float, peaks: float) -> None:
+        """A filled outline of hills from `base` up to `base - height`."""
+        phase = [self.rng.uniform(0, 6.28) for _ in range(3)]
+        points = [(0.0, 1.0)]
+        for step in range(65):
+            x = step / 64
+            wave = math.sin(peaks * 6.28 * x + phase[0]) + roughness * math.sin(2.7 * peaks * 6.28 * x + phase[1])
+            points.append((x, base - height * (0.5 + wave / (2 + 2 * roughness))))
+        self.polygon([*points, (1.0, 1.0)], colour)
+
+    def ground(self, horizon: float, near: Colour, far: Colour) -> None:
+        rows = 40
+        for row in range(rows):
+            k = row / (rows - 1)
+            r, g, b = (int(f * (1 - k) + n * k) for f, n in zip(far, near, strict=True))
+            y = horizon + (1 - horizon) * k
+            self.draw.rectangle((0, y * _S, _S, _S), fill=self.lit((r, g, b)))
+
+    def _heaven(self) -> None:
+        rng = self.rng
+        if self.time == "night":
+            for _ in range(rng.randint(30, 60)):
+                self.disc(rng.random(), rng.random() * 0.55, rng.uniform(0.002, 0.005), (235, 238, 255))
+            x, y, radius = rng.uniform(0.12, 0.88), rng.uniform(0.1, 0.22), rng.uniform(0.05, 0.075)
+            self.disc(x, y, radius, (244, 240, 214))
+            self.disc(x + radius * 0.45, y - radius * 0.2, radius * 0.9, (20, 26, 62))
+        elif self.time == "dusk":
+            x, y = rng.uniform(0.15, 0.85), rng.uniform(0.38, 0.5)
+            self.disc(x, y, 0.1, (255, 190, 110))
+            self.disc(x, y, 0.075, (255, 224, 150))
+        else:
+            for _ in range(rng.randint(2, 4)):
+                x, y, size = rng.random(), rng.uniform(0.06, 0.3), rng.uniform(0.04, 0.075)
+                for offset in (-1.2, -0.4, 0.5, 1.3):
+                    self.disc(
+                        x + offset * size, y - (0.35 * size if abs(offset) < 1 else 0), size, (250, 252, 255), 0.7
+                    )
+
+
+def _pine(brush: _Brush, x: float, base: float, height: float) -> None:
+    green, snow = brush.lit((38, 92, 74)), brush.lit((238, 244, 252))
+    brush.polygon(
+        [(x - height * 0.04, base), (x + height * 0.04, base), (x + height * 0.04, base - height * 0.2),
+         (x - height * 0.04, base - height * 0.2)],
+        brush.lit((94, 66, 48)),
+    )  # fmt: skip
+    for tier in range(3):
+        bottom = base - height * (0.12 + 0.26 * tier)
+        half, top = height * (0.3 - 0.07 * tier), bottom - height * 0.38
+        brush.polygon([(x - half, bottom), (x + half, bottom), (x, top)], green)
+        brush.polygon([(x - half * 0.5, top + height * 0.19), (x + half * 0.5, top + height * 0.19), (x, top)], snow)
+
+
+def _snowy_forest(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.55, 0.63)
+    brush.ridge(horizon + 0.02, 0.12, brush.lit((150, 176, 196)), 0.6, rng.uniform(2, 4))
+    brush.ground(horizon, (246, 250, 255), (214, 226, 240))
+    trees = sorted((rng.uniform(horizon, horizon + 0.2), rng.random()) for _ in range(rng.randint(8, 12)))
+    for base, x in trees:
+        _pine(brush, x, base, rng.uniform(0.3, 0.42) * (0.75 + 1.4 * (base - horizon)))
+
+
+def _beach(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon, shore = rng.uniform(0.46, 0.54), rng.uniform(0.66, 0.74)
+    brush.ground(horizon, (80, 200, 214), (30, 116, 190))
+    for _ in range(14):
+        x, y = rng.random(), rng.uniform(horizon + 0.02, shore - 0.02)
+        brush.disc(x, y, rng.uniform(0.03, 0.09), brush.lit((178, 228, 240)), 0.06)
+    phase = rng.uniform(0, 6.28)
+    for lift, colour in ((0.018, (244, 250, 252)), (0.0, (240, 212, 150))):
+        edge = [(k / 32, shore - lift + 0.014 * math.sin(k / 3 + phase)) for k in range(33)]
+        brush.polygon([(0, 1), *edge, (1, 1)], brush.lit(colour))
+    if rng.random() < 0.6:
+        x = rng.choice((rng.uniform(0.04, 0.14), rng.uniform(0.86, 0.96)))
+        lean = 0.05 if x < 0.5 else -0.05
+        trunk = [(x - 0.012, 0.8), (x + 0.014, 0.8), (x + lean + 0.01, 0.36), (x + lean - 0.008, 0.36)]
+        brush.polygon(trunk, brush.lit((134, 94, 58)))
+        for angle in range(0, 360, 60):
+            tip = (x + lean + 0.13 * math.cos(math.radians(angle)), 0.36 + 0.06 * math.sin(math.radians(angle)) + 0.03)
+            brush.polygon([(x + lean, 0.335), tip, (x + lean, 0.375)], brush.lit((52, 148, 78)))
+
+
+def _meadow(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.52, 0.62)
+    brush.ridge(horizon + 0.03, 0.14, brush.lit((122, 182, 104)), 0.3, rng.uniform(0.8, 1.6))
+    brush.ground(horizon + 0.03, (84, 172, 60), (138, 204, 92))
+    petals: list[Colour] = [(250, 230, 70), (250, 120, 150), (255, 255, 255), (170, 120, 230), (240, 80, 70)]
+    for _ in range(rng.randint(45, 70)):
+        y = rng.uniform(horizon + 0.07, 0.99)
+        size = 0.005 + 0.014 * (y - horizon)
+        x = rng.random()
+        colour = brush.lit(rng.choice(petals))
+        for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            brush.disc(x + dx * size, y + dy * size, size * 0.8, colour)
+        brush.disc(x, y, size * 0.6, brush.lit((250, 180, 50)))
+
+
+def _city(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.68, 0.74)
+    windows: Colour = (255, 226, 130) if brush.time != "day" else (196, 224, 244)
+    walls: list[Colour] = [(150, 112, 108), (122, 132, 152), (176, 150, 126), (104, 116, 138), (164, 172, 184)]
+    for layer, low, high in ((0, 0.3, 0.5), (1, 0.16, 0.36)):
+        x = rng.uniform(-0.1, 0)
+        while x < 1:
+            width, top = rng.uniform(0.11, 0.19), horizon - rng.uniform(low, high)
+            wall = brush.lit(rng.choice(walls), 0.75 if layer == 0 else 1.0)
+            brush.polygon([(x, horizon), (x, top), (x + width, top), (x + width, horizon)], wall)
+            columns, rows = 3, int((horizon - top) / 0.055)
+            for row in range(rows):
+                for column in range(columns):
+                    lit = brush.time != "day" and rng.random() < 0.65
+                    pane = windows if lit or brush.time == "day" else brush.lit((70, 80, 104))
+                    left = x + width * (0.14 + 0.27 * column)
+                    up = top + 0.02 + 0.055 * row
+                    brush.polygon(
+                        [(left, up), (left + width * 0.17, up), (left + width * 0.17, up + 0.03), (left, up + 0.03)],
+                        pane,
+                    )
+            x += width + rng.uniform(0, 0.03)
+    brush.ground(horizon, (92, 94, 102), (124, 126, 134))
+    brush.polygon([(0, horizon), (1, horizon), (1, horizon + 0.025), (0, horizon + 0.025)], brush.lit((178, 178, 182)))
+    start = rng.uniform(0, 0.2)
+    for k in range(-1, 6):
+        x = start + 0.2 * k
+        brush.polygon([(x, 0.87), (x + 0.1, 0.87), (x + 0.09, 0.89), (x - 0.01, 0.89)], brush.lit((240, 236, 214)))
+
+
+def _desert(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.56, 0.64)
+    brush.ridge(horizon + 0.03, 0.13, brush.lit((226, 176, 108)), 0.15, rng.uniform(0.8, 1.5))
+    brush.ground(horizon + 0.03, (246, 204, 128), (232, 184, 112))
+    for _ in range(3):
+        y = rng.uniform(horizon + 0.08, 0.95)
+        brush.disc(rng.random(), y, rng.uniform(0.2, 0.4), brush.lit((238, 192, 118)), 0.08)
+    for _ in range(rng.randint(2, 4)):
+        x, base = (
+            rng.choice((rng.uniform(0.03, 0.26), rng.uniform(0.74, 0.97))),
+            rng.uniform(horizon + 0.03, horizon + 0.16),
+        )
+        height, thick = rng.uniform(0.16, 0.26), 0.02
+        green = brush.lit((64, 142, 84))
+        draw = brush.draw
+        draw.rounded_rectangle(((x - thick) * _S, (base - height) * _S, (x + thick) * _S, base * _S), 10, green)
+        for side in (-1, 1):
+            arm = base - height * rng.uniform(0.4, 0.65)
+            left, right = sorted((x, x + side * 0.06))
+            draw.rounded_rectangle((left * _S, (arm - 0.012) * _S, right * _S, (arm + 0.012) * _S), 6, green)
+            tip = x + side * 0.06
+            draw.rounded_rectangle(
+                ((tip - 0.012) * _S, (arm - 0.07) * _S, (tip + 0.012) * _S, (arm + 0.012) * _S), 6, green
+            )
+
+
+def _mountains(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.6, 0.66)
+    for far, colour in ((True, (136, 150, 184)), (False, (104, 112, 136))):
+        for k in range(3):
+            x = (k + rng.uniform(0.1, 0.9)) / 3
+            height = rng.uniform(0.34, 0.46) if far else rng.uniform(0.2, 0.32)
+            half = height * rng.uniform(0.7, 0.95)
+            top = horizon - height
+            brush.polygon([(x - half, horizon), (x + half, horizon), (x, top)], brush.lit(colour))
+            brush.polygon([(x, horizon), (x + half, horizon), (x, top)], brush.lit(colour, 0.85))
+            cap, zig = 0.32, 0.05
+            brush.polygon(
+                [(x, top), (x - half * cap, top + height * cap), (x - half * cap / 3, top + height * (cap - zig)),
+                 (x, top + height * (cap + zig)), (x + half * cap / 3, top + height * (cap - zig)),
+                 (x + half * cap, top + height * cap)],
+                brush.lit((244, 248, 255)),
+            )  # fmt: skip
+    brush.ground(horizon, (96, 130, 84), (122, 146, 104))
+    for _ in range(rng.randint(5, 9)):
+        brush.disc(
+            rng.random(), rng.uniform(horizon + 0.05, 0.98), rng.uniform(0.015, 0.04), brush.lit((140, 142, 148)), 0.6
+        )
+
+
+_PLACES: dict[str, Callable[[_Brush], None]] = {
+    "snowy forest": _snowy_forest,
+    "beach": _beach,
+    "meadow": _meadow,
+    "city": _city,
+    "desert": _desert,
+    "mountains": _mountains,
+}
+
+
+def paint(place: str, time: str, seed: int) -> UInt8:
+    """One background, (256, 256, 3) uint8; another seed moves and changes everything in it."""
+    brush = _Brush(time, random.Random(f"{place}/{time}/{seed}"))
+    _PLACES[place](brush)
+    return np.asarray(brush.image.resize((SIZE_PX, SIZE_PX), PIL.Image.Resampling.LANCZOS))
