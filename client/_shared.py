@@ -149,7 +149,8 @@ def base_url_of(given: str | None) -> str:
         url = httpx.URL(text.strip())
     except httpx.InvalidURL as error:
         raise InvalidArgumentError(f"{text!r} is not a URL ({error}); give one like {DEFAULT_URL}.") from None
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+    usable = url.scheme in ("http", "https") and url.host and (url.port is None or 0 < url.port < 65536)
+    if not usable or url.query or url.fragment or url.userinfo:
         raise InvalidArgumentError(
             f"{text!r} is not a server's address: it must look like {DEFAULT_URL}, "
             "without user, query or fragment; a key goes into api_key."
@@ -214,10 +215,13 @@ def create_request(
         )
     except ValidationError as error:
         raise InvalidArgumentError(_first_problem(error)) from None
+    values = body.model_dump(exclude_defaults=True)
+    for name, value in values.items():
+        _check_text(name, value)
     return Request(
         "POST",
         "/v1/videos",
-        json=body.model_dump(exclude_defaults=True),
+        json=values,
         headers={"idempotency-key": key},
         safe=False,
     )
@@ -237,6 +241,7 @@ def list_request(after: str | None, limit: int | None, order: Order | None) -> R
         raise InvalidArgumentError(f"limit is {limit}; it must be between 1 and {MAX_PAGE}.")
     if order not in (None, "asc", "desc"):
         raise InvalidArgumentError(f'order is {order!r}; it must be "asc" or "desc".')
+    _check_text("after", after)
     asked = {"after": after, "limit": None if limit is None else str(limit), "order": order}
     return Request("GET", "/v1/videos", params={name: value for name, value in asked.items() if value is not None})
 
@@ -335,7 +340,14 @@ def connection_error(request: Request, failure: httpx.RequestError, url: str) ->
 def _video_path(video_id: str) -> str:
     if not isinstance(video_id, str) or video_id.strip() in ("", ".", ".."):
         raise InvalidArgumentError(f"{video_id!r} is not the id of a video; create() and list() give ids.")
+    _check_text("the id", video_id)
     return f"/v1/videos/{quote(video_id, safe='')}"
+
+
+def _check_text(name: str, value: object) -> None:
+    """Bytes of another encoding reach Python as lone surrogates, which cannot be sent as UTF-8."""
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise InvalidArgumentError(f"{name} holds signs that are not UTF-8: {value!r}; save or type it as UTF-8.")
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -9,8 +9,8 @@ Takes two frames (1, 3, H, W) float32 in [0, 1] and a time 0 < t < 1; gives the 
 
 What a frame always needs, padding and context, is computed once: `a, b = net.encode(left), net.encode(right)`, then
 `net.between(a, b, t)` for each t; the right frame of a gap is the left one of the next. Every t is a computation of
-its own: the frame at t = 1/2 has the same bytes whether one or seven frames are asked for, and memory does not grow with
-the factor.
+its own: the frame at t = 1/2 has the same bytes whether one or seven frames are asked for, and memory does not grow
+with the factor.
 
 Convolutions run in the dtype of the weights. Flow, mask and warping stay float32, because a half-precision coordinate
 is off by up to half a pixel beyond column 1024.
