@@ -1,0 +1,133 @@
+"""A stage that takes a given time and emits payloads of a given size, without a model and without a GPU.
+
+`ReplayStage` fulfils `stages.base.Stage` for each of the four names, so that serving can be tested, measured and
+planned with the true bytes and the true number of calls. It gives real values (an `Image`, `Keyframes`, `Window`s, a
+`Clip`) whose pixels depend on the seed, waits in denoising steps, reports each of them and stops between two polls.
+
+It is no estimate of anything: the seconds and the bytes are what it is told. Knows nothing of torch or Ray.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isqrt
+from typing import Any, Self
+
+import numpy as np
+
+from stages.base import InputError, Report
+from stages.presets import Preset, VFIParams
+from stages.types import Clip, Image, Keyframes, Latents, StageName, UInt8, Value, Window
+
+_POLL_S = 0.02  # how often a waiting step asks whether it should stop
+
+
+@dataclass(frozen=True)
+class ReplayProfile:
+    """What one replayed stage costs. `windows` counts for v2v only, `bytes_out` is a whole call's output."""
+
+    run_s: float = 0.1
+    bytes_out: int = 3_000_000
+    steps: int = 10
+    windows: int = 2
+    load_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1), ("windows", 1)):
+            if getattr(self, name) < floor:
+                raise InputError(f"ReplayProfile needs {name} >= {floor}, got {getattr(self, name)}.")
+
+    def options(self) -> dict[str, Any]:
+        """The same as `stages.<name>.options` in serve_config.yaml."""
+        return asdict(self)
+
+
+# Payloads of the paper's sizes: 1024x1024 RGB; 32 frames of 600x600 with latents; 32 frames of 1048x1048.
+PAPER_PAYLOADS: dict[StageName, ReplayProfile] = {
+    "t2i": ReplayProfile(bytes_out=3_000_000),
+    "i2v": ReplayProfile(bytes_out=35_000_000),
+    "v2v": ReplayProfile(bytes_out=105_000_000),
+    "vfi": ReplayProfile(bytes_out=300_000),  # what leaves VFI is encoded
+}
+
+
+class ReplayStage:
+    """Waits, then gives values of the right type and size."""
+
+    def __init__(self, name: StageName, profile: ReplayProfile) -> None:
+        self.name: StageName = name
+        self.profile = profile
+
+    @classmethod
+    def load(cls, preset: Preset, device: str, *, stage: StageName = "t2i", **profile: Any) -> Self:
+        """`profile` holds fields of `ReplayProfile`; `preset` and `device` change nothing."""
+        loaded = cls(stage, ReplayProfile(**profile))
+        time.sleep(loaded.profile.load_s)
+        return loaded
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value | Iterator[Value]:
+        """A value of this stage's type after `run_s`.
+
+        Raises:
+            Cancelled: `report` asked to stop.
+        """
+        if self.name == "v2v":
+            return self._windows(inputs, seed, report)
+        started = time.monotonic()
+        if self.name == "t2i":
+            value: Value = Image(_pixels(self.profile.bytes_out, 1, seed)[0])
+        elif self.name == "i2v":
+            value = self._keyframes(params.frames, params.fps, seed)
+        else:
+            value = self._interpolated(inputs, params, seed)
+        self._wait(started, 0, self.profile.steps, report)
+        return value
+
+    def _keyframes(self, frames: int, fps: float, seed: int) -> Keyframes:
+        clip = Clip(_pixels(self.profile.bytes_out, frames, seed), fps)
+        side = max(1, clip.frames.shape[1] // 8)
+        return Keyframes(Latents(np.zeros((frames, 4, side, side), np.float16)), clip)
+
+    def _windows(self, inputs: tuple[Any, ...], seed: int, report: Report) -> Iterator[Value]:
+        keyframes = next((value for value in inputs if isinstance(value, Keyframes)), None)
+        if keyframes is None:
+            raise InputError(f"The replayed v2v needs Keyframes, got {[type(value).__name__ for value in inputs]}.")
+        total = len(keyframes.clip.frames)
+        windows = min(self.profile.windows, total)
+        bounds = [index * total // windows for index in range(windows + 1)]
+        steps = [index * self.profile.steps // windows for index in range(windows + 1)]
+        for index in range(windows):
+            started = time.monotonic()
+            start, end = bounds[index], bounds[index + 1]
+            lead = 1 if index else 0
+            frames = _pixels(self.profile.bytes_out * (end - start + lead) // total, end - start + lead, seed + index)
+            self._wait(started, steps[index], max(steps[index + 1], steps[index] + 1), report)
+            yield Window(Clip(frames, keyframes.clip.fps), index, start, lead, last=index == windows - 1)
+
+    def _interpolated(self, inputs: tuple[Any, ...], params: VFIParams, seed: int) -> Clip:
+        window = inputs[0] if inputs else None
+        if not isinstance(window, Window):
+            raise InputError(f"The replayed vfi needs a Window, got {type(window).__name__}.")
+        new = len(window.clip.frames) - window.lead
+        frames = params.factor * new if window.lead else params.factor * (new - 1) + 1
+        return Clip(_pixels(self.profile.bytes_out, frames, seed + window.index), window.clip.fps * params.factor)
+
+    def _wait(self, started: float, first: int, last: int, report: Report) -> None:
+        """Steps `first`..`last` of `profile.steps`, each its share of `run_s`, from `started`."""
+        total = self.profile.steps
+        report(first, total)
+        for step in range(first + 1, last + 1):
+            due = started + self.profile.run_s * (step - first) / total
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, _POLL_S))
+                report(step - 1, total)
+            report(min(step, total), total)
+
+
+def _pixels(nbytes: int, frames: int, seed: int) -> UInt8:
+    """(frames, side, side, 3) uint8 of about `nbytes`, one grey that the seed chooses; even sides, for the encoder."""
+    side = max(16, isqrt(nbytes // (3 * frames)) // 2 * 2)
+    return np.full((frames, side, side, 3), seed % 251, np.uint8)

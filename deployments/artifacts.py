@@ -1,0 +1,96 @@
+"""Where finished videos are kept: a folder, or any store that fsspec speaks (`s3://bucket/prefix`, `gs://...`).
+
+A file is written to a temporary name and moved, so that no reader ever sees half of one. Keys are made by the server
+(`videos/<job id>/<fence>.mp4`) and checked again here: a client's text never becomes part of a path. With more than
+one node the URL must name a store that all of them reach.
+
+Takes bytes and local files, gives sizes, digests and ranges of bytes. Knows nothing of Ray, HTTP or jobs.
+"""
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+_KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+\.[a-z0-9]{2,5}")
+_CHUNK_BYTES = 256 * 1024
+
+
+class ArtifactError(Exception):
+    """A key that is none of ours, or a file that is not there."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One kept file."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    media_type: str = "video/mp4"
+
+
+class ArtifactStore:
+    """Files under one URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs: Any
+        self._root: str
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._local = "file" in (self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,))
+
+    def put_file(self, source: Path, key: str, media_type: str = "video/mp4") -> Artifact:
+        """Keep a copy of `source` under `key`, whole or not at all.
+
+        Raises:
+            ArtifactError: the key is malformed.
+        """
+        target = self._path(key)
+        partial = f"{target}.{uuid.uuid4().hex}.partial"
+        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        try:
+            self._fs.put_file(str(source), partial)
+            if self._local:
+                os.replace(partial, target)
+            else:
+                self._fs.mv(partial, target)
+        finally:
+            if self._fs.exists(partial):
+                self._fs.rm_file(partial)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Artifact(key, source.stat().st_size, digest, media_type)
+
+    def exists(self, key: str) -> bool:
+        return bool(self._fs.exists(self._path(key)))
+
+    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        """Bytes `start` to `end` (exclusive) in pieces of at most 256 KiB.
+
+        Raises:
+            ArtifactError: the file is not there, or shorter than `end`.
+        """
+        try:
+            with self._fs.open(self._path(key), "rb") as file:
+                file.seek(start)
+                left = end - start
+                while left > 0:
+                    piece: bytes = file.read(min(left, _CHUNK_BYTES))
+                    if not piece:
+                        raise ArtifactError(f"Artifact {key} ended {left} bytes before byte {end}.")
+                    left -= len(piece)
+                    yield piece
+        except FileNotFoundError as error:
+            raise ArtifactError(f"Artifact {key} is not in {self.url}; was it deleted by hand?") from error
+
+    def _path(self, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            raise ArtifactError(f"{key!r} is not an artifact key; keys look like 'videos/<job id>/<fence>.mp4'.")
+        return f"{self._root}/{key}"

@@ -1,0 +1,257 @@
+"""The typed arguments of the application: what stands under `args:` in serve_config.yaml, units in the names.
+
+`load_config` reads the file, `laptop` derives the variant for one machine without a GPU from it, `check_environment`
+refuses settings of Ray that would send payloads by value. Unknown keys are errors; nothing is corrected silently.
+
+Knows nothing of the graph (`deployments.app` does) and imports neither Ray nor torch.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from deployments.errors import ConfigError
+from stages.presets import RequestError, get_preset
+from stages.types import STAGE_NAMES, StageName
+
+CONFIG_PATH = Path(__file__).resolve().parent.parent / "serve_config.yaml"
+IMPORT_PATH = "deployments.app:build"
+
+# They switch deployment handles to by-value gRPC: 310 MB of frames would go through the pipeline process.
+FORBIDDEN_ENV = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_USE_GRPC_BY_DEFAULT")
+
+_FACTORIES: dict[StageName, str] = {
+    "t2i": "stages.t2i:T2I",
+    "i2v": "stages.i2v:I2V",
+    "v2v": "stages.v2v:V2V",
+    "vfi": "stages.vfi:VFI",
+}
+
+
+class _Args(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AutoscalingArgs(_Args):
+    """Between how many replicas a stage moves, and how fast."""
+
+    min_replicas: int = Field(ge=0)
+    max_replicas: int = Field(ge=1)
+    initial_replicas: int | None = Field(default=None, ge=0)
+    target_ongoing_requests: float = Field(default=1.0, gt=0)
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=600.0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AutoscalingArgs":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
+        return self
+
+
+class StageArgs(_Args):
+    """One stage's deployment."""
+
+    factory: str | None = Field(default=None, description="module:Class of the stage; its own class when left out.")
+    options: dict[str, Any] = Field(default={}, description="Keyword arguments of the factory's load().")
+    pool: str | None = Field(default=None, description='Runs only on nodes labelled {"pool": this}.')
+    replicas: int = Field(default=1, ge=1, description="Fixed number; ignored with autoscaling.")
+    autoscaling: AutoscalingArgs | None = None
+    num_cpus: float = Field(default=1.0, ge=0)
+    num_gpus: float = Field(default=0.0, ge=0)
+    threads: int | None = Field(default=None, ge=1, description="torch's CPU threads; num_cpus when left out.")
+    max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it.")
+    graceful_shutdown_timeout_s: float = Field(default=600.0, gt=0, description="Above the stage's p99.")
+    run_timeout_s: float = Field(default=1800.0, gt=0, description="A call that computes longer fails its job.")
+    stall_limit_s: float = Field(default=600.0, gt=0, description="A replica silent for longer is replaced.")
+    max_start_attempts: int = Field(default=3, ge=1)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.num_gpus > 0 else "cpu"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"pool": self.pool} if self.pool else {}
+
+    @property
+    def least_replicas(self) -> int:
+        """Replicas that must find a place at start."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def torch_threads(self) -> int:
+        return self.threads if self.threads is not None else max(1, int(self.num_cpus))
+
+
+class RouterArgs(_Args):
+    """How often a caller asks a full deployment again; Ray's default of up to 0.5 s costs a tenth of throughput."""
+
+    initial_backoff_s: float = Field(default=0.005, gt=0)
+    backoff_multiplier: float = Field(default=1.5, ge=1)
+    max_backoff_s: float = Field(default=0.02, gt=0)
+
+
+class StorageArgs(_Args):
+    """Where jobs and videos are kept. With several nodes: a database server and an object store."""
+
+    database_url: str = "sqlite:///data/jobs.sqlite"
+    artifacts_url: str = "file://data/artifacts"
+
+    @field_validator("artifacts_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        return (
+            f"file://{Path(url.removeprefix('file://')).absolute()}" if "://" not in url or url[:4] == "file" else url
+        )
+
+
+class PipelineArgs(_Args):
+    """The deployment that drives jobs."""
+
+    replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=1.0, ge=0)
+    max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
+    poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
+    flush_s: float = Field(default=0.05, gt=0, description="Progress is gathered for so long, then written at once.")
+    lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for so long is taken over.")
+    stage_attempts: int = Field(default=3, ge=1, description="Tries of one stage call whose replica dies.")
+    job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
+
+
+class IngressArgs(_Args):
+    """The deployment that speaks HTTP."""
+
+    replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=1.0, ge=0)
+    max_queued_jobs: int = Field(default=1000, ge=1, description="More than that waiting: 429 with Retry-After.")
+    retry_after_s: int = Field(default=5, ge=1)
+    poll_after_ms: int = Field(default=500, ge=1, description="What clients are told to wait between two polls.")
+    max_body_bytes: int = Field(default=1_000_000, ge=1)
+
+
+class AppArgs(_Args):
+    """Everything `deployments.app:build` takes."""
+
+    preset: str = "tiny"
+    stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
+    storage: StorageArgs = Field(default_factory=StorageArgs)
+    pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
+    ingress: IngressArgs = Field(default_factory=IngressArgs)
+    router: RouterArgs = Field(default_factory=RouterArgs)
+    missing_pool: Literal["refuse", "degraded"] = Field(
+        default="refuse",
+        description="refuse: do not start without every pool. degraded: start, and say on /healthz what is missing; "
+        "needed where nodes come only once replicas wait for them.",
+    )
+    pool_wait_s: float = Field(default=60.0, ge=0, description="How long a start waits for missing pools.")
+    graceful_shutdown_wait_loop_s: float = Field(default=2.0, gt=0)
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            return get_preset(name).name
+        except RequestError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("stages")
+    @classmethod
+    def _complete(cls, given: dict[StageName, StageArgs]) -> dict[StageName, StageArgs]:
+        return {name: given.get(name, StageArgs()) for name in STAGE_NAMES}
+
+    def factory(self, stage: StageName) -> str:
+        return self.stages[stage].factory or _FACTORIES[stage]
+
+
+def load_config(path: Path = CONFIG_PATH) -> AppArgs:
+    """The arguments of the application in a Serve config file.
+
+    Raises:
+        ConfigError: the file is missing, is no Serve config, or asks for something that does not exist.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from error
+    applications = document.get("applications", []) if isinstance(document, dict) else []
+    found = [app for app in applications if app.get("import_path") == IMPORT_PATH]
+    if len(found) != 1:
+        raise ConfigError(f"{path} needs one application with import_path {IMPORT_PATH}, it has {len(found)}.")
+    return parse_args(found[0].get("args", {}), source=str(path))
+
+
+def parse_args(args: dict[str, Any], source: str = "args") -> AppArgs:
+    """Judge arguments; every finding in one sentence.
+
+    Raises:
+        ConfigError: something in them cannot be served.
+    """
+    try:
+        return AppArgs.model_validate(args)
+    except ValidationError as error:
+        findings = [
+            f"{'.'.join(str(part) for part in item['loc']) or 'args'}: {item['msg']} (got {item['input']!r})"
+            for item in error.errors()
+        ]
+        raise ConfigError(f"{source}: {'; '.join(findings)}.") from error
+
+
+def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int = 1) -> AppArgs:
+    """The same application on one machine: no GPU, no pools, a sliver of CPU and one replica each.
+
+    Slivers, because Ray's CPU counts only place replicas here; what a stage really uses is `threads`.
+    """
+    stages = {
+        name: stage.model_copy(
+            update={
+                "pool": None,
+                "replicas": 1,
+                "autoscaling": None,
+                "num_cpus": 0.1,
+                "num_gpus": 0.0,
+                "threads": threads,
+                "graceful_shutdown_timeout_s": 5.0,
+                "max_start_attempts": 1,
+            }
+        )
+        for name, stage in args.stages.items()
+    }
+    changed = {
+        "preset": preset,
+        "stages": stages,
+        "storage": StorageArgs(
+            database_url=f"sqlite:///{data_dir.absolute()}/jobs.sqlite",
+            artifacts_url=f"file://{data_dir.absolute()}/artifacts",
+        ),
+        "pipeline": args.pipeline.model_copy(update={"replicas": 1, "num_cpus": 0.1, "lease_s": 10.0}),
+        "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
+        "missing_pool": "refuse",
+        "pool_wait_s": 0.0,
+        "graceful_shutdown_wait_loop_s": 0.1,
+    }
+    return parse_args({**args.model_dump(), **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
+
+
+def check_environment(environment: dict[str, str] | None = None) -> None:
+    """Refuse settings of Ray under which payloads would travel by value.
+
+    Raises:
+        ConfigError: one of `FORBIDDEN_ENV` is on.
+    """
+    found = os.environ if environment is None else environment
+    for name in FORBIDDEN_ENV:
+        if found.get(name, "0").lower() not in ("", "0", "false"):
+            raise ConfigError(
+                f"{name}={found[name]} makes Ray Serve send values instead of references, and frames would pass "
+                f"through the pipeline's process; unset it on every node."
+            )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value

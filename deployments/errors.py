@@ -1,0 +1,160 @@
+"""Everything the server raises on purpose, and the HTTP status it becomes.
+
+DeploymentError
+├── StartError               the server cannot start; its message is what the operator reads
+│   ├── ConfigError          serve_config.yaml or the environment asks for something impossible
+│   └── MissingPoolError     no node carries a stage's labels, or too few do
+├── ApiError                 answers one HTTP request
+│   ├── InvalidRequestError  400  invalid_request_error   a field, a header or the body
+│   ├── VideoNotFoundError   404  not_found_error
+│   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
+│   ├── IdempotencyError     409  conflict_error          the key was used with another body
+│   ├── BodyTooLargeError    413  invalid_request_error
+│   ├── RangeError           416  invalid_request_error
+│   └── QueueFullError       429  rate_limit_error        with Retry-After
+└── JobFailure               ends one job; becomes `Video.error`
+    ├── StageFailedError     code stage_failed            the stage raised
+    ├── StageTimeoutError    code stage_timeout           it took longer than its limit
+    ├── ReplicaLostError     code replica_lost            its replica died more often than it is retried
+    └── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
+
+`LeaseLostError` stands apart: it stops an executor whose job was taken over, and is never shown to a client.
+This module knows nothing of FastAPI or Ray.
+"""
+
+from client.schema import ErrorBody, ErrorDetail
+
+
+class DeploymentError(Exception):
+    """Base of the tree above."""
+
+
+class StartError(DeploymentError):
+    """The server cannot start."""
+
+
+class ConfigError(StartError):
+    """An argument that cannot be served."""
+
+
+class MissingPoolError(StartError):
+    """A stage has no pool to run in."""
+
+
+class ApiError(DeploymentError):
+    """One HTTP request that is answered with an error."""
+
+    status = 500
+    type = "server_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers: dict[str, str] = {}
+
+    def body(self) -> ErrorBody:
+        return ErrorBody(error=ErrorDetail(message=self.message, type=self.type, param=self.param, code=self.code))
+
+
+class InvalidRequestError(ApiError):
+    """A field, a header or the body that cannot be served."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class VideoNotFoundError(ApiError):
+    """No job has that id."""
+
+    status = 404
+    type = "not_found_error"
+
+    def __init__(self, video_id: str) -> None:
+        super().__init__(
+            f"No video has the id {video_id!r}; GET /v1/videos lists those there are.",
+            param="video_id",
+            code="video_not_found",
+        )
+
+
+class VideoNotReadyError(ApiError):
+    """Content was asked of a job that has none (yet)."""
+
+    status = 409
+    type = "conflict_error"
+
+
+class IdempotencyError(ApiError):
+    """An `Idempotency-Key` that was used with another body."""
+
+    status = 409
+    type = "conflict_error"
+
+
+class BodyTooLargeError(ApiError):
+    """More bytes than any request needs."""
+
+    status = 413
+    type = "invalid_request_error"
+
+
+class RangeError(ApiError):
+    """A Range that the content does not have."""
+
+    status = 416
+    type = "invalid_request_error"
+
+    def __init__(self, wanted: str, size: int) -> None:
+        super().__init__(
+            f"Range {wanted!r} does not lie within the {size} bytes of this video.", param="Range", code="invalid_range"
+        )
+        self.headers["Content-Range"] = f"bytes */{size}"
+
+
+class QueueFullError(ApiError):
+    """The journal holds as many waiting jobs as it may."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, waiting: int, limit: int, retry_after_s: int) -> None:
+        super().__init__(
+            f"{waiting} videos are waiting and the limit is {limit}; try again in {retry_after_s} s.", code="queue_full"
+        )
+        self.headers["Retry-After"] = str(retry_after_s)
+
+
+class JobFailure(DeploymentError):  # noqa: N818 - the tree's node, its leaves end in Error
+    """The end of one job; `code` and the message become `Video.error`."""
+
+    code = "server_error"
+
+
+class StageFailedError(JobFailure):
+    """A stage raised."""
+
+    code = "stage_failed"
+
+
+class StageTimeoutError(JobFailure):
+    """A stage took longer than its limit."""
+
+    code = "stage_timeout"
+
+
+class ReplicaLostError(JobFailure):
+    """A stage's replica died more often than it is retried, or an output died with its node."""
+
+    code = "replica_lost"
+
+
+class TooManyClaimsError(JobFailure):
+    """The server went down under this job again and again."""
+
+    code = "too_many_recoveries"
+
+
+class LeaseLostError(Exception):
+    """Another executor has taken this job over; stop and write nothing."""

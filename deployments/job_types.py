@@ -1,0 +1,82 @@
+"""The values of the job journal: what was asked, how a job stands, and the right to work on it.
+
+Plain and frozen; they pass between the ingress, the pipeline and the journal. Knows nothing of databases.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from client.schema import JobError, StageState
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class JobRequest(BaseModel):
+    """A request with every default resolved: what the pipeline works from, also after a restart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    model: str
+    negative_prompt: str = ""
+    size: str
+    seconds: str
+    seed: int
+    steps: int | None = None
+    guidance: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it stands."""
+
+    id: str
+    state: State
+    request: JobRequest
+    created_at: float  # seconds since the epoch
+    finished_at: float | None
+    error: JobError | None
+    result: dict[str, Any] | None
+    cancel_requested: bool
+    claims: int
+    stages: tuple[StageState, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job, until the lease lapses or a higher fence exists."""
+
+    job_id: str
+    owner: str
+    fence: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job; `seq` grows strictly."""
+
+    seq: int
+    job_id: str
+    at: float
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an executor has to say about one job since its last word."""
+
+    claim: Claim
+    stages: tuple[StageState, ...] = ()
+    events: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a heartbeat brought back."""
+
+    lost: frozenset[str] = field(default_factory=frozenset)
+    cancelled: frozenset[str] = field(default_factory=frozenset)

@@ -1,0 +1,374 @@
+"""The job journal: what was asked, how far it is, how it ended. The one place where a job exists.
+
+The ingress writes jobs into it, pipeline replicas claim them under a lease, and whoever answers a client reads it. A
+claim carries a fence, and every write of an executor names it: when the lease lapsed and another executor took the job
+over, the old one's writes change nothing. Claiming is also the reaper: a running job whose lease lapsed is due again.
+
+    queued ──claim──► running ──finish──► succeeded | failed | cancelled
+       ▲                 │ release, or the lease lapses
+       └─────────────────┘
+
+Synchronous and thread-safe: call it in a thread from async code. Knows nothing of Ray, HTTP or stages' values.
+"""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
+
+from client.schema import JobError, Order, StageState
+from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, TooManyClaimsError, VideoNotFoundError
+from deployments.job_types import Beat, Claim, Event, Job, JobRequest, State, Update
+from deployments.tables import Database, job_events, jobs, stage_outputs
+from stages.types import STAGE_NAMES, StageName
+
+MAX_CLAIMS = 5  # a job under which the server died so often is not tried again
+
+
+class Journal:
+    """Jobs in a database."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database = Database(database_url)
+
+    def close(self) -> None:
+        self._database.close()
+
+    # What the ingress does
+
+    def submit(
+        self,
+        request: JobRequest,
+        *,
+        tenant: str = "",
+        idem_key: str | None = None,
+        body_hash: str = "",
+        priority: int = 0,
+        max_queued: int = 1000,
+        retry_after_s: int = 5,
+    ) -> tuple[Job, bool]:
+        """Write a job, or find the one that this key has already made. Gives (job, whether it is new).
+
+        Raises:
+            IdempotencyError: the key was used with another body.
+            QueueFullError: `max_queued` jobs are waiting.
+        """
+        with self._database.write() as connection:
+            if idem_key is not None:
+                known = connection.execute(
+                    select(jobs.c.id, jobs.c.body_hash).where(jobs.c.tenant == tenant, jobs.c.idem_key == idem_key)
+                ).first()
+                if known is not None:
+                    if known.body_hash != body_hash:
+                        raise IdempotencyError(
+                            f"Idempotency-Key {idem_key!r} was used with another body; send a new key.",
+                            param="Idempotency-Key",
+                            code="idempotency_key_reused",
+                        )
+                    return self._get(connection, known.id), False
+            waiting = connection.execute(
+                select(func.count()).select_from(jobs).where(jobs.c.state == "queued")
+            ).scalar_one()
+            if waiting >= max_queued:
+                raise QueueFullError(waiting, max_queued, retry_after_s)
+            job_id = f"video_{uuid.uuid4().hex}"
+            connection.execute(
+                jobs.insert().values(
+                    id=job_id,
+                    tenant=tenant,
+                    idem_key=idem_key,
+                    body_hash=body_hash,
+                    state="queued",
+                    priority=priority,
+                    request=request.model_dump(),
+                    created_at=time.time(),
+                )
+            )
+            connection.execute(
+                stage_outputs.insert(),
+                [{"job_id": job_id, "idx": i, "name": n, "status": "waiting"} for i, n in enumerate(STAGE_NAMES)],
+            )
+            _log(connection, job_id, "queued")
+            return self._get(connection, job_id), True
+
+    def get(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            VideoNotFoundError: there is none.
+        """
+        with self._database.read() as connection:
+            return self._get(connection, job_id)
+
+    def page(self, *, after: str | None = None, limit: int = 20, order: Order = "desc") -> tuple[list[Job], bool]:
+        """Up to `limit` jobs by age, those behind `after`. Gives (jobs, whether more follow).
+
+        Raises:
+            VideoNotFoundError: there is no job `after`.
+        """
+        query = select(jobs)
+        with self._database.read() as connection:
+            if after is not None:
+                edge = connection.execute(select(jobs.c.created_at).where(jobs.c.id == after)).scalar()
+                if edge is None:
+                    raise VideoNotFoundError(after)
+                older = or_(jobs.c.created_at < edge, and_(jobs.c.created_at == edge, jobs.c.id < after))
+                newer = or_(jobs.c.created_at > edge, and_(jobs.c.created_at == edge, jobs.c.id > after))
+                query = query.where(newer if order == "asc" else older)
+            by = (jobs.c.created_at, jobs.c.id) if order == "asc" else (jobs.c.created_at.desc(), jobs.c.id.desc())
+            rows = connection.execute(query.order_by(*by).limit(limit + 1)).all()
+            kept = rows[:limit]
+            stages = self._stages(connection, [row.id for row in kept])
+            return [_job(row, stages[row.id]) for row in kept], len(rows) > limit
+
+    def request_cancel(self, job_id: str) -> State:
+        """Cancel a queued job at once, flag a running one; a finished one stays as it is. Gives the state now.
+
+        Raises:
+            VideoNotFoundError: there is no such job.
+        """
+        with self._database.write() as connection:
+            ended = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.state == "queued")
+                .values(state="cancelled", cancel_requested=True, finished_at=time.time(), error=_CANCELLED)
+            ).rowcount
+            if ended:
+                _end_stages(connection, job_id, "cancelled")
+                _log(connection, job_id, "cancelled")
+            else:
+                connection.execute(
+                    update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(cancel_requested=True)
+                )
+            return self._get(connection, job_id).state
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state."""
+        with self._database.read() as connection:
+            return dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).tuples().all())
+
+    def events(self, job_id: str, after: int = 0) -> list[Event]:
+        """What happened to a job, in order."""
+        query = select(job_events).where(job_events.c.job_id == job_id, job_events.c.seq > after)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(job_events.c.seq)).all()
+        return [Event(row.seq, row.job_id, row.at, row.kind, row.data) for row in rows]
+
+    # What an executor does
+
+    def claim(self, owner: str, lease_s: float) -> tuple[Claim, Job] | None:
+        """Take the most urgent due job: a queued one, or a running one whose lease lapsed."""
+        now = time.time()
+        due = or_(
+            and_(jobs.c.state == "queued", jobs.c.not_before <= now),
+            and_(jobs.c.state == "running", jobs.c.lease_until < now),
+        )
+        with self._database.write() as connection:
+            while True:
+                query = select(jobs).where(due).order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id).limit(1)
+                row = connection.execute(query.with_for_update(skip_locked=True)).first()
+                if row is None:
+                    return None
+                if row.cancel_requested:
+                    _finish(connection, row.id, "cancelled", _CANCELLED, None)
+                    continue
+                if row.claims >= MAX_CLAIMS:
+                    _finish(connection, row.id, "failed", _too_many(row.claims), None)
+                    continue
+                connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id == row.id, jobs.c.fence == row.fence)
+                    .values(
+                        state="running",
+                        owner=owner,
+                        fence=row.fence + 1,
+                        claims=row.claims + 1,
+                        lease_until=now + lease_s,
+                    )
+                )
+                if row.state == "running":
+                    _reset_stages(connection, row.id)
+                _log(connection, row.id, "started" if row.state == "queued" else "restarted", owner=owner)
+                return Claim(row.id, owner, row.fence + 1), self._get(connection, row.id)
+
+    def beat(self, claims: Sequence[Claim], lease_s: float) -> Beat:
+        """Renew the leases; learn which jobs were taken over and which should be cancelled."""
+        lost: set[str] = set()
+        cancelled: set[str] = set()
+        with self._database.write() as connection:
+            for claim in claims:
+                flag = _hold(connection, claim, lease_until=time.time() + lease_s)
+                if flag is None:
+                    lost.add(claim.job_id)
+                elif flag:
+                    cancelled.add(claim.job_id)
+        return Beat(frozenset(lost), frozenset(cancelled))
+
+    def record(self, updates: Sequence[Update]) -> Beat:
+        """Write what executors have to say, in one transaction; the jobs that are no longer theirs are skipped."""
+        lost: set[str] = set()
+        cancelled: set[str] = set()
+        with self._database.write() as connection:
+            for item in updates:
+                job_id = item.claim.job_id
+                flag = _hold(connection, item.claim)
+                if flag is None:
+                    lost.add(job_id)
+                    continue
+                if flag:
+                    cancelled.add(job_id)
+                _write(connection, item)
+        return Beat(frozenset(lost), frozenset(cancelled))
+
+    def finish(
+        self,
+        last: Update,
+        state: Literal["succeeded", "failed", "cancelled"],
+        *,
+        error: JobError | None = None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
+        """End a job, with its executor's last words, in one transaction.
+
+        Raises:
+            LeaseLostError: the job is no longer this executor's; nothing was written.
+        """
+        with self._database.write() as connection:
+            if _hold(connection, last.claim) is None:
+                raise LeaseLostError(f"Job {last.claim.job_id} was taken over from fence {last.claim.fence}.")
+            _write(connection, last)
+            _finish(connection, last.claim.job_id, state, error.model_dump() if error else None, result)
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Give jobs back: queued again, as if never claimed, except that the fence grew."""
+        with self._database.write() as connection:
+            for claim in claims:
+                done = connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state == "running")
+                    .values(
+                        state="queued", owner=None, lease_until=None, fence=claim.fence + 1, claims=jobs.c.claims - 1
+                    )
+                ).rowcount
+                if done:
+                    _reset_stages(connection, claim.job_id)
+                    _log(connection, claim.job_id, "released")
+
+    # Rows to values
+
+    def _get(self, connection: Connection, job_id: str) -> Job:
+        row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+        if row is None:
+            raise VideoNotFoundError(job_id)
+        return _job(row, self._stages(connection, [job_id])[job_id])
+
+    @staticmethod
+    def _stages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[StageState, ...]]:
+        query = select(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).order_by(stage_outputs.c.idx)
+        found: dict[str, list[StageState]] = {job_id: [] for job_id in ids}
+        for row in connection.execute(query):
+            found[row.job_id].append(
+                StageState(
+                    name=row.name,
+                    status=row.status,
+                    progress=row.progress,
+                    queued_s=row.queued_s,
+                    run_s=row.run_s,
+                    bytes_out=row.bytes_out,
+                )
+            )
+        return {job_id: tuple(states) for job_id, states in found.items()}
+
+
+_CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
+
+
+def body_hash(text: str) -> str:
+    """Digest of a request's canonical JSON, to tell a repeated request from another one under the same key."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _too_many(claims: int) -> dict[str, str]:
+    return {
+        "code": TooManyClaimsError.code,
+        "message": f"The server went down {claims} times while it made this video; the limit is {MAX_CLAIMS}.",
+    }
+
+
+def _job(row: Row[Any], stages: tuple[StageState, ...]) -> Job:
+    return Job(
+        id=row.id,
+        state=row.state,
+        request=JobRequest.model_validate(row.request),
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        error=JobError.model_validate(row.error) if row.error else None,
+        result=row.result,
+        cancel_requested=row.cancel_requested,
+        claims=row.claims,
+        stages=stages,
+    )
+
+
+def _hold(connection: Connection, claim: Claim, **values: Any) -> bool | None:
+    """Touch the job under this fence: None when it is no longer this executor's, else whether a cancel is wanted."""
+    return connection.execute(
+        update(jobs)
+        .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state == "running")
+        .values(owner=claim.owner, **values)
+        .returning(jobs.c.cancel_requested)
+    ).scalar()
+
+
+def _write(connection: Connection, item: Update) -> None:
+    for state in item.stages:
+        index = STAGE_NAMES.index(_stage_name(state.name))
+        connection.execute(
+            update(stage_outputs)
+            .where(stage_outputs.c.job_id == item.claim.job_id, stage_outputs.c.idx == index)
+            .values(
+                **state.model_dump(exclude={"name"}),
+                finished_at=time.time() if state.status in ("completed", "failed", "cancelled") else None,
+            )
+        )
+    for kind, data in item.events:
+        _log(connection, item.claim.job_id, kind, **data)
+
+
+def _stage_name(name: str) -> StageName:
+    return next(known for known in STAGE_NAMES if known == name)
+
+
+def _finish(connection: Connection, job_id: str, state: State, error: Any, result: dict[str, Any] | None) -> None:
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(state=state, error=error, result=result, finished_at=time.time(), lease_until=None)
+    )
+    if state != "succeeded":
+        _end_stages(connection, job_id, "cancelled" if state == "cancelled" else "failed")
+    _log(connection, job_id, {"succeeded": "completed"}.get(state, state), **({"error": error} if error else {}))
+
+
+def _end_stages(connection: Connection, job_id: str, status: str) -> None:
+    """Stages that were under way get the job's end; those that never began stay `waiting`."""
+    connection.execute(
+        update(stage_outputs)
+        .where(stage_outputs.c.job_id == job_id, stage_outputs.c.status.in_(("queued", "running")))
+        .values(status=status, finished_at=time.time())
+    )
+
+
+def _reset_stages(connection: Connection, job_id: str) -> None:
+    connection.execute(
+        update(stage_outputs)
+        .where(stage_outputs.c.job_id == job_id)
+        .values(status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, finished_at=None)
+    )
+
+
+def _log(connection: Connection, job_id: str, kind: str, **data: Any) -> None:
+    connection.execute(job_events.insert().values(job_id=job_id, at=time.time(), kind=kind, data=data))

@@ -1,0 +1,122 @@
+"""How far one job is, stage by stage: infos of stage calls in, `StageState`s and events out.
+
+    waiting -> queued (its call was sent) -> running (its replica has the device) -> completed
+
+VFI works on windows while V2V still makes them: its counts are sums over its calls,
+`queued_s` is that of the first one.
+Pure bookkeeping; time comes in as a function. Knows nothing of Ray or the journal.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from client.schema import StageState
+from deployments.streams import Info
+from stages.types import STAGE_NAMES, StageName
+
+# Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
+_SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
+
+Event = tuple[str, dict[str, Any]]
+
+
+@dataclass
+class _Stage:
+    status: str = "waiting"
+    calls_sent: int = 0
+    calls_done: int = 0
+    calls_total: int = 1
+    fraction: float = 0.0  # of the call that reported last
+    sent_at: float = 0.0
+    queued_s: float | None = None
+    run_s: float | None = None
+    bytes_out: int | None = None
+
+
+class JobProgress:
+    """One run of one job. Changes gather until `take` hands them out."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._stages: dict[StageName, _Stage] = {name: _Stage() for name in STAGE_NAMES}
+        self._changed: set[StageName] = set()
+        self._events: list[Event] = []
+
+    def sent(self, name: StageName) -> None:
+        """The stage's input is ready and its call goes out."""
+        stage = self._stages[name]
+        stage.calls_sent += 1
+        stage.calls_total = max(stage.calls_total, stage.calls_sent)
+        if stage.status == "waiting":
+            stage.status, stage.sent_at = "queued", self._clock()
+            self._note(name, "stage_queued")
+
+    def expect_calls(self, name: StageName, calls: int) -> None:
+        """How many calls the stage will get in all."""
+        self._stages[name].calls_total = max(1, calls)
+
+    def info(self, name: StageName, info: Info) -> None:
+        """What a call has just said."""
+        stage = self._stages[name]
+        if info["kind"] == "started":
+            if stage.status == "queued":
+                stage.status, stage.queued_s = "running", round(self._clock() - stage.sent_at, 4)
+                self._note(name, "stage_started")
+        elif info["kind"] == "progress":
+            stage.fraction = info["step"] / max(1, info["total"])
+        else:
+            stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
+            stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
+            self._events.append(("stage_output", {"stage": name, "index": info["index"], "bytes": info["bytes"]}))
+            if info["last"]:
+                stage.calls_done += 1
+                stage.fraction = 0.0
+        self._changed.add(name)
+
+    def retried(self, name: StageName, attempt: int, reason: str) -> None:
+        """A call is repeated because its replica died."""
+        self._stages[name].fraction = 0.0
+        self._changed.add(name)
+        self._events.append(("stage_retried", {"stage": name, "attempt": attempt, "reason": reason}))
+
+    def completed(self, name: StageName) -> None:
+        """The stage has given all it has to give."""
+        self._stages[name].status = "completed"
+        self._note(name, "stage_completed")
+
+    def take(self) -> tuple[tuple[StageState, ...], tuple[Event, ...]]:
+        """What has changed since the last `take`: the states of changed stages, and events in order."""
+        states = tuple(self._state(name) for name in STAGE_NAMES if name in self._changed)
+        events = tuple(self._events)
+        self._changed.clear()
+        self._events.clear()
+        return states, events
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._changed or self._events)
+
+    def _note(self, name: StageName, kind: str) -> None:
+        self._changed.add(name)
+        self._events.append((kind, {"stage": name}))
+
+    def _state(self, name: StageName) -> StageState:
+        stage = self._stages[name]
+        done = (stage.calls_done + stage.fraction) / stage.calls_total
+        percent = 100 if stage.status == "completed" else min(99, int(100 * done))
+        return StageState.model_validate(
+            {
+                "name": name,
+                "status": stage.status,
+                "progress": percent,
+                "queued_s": stage.queued_s,
+                "run_s": stage.run_s,
+                "bytes_out": stage.bytes_out,
+            }
+        )
+
+
+def overall(stages: tuple[StageState, ...]) -> int:
+    """One percentage for the whole job."""
+    return int(sum(_SHARES.get(stage.name, 0.0) * stage.progress for stage in stages) + 1e-6)

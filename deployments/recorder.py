@@ -1,0 +1,88 @@
+"""Writes the progress of all jobs of one pipeline replica into the journal, many words in one transaction.
+
+A job's progress is gathered for `flush_s` and written in a thread, so that no step of any stage waits for a disk. The
+recorder also keeps the leases: a heartbeat renews those of all jobs at hand and brings back which were taken over and
+which should be cancelled. Both are told to the pipeline through `on_lost` and `on_cancel`.
+
+Takes `JobProgress` objects and a `Journal`. Knows nothing of Ray.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deployments.job_types import Beat, Claim, Update
+from deployments.jobs import Journal
+from deployments.progress import JobProgress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Watched:
+    claim: Claim
+    progress: JobProgress
+
+
+class Recorder:
+    """One for each pipeline replica."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        flush_s: float,
+        lease_s: float,
+        on_lost: Callable[[str], None],
+        on_cancel: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._flush_s = flush_s
+        self._lease_s = lease_s
+        self._on_lost = on_lost
+        self._on_cancel = on_cancel
+        self._watched: dict[str, _Watched] = {}
+
+    def watch(self, claim: Claim, progress: JobProgress) -> None:
+        self._watched[claim.job_id] = _Watched(claim, progress)
+
+    def last_words(self, job_id: str) -> Update:
+        """Stop watching a job; what it has still to say goes into the transaction that ends it."""
+        watched = self._watched.pop(job_id)
+        states, events = watched.progress.take()
+        return Update(watched.claim, states, events)
+
+    async def run(self) -> None:
+        """Flush and beat until cancelled. A database that cannot be reached is tried again until leases are at risk."""
+        beaten = time.monotonic()
+        while True:
+            await asyncio.sleep(self._flush_s)
+            try:
+                updates = self._gather()
+                if updates:
+                    self._tell(await asyncio.to_thread(self._journal.record, updates))
+                if time.monotonic() - beaten > self._lease_s / 4:
+                    claims = [watched.claim for watched in self._watched.values()]
+                    if claims:
+                        self._tell(await asyncio.to_thread(self._journal.beat, claims, self._lease_s))
+                    beaten = time.monotonic()
+            except Exception:
+                logger.exception("The job journal could not be written; trying again.")
+                if time.monotonic() - beaten > self._lease_s * 2 / 3:
+                    for job_id in list(self._watched):
+                        self._on_lost(job_id)
+
+    def _gather(self) -> list[Update]:
+        return [
+            Update(watched.claim, *watched.progress.take())
+            for watched in self._watched.values()
+            if watched.progress.dirty
+        ]
+
+    def _tell(self, beat: Beat) -> None:
+        for job_id in beat.lost & self._watched.keys():
+            self._on_lost(job_id)
+        for job_id in beat.cancelled & self._watched.keys():
+            self._on_cancel(job_id)

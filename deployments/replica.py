@@ -1,0 +1,217 @@
+"""One plain class that hosts any stage: load, warm up, run, report, stop, stay healthy.
+
+Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
+info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most ten times a second, an
+`output` as soon as each value exists. One thread is the device's lock: loading, computing and post-processing happen
+on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
+until the stage has really stopped, which is at its next `report`.
+
+With a finisher (`deployments.encode:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
+the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stages.
+"""
+
+import asyncio
+import importlib
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, is_dataclass
+from typing import Any, Protocol
+
+from deployments.errors import ConfigError, StartError
+from deployments.metrics import StageMetrics
+from deployments.streams import Info
+from deployments.warmup import warm_up
+from stages.base import Cancelled, Stage
+from stages.presets import Preset, get_preset
+from stages.types import Window
+
+_PROGRESS_PERIOD_S = 0.1
+_Pair = tuple[Any, Info]
+
+
+class Finisher(Protocol):
+    """What a replica may do with its stage's values before they leave."""
+
+    def encode(self, value: Any) -> Any:
+        """What leaves in the value's place; needs `nbytes`."""
+
+    def assemble(self, chunks: Any, key: str, provenance: Mapping[str, Any]) -> Any:
+        """Join what `encode` gave; returns a small dataclass."""
+
+
+def resolve(path: str) -> Any:
+    """The object at "package.module:name".
+
+    Raises:
+        ConfigError: the path is malformed or leads nowhere.
+    """
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise ConfigError(f"{path!r} is not a path like 'stages.t2i:T2I'.")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{path!r} cannot be imported: {error}.") from error
+
+
+class Replica:
+    """Hosts one stage."""
+
+    def __init__(
+        self,
+        factory: str,
+        preset: str,
+        *,
+        device: str = "cpu",
+        options: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        finisher: str | None = None,
+        finisher_options: Mapping[str, Any] | None = None,
+        stall_limit_s: float = 600.0,
+    ) -> None:
+        """Load and warm up.
+
+        Raises:
+            StartError: one sentence on what is wrong with the path, the preset, the weights or the warm-up.
+        """
+        self._stall_limit_s = stall_limit_s
+        self._last_sign: float | None = None  # monotonic; None while the device is idle
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
+        self._stage: Stage = self._device.submit(_load, factory, preset, device, options or {}, threads).result()
+        self._metrics = StageMetrics(self._stage.name)
+
+    async def run(self, *inputs: Any, params: Any, seed: int) -> AsyncIterator[Any]:
+        """Compute one call; yields payload, info, payload, info, ...
+
+        Raises:
+            StageError: as the stage says.
+            RuntimeError: the stage's stream ended without a last window.
+        """
+        call = _Call(asyncio.get_running_loop())
+        work = self._device.submit(self._compute, call, inputs, params, seed)
+        work.add_done_callback(lambda _: call.close())
+        try:
+            while (pair := await call.queue.get()) is not None:
+                payload, info = pair
+                yield payload
+                yield info
+            work.result()
+        finally:
+            call.stop.set()
+            if not work.cancel() and not work.done():
+                await asyncio.wait([asyncio.wrap_future(work)])
+
+    async def finish(self, *chunks: Any, key: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Join the post-processed outputs of a job and keep the result; gives its description."""
+        if self._finisher is None:
+            raise ConfigError(f"Stage {self._stage.name} has no finisher; set stages.{self._stage.name}.finisher.")
+        made = await asyncio.to_thread(self._finisher.assemble, chunks, key, provenance)
+        return asdict(made) if is_dataclass(made) and not isinstance(made, type) else dict(made)
+
+    def check_health(self) -> None:
+        """Raise when a running call has given no sign for too long: Ray Serve then replaces the replica."""
+        sign = self._last_sign
+        if sign is not None and (silent_s := time.monotonic() - sign) > self._stall_limit_s:
+            raise RuntimeError(
+                f"Stage {self._stage.name} has reported no step for {silent_s:.0f} s, "
+                f"the limit is {self._stall_limit_s:.0f} s."
+            )
+
+    def _compute(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
+        """On the device's thread."""
+        call.stop_if_asked()
+        queued_s = time.monotonic() - call.made
+        self._metrics.waited(queued_s)
+        self._last_sign = time.monotonic()
+        outcome = "failed"
+        try:
+            call.put(None, {"kind": "started", "last": False, "queued_s": queued_s})
+            self._produce(call, inputs, params, seed)
+            outcome = "completed"
+        except Cancelled:
+            outcome = "cancelled"
+            raise
+        finally:
+            self._last_sign = None
+            self._metrics.ended(outcome)
+
+    def _produce(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
+        def report(step: int, total: int) -> None:
+            self._last_sign = time.monotonic()
+            call.report(step, total)
+
+        since = time.monotonic()
+        result = self._stage(*inputs, params=params, seed=seed, report=report)
+        values = result if isinstance(result, Iterator) else iter((result,))
+        for index, value in enumerate(values):
+            last = value.last if isinstance(value, Window) else not isinstance(result, Iterator)
+            payload = self._finisher.encode(value) if self._finisher else value
+            now = time.monotonic()
+            nbytes = int(payload.nbytes)
+            call.put(
+                payload,
+                {"kind": "output", "last": last, "index": index, "run_s": now - since, "bytes": nbytes},
+            )
+            self._metrics.produced(now - since, nbytes)
+            self._last_sign = since = now
+            if last:
+                return
+            call.stop_if_asked()
+        raise RuntimeError(f"Stage {self._stage.name} ended its stream without a last window.")
+
+
+class _Call:
+    """The channel between one call's thread and its async generator."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.queue: asyncio.Queue[_Pair | None] = asyncio.Queue()
+        self.stop = threading.Event()
+        self.made = time.monotonic()
+        self._loop = loop
+        self._reported = 0.0
+
+    def put(self, payload: Any, info: Info) -> None:
+        self._from_thread(lambda: self.queue.put_nowait((payload, info)))
+
+    def close(self) -> None:
+        self._from_thread(lambda: self.queue.put_nowait(None))
+
+    def stop_if_asked(self) -> None:
+        if self.stop.is_set():
+            raise Cancelled("The call was cancelled.")
+
+    def report(self, step: int, total: int) -> None:
+        self.stop_if_asked()
+        now = time.monotonic()
+        if now - self._reported >= _PROGRESS_PERIOD_S or step == total:
+            self._reported = now
+            self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
+
+    def _from_thread(self, action: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(action)
+
+
+def _load(factory: str, preset_name: str, device: str, options: Mapping[str, Any], threads: int | None) -> Stage:
+    """On the device's thread, so that what a library keeps per thread is set where it is used."""
+    try:
+        preset: Preset = get_preset(preset_name)
+        stage_class = resolve(factory)
+        if threads is not None and (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(threads)
+        stage: Stage = stage_class.load(preset, device, **options)
+        warm_up(stage, preset)
+    except StartError:
+        raise
+    except Exception as error:
+        raise StartError(_sentence(factory, preset_name, device, error)) from error
+    return stage
+
+
+def _sentence(factory: str, preset: str, device: str, error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return f"Stage {factory} with preset {preset!r} on {device} did not start: {type(error).__name__}: {text}"
