@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         VideoFailedError,
         WaitTimeoutError,
     )
-    from .schema import Health, JobError, StageState, Video, VideoList
+    from .schema import DeletedVideo, Health, JobError, StageState, Video, VideoList
 
 __version__ = "0.1.0"
 
@@ -47,6 +47,7 @@ __all__ = [
     "BadRequestError",
     "Client",
     "ConflictError",
+    "DeletedVideo",
     "Health",
     "InvalidArgumentError",
     "JobError",
@@ -67,7 +68,7 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "._async_client",
     "Client": "._client",
-    **dict.fromkeys(("Health", "JobError", "StageState", "Video", "VideoList"), ".schema"),
+    **dict.fromkeys(("DeletedVideo", "Health", "JobError", "StageState", "Video", "VideoList"), ".schema"),
 }
 
 

@@ -25,6 +25,7 @@ from ._shared import (
     Request,
     base_url_of,
     create_request,
+    delete_request,
     headers_of,
     list_request,
     next_page,
@@ -32,7 +33,7 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
-from .schema import Health, Order, Video, VideoList
+from .schema import DeletedVideo, Health, Order, Video, VideoList
 
 T = TypeVar("T")
 
@@ -186,6 +187,10 @@ class AsyncVideos:
     async def download(self, video_id: str, path: str | os.PathLike[str], *, on_bytes: OnBytes | None = None) -> Path:
         """The mp4 as the file `path`, which is replaced in one step once every byte is there."""
         return await self._client._run(download(self._client._context, video_id, path, on_bytes))
+
+    async def delete(self, video_id: str) -> DeletedVideo:
+        """Stop the job if it is queued or running, and remove it with its video."""
+        return await self._client._run(flows.call(self._client._context, delete_request(video_id), DeletedVideo))
 
     async def create_and_wait(
         self,

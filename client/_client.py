@@ -23,6 +23,7 @@ from ._shared import (
     Request,
     base_url_of,
     create_request,
+    delete_request,
     headers_of,
     list_request,
     next_page,
@@ -30,7 +31,7 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
-from .schema import Health, Order, Video, VideoList
+from .schema import DeletedVideo, Health, Order, Video, VideoList
 
 T = TypeVar("T")
 
@@ -210,6 +211,14 @@ class Videos:
             OutputError: the file cannot be written there.
         """
         return self._client._run(download(self._client._context, video_id, path, on_bytes))
+
+    def delete(self, video_id: str) -> DeletedVideo:
+        """Stop the job if it is queued or running, and remove it with its video.
+
+        Raises:
+            NotFoundError: there is no such video.
+        """
+        return self._client._run(flows.call(self._client._context, delete_request(video_id), DeletedVideo))
 
     def create_and_wait(
         self,

@@ -71,7 +71,7 @@ class Reply:
 class Request:
     """What to send. `safe`: sending it twice does no harm. `sink(head)` gives what takes the body of a 2xx."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
@@ -222,8 +222,7 @@ def create_request(
         "POST",
         "/v1/videos",
         json=values,
-        headers={"idempotency-key": key},
-        safe=False,
+        headers={"idempotency-key": key},  # makes it safe to repeat: the server knows the job that the key made
     )
 
 
@@ -234,6 +233,11 @@ def retrieve_request(video_id: str) -> Request:
 def content_request(video_id: str) -> Request:
     # Bytes must arrive as they are stored, else a range would count something else than what is on the disk.
     return Request("GET", _video_path(video_id) + "/content", headers={"accept": "*/*", "accept-encoding": "identity"})
+
+
+def delete_request(video_id: str) -> Request:
+    # Not safe to repeat: after a lost answer the second attempt would say that there is no such video.
+    return Request("DELETE", _video_path(video_id), safe=False)
 
 
 def list_request(after: str | None, limit: int | None, order: Order | None) -> Request:
@@ -328,13 +332,13 @@ def connection_error(request: Request, failure: httpx.RequestError, url: str) ->
     if isinstance(failure, httpx.TimeoutException):
         kind, what = APITimeoutError, "timed out"
     message = f"{request.method} {url}{request.path} {what} ({reason})"
-    if request.safe:
-        return kind(f"{message}; try again, or look at the server's log.", url=url)
-    key = request.headers["idempotency-key"]
-    return kind(
-        f"{message}; the server may have taken the job: look with list, or send it again with idempotency_key={key!r}.",
-        url=url,
-    )
+    if key := request.headers.get("idempotency-key"):
+        advice = f"the server may have taken the job: look with list, or send it again with idempotency_key={key!r}."
+    elif request.safe:
+        advice = "try again, or look at the server's log."
+    else:
+        advice = "the server may have done it: look with status or list."
+    return kind(f"{message}; {advice}", url=url)
 
 
 def _video_path(video_id: str) -> str:

@@ -190,6 +190,18 @@ def download(
 
 
 @app.command(epilog=EXIT_CODES)
+def delete(video_id: VideoId, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+    """Stop a job if it runs, and remove it with its video."""
+    with _reporting(as_json):
+        with _client(url, api_key) as client:
+            gone = client.videos.delete(video_id)
+        if as_json:
+            _print_json(gone.model_dump(mode="json"))
+        else:
+            typer.echo(f"{gone.id} is deleted.")
+
+
+@app.command(epilog=EXIT_CODES)
 def health(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """Show how the server is; the exit code is 3 unless it is ok."""
     with _reporting(as_json):

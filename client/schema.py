@@ -89,6 +89,14 @@ class VideoList(Answer):
     has_more: bool = False
 
 
+class DeletedVideo(Answer):
+    """Body of `DELETE /v1/videos/{id}`: the job was stopped if it ran, and is gone with its video."""
+
+    id: str
+    object: Literal["video.deleted"] = "video.deleted"
+    deleted: bool = True
+
+
 class ErrorDetail(Answer):
     message: str
     type: str

@@ -249,23 +249,65 @@ def test_a_long_retry_after_is_the_callers_to_decide(api: Any, wire: Wire, timel
     assert timeline.pauses == []
 
 
-@pytest.mark.parametrize("status", [400, 408, 409, 500, 502, 504])
-def test_create_is_not_repeated_where_it_may_have_worked(api: Any, wire: Wire, status: int) -> None:
+@pytest.mark.parametrize("status", [400, 401, 409, 413, 422])
+def test_a_refusal_of_create_is_final(api: Any, wire: Wire, status: int) -> None:
     wire.faults = [Fault("POST", status=status)]
     with pytest.raises(APIStatusError):
         api.videos.create("a fox")
     assert wire.count("POST") == 1
 
 
-def test_a_lost_answer_to_create_makes_no_second_job(api: Any, wire: Wire) -> None:
-    wire.faults = [Fault("POST", cut_after=20)]
+def test_a_lost_answer_to_create_is_asked_for_again_under_the_same_key(api: Any, wire: Wire) -> None:
+    wire.faults = [Fault("POST", cut_after=20), Fault("POST", cut_after=20)]
+    assert api.videos.create("a fox").id in wire.jobs
+    assert wire.count("POST") == 3
+    assert len({headers["idempotency-key"] for _, headers in wire.seen}) == 1
+    assert len(wire.jobs) == 1
+
+
+def test_when_no_answer_to_create_arrives_the_error_names_the_key(api: Any, wire: Wire) -> None:
+    wire.faults = [Fault("POST", cut_after=20)] * 3
     with pytest.raises(APIConnectionError, match=r"may have taken the job.*idempotency_key='[0-9a-f]{32}'") as caught:
         api.videos.create("a fox")
-    assert wire.count("POST") == 1
+    assert wire.count("POST") == 3
     assert len(wire.jobs) == 1
     key = str(caught.value).split("idempotency_key='")[1].split("'")[0]
     assert api.videos.create("a fox", idempotency_key=key).id in wire.jobs
     assert len(wire.jobs) == 1
+
+
+def test_delete_removes_the_job(api: Any, wire: Wire) -> None:
+    known = wire.finished()
+    gone = api.videos.delete(known)
+    assert (gone.id, gone.object, gone.deleted) == (known, "video.deleted", True)
+    with pytest.raises(NotFoundError, match=known):
+        api.videos.retrieve(known)
+    with pytest.raises(NotFoundError, match=known):
+        api.videos.delete(known)
+
+
+@pytest.mark.parametrize("fault", [Fault("DELETE", cut_after=5), Fault("DELETE", status=500)])
+def test_delete_is_not_repeated_where_it_may_have_worked(api: Any, wire: Wire, fault: Fault) -> None:
+    known = wire.finished()
+    wire.faults = [fault]
+    with pytest.raises((APIConnectionError, ServerError)):
+        api.videos.delete(known)
+    assert wire.count("DELETE") == 1
+
+
+def test_a_lost_answer_to_delete_says_where_to_look(api: Any, wire: Wire) -> None:
+    known = wire.finished()
+    wire.faults = [Fault("DELETE", cut_after=5)]
+    with pytest.raises(APIConnectionError, match="may have done it: look with status or list"):
+        api.videos.delete(known)
+    assert wire.jobs == {}
+
+
+def test_delete_is_repeated_when_the_server_asks_for_it(api: Any, wire: Wire, timeline: Timeline) -> None:
+    known = wire.finished()
+    wire.faults = [Fault("DELETE", status=503, headers={"retry-after": "2"})]
+    assert api.videos.delete(known).deleted
+    assert timeline.pauses == [2.0]
 
 
 def test_a_lost_answer_to_a_read_is_asked_for_again(api: Any, wire: Wire) -> None:

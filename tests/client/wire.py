@@ -19,7 +19,17 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from client.schema import CreateVideo, ErrorBody, ErrorDetail, Health, JobError, StageState, Video, VideoList
+from client.schema import (
+    CreateVideo,
+    DeletedVideo,
+    ErrorBody,
+    ErrorDetail,
+    Health,
+    JobError,
+    StageState,
+    Video,
+    VideoList,
+)
 
 STAGES = ("t2i", "i2v", "v2v", "vfi")
 
@@ -234,6 +244,12 @@ def build(wire: Wire) -> FastAPI:
         if video.status != "completed":
             return _error(409, f"Video {video_id} is {video.status}; wait until it is completed.", "video_not_ready")
         return _content(wire, request)
+
+    @app.delete("/v1/videos/{video_id}")
+    async def delete(video_id: str) -> Response:
+        if wire.jobs.pop(video_id, None) is None:
+            return _error(404, f"There is no video {video_id!r}.", "video_not_found")
+        return _json(DeletedVideo(id=video_id))
 
     @app.get("/healthz")
     async def healthz() -> Response:
