@@ -131,7 +131,7 @@ def status(video_id: VideoId, url: Url = None, api_key: Key = None, as_json: Jso
 
 @app.command("list", epilog=EXIT_CODES)
 def list_videos(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
@@ -141,7 +141,11 @@ def list_videos(
         from itertools import islice
 
         from ._shared import MAX_PAGE
+        from .errors import InvalidArgumentError
         from .schema import VideoList
+
+        if limit < 1:
+            raise InvalidArgumentError(f"--limit is {limit}; it must be at least 1.")
 
         with _client(url, api_key) as client:
             # One more than asked for says whether there are more.

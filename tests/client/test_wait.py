@@ -142,7 +142,7 @@ async def test_async_listeners_and_jobs_side_by_side(wire: Wire) -> None:
         names = ["a fox", "an owl", "a whale"]
         videos = await asyncio.gather(*(client.videos.create_and_wait(name, on_progress=note) for name in names))
     assert [video.prompt for video in videos] == names
-    assert told == dict.fromkeys(names, [25, 50, 75, 100])
+    assert told == {name: [25, 50, 75, 100] for name in names}
 
 
 async def test_a_cancelled_wait_leaves_the_client_usable(wire: Wire) -> None:
