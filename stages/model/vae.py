@@ -1,8 +1,8 @@
 """Between pixels and latents: an AutoencoderKL of diffusers, one picture at a time or many.
 
-Takes and gives torch tensors: pictures (N, 3, H, W) float in -1..1, latents (N, C, h, w) multiplied by the scaling factor.
-The public VAEs read pixels as they are. Ours reads blocks of 2x2 pixels as 12 channels, which makes it four times as
-cheap at the same width; how large the blocks are follows from `in_channels`. Knows nothing of frames or time.
+Takes and gives torch tensors: pictures (N, 3, H, W) float in -1..1, latents (N, C, h, w) multiplied by the scaling
+factor. The public VAEs read pixels as they are. Ours reads blocks of 2x2 pixels as 12 channels, which makes it four
+times as cheap at the same width; how large the blocks are follows from `in_channels`. Knows nothing of frames or time.
 """
 
 import math
@@ -55,7 +55,8 @@ def decode_raw(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """(N, 3, H, W) -> scaled latents (N, C, h, w): the posterior's mean, so that no noise is drawn."""
     mean, _ = encode_moments(vae, pictures.to(vae.dtype))
-    return mean * vae.config.scaling_factor
+    scaled: Tensor = mean * vae.config.scaling_factor
+    return scaled
 
 
 @torch.no_grad()
@@ -65,7 +66,7 @@ def decode(vae: AutoencoderKL, latents: Tensor, each: Callable[[], None] | None 
     `each` is called after every picture; it may raise to stop.
     """
     frames = []
-    for latent in latents.split(1):
+    for latent in torch.split(latents, 1):
         frames.append(to_pixels(decode_raw(vae, latent.to(vae.dtype) / vae.config.scaling_factor)))
         if each is not None:
             each()

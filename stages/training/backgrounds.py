@@ -1,7 +1,7 @@
 """Painted backgrounds: places under a sky of a given time of day, drawn from a seed.
 
-Gives (256, 256, 3) uint8 pictures. They are drawn at twice the size and reduced, so that edges are smooth. Knows nothing
-of subjects or captions; the names of places and times are those of `captions`.
+Gives (256, 256, 3) uint8 pictures. They are drawn at twice the size and reduced, so that edges are smooth. Knows
+nothing of subjects or captions; the names of places and times are those of `captions`.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Pictures and clips with captions: an animated subject composed over a painted background.
 
 `Scenes` draws them from a seed, so that any number of distinct samples is there without a file on disk. It gives
-(T, 256, 256, 3) uint8 clips at 8 frames/s and the caption; single pictures are clips of one frame. Knows nothing of models.
+(T, 256, 256, 3) uint8 clips at 8 frames/s and the caption; single pictures are clips of one frame. Knows nothing of
+models.
 """
 
 import random
@@ -37,7 +38,7 @@ class Scenes:
                 for place in PLACES
                 for time in TIMES
             }
-            np.savez(file, **self._backgrounds)
+            np.savez(file, allow_pickle=False, **self._backgrounds)
         self.training = [scene for scene in all_scenes() if not scene.held_out]
 
     def clip(self, scene: Scene, frames: int, rng: random.Random) -> UInt8:

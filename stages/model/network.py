@@ -1,0 +1,101 @@
+"""The video network of I2V and V2V: an inflated UNet, its motion module, appearance encoder, ControlNet, VAE, text.
+
+Takes a preset and the names of the parts that differ between the two stages. Where both live in one process,
+`share_spatial` makes them hold the spatial layers once. Knows nothing of schedules, windows or requests.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from torch import Tensor
+
+from stages.base import WeightsError
+from stages.model import vae as codec
+from stages.model.appearance import Appearance
+from stages.model.control import Control, load_control
+from stages.model.loading import compute_dtype, load_module
+from stages.model.text import TextEncoder
+from stages.presets import ControlKind, Preset
+
+
+@dataclass
+class VideoNetwork:
+    """All modules that one denoising of a video needs, on one device."""
+
+    unet: UNetMotionModel
+    vae: AutoencoderKL
+    text: TextEncoder
+    appearance: Appearance
+    control: Control | None
+    max_frames: int  # positions that the motion module knows
+
+    @classmethod
+    def load(cls, preset: Preset, device: str, *, motion: str, control: str, kind: ControlKind) -> Self:
+        """Build from the parts `unet`, `motion`, `control` (by the given names), `vae`, text and appearance.
+
+        Raises:
+            WeightsError: a part is missing, broken, or does not fit the others.
+        """
+        dtype = compute_dtype(preset, device)
+        adapter = load_module(preset, motion, MotionAdapter, "cpu", dtype)
+        spatial = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
+        vae = load_module(preset, "vae", AutoencoderKL, device, dtype)
+        appearance = Appearance.load(preset, device, dtype)
+        unet = inflate(spatial, adapter)
+        appearance.install(unet)
+        unet.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return cls(
+            unet=unet,
+            vae=vae,
+            text=TextEncoder.load(preset, device, dtype),
+            appearance=appearance,
+            control=load_control(preset, control, kind, vae, device, dtype),
+            max_frames=int(adapter.config.motion_max_seq_length),
+        )
+
+    @property
+    def reduction(self) -> int:
+        """Pixels a latent along each axis."""
+        return codec.reduction(self.vae)
+
+
+def inflate(spatial: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
+    """The UNet with the motion module between its spatial layers.
+
+    Raises:
+        WeightsError: the two were not made for each other.
+    """
+    try:
+        return UNetMotionModel.from_unet2d(spatial, adapter)
+    except (RuntimeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"The motion module does not fit the UNet ({reason}); choose one made for it.") from error
+
+
+def is_temporal(name: str) -> bool:
+    """Whether a tensor of an inflated UNet belongs to its motion module."""
+    return "motion_modules" in name
+
+
+def share_spatial(target: Any, source: Any) -> int:
+    """Make `target` use the storage of `source` for every layer that is not of the motion module; bytes saved."""
+    shared: dict[str, Tensor] = {
+        name: tensor for name, tensor in source.state_dict(keep_vars=True).items() if not is_temporal(name)
+    }
+    before = {name: tensor.data_ptr() for name, tensor in target.state_dict().items() if name in shared}
+    target.load_state_dict(shared, strict=False, assign=True)
+    return sum(shared[name].nbytes for name, pointer in before.items() if pointer != shared[name].data_ptr())
+
+
+def largest_difference(one: Any, other: Any) -> float:
+    """How far two networks' spatial layers are apart; 0 means that `share_spatial` changes nothing."""
+    theirs = other.state_dict()
+    return max(
+        float((tensor - theirs[name]).abs().max())
+        if tensor.is_floating_point()
+        else float(not torch.equal(tensor, theirs[name]))
+        for name, tensor in one.state_dict().items()
+        if not is_temporal(name)
+    )

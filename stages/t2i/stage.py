@@ -1,0 +1,143 @@
+"""The T2I stage: a prompt becomes one picture.
+
+Takes no input values; gives an `Image` of `params.size`. Where a preset names a part `t2i`, any text-to-image pipeline
+of diffusers draws it; otherwise this module's own loop does, over a UNet2DConditionModel, with classifier-free
+guidance. Noise comes from one generator per job seed, on the CPU, so the picture does not depend on the device's
+index.
+"""
+
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, AutoPipelineForText2Image, UNet2DConditionModel
+
+from stages.base import InputError, Report, StageName, WeightsError, derive_seed
+from stages.model import vae as codec
+from stages.model.loading import compute_dtype, find_part, load_module, source_of
+from stages.model.sampler import build_scheduler, draw_noise
+from stages.model.text import TextEncoder
+from stages.presets import Preset, T2IParams
+from stages.types import Image, UInt8
+
+
+class Painter(Protocol):
+    """What draws the picture."""
+
+    def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
+        """(H, W, 3) uint8."""
+
+
+class T2I:
+    """Text to image; see the top of this module."""
+
+    name: StageName = "t2i"
+
+    def __init__(self, painter: Painter) -> None:
+        self._painter = painter
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        """Build the stage: from `t2i` (and `t2i_vae`), or from `unet`, `vae`, `text_encoder` and `tokenizer`.
+
+        Raises:
+            WeightsError: a part is missing or broken.
+        """
+        return cls(Pipeline.load(preset, device) if "t2i" in preset.parts else OwnLoop.load(preset, device))
+
+    def __call__(self, *, params: T2IParams, seed: int, report: Report) -> Image:
+        """One picture. Calls `report` at every denoising step.
+
+        Raises:
+            InputError: a size that the model cannot draw.
+            Cancelled: `report` asked to stop.
+        """
+        return Image(self._painter.paint(params, seed, report))
+
+
+class OwnLoop:
+    """Denoising written out: the tiny preset, and every SD1.5-type set of weights."""
+
+    def __init__(self, unet: UNet2DConditionModel, vae: AutoencoderKL, text: TextEncoder) -> None:
+        self._unet = unet
+        self._vae = vae
+        self._text = text
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        dtype = compute_dtype(preset, device)
+        return cls(
+            load_module(preset, "unet", UNet2DConditionModel, device, dtype),
+            load_module(preset, "vae", AutoencoderKL, device, dtype),
+            TextEncoder.load(preset, device, dtype),
+        )
+
+    @torch.no_grad()
+    def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
+        reduction = codec.reduction(self._vae)
+        width, height = params.size
+        if width % reduction or height % reduction:
+            raise InputError(f"T2I draws multiples of {reduction} pixels, the size is {width}x{height}.")
+        device, dtype = self._unet.device, self._unet.dtype
+        scheduler = build_scheduler(params.denoising)
+        scheduler.set_timesteps(params.denoising.steps, device=device)
+        shape = (1, int(self._unet.config.in_channels), height // reduction, width // reduction)
+        latents = draw_noise(shape, seed, "t2i").to(device, dtype) * scheduler.init_noise_sigma
+        text = self._text.encode([params.negative_prompt, params.prompt])
+        report(0, params.denoising.steps)
+        for step, t in enumerate(scheduler.timesteps, 1):
+            pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
+            without, given = self._unet(pair, t, text).sample.chunk(2)
+            guided = without + params.denoising.guidance * (given - without)
+            latents = scheduler.step(guided, t, latents).prev_sample
+            report(step, params.denoising.steps)
+        pixels: UInt8 = codec.decode(self._vae, latents)[0]
+        return pixels
+
+
+class Pipeline:
+    """Any text-to-image pipeline of diffusers; the paper's system is "compatible with different T2I models"."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        dtype = compute_dtype(preset, device)
+        part = find_part(preset, "t2i")
+        options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "variant": part.variant}
+        if "t2i_vae" in preset.parts:
+            options["vae"] = load_module(preset, "t2i_vae", AutoencoderKL, device, dtype)
+        try:
+            pipeline = AutoPipelineForText2Image.from_pretrained(source_of(part), **options).to(device)
+        except Exception as error:  # the hub's loaders raise a dozen kinds; to a user they are one
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"Part 't2i' cannot be loaded from {part.source} ({reason}); fetch it again.") from error
+        pipeline.scheduler = build_scheduler(preset.t2i)
+        pipeline.set_progress_bar_config(disable=True)
+        return cls(pipeline)
+
+    @torch.no_grad()
+    def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
+        steps = params.denoising.steps
+
+        def after(pipeline: Any, index: int, t: Any, state: dict[str, Any]) -> dict[str, Any]:
+            report(index + 1, steps)
+            return {}
+
+        width, height = params.size
+        self._pipeline.scheduler = build_scheduler(params.denoising)
+        report(0, steps)
+        pictures = self._pipeline(
+            prompt=params.prompt,
+            negative_prompt=params.negative_prompt or None,
+            width=width,
+            height=height,
+            num_inference_steps=steps,
+            guidance_scale=params.denoising.guidance,
+            generator=torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i")),
+            callback_on_step_end=after,
+            output_type="np",
+        ).images
+        pixels: UInt8 = (np.asarray(pictures[0]) * 255).round().clip(0, 255).astype(np.uint8)
+        return pixels

@@ -1,0 +1,63 @@
+"""Second recipe: text encoder and UNet together, on single pictures at both latent sizes.
+
+The UNet later becomes the frozen spatial backbone of I2V and V2V, so it sees I2V's size too. One caption in ten is
+empty, for classifier-free guidance. Gives the folders `text_encoder` and `unet`.
+"""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextModel
+
+from stages.model.text import tokenize
+from stages.presets import TINY
+from stages.training.captions import write_caption
+from stages.training.latents import Shelf
+from stages.training.loop import Schedule, train
+from stages.training.networks import TEXT_CONTEXT, build_text_encoder, build_unet
+from stages.training.noising import Noising
+
+BATCH = 32
+_LOW_SHARE = 0.3  # of the batches
+_EMPTY_SHARE = 0.1  # of the captions
+
+
+def build(tokenizer: Any) -> nn.ModuleDict:
+    """Fresh `text` and `unet`."""
+    torch.manual_seed(2)
+    unet = build_unet().to(memory_format=torch.channels_last)
+    return nn.ModuleDict({"text": build_text_encoder(len(tokenizer), tokenizer.eos_token_id), "unet": unet})
+
+
+def run(tokenizer: Any, high: Shelf, low: Shelf, schedule: Schedule, work: Path, out: Path) -> nn.ModuleDict:
+    """Train and save under `out`."""
+    modules = build(tokenizer)
+    text, unet = modules["text"], modules["unet"]
+    assert isinstance(text, CLIPTextModel)
+    assert isinstance(unet, UNet2DConditionModel)
+    noising = Noising(TINY.t2i)
+
+    def loss_of(step: int, rng: random.Random) -> Tensor:
+        shelf = low if rng.random() < _LOW_SHARE else high
+        chosen = [rng.randrange(len(shelf)) for _ in range(BATCH)]
+        frame = rng.randrange(shelf.latents.shape[1])
+        captions = ["" if rng.random() < _EMPTY_SHARE else write_caption(shelf.scenes[index], rng) for index in chosen]
+        clean = shelf.latents[chosen, frame].float().contiguous(memory_format=torch.channels_last)
+        times = noising.draw_times(BATCH)
+        noised, target = noising(clean, times, torch.randn_like(clean))
+        states = text(tokenize(tokenizer, captions, TEXT_CONTEXT))[0]
+        said = unet(noised, times, states).sample
+        return F.mse_loss(said, target)
+
+    train("t2i", modules, loss_of, schedule, work)
+    unet.to(memory_format=torch.contiguous_format)
+    for name in ("text_encoder", "unet"):
+        module: Any = {"text_encoder": text, "unet": unet}[name]
+        module.half().save_pretrained(out / name, safe_serialization=True)
+        module.float()
+    return modules
