@@ -1,0 +1,138 @@
+"""The wheel: it holds the client and nothing else, and works in an empty environment against a live server.
+
+Builds a copy of the repository with the build backend of this environment (nothing is downloaded for that), then lets
+pip install the wheel with its dependencies into a new venv; that step needs a package index.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from tests.client.wire import Wire
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.safetensors", "*.mp4", "build", "dist", "out")
+MODULES = {path.name for path in (ROOT / "client").glob("*.py")} | {"py.typed"}
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Standard output of a command that must succeed."""
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, env=env, cwd=cwd
+    )
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("build")
+    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, folder / "source")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` folder of a venv that holds the wheel and what pip installed for it."""
+    folder = tmp_path_factory.mktemp("venv")
+    run(sys.executable, "-m", "venv", folder)
+    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    return folder / "bin"
+
+
+@pytest.fixture
+def server() -> Iterator[Wire]:
+    with Wire() as wire:
+        yield wire
+
+
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def elsewhere(**more: str) -> dict[str, str]:
+    """An environment in which the repository cannot be imported by accident."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MAGICVIDEO_API_KEY")}
+    return {**kept, **more}
+
+
+def test_it_holds_the_client_alone(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    (information,) = (top for top in tops if top.endswith(".dist-info"))
+    assert tops == {"magicvideo_client", information}
+    assert {name.removeprefix("magicvideo_client/") for name in names if not name.startswith(information)} == MODULES
+    assert {f"{information}/licenses/{name}" for name in ("LICENSE", "NOTICE")} <= set(names)
+
+
+def test_it_asks_for_what_the_client_needs_and_no_more(wheel: Path) -> None:
+    wanted = metadata(wheel).get_all("Requires-Dist") or []
+    core = {line.split(">")[0].split("[")[0].strip() for line in wanted if "extra ==" not in line}
+    assert core == {"httpx", "pydantic", "rich", "typer"}
+
+
+def test_its_version_is_the_one_that_the_package_says(wheel: Path) -> None:
+    import client
+
+    assert metadata(wheel)["Version"] == client.__version__
+
+
+def test_the_environment_has_neither_torch_nor_ray_nor_our_servers_folders(venv: Path) -> None:
+    code = (
+        "import importlib.util as u, json; "
+        "print(json.dumps([n for n in "
+        "['torch', 'ray', 'numpy', 'fastapi', 'client', 'stages', 'deployments', 'cluster'] if u.find_spec(n)]))"
+    )
+    assert json.loads(run(venv / "python", "-c", code, env=elsewhere(), cwd=venv)) == []
+
+
+def test_the_installed_command_makes_a_video_on_a_live_server(venv: Path, server: Wire, tmp_path: Path) -> None:
+    target = tmp_path / "fox.mp4"
+    words = ("generate", "a fox in a snowy forest at dusk", "-o", target, "--seed", "7", "--json", "--url", server.url)
+    document = json.loads(run(venv / "magicvideo", *words, env=elsewhere(), cwd=tmp_path))
+    assert (document["status"], document["seed"], document["path"]) == ("completed", 7, str(target))
+    assert target.read_bytes() == server.payload
+    listed = json.loads(run(venv / "magicvideo", "list", "--json", env=elsewhere(MAGICVIDEO_URL=server.url)))
+    assert [video["id"] for video in listed["data"]] == [document["id"]]
+    assert run(venv / "python", "-m", "magicvideo_client", "health", "--url", server.url, cwd=tmp_path).startswith(
+        "ok: "
+    )
+
+
+def test_the_installed_module_makes_a_video_on_a_live_server(venv: Path, server: Wire, tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from magicvideo_client import AsyncClient, Client\n"
+        "with Client(sys.argv[1]) as client:\n"
+        "    video = client.videos.create_and_wait('a fox')\n"
+        "    client.videos.download(video.id, 'fox.mp4')\n"
+        "async def remove():\n"
+        "    async with AsyncClient(sys.argv[1]) as client:\n"
+        "        print((await client.videos.delete(video.id)).deleted)\n"
+        "asyncio.run(remove())\n"
+    )
+    assert run(venv / "python", "-c", code, server.url, env=elsewhere(), cwd=tmp_path) == "True\n"
+    assert (tmp_path / "fox.mp4").read_bytes() == server.payload
+
+
+def test_the_wheel_is_typed(venv: Path) -> None:
+    code = "from importlib.resources import files; print(files('magicvideo_client').joinpath('py.typed').is_file())"
+    assert run(venv / "python", "-c", code, env=elsewhere(), cwd=venv) == "True\n"
