@@ -71,6 +71,12 @@ class ArtifactStore:
     def exists(self, key: str) -> bool:
         return bool(self._fs.exists(self._path(key)))
 
+    def delete(self, key: str) -> None:
+        """Forget a file; one that is not there is no error."""
+        path = self._path(key)
+        if self._fs.exists(path):
+            self._fs.rm_file(path)
+
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) in pieces of at most 256 KiB.
 

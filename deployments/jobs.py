@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from client.schema import JobError, Order, StageState
 from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, TooManyClaimsError, VideoNotFoundError
-from deployments.job_types import Beat, Claim, Event, Job, JobRequest, State, Update
+from deployments.job_types import FINAL, Beat, Claim, Event, Job, JobRequest, State, Update
 from deployments.tables import Database, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
@@ -144,6 +144,20 @@ class Journal:
                     update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(cancel_requested=True)
                 )
             return self._get(connection, job_id).state
+
+    def delete(self, job_id: str) -> bool:
+        """Forget a finished job; one that is not finished stays. Gives whether it is gone.
+
+        Raises:
+            VideoNotFoundError: there is no such job.
+        """
+        with self._database.write() as connection:
+            if self._get(connection, job_id).state not in FINAL:
+                return False
+            for table in (stage_outputs, job_events):
+                connection.execute(table.delete().where(table.c.job_id == job_id))
+            connection.execute(jobs.delete().where(jobs.c.id == job_id))
+            return True
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""

@@ -80,6 +80,12 @@ class JobProgress:
         self._changed.add(name)
         self._events.append(("stage_retried", {"stage": name, "attempt": attempt, "reason": reason}))
 
+    def restarted(self, attempt: int, reason: str) -> None:
+        """The job begins again: every stage waits as at the start."""
+        self._stages = {name: _Stage() for name in STAGE_NAMES}
+        self._changed.update(STAGE_NAMES)
+        self._events.append(("job_restarted", {"attempt": attempt, "reason": reason}))
+
     def completed(self, name: StageName) -> None:
         """The stage has given all it has to give."""
         self._stages[name].status = "completed"

@@ -41,9 +41,11 @@ class Recorder:
         self._journal = journal
         self._flush_s = flush_s
         self._lease_s = lease_s
+        self._beat_s = min(1.0, lease_s / 4)  # a cancel that reached another replica is learnt by a heartbeat
         self._on_lost = on_lost
         self._on_cancel = on_cancel
         self._watched: dict[str, _Watched] = {}
+        self._beat_now = asyncio.Event()
 
     def watch(self, claim: Claim, progress: JobProgress) -> None:
         self._watched[claim.job_id] = _Watched(claim, progress)
@@ -54,6 +56,10 @@ class Recorder:
         states, events = watched.progress.take()
         return Update(watched.claim, states, events)
 
+    def beat_soon(self) -> None:
+        """Somebody may have cancelled a job: ask at the next flush, not at the next heartbeat."""
+        self._beat_now.set()
+
     async def run(self) -> None:
         """Flush and beat until cancelled. A database that cannot be reached is tried again until leases are at risk."""
         beaten = time.monotonic()
@@ -63,7 +69,8 @@ class Recorder:
                 updates = self._gather()
                 if updates:
                     self._tell(await asyncio.to_thread(self._journal.record, updates))
-                if time.monotonic() - beaten > self._lease_s / 4:
+                if self._beat_now.is_set() or time.monotonic() - beaten > self._beat_s:
+                    self._beat_now.clear()
                     claims = [watched.claim for watched in self._watched.values()]
                     if claims:
                         self._tell(await asyncio.to_thread(self._journal.beat, claims, self._lease_s))

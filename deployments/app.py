@@ -1,0 +1,79 @@
+"""The graph: which deployments there are and who calls whom. The only file that knows it.
+
+    ingress ──nudge──► pipeline ──► t2i, i2v, v2v, vfi
+
+`build` is what `import_path: deployments.app:build` names in serve_config.yaml; its `args` are those of
+`deployments.config.AppArgs`. The classes are plain and become deployments here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from deployments.config import AppArgs, check_environment, parse_args
+from deployments.ingress import Ingress
+from deployments.pipeline import Pipeline
+from deployments.replica import Replica
+from stages.types import STAGE_NAMES, StageName
+
+APP_NAME = "magicvideo"
+_MANY = 10_000  # callers of ingress and pipeline hold no device; Serve's default of 5 would starve them
+_MP4 = "deployments.encode:Mp4Finisher"
+
+
+def build(args: Mapping[str, Any] | AppArgs) -> Application:
+    """The application.
+
+    Raises:
+        ConfigError: one sentence on what cannot be served.
+    """
+    check_environment()
+    typed = args if isinstance(args, AppArgs) else parse_args(dict(args))
+    stages = {name: _stage(typed, name) for name in STAGE_NAMES}
+    pipeline = serve.deployment(
+        name="pipeline",
+        num_replicas=typed.pipeline.replicas,
+        max_ongoing_requests=_MANY,
+        ray_actor_options={"num_cpus": typed.pipeline.num_cpus},
+        graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
+    )(Pipeline).bind(typed, **stages)
+    return serve.deployment(
+        name="ingress",
+        num_replicas=typed.ingress.replicas,
+        max_ongoing_requests=_MANY,
+        ray_actor_options={"num_cpus": typed.ingress.num_cpus},
+        graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
+    )(serve.ingress()(Ingress)).bind(typed, pipeline)
+
+
+def _stage(args: AppArgs, name: StageName) -> Application:
+    stage = args.stages[name]
+    actor: dict[str, Any] = {"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus}
+    if stage.labels:
+        actor["label_selector"] = stage.labels
+    options: dict[str, Any] = {
+        "name": name,
+        "ray_actor_options": actor,
+        "max_ongoing_requests": stage.max_ongoing_requests,
+        "graceful_shutdown_timeout_s": stage.graceful_shutdown_timeout_s,
+        "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
+        "max_constructor_retry_count": stage.max_start_attempts,
+        "request_router_config": RequestRouterConfig(**args.router.model_dump()),
+    }
+    if stage.autoscaling is None:
+        options["num_replicas"] = stage.replicas
+    else:
+        options["autoscaling_config"] = stage.autoscaling.model_dump(exclude_none=True)
+    finisher = {"finisher": _MP4, "finisher_options": {"artifacts_url": args.storage.artifacts_url}}
+    return serve.deployment(**options)(Replica).bind(
+        args.factory(name),
+        args.preset,
+        device=stage.device,
+        options=stage.options,
+        threads=stage.torch_threads,
+        stall_limit_s=stage.stall_limit_s,
+        **(finisher if name == STAGE_NAMES[-1] else {}),
+    )

@@ -1,0 +1,141 @@
+"""The stage calls of one job: references in, references out, repeated when a replica dies, stopped on cancellation.
+
+A call goes out with `outputs` (a stream of values) or `one` (exactly one value); both give references to payloads, in
+order, and tell the job's progress what the replica says. When a replica dies, the same call goes to another one while
+the references to its inputs are still held; what it had already given is skipped, because a stage is a pure function.
+`finish` joins the last stage's outputs.
+
+A job that is cancelled leaves through `CancelledError`; every call that is then under way is cancelled at its replica,
+not only the one that is awaited. Knows Ray's handles, not what the stages compute.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
+from deployments.failures import output_lost, replica_lost, stage_failed
+from deployments.metrics import JobMetrics
+from deployments.progress import JobProgress
+from deployments.streams import Info, pairs
+from stages.types import StageName
+
+
+class OutputLostError(Exception):
+    """A stage's output died with its node; the job starts again."""
+
+
+class StageCalls:
+    """What one job may do with the stages."""
+
+    def __init__(
+        self,
+        handles: Mapping[StageName, Any],
+        limits_s: Mapping[StageName, float],
+        attempts: int,
+        progress: JobProgress,
+        metrics: JobMetrics,
+    ) -> None:
+        self._handles = handles
+        self._limits_s = limits_s
+        self._attempts = attempts
+        self._progress = progress
+        self._metrics = metrics
+
+    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int) -> Any:
+        """The reference to the only value of a call.
+
+        Raises:
+            JobFailure: the stage raised, took too long, gave another number of values, or its replicas kept dying.
+            OutputLostError: an input died with its node.
+        """
+        given = [payload async for payload in self.outputs(stage, *inputs, params=params, seed=seed)]
+        if len(given) != 1:
+            raise StageFailedError(f"Stage {stage} gave {len(given)} values where one was expected.")
+        return given[0]
+
+    async def outputs(self, stage: StageName, *inputs: Any, params: Any, seed: int) -> AsyncGenerator[Any, None]:
+        """References to the values of a call, each as soon as it is there. Raises as `one` does."""
+        self._progress.sent(stage)
+        given = 0
+        for attempt in range(1, self._attempts + 1):
+            try:
+                async with aclosing(self._call(stage, inputs, params, seed)) as stream:
+                    async for payload, info in stream:
+                        if info["kind"] == "output" and info["index"] < given:
+                            continue
+                        self._progress.info(stage, info)
+                        if info["kind"] == "output":
+                            given += 1
+                            yield payload
+                return
+            except Exception as error:
+                self._judge(stage, error, attempt)
+
+    async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
+        """Have the stage's replica join `chunks`; gives the description of what it kept. Raises as `one` does."""
+        for attempt in range(1, self._attempts + 1):
+            response = self._handles[stage].finish.remote(*chunks, **options)
+            try:
+                async with asyncio.timeout(self._limits_s[stage]):
+                    made: dict[str, Any] = await response
+                return made
+            except TimeoutError:
+                response.cancel()
+                raise self._too_long(stage) from None
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+            except Exception as error:
+                self._judge(stage, error, attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _call(
+        self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int
+    ) -> AsyncGenerator[tuple[Any, Info], None]:
+        response = self._handles[stage].options(stream=True).run.remote(*inputs, params=params, seed=seed)
+        stream = pairs(response)
+        loop = asyncio.get_running_loop()
+        deadline: float | None = None  # waiting for a replica is not limited, computing is
+        ended = False
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline) as limit:
+                        payload, info = await anext(stream)
+                except StopAsyncIteration:
+                    ended = True
+                    return
+                except TimeoutError:
+                    if limit.expired():
+                        raise self._too_long(stage) from None
+                    raise
+                if info["kind"] == "started":
+                    deadline = loop.time() + self._limits_s[stage]
+                yield payload, info
+        finally:
+            if not ended:
+                response.cancel()
+
+    def _judge(self, stage: StageName, error: Exception, attempt: int) -> None:
+        """Return when the call should be repeated, else raise what the error means."""
+        if isinstance(error, JobFailure):
+            raise error
+        if output_lost(error):
+            raise OutputLostError(f"An input of stage {stage} died with its node.") from error
+        if not replica_lost(error):
+            raise stage_failed(stage, error) from error
+        if attempt == self._attempts:
+            raise ReplicaLostError(
+                f"The replica of stage {stage} died under this job {attempt} times, the limit of "
+                "pipeline.stage_attempts; look into its log for what killed it."
+            ) from error
+        self._metrics.retried(stage)
+        self._progress.retried(stage, attempt, type(error).__name__)
+
+    def _too_long(self, stage: StageName) -> StageTimeoutError:
+        return StageTimeoutError(
+            f"Stage {stage} computed for more than {self._limits_s[stage]:g} s, the limit of "
+            f"stages.{stage}.run_timeout_s; raise it or ask for fewer steps."
+        )

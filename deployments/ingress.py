@@ -1,0 +1,261 @@
+"""HTTP: OpenAI's Videos API over the job journal, and `/healthz`.
+
+    POST   /v1/videos                a job is written, its id answered; nothing computes inside a request
+    GET    /v1/videos                pages of jobs                  (after, limit, order)
+    GET    /v1/videos/{id}           how far it is, stage by stage
+    GET    /v1/videos/{id}/content   the mp4, whole or a Range of it
+    DELETE /v1/videos/{id}           cancels an unfinished job; forgets a finished one and its file
+
+Every error is `{"error": {message, type, param, code}}`. An unfinished job that is deleted stays readable as `failed`
+with the code `cancelled`, because the API has no such status. Never imports torch, never holds frames. `create_app`
+needs no Ray: what the pipeline and the cluster do comes in as functions.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
+from starlette.concurrency import iterate_in_threadpool
+from starlette.exceptions import HTTPException
+
+from client.schema import ErrorBody, ErrorDetail, Health, Order, Status, Video, VideoList
+from deployments import __version__
+from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
+from deployments.bodies import judge, read_body
+from deployments.config import AppArgs
+from deployments.errors import ApiError, InvalidRequestError, VideoNotFoundError, VideoNotReadyError
+from deployments.health import Watch
+from deployments.job_types import FINAL, Job, State
+from deployments.jobs import Journal, body_hash
+from deployments.pipeline import plan_of
+from deployments.progress import overall
+from deployments.ranges import parse_range
+
+logger = logging.getLogger(__name__)
+
+MAX_PAGE = 100
+DEFAULT_PAGE = 20
+MAX_KEY_CHARS = 255
+
+Nudge = Callable[[], Awaitable[None]]
+HealthOf = Callable[[], Health]
+
+_STATUS: dict[State, Status] = {
+    "queued": "queued",
+    "running": "in_progress",
+    "succeeded": "completed",
+    "failed": "failed",
+    "cancelled": "failed",
+}
+
+
+class Ingress:
+    """One replica of the deployment `ingress`."""
+
+    def __init__(self, args: AppArgs, pipeline: Any) -> None:
+        async def nudge() -> None:
+            await pipeline.nudge.remote()
+
+        journal, store = Journal(args.storage.database_url), ArtifactStore(args.storage.artifacts_url)
+        self._asgi = create_app(args, journal, store, nudge=nudge, health=Watch(args).health)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return self._asgi
+
+
+def create_app(args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: Nudge, health: HealthOf) -> FastAPI:
+    """The routes; `nudge` tells the pipeline that the journal has news."""
+    app = FastAPI(title="magicvideo", version=__version__)
+    nudges: set[asyncio.Task[None]] = set()
+
+    def tell_pipeline() -> None:
+        task = asyncio.create_task(_quietly(nudge))
+        nudges.add(task)
+        task.add_done_callback(nudges.discard)
+
+    def answer(job: Job) -> Response:
+        headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(args.ingress.poll_after_ms)}
+        return _json(video_of(job), headers=headers)
+
+    @app.post("/v1/videos", response_model=Video)
+    async def create(request: Request) -> Response:
+        key = request.headers.get("idempotency-key")
+        if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+            raise InvalidRequestError(
+                f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
+                param="Idempotency-Key",
+                code="invalid_header",
+            )
+        created = await read_body(request, args.ingress.max_body_bytes)
+        job, is_new = await asyncio.to_thread(
+            journal.submit,
+            judge(created, args.preset),
+            idem_key=key,
+            body_hash=body_hash(created.model_dump_json()),
+            max_queued=args.ingress.max_queued_jobs,
+            retry_after_s=args.ingress.retry_after_s,
+        )
+        if is_new:
+            tell_pipeline()
+        return answer(job)
+
+    @app.get("/v1/videos", response_model=VideoList)
+    async def page(request: Request) -> Response:
+        query = request.query_params
+        limit, order = _limit(query.get("limit")), _order(query.get("order"))
+        try:
+            jobs, more = await asyncio.to_thread(journal.page, after=query.get("after"), limit=limit, order=order)
+        except VideoNotFoundError as error:
+            error.param = "after"
+            raise
+        videos = [video_of(job) for job in jobs]
+        first, last = (videos[0].id, videos[-1].id) if videos else (None, None)
+        return _json(VideoList(data=videos, first_id=first, last_id=last, has_more=more))
+
+    @app.get("/v1/videos/{video_id}", response_model=Video)
+    async def retrieve(video_id: str) -> Response:
+        return answer(await asyncio.to_thread(journal.get, video_id))
+
+    @app.delete("/v1/videos/{video_id}")
+    async def delete(video_id: str) -> Response:
+        before = (await asyncio.to_thread(journal.get, video_id)).state
+        state = before if before in FINAL else await asyncio.to_thread(journal.request_cancel, video_id)
+        if state == "running":
+            tell_pipeline()
+        elif before in FINAL or state != "cancelled":  # it was finished, or it finished before the cancel came
+            job = await asyncio.to_thread(journal.get, video_id)
+            await asyncio.to_thread(journal.delete, video_id)
+            if job.result is not None:
+                await asyncio.to_thread(store.delete, job.result["key"])
+        return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
+
+    @app.api_route("/v1/videos/{video_id}/content", methods=["GET", "HEAD"], response_class=Response)
+    async def content(video_id: str, request: Request) -> Response:
+        variant = request.query_params.get("variant", "video")
+        if variant != "video":
+            raise InvalidRequestError(
+                f"variant is {variant[:80]!r}; this server keeps the video alone, so leave it out.",
+                param="variant",
+                code="invalid_parameter",
+            )
+        artifact = _finished(await asyncio.to_thread(journal.get, video_id))
+        if not await asyncio.to_thread(store.exists, artifact.key):
+            raise ArtifactError(f"Artifact {artifact.key} of job {video_id} is not in {store.url}.")
+        return _content(request, artifact, store)
+
+    @app.get("/healthz", response_model=Health)
+    async def healthz() -> Response:
+        return _json(await asyncio.to_thread(health))
+
+    _answer_errors(app)
+    return app
+
+
+def video_of(job: Job) -> Video:
+    """A job as the API says it."""
+    steps = plan_of(job.request)
+    return Video(
+        id=job.id,
+        model=job.request.model,
+        status=_STATUS[job.state],
+        progress=100 if job.state == "succeeded" else min(99, overall(job.stages)),
+        created_at=int(job.created_at),
+        completed_at=int(job.finished_at) if job.state == "succeeded" and job.finished_at is not None else None,
+        prompt=job.request.prompt,
+        seconds=job.request.seconds,
+        size=job.request.size,
+        error=job.error,
+        seed=job.request.seed,
+        stages=list(job.stages),
+        frames=steps.frames,
+        fps=steps.fps,
+    )
+
+
+def _finished(job: Job) -> Artifact:
+    if job.result is not None:
+        return Artifact(**job.result)
+    status = _STATUS[job.state]
+    why = f" ({job.error.code}: {job.error.message})" if job.error else ""
+    todo = "poll it until its status is completed" if job.state not in FINAL else "it will have no content"
+    raise VideoNotReadyError(f"Video {job.id} is {status}{why}; {todo}.", param="video_id", code="video_not_ready")
+
+
+def _content(request: Request, artifact: Artifact, store: ArtifactStore) -> Response:
+    etag = f'"{artifact.sha256}"'
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Content-Disposition": f'attachment; filename="{artifact.key.split("/")[1]}.mp4"',
+    }
+    wanted = request.headers.get("range")
+    if request.headers.get("if-range", etag) != etag:
+        wanted = None  # the client's part is of another file: send this one whole
+    span = parse_range(wanted, artifact.size_bytes) if wanted is not None else None
+    start, end = (span.start, span.end) if span else (0, artifact.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    if span:
+        headers["Content-Range"] = span.content_range
+    pieces: Iterator[bytes] = iter(()) if request.method == "HEAD" else store.read(artifact.key, start, end)
+    body: AsyncIterator[bytes] = iterate_in_threadpool(pieces)
+    return StreamingResponse(body, 206 if span else 200, headers, media_type=artifact.media_type)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_PAGE
+    if not text.isdecimal() or len(text) > 6 or not 1 <= int(text) <= MAX_PAGE:
+        raise InvalidRequestError(
+            f"limit is {text[:80]!r}; it must be between 1 and {MAX_PAGE}.", param="limit", code="invalid_parameter"
+        )
+    return int(text)
+
+
+def _order(text: str | None) -> Order:
+    if text is None or text == "desc":
+        return "desc"
+    if text == "asc":
+        return "asc"
+    raise InvalidRequestError(
+        f"order is {text[:80]!r}; it must be 'asc' or 'desc'.", param="order", code="invalid_parameter"
+    )
+
+
+async def _quietly(nudge: Nudge) -> None:
+    try:
+        await nudge()
+    except Exception:
+        logger.warning("The pipeline could not be nudged; it finds the news at its next poll.", exc_info=True)
+
+
+def _json(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(value.model_dump_json(), status, headers, media_type="application/json")
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error in the API's shape, also the framework's own."""
+
+    @app.exception_handler(ApiError)
+    async def ours(_request: Request, error: ApiError) -> Response:
+        return _json(error.body(), error.status, error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def frameworks(request: Request, error: HTTPException) -> Response:
+        detail = f"{request.method} {request.url.path}: {error.detail}; see the README for the routes there are."
+        kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
+        body = ErrorBody(error=ErrorDetail(message=detail, type=kind, code="unknown_route"))
+        return _json(body, error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        logger.error("%s %s failed.", request.method, request.url.path, exc_info=error)
+        detail = ErrorDetail(
+            message=f"The server failed with {type(error).__name__}; its log has the details.",
+            type="server_error",
+            code="internal_error",
+        )
+        return _json(ErrorBody(error=detail), 500)

@@ -1,0 +1,241 @@
+"""Drives jobs: claims one from the journal, calls the stages by reference, records how it went.
+
+                 image          keyframes         window, window, ...        chunk, chunk, ...
+    prompt ─► t2i ────► i2v ──────────────► v2v ═════════════════════► vfi ════════════════════► vfi.finish ─► mp4
+
+Each of V2V's windows goes to VFI as soon as it is there, so VFI starts before V2V ends; chunks are joined in the order
+of the windows. No pixel enters this process: it holds references, and drops them at the end of each job with a
+collection, because Ray leaves cycles around them that keep outputs alive until then.
+
+Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job is what the journal says.
+"""
+
+import asyncio
+import gc
+import logging
+import math
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from client.schema import JobError
+from deployments import __version__
+from deployments.calls import OutputLostError, StageCalls
+from deployments.config import AppArgs
+from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
+from deployments.job_types import Claim, Job, JobRequest
+from deployments.jobs import Journal
+from deployments.metrics import JobMetrics
+from deployments.progress import JobProgress
+from deployments.recorder import Recorder
+from stages.presets import Plan, get_preset, plan
+from stages.types import StageName
+
+logger = logging.getLogger(__name__)
+
+_Stop = Literal["cancelled", "lost", "released"]
+
+
+@dataclass
+class _Running:
+    """A job at hand: `work` computes and may be cancelled, `driver` records its end and may not."""
+
+    claim: Claim
+    work: asyncio.Task[dict[str, Any]]
+    driver: asyncio.Task[None]
+    stop: _Stop | None = None
+
+
+class Pipeline:
+    """One replica of the deployment `pipeline`."""
+
+    def __init__(self, args: AppArgs, t2i: Any, i2v: Any, v2v: Any, vfi: Any) -> None:
+        """Open the journal and begin to claim. Needs a running event loop, as Ray Serve gives it."""
+        self._args = args
+        self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
+        self._journal = Journal(args.storage.database_url)
+        self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
+        self._metrics = JobMetrics()
+        self._recorder = Recorder(
+            self._journal,
+            flush_s=args.pipeline.flush_s,
+            lease_s=args.pipeline.lease_s,
+            on_lost=lambda job_id: self._stop(job_id, "lost"),
+            on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
+        )
+        self._running: dict[str, _Running] = {}
+        self._wake = asyncio.Event()
+        self._loops = [asyncio.create_task(self._claim_jobs()), asyncio.create_task(self._recorder.run())]
+
+    async def nudge(self) -> None:
+        """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
+        self._wake.set()
+        self._recorder.beat_soon()
+
+    def check_health(self) -> None:
+        """Raise when this replica no longer claims or records."""
+        for loop in self._loops:
+            if loop.done():
+                raise RuntimeError(f"The pipeline's {loop.get_coro()} has ended; it must run for ever.")
+
+    async def __del__(self) -> None:
+        """Ray Serve awaits this at shutdown: give the jobs back, so that another replica has them at once."""
+        for loop in self._loops:
+            loop.cancel()
+        claims = [running.claim for running in self._running.values()]
+        drivers = [running.driver for running in self._running.values()]
+        for job_id in list(self._running):
+            self._stop(job_id, "released")
+        if drivers:
+            await asyncio.wait(drivers, timeout=5.0)
+        await asyncio.to_thread(self._journal.release, claims)
+        self._journal.close()
+
+    async def _claim_jobs(self) -> None:
+        gc.collect()
+        gc.freeze()  # what start-up made is never garbage; collections at the end of jobs skip it
+        while True:
+            self._wake.clear()
+            try:
+                while len(self._running) < self._args.pipeline.max_jobs:
+                    claimed = await asyncio.to_thread(self._journal.claim, self._owner, self._args.pipeline.lease_s)
+                    if claimed is None:
+                        break
+                    self._begin(*claimed)
+            except Exception:
+                logger.exception("No job could be claimed from the journal; trying again.")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
+
+    def _begin(self, claim: Claim, job: Job) -> None:
+        progress = JobProgress(time.monotonic)
+        self._recorder.watch(claim, progress)
+        work = asyncio.create_task(self._make(claim, job.request, progress))
+        driver = asyncio.create_task(self._drive(claim, work))
+        self._running[claim.job_id] = _Running(claim, work, driver)
+
+    def _stop(self, job_id: str, why: _Stop) -> None:
+        running = self._running.get(job_id)
+        if running is not None and running.stop is None and not running.work.done():
+            running.stop = why
+            running.work.cancel()
+
+    async def _drive(self, claim: Claim, work: asyncio.Task[dict[str, Any]]) -> None:
+        """Wait for the work and write its end into the journal."""
+        started = time.monotonic()
+        await asyncio.wait([work])
+        stop = self._running[claim.job_id].stop
+        last = self._recorder.last_words(claim.job_id)
+        state, error, result = _outcome(claim.job_id, work, stop)
+        try:
+            if state is not None:
+                self._metrics.ended(state, time.monotonic() - started)
+                await asyncio.to_thread(self._journal.finish, last, state, error=error, result=result)
+        except LeaseLostError as lost:
+            logger.warning("%s", lost)
+        except Exception:
+            logger.exception("The end of job %s could not be recorded; it runs again once its lease lapses.", claim)
+        finally:
+            del self._running[claim.job_id], work
+            gc.collect()
+            self._wake.set()
+
+    async def _make(self, claim: Claim, request: JobRequest, progress: JobProgress) -> dict[str, Any]:
+        """The video of one job, from the start again when an output died with its node."""
+        for attempt in range(1, self._args.pipeline.job_attempts + 1):
+            try:
+                return await self._attempt(claim, request, progress)
+            except OutputLostError as lost:
+                logger.warning("Job %s, attempt %d: %s", claim.job_id, attempt, lost)
+                progress.restarted(attempt, str(lost))
+        raise ReplicaLostError(
+            f"An output of this job died with its node {self._args.pipeline.job_attempts} times, the limit of "
+            "pipeline.job_attempts; look for nodes that keep going down."
+        )
+
+    async def _attempt(self, claim: Claim, request: JobRequest, progress: JobProgress) -> dict[str, Any]:
+        limits_s = {name: stage.run_timeout_s for name, stage in self._args.stages.items()}
+        calls = StageCalls(self._handles, limits_s, self._args.pipeline.stage_attempts, progress, self._metrics)
+        steps, seed = plan_of(request), request.seed
+        image = await calls.one("t2i", params=steps.t2i, seed=seed)
+        progress.completed("t2i")
+        keyframes = await calls.one("i2v", image, params=steps.i2v, seed=seed)
+        progress.completed("i2v")
+        progress.expect_calls("vfi", _windows(steps))
+        async with aclosing(calls.outputs("v2v", image, keyframes, params=steps.v2v, seed=seed)) as windows:
+            chunks = await self._interpolate(windows, calls, steps, seed, progress)
+        key = f"videos/{claim.job_id}/{claim.fence}.mp4"
+        made = await calls.finish("vfi", chunks, key=key, provenance=_provenance(request, steps))
+        progress.completed("vfi")
+        return made
+
+    @staticmethod
+    async def _interpolate(
+        windows: AsyncGenerator[Any, None], calls: StageCalls, steps: Plan, seed: int, progress: JobProgress
+    ) -> list[Any]:
+        """Each window to VFI as it comes; the chunks in the windows' order."""
+        chunks: list[asyncio.Task[Any]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for window in windows:
+                    interpolation = calls.one("vfi", window, params=steps.vfi, seed=seed)
+                    chunks.append(group.create_task(interpolation))
+                progress.completed("v2v")
+                progress.expect_calls("vfi", len(chunks))
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from failed
+        return [chunk.result() for chunk in chunks]
+
+
+def plan_of(request: JobRequest) -> Plan:
+    """Every stage's parameters for a request that the ingress has judged."""
+    return plan(
+        get_preset(request.model),
+        request.prompt,
+        seed=request.seed,
+        negative_prompt=request.negative_prompt,
+        size=request.size,
+        seconds=request.seconds,
+        steps=request.steps,
+        guidance=request.guidance,
+    )
+
+
+def _windows(steps: Plan) -> int:
+    """How many windows V2V makes; only progress depends on it."""
+    advance = max(1, steps.v2v.window - steps.v2v.overlap)
+    return 1 + max(0, math.ceil((steps.i2v.frames - steps.v2v.window) / advance))
+
+
+def _provenance(request: JobRequest, steps: Plan) -> dict[str, Any]:
+    made_by = {"generator": f"magicvideo {__version__}", "ai_generated": True, "frames": steps.frames}
+    return {**made_by, **request.model_dump(exclude_none=True)}
+
+
+def _first(failed: BaseException) -> BaseException:
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return failed
+
+
+_Outcome = tuple[Literal["succeeded", "failed", "cancelled"] | None, JobError | None, dict[str, Any] | None]
+
+
+def _outcome(job_id: str, work: asyncio.Task[dict[str, Any]], stop: _Stop | None) -> _Outcome:
+    """What to write; the state None means nothing, because the job is or will be somebody else's."""
+    if work.cancelled():
+        if stop == "cancelled":
+            return "cancelled", JobError(code="cancelled", message="The job was cancelled."), None
+        return None, None, None
+    error = work.exception()
+    if error is None:
+        return "succeeded", None, work.result()
+    if isinstance(error, JobFailure):
+        logger.warning("Job %s failed: %s", job_id, error)
+        return "failed", JobError(code=error.code, message=str(error)), None
+    logger.error("Job %s failed for a reason nobody foresaw.", job_id, exc_info=error)
+    message = f"The server failed with {type(error).__name__}; its log has the details under {job_id}."
+    return "failed", JobError(code="server_error", message=message), None

@@ -1,0 +1,172 @@
+"""Starts and stops the application: Ray, the preflight of pools, the deployment, the port.
+
+`start` brings the application up and returns when it answers HTTP, or raises one sentence; `stop` takes it down and
+leaves nothing behind. Used by `python -m deployments serve`, by the tests and by the benchmarks. Imports no torch.
+"""
+
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from cluster.pools import find_lacks
+from cluster.ray_nodes import living_nodes
+from deployments.app import APP_NAME, build
+from deployments.config import AppArgs, check_environment
+from deployments.errors import ConfigError, MissingPoolError, StartError
+from deployments.health import stage_needs
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCAL_STORE_BYTES = 512 * 2**20
+_POLL_S = 1.0
+_SENTENCE = re.compile(r"(?:StartError|ConfigError|MissingPoolError|ArtifactError)\S*: (.+)")
+
+
+@dataclass(frozen=True)
+class LocalRay:
+    """Ray on this machine alone, in a folder of its own that `stop` removes."""
+
+    num_cpus: int
+    object_store_bytes: int = LOCAL_STORE_BYTES
+    quiet: bool = True
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running application."""
+
+    host: str
+    port: int
+    temp_dir: Path | None  # Ray's, when it is ours
+
+    @property
+    def url(self) -> str:
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{shown}:{self.port}"
+
+
+def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Server:
+    """Bring the application up on a Ray of its own (`LocalRay`) or on the cluster at an address ("auto").
+
+    Raises:
+        StartError: one sentence; what had been started is stopped again.
+    """
+    check_environment()
+    check_port(host, port)
+    temp_dir = start_ray(where)
+    try:
+        if args.missing_pool == "refuse":
+            check_pools(args, wait_s=args.pool_wait_s)
+        deploy(args, host=host, port=port)
+    except BaseException:
+        stop(temp_dir)
+        raise
+    return Server(host, port, temp_dir)
+
+
+def start_ray(where: LocalRay | str) -> Path | None:
+    """Connect to a cluster, or start one; gives the folder of the latter."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if isinstance(where, str):
+        try:
+            ray.init(address=where, namespace="magicvideo", log_to_driver=False)
+        except (ConnectionError, RuntimeError) as error:
+            raise StartError(f"No Ray cluster answers at {where!r}: {error}; start one or use --laptop.") from error
+        return None
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # replicas import this tree wherever we were started from
+    temp_dir = Path(tempfile.mkdtemp(prefix="mv-"))  # short: Ray puts sockets there, whose paths are limited
+    level = logging.ERROR if where.quiet else logging.INFO
+    logging.getLogger("ray").setLevel(level)
+    logging.getLogger("ray.serve").setLevel(level)
+    ray.init(
+        address="local",
+        num_cpus=where.num_cpus,
+        num_gpus=0,
+        object_store_memory=where.object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=not where.quiet,
+        logging_level=level,
+        namespace="magicvideo",
+        _temp_dir=str(temp_dir),
+    )
+    return temp_dir
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that something else listens on.
+
+    Raises:
+        ConfigError: it is taken, or this host has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {port} of {host} cannot be used ({error.strerror}); stop what listens there or choose another "
+                "one with --port."
+            ) from error
+
+
+def check_pools(args: AppArgs, *, wait_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until every stage has a pool.
+
+    Raises:
+        MissingPoolError: after `wait_s` some stage has none; a sentence for each.
+    """
+    deadline = time.monotonic() + wait_s
+    while lacks := find_lacks(stage_needs(args), living_nodes()):
+        if time.monotonic() >= deadline:
+            raise MissingPoolError(" ".join(lack.sentence for lack in lacks))
+        sleep(_POLL_S)
+
+
+def deploy(args: AppArgs, *, host: str, port: int) -> None:
+    """Put the application on the Ray that is connected, and wait until it serves.
+
+    Raises:
+        StartError: a replica did not start.
+    """
+    serve.start(http_options={"host": host, "port": port}, logging_config={"enable_access_log": False})
+    application = build(args)
+    try:
+        if args.missing_pool == "degraded":
+            target = serve.RunTarget(application, name=APP_NAME, route_prefix="/")
+            serve.run_many([target], wait_for_applications_running=False)
+        else:
+            serve.run(application, name=APP_NAME, route_prefix="/")
+    except (RuntimeError, TimeoutError) as error:
+        raise StartError(sentence_of(str(error))) from error
+
+
+def sentence_of(message: str) -> str:
+    """What our own code said, out of the report that Ray Serve wraps around it."""
+    found = _SENTENCE.findall(message)
+    if found:
+        return str(found[-1]).strip()
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return f"The application did not start: {lines[0] if lines else 'Ray Serve gave no reason.'}"
+
+
+def stop(temp_dir: Path | None) -> None:
+    """Take the application down; with `temp_dir` also the Ray that was started for it."""
+    try:
+        if ray.is_initialized():
+            serve.shutdown()
+    finally:
+        ray.shutdown()
+        if temp_dir is not None:
+            shutil.rmtree(temp_dir, ignore_errors=True)
