@@ -1,18 +1,21 @@
 """The typed arguments of the application: what stands under `args:` in serve_config.yaml, units in the names.
 
-`load_config` reads the file, `laptop` derives the variant for one machine without a GPU from it, `check_environment`
-refuses settings of Ray that would send payloads by value. Unknown keys are errors; nothing is corrected silently.
+`load_config` reads the file, `laptop` derives the variant for one machine without a GPU from it, `rehearsal` the one
+with stand-in stages, `check_environment` refuses settings of Ray that would send payloads by value. Unknown keys are
+errors; nothing is corrected silently.
 
 Knows nothing of the graph (`deployments.app` does) and imports neither Ray nor torch.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
@@ -228,12 +231,26 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
             artifacts_url=f"file://{data_dir.absolute()}/artifacts",
         ),
         "pipeline": args.pipeline.model_copy(update={"replicas": 1, "num_cpus": 0.1, "lease_s": 10.0}),
-        "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
+        "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
         "missing_pool": "refuse",
         "pool_wait_s": 0.0,
         "graceful_shutdown_wait_loop_s": 0.1,
     }
     return parse_args({**args.model_dump(), **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
+
+
+def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> AppArgs:
+    """The same application with stand-in stages of given seconds and bytes: for tests, measurements and planning."""
+    stages = {
+        name: stage.model_copy(
+            update={
+                "factory": "cluster.replay:ReplayStage",
+                "options": {"stage": name, **profiles.get(name, ReplayProfile()).options()},
+            }
+        )
+        for name, stage in args.stages.items()
+    }
+    return args.model_copy(update={"stages": stages})
 
 
 def check_environment(environment: dict[str, str] | None = None) -> None:

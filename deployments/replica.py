@@ -15,6 +15,7 @@ import importlib
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
@@ -83,6 +84,7 @@ class Replica:
         self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
         self._stage: Stage = self._device.submit(_load, factory, preset, device, options or {}, threads).result()
         self._metrics = StageMetrics(self._stage.name)
+        self._ended: Counter[str] = Counter()
 
     async def run(self, *inputs: Any, params: Any, seed: int) -> AsyncIterator[Any]:
         """Compute one call; yields payload, info, payload, info, ...
@@ -112,6 +114,10 @@ class Replica:
         made = await asyncio.to_thread(self._finisher.assemble, chunks, key, provenance)
         return asdict(made) if is_dataclass(made) and not isinstance(made, type) else dict(made)
 
+    async def ended(self) -> dict[str, int]:
+        """Calls that this replica has ended: completed, cancelled, failed."""
+        return dict(self._ended)
+
     def check_health(self) -> None:
         """Raise when a running call has given no sign for too long: Ray Serve then replaces the replica."""
         sign = self._last_sign
@@ -138,6 +144,7 @@ class Replica:
         finally:
             self._last_sign = None
             self._metrics.ended(outcome)
+            self._ended[outcome] += 1
 
     def _produce(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
         def report(step: int, total: int) -> None:

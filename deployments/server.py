@@ -4,6 +4,8 @@
 leaves nothing behind. Used by `python -m deployments serve`, by the tests and by the benchmarks. Imports no torch.
 """
 
+import contextlib
+import io
 import logging
 import os
 import re
@@ -63,12 +65,18 @@ def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Serv
     check_environment()
     check_port(host, port)
     temp_dir = start_ray(where)
+    deploying = False
     try:
         if args.missing_pool == "refuse":
             check_pools(args, wait_s=args.pool_wait_s)
+        check_absent()
+        deploying = True
         deploy(args, host=host, port=port)
     except BaseException:
-        stop(temp_dir)
+        if deploying:
+            stop(temp_dir)
+        else:
+            leave(temp_dir)
         raise
     return Server(host, port, temp_dir)
 
@@ -134,6 +142,18 @@ def check_pools(args: AppArgs, *, wait_s: float, sleep: Callable[[float], None] 
         sleep(_POLL_S)
 
 
+def check_absent() -> None:
+    """Refuse to replace an application that somebody else runs on this cluster.
+
+    Raises:
+        ConfigError: there is one of our name.
+    """
+    if APP_NAME in serve.status().applications:
+        raise ConfigError(
+            f"An application {APP_NAME!r} already runs on this cluster; change it with `serve deploy`, or delete it."
+        )
+
+
 def deploy(args: AppArgs, *, host: str, port: int) -> None:
     """Put the application on the Ray that is connected, and wait until it serves.
 
@@ -162,11 +182,21 @@ def sentence_of(message: str) -> str:
 
 
 def stop(temp_dir: Path | None) -> None:
-    """Take the application down; with `temp_dir` also the Ray that was started for it."""
+    """Take the application down; with `temp_dir` also Serve and the Ray that were started for it."""
     try:
         if ray.is_initialized():
-            serve.shutdown()
+            if temp_dir is None:
+                serve.delete(APP_NAME)
+            else:
+                with contextlib.redirect_stderr(io.StringIO()):  # Ray calls its own farewell an error there
+                    serve.shutdown()
     finally:
+        leave(temp_dir)
+
+
+def leave(temp_dir: Path | None) -> None:
+    """Disconnect from Ray; one that was started here ends, and its folder goes."""
+    with contextlib.redirect_stderr(io.StringIO()):
         ray.shutdown()
-        if temp_dir is not None:
-            shutil.rmtree(temp_dir, ignore_errors=True)
+    if temp_dir is not None:
+        shutil.rmtree(temp_dir, ignore_errors=True)

@@ -1,0 +1,58 @@
+"""The artifact store: whole files or none, exact ranges, and no key that leaves its folder."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from deployments.artifacts import ArtifactError, ArtifactStore
+
+KEY = "videos/video_1/3.mp4"
+DATA = bytes(range(256)) * 2000  # longer than one piece
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "made.mp4"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_what_is_kept_is_read_back(tmp_path: Path, source: Path, scheme: str) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/kept" if scheme == "file" else f"memory://{tmp_path.name}")
+    assert not store.exists(KEY)
+    made = store.put_file(source, KEY)
+    assert (made.size_bytes, made.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
+    assert b"".join(store.read(KEY, 0, len(DATA))) == DATA
+    assert b"".join(store.read(KEY, 1000, 1003)) == DATA[1000:1003]
+    store.delete(KEY)
+    store.delete(KEY)
+    assert not store.exists(KEY)
+    with pytest.raises(ArtifactError, match="is not in"):
+        list(store.read(KEY, 0, 1))
+
+
+def test_nothing_half_written_stays_behind(tmp_path: Path, source: Path) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/kept")
+    store.put_file(source, KEY)
+    with pytest.raises(FileNotFoundError):
+        store.put_file(tmp_path / "absent.mp4", "videos/video_2/1.mp4")
+    assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == ["3.mp4"]
+
+
+def test_a_file_that_became_shorter_is_not_sent_as_if_whole(tmp_path: Path, source: Path) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/kept")
+    store.put_file(source, KEY)
+    (tmp_path / "kept" / KEY).write_bytes(b"short")
+    with pytest.raises(ArtifactError, match="ended 5 bytes before byte 10"):
+        list(store.read(KEY, 0, 10))
+
+
+@pytest.mark.parametrize(
+    "key", ["../up.mp4", "videos/../../up.mp4", "/etc/passwd", "videos/a b.mp4", "x.mp4", "videos//a.mp4", ""]
+)
+def test_a_key_that_we_did_not_make_is_refused(tmp_path: Path, source: Path, key: str) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/kept")
+    with pytest.raises(ArtifactError, match="not an artifact key"):
+        store.put_file(source, key)
