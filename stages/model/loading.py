@@ -98,7 +98,8 @@ def load_tensors(preset: Preset, name: str) -> dict[str, Tensor]:
             return tensors
         from huggingface_hub import hf_hub_download  # only for public weights, and only inside a worker
 
-        return load_file(hf_hub_download(source, file_name, subfolder=part.subfolder or None))
+        downloaded: dict[str, Tensor] = load_file(hf_hub_download(source, file_name, subfolder=part.subfolder or None))
+        return downloaded
     except Exception as error:
         raise WeightsError(_sentence(name, part, error)) from error
 

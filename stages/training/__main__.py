@@ -53,9 +53,10 @@ def train_all(cache: Path, effort: float) -> Path:
         return max(100, round(clips * min(1.0, effort)))
 
     scenes = Scenes(cache)
-    if not (weights / "vae").is_dir():
-        recipe_vae.run(scenes, low, schedule(2600, 1.5e-3), work, weights)
-    vae = AutoencoderKL.from_pretrained(weights / "vae").float().eval().to(memory_format=torch.channels_last)
+    draft = work / "draft"
+    if not (draft / "vae").is_dir():
+        recipe_vae.run(scenes, low, schedule(2600, 1.5e-3), work, draft)
+    vae = AutoencoderKL.from_pretrained(draft / "vae").float().eval().to(memory_format=torch.channels_last)
     tokenizer = build_tokenizer(weights / "tokenizer")
     pictures_high = fill_shelf(scenes, vae, high, 1, count(6000), shelves / f"pictures-{high[0]}")
     pictures_low = fill_shelf(scenes, vae, low, 1, count(4000), shelves / f"pictures-{low[0]}")
@@ -68,6 +69,8 @@ def train_all(cache: Path, effort: float) -> Path:
     if not (weights / "motion_v2v").is_dir():
         clips = fill_shelf(scenes, vae, high, TINY.window, count(500), shelves / f"clips-{high[0]}")
         recipe_video.train_v2v(weights, text, tokenizer, clips, schedule(500, 2e-4), work)
+    if not (weights / "vae").is_dir():
+        recipe_vae.sharpen(draft, scenes, low, schedule(10000, 1e-3), work, weights)
     return weights
 
 

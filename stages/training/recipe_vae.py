@@ -57,7 +57,7 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
 
 
 def run(scenes: Scenes, low: tuple[int, int], schedule: Schedule, work: Path, out: Path) -> AutoencoderKL:
-    """Train, measure the scaling factor, and save under `out`."""
+    """Train both halves, measure the scaling factor, and save under `out`; the encoder is then final."""
     torch.manual_seed(1)
     vae = build().to(memory_format=torch.channels_last)
 
@@ -74,5 +74,31 @@ def run(scenes: Scenes, low: tuple[int, int], schedule: Schedule, work: Path, ou
     with torch.no_grad():
         mean, _ = codec.encode_moments(vae, crops(scenes, 64, low, random.Random(0)))
     vae.register_to_config(scaling_factor=round(1 / float(mean.std()), 5))
+    return _save(vae, out)
+
+
+def sharpen(draft: Path, scenes: Scenes, low: tuple[int, int], schedule: Schedule, work: Path, out: Path) -> None:
+    """Train the decoder on alone, from the VAE under `draft`, and save under `out`.
+
+    The encoder does not move, so latents and every denoiser trained on them stay valid; this may run beside them.
+    """
+    vae = AutoencoderKL.from_pretrained(draft / "vae").float().to(memory_format=torch.channels_last)
+    vae.requires_grad_(False)
+    vae.decoder.requires_grad_(True)
+    vae.post_quant_conv.requires_grad_(True)
+
+    def loss_of(step: int, rng: random.Random) -> Tensor:
+        true = crops(scenes, 8, low, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                mean, _ = codec.encode_moments(vae, true)
+            made = codec.decode_raw(vae, mean).float()
+        return reconstruction_loss(made, true)
+
+    train("decoder", vae, loss_of, schedule, work)
+    _save(vae, out)
+
+
+def _save(vae: AutoencoderKL, out: Path) -> AutoencoderKL:
     vae.to(memory_format=torch.contiguous_format).half().save_pretrained(out / "vae", safe_serialization=True)
     return vae.float()

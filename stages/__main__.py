@@ -1,0 +1,104 @@
+"""The whole pipeline in one process, without Ray: `python -m stages "a fox in a snowy forest at dusk" -o fox.mp4`."""
+
+import argparse
+import logging
+import os
+import random
+import sys
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from stages.base import Report, StageError
+from stages.presets import MAX_SEED, PRESETS, Plan, RequestError, get_preset, plan
+from stages.types import STAGE_NAMES, StageName
+
+_console = Console(stderr=True)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m stages",
+        description="Make a video from a prompt in this process, without a server.",
+        epilog="Exit status: 0 a video was written, 1 a stage failed, 2 a wrong argument, 130 interrupted.",
+    )
+    parser.add_argument("prompt", help="what the video shows, in a few words")
+    parser.add_argument("-o", "--out", type=Path, default=Path("out.mp4"), help="where the mp4 goes (default: out.mp4)")
+    parser.add_argument("--preset", default="tiny", help=f"one of: {', '.join(PRESETS)} (default: tiny)")
+    parser.add_argument("--seed", type=int, help="the same seed gives the same video (default: random, and printed)")
+    parser.add_argument("--negative-prompt", default="", help="what the video should not show")
+    parser.add_argument("--size", help="WIDTHxHEIGHT of the video, one that the preset allows")
+    parser.add_argument("--seconds", help="length, one that the preset allows")
+    parser.add_argument("--steps", type=int, help="denoising steps of every stage")
+    parser.add_argument("--guidance", type=float, help="classifier-free guidance scale of every stage")
+    parser.add_argument("--device", default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    args = _arguments(argv)
+    seed = random.randrange(MAX_SEED) if args.seed is None else args.seed
+    try:
+        preset = get_preset(args.preset)
+        work = plan(
+            preset,
+            args.prompt,
+            seed=seed,
+            negative_prompt=args.negative_prompt,
+            size=args.size,
+            seconds=args.seconds,
+            steps=args.steps,
+            guidance=args.guidance,
+        )
+    except RequestError as error:
+        _console.print(f"[red]{error}[/red]", highlight=False)
+        return 2
+    try:
+        with _progress() as progress:
+            frames = _run(args, preset.name, work, seed, progress)
+    except StageError as error:
+        _console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        _console.print("Interrupted; nothing was kept.")
+        args.out.unlink(missing_ok=True)
+        return 130
+    _console.print(f"{args.out}: {frames} frames at {work.fps:g} frames/s, seed {seed}")
+    return 0
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description:>4}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=_console)
+
+
+def _run(args: argparse.Namespace, preset_name: str, work: Plan, seed: int, progress: Progress) -> int:
+    # torch and diffusers take seconds to import: a wrong argument is told before that.
+    import torch
+
+    from stages.mp4 import write_mp4
+    from stages.pipeline import LocalPipeline
+
+    warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    torch.set_num_threads(args.threads)
+    tasks = {name: progress.add_task(name, total=None, start=False) for name in STAGE_NAMES}
+
+    def report_for(stage: StageName) -> Report:
+        progress.start_task(tasks[stage])
+
+        def report(step: int, total: int) -> None:
+            progress.update(tasks[stage], completed=step, total=total)
+
+        return report
+
+    pipeline = LocalPipeline.load(get_preset(preset_name), args.device)
+    return write_mp4(args.out, pipeline.run(work, seed, report_for))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Clips to a playable mp4, for the pipeline without Ray: H.264, yuv420p, index in front.
+
+Takes clips in order as they come; keeps none of them. The served pipeline encodes in chunks instead, see
+`deployments.encode`. Knows nothing of stages.
+"""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from stages.base import InputError
+from stages.types import Clip
+
+
+def write_mp4(path: Path, clips: Iterable[Clip]) -> int:
+    """Write `clips` one after the other to `path`; the number of frames.
+
+    Raises:
+        InputError: the sides are odd, which yuv420p cannot hold.
+    """
+    count = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = None
+        for clip in clips:
+            if stream is None:
+                width, height = clip.size
+                if width % 2 or height % 2:
+                    raise InputError(f"H.264 needs even sides, the frames are {width}x{height}; choose another size.")
+                stream = container.add_stream("libx264", rate=Fraction(clip.fps).limit_denominator(1001))
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.options = {"crf": "17", "preset": "medium"}
+            for pixels in clip.frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                count += 1
+        if stream is not None:
+            container.mux(stream.encode())
+    return count

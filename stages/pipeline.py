@@ -1,0 +1,54 @@
+"""All four stages in one process, without Ray: load once, make any number of videos.
+
+Takes a preset and a `Plan`; gives the final clips in order, each as soon as it is there. I2V and V2V hold their spatial
+layers once. Knows nothing of files or of serving.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from stages.base import Report
+from stages.i2v import I2V
+from stages.model.network import largest_difference, share_spatial
+from stages.presets import Plan, Preset
+from stages.t2i import T2I
+from stages.types import Clip, StageName
+from stages.v2v import V2V
+from stages.vfi import VFI
+
+ReportFor = Callable[[StageName], Report]
+
+
+@dataclass
+class LocalPipeline:
+    """Four loaded stages."""
+
+    t2i: T2I
+    i2v: I2V
+    v2v: V2V
+    vfi: VFI
+
+    @classmethod
+    def load(cls, preset: Preset, device: str = "cpu") -> Self:
+        """Load every stage on one device.
+
+        Raises:
+            WeightsError: a part is missing, broken or does not fit.
+        """
+        i2v, v2v = I2V.load(preset, device), V2V.load(preset, device)
+        if largest_difference(i2v.network.unet, v2v.network.unet) == 0:
+            share_spatial(v2v.network.unet, i2v.network.unet)
+        return cls(T2I.load(preset, device), i2v, v2v, VFI.load(preset, device))
+
+    def run(self, plan: Plan, seed: int, report_for: ReportFor) -> Iterator[Clip]:
+        """The video of `plan`, clip after clip.
+
+        Raises:
+            InputError: as a stage says.
+            Cancelled: a report asked to stop.
+        """
+        image = self.t2i(params=plan.t2i, seed=seed, report=report_for("t2i"))
+        keyframes = self.i2v(image, params=plan.i2v, seed=seed, report=report_for("i2v"))
+        for window in self.v2v(image, keyframes, params=plan.v2v, seed=seed, report=report_for("v2v")):
+            yield self.vfi(window, params=plan.vfi, seed=seed, report=report_for("vfi"))
