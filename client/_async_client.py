@@ -189,7 +189,7 @@ class AsyncVideos:
         return await self._client._run(download(self._client._context, video_id, path, on_bytes))
 
     async def delete(self, video_id: str) -> DeletedVideo:
-        """Stop the job if it is queued or running, and remove it with its video."""
+        """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it."""
         return await self._client._run(flows.call(self._client._context, delete_request(video_id), DeletedVideo))
 
     async def create_and_wait(

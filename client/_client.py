@@ -213,7 +213,7 @@ class Videos:
         return self._client._run(download(self._client._context, video_id, path, on_bytes))
 
     def delete(self, video_id: str) -> DeletedVideo:
-        """Stop the job if it is queued or running, and remove it with its video.
+        """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it.
 
         Raises:
             NotFoundError: there is no such video.

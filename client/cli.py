@@ -195,7 +195,7 @@ def download(
 
 @app.command(epilog=EXIT_CODES)
 def delete(video_id: VideoId, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
-    """Stop a job if it runs, and remove it with its video."""
+    """Cancel a job that is not finished, or remove a finished one with its video."""
     with _reporting(as_json):
         with _client(url, api_key) as client:
             gone = client.videos.delete(video_id)

@@ -90,7 +90,7 @@ class VideoList(Answer):
 
 
 class DeletedVideo(Answer):
-    """Body of `DELETE /v1/videos/{id}`: the job was stopped if it ran, and is gone with its video."""
+    """Body of `DELETE /v1/videos/{id}`: an unfinished job is cancelled, a finished one is gone with its video."""
 
     id: str
     object: Literal["video.deleted"] = "video.deleted"

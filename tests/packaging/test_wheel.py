@@ -15,9 +15,11 @@ from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
+import av
 import pytest
 
-from tests.client.wire import Wire
+from client import Client, VideoFailedError
+from tests.packaging.live import live_server
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +57,10 @@ def venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-@pytest.fixture
-def server() -> Iterator[Wire]:
-    with Wire() as wire:
-        yield wire
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with live_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 def metadata(wheel: Path) -> Message:
@@ -104,33 +106,64 @@ def test_the_environment_has_neither_torch_nor_ray_nor_our_servers_folders(venv:
     assert json.loads(run(venv / "python", "-c", code, env=elsewhere(), cwd=venv)) == []
 
 
-def test_the_installed_command_makes_a_video_on_a_live_server(venv: Path, server: Wire, tmp_path: Path) -> None:
+def frames_of(path: Path) -> int:
+    """How many pictures the file really holds."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_the_installed_command_makes_a_video_on_a_live_server(venv: Path, url: str, tmp_path: Path) -> None:
     target = tmp_path / "fox.mp4"
-    words = ("generate", "a fox in a snowy forest at dusk", "-o", target, "--seed", "7", "--json", "--url", server.url)
+    words = ("generate", "a fox in a snowy forest at dusk", "-o", target, "--seed", "7", "--json", "--url", url)
     document = json.loads(run(venv / "magicvideo", *words, env=elsewhere(), cwd=tmp_path))
     assert (document["status"], document["seed"], document["path"]) == ("completed", 7, str(target))
-    assert target.read_bytes() == server.payload
-    listed = json.loads(run(venv / "magicvideo", "list", "--json", env=elsewhere(MAGICVIDEO_URL=server.url)))
-    assert [video["id"] for video in listed["data"]] == [document["id"]]
-    assert run(venv / "python", "-m", "magicvideo_client", "health", "--url", server.url, cwd=tmp_path).startswith(
-        "ok: "
-    )
+    assert [stage["status"] for stage in document["stages"]] == ["completed"] * 4
+    assert frames_of(target) == document["frames"]
+    listed = json.loads(run(venv / "magicvideo", "list", "--json", env=elsewhere(MAGICVIDEO_URL=url)))
+    assert document["id"] in [video["id"] for video in listed["data"]]
+    assert run(venv / "python", "-m", "magicvideo_client", "health", "--url", url, cwd=tmp_path).startswith("ok: ")
 
 
-def test_the_installed_module_makes_a_video_on_a_live_server(venv: Path, server: Wire, tmp_path: Path) -> None:
+def test_a_live_server_refuses_what_the_preset_cannot_do(venv: Path, url: str, tmp_path: Path) -> None:
+    command = [str(venv / "magicvideo"), "generate", "a fox", "--size", "7x7", "-q", "--url", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=elsewhere(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "7x7" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_installed_module_makes_a_video_on_a_live_server(venv: Path, url: str, tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\n"
-        "from magicvideo_client import AsyncClient, Client\n"
+        "from magicvideo_client import AsyncClient, Client, NotFoundError\n"
         "with Client(sys.argv[1]) as client:\n"
         "    video = client.videos.create_and_wait('a fox')\n"
         "    client.videos.download(video.id, 'fox.mp4')\n"
         "async def remove():\n"
         "    async with AsyncClient(sys.argv[1]) as client:\n"
-        "        print((await client.videos.delete(video.id)).deleted)\n"
+        "        assert (await client.videos.delete(video.id)).deleted\n"
+        "        try:\n"
+        "            await client.videos.retrieve(video.id)\n"
+        "        except NotFoundError:\n"
+        "            print('gone', video.frames)\n"
         "asyncio.run(remove())\n"
     )
-    assert run(venv / "python", "-c", code, server.url, env=elsewhere(), cwd=tmp_path) == "True\n"
-    assert (tmp_path / "fox.mp4").read_bytes() == server.payload
+    printed = run(venv / "python", "-c", code, url, env=elsewhere(), cwd=tmp_path)
+    assert printed == f"gone {frames_of(tmp_path / 'fox.mp4')}\n"
+
+
+def test_the_same_key_twice_is_one_job_on_a_live_server(url: str) -> None:
+    with Client(url) as client:
+        first, second = (client.videos.create("an owl", idempotency_key="owl-1") for _ in range(2))
+    assert first.id == second.id
+
+
+def test_a_running_job_that_is_deleted_ends_as_cancelled_on_a_live_server(url: str) -> None:
+    with Client(url) as client:
+        video = client.videos.create("a whale")
+        assert client.videos.delete(video.id).deleted
+        with pytest.raises(VideoFailedError, match="cancelled"):
+            client.videos.wait(video.id, timeout_s=30)
 
 
 def test_the_wheel_is_typed(venv: Path) -> None:

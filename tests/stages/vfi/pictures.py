@@ -24,7 +24,7 @@ def texture(height: int, width: int, seed: int) -> UInt8:
 
 
 def scene(at: float, size: tuple[int, int] = (96, 128), side: int = 40) -> UInt8:
-    """The square with its left edge at column `at`, on a ground that stands still; edges cover their share of pixels."""
+    """The square with its left edge at column `at`, on a ground that stands still; its edges are smoothed."""
     height, width = size
     ground, square = texture(height, width, seed=1) // 3, texture(side, side, seed=2) // 2 + 127
     whole, share = math.floor(at), at - math.floor(at)

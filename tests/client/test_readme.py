@@ -1,0 +1,61 @@
+"""The folder's README: its snippets are run as they stand, its tables name what there is."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import client
+from client import cli, errors
+from client._client import Videos
+from tests.client.wire import Wire
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "client" / "README.md").read_text()
+SNIPPETS: list[tuple[str, str]] = re.findall(r"```(python|sh)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_there_is_something_to_run() -> None:
+    assert [language for language, _ in SNIPPETS].count("python") >= 3
+    assert "sh" in [language for language, _ in SNIPPETS]
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        # Six starts of the command take more than two seconds.
+        pytest.param(kind, code, id=f"{number}-{kind}", marks=[pytest.mark.slow] if kind == "sh" else [])
+        for number, (kind, code) in enumerate(SNIPPETS)
+    ],
+)
+def test_snippets_run(wire: Wire, tmp_path: Path, language: str, code: str) -> None:
+    """With the address of the test's server; the command is the one that the development install put beside Python."""
+    folder = Path(sys.executable).parent
+    environment = {**os.environ, "MAGICVIDEO_URL": wire.url, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    code = code.replace("http://127.0.0.1:8000", wire.url)
+    command = [sys.executable, "-c", code] if language == "python" else ["sh", "-euc", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = sorted(tmp_path.glob("*.mp4"))
+    assert made != []
+    assert {path.read_bytes() for path in made} == {wire.payload}
+
+
+def test_every_public_error_and_verb_is_in_a_table() -> None:
+    kinds = [name for name in client.__all__ if isinstance(getattr(errors, name, None), type)]
+    verbs = [name for name in vars(Videos) if not name.startswith("_")]
+    assert len(kinds) > 10
+    assert [name for name in (*kinds, *verbs) if f"`{name}" not in README] == []
+
+
+def test_the_exit_codes_are_the_commands() -> None:
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
+    assert told == {0, cli.FAILED, cli.REFUSED, cli.UNREACHABLE, cli.INTERRUPTED}
+
+
+def test_every_file_is_listed() -> None:
+    files = {path.name for path in (ROOT / "client").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert [name for name in sorted(files) if f"`{name}`" not in README] == []
