@@ -1,0 +1,109 @@
+"""serve_config.yaml is what Ray Serve and our own types accept; the laptop's variant follows from it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from cluster.replay import ReplayProfile
+from deployments.app import build
+from deployments.config import (
+    CONFIG_PATH,
+    FORBIDDEN_ENV,
+    AppArgs,
+    check_environment,
+    laptop,
+    load_config,
+    parse_args,
+    rehearsal,
+)
+from deployments.errors import ConfigError
+from stages.types import STAGE_NAMES
+
+
+def test_the_committed_file_is_a_serve_config_for_four_pools() -> None:
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(CONFIG_PATH.read_text()))
+    assert [app.import_path for app in schema.applications] == ["deployments.app:build"]
+    args = load_config()
+    assert args.preset == "paper"
+    assert {name: stage.pool for name, stage in args.stages.items()} == {name: name for name in STAGE_NAMES}
+    for stage in args.stages.values():
+        assert stage.autoscaling is not None
+        assert stage.num_gpus > 0
+        assert stage.max_ongoing_requests == 2
+        assert stage.run_timeout_s >= stage.graceful_shutdown_timeout_s > stage.stall_limit_s / 2
+    assert "runtime_env" not in schema.applications[0].model_dump(exclude_unset=True)
+
+
+def test_the_graph_has_the_six_deployments_with_the_options_of_the_file() -> None:
+    graph = build(yaml.safe_load(CONFIG_PATH.read_text())["applications"][0]["args"])
+    ingress = graph._bound_deployment
+    pipeline = ingress.init_args[1]._bound_deployment
+    stages = {name: app._bound_deployment for name, app in pipeline.init_kwargs.items()}
+    assert (ingress.name, pipeline.name, tuple(stages)) == ("ingress", "pipeline", STAGE_NAMES)
+    assert pipeline.max_ongoing_requests >= 1000
+    for name, stage in stages.items():
+        assert stage.name == name
+        assert stage.ray_actor_options["label_selector"] == {"pool": name}
+        assert stage.max_ongoing_requests == 2
+        router = stage._deployment_config.request_router_config
+        assert (router.initial_backoff_s, router.max_backoff_s) == (0.005, 0.02)
+    assert stages["v2v"]._deployment_config.autoscaling_config.min_replicas == 2
+
+
+def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> None:
+    args = laptop(load_config(), data_dir=tmp_path, threads=2)
+    assert (args.preset, args.router) == ("tiny", load_config().router)
+    for stage in args.stages.values():
+        assert (stage.pool, stage.num_gpus, stage.device, stage.torch_threads) == (None, 0.0, "cpu", 2)
+        assert (stage.autoscaling, stage.least_replicas, stage.max_ongoing_requests) == (None, 1, 2)
+    assert args.storage.artifacts_url == f"file://{tmp_path}/artifacts"
+    assert args.stages["t2i"].run_timeout_s == load_config().stages["t2i"].run_timeout_s
+
+
+def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
+    args = laptop(load_config(), data_dir=tmp_path)
+    played = rehearsal(args, {"v2v": ReplayProfile(run_s=9.0, windows=3)})
+    assert played.factory("t2i") == "cluster.replay:ReplayStage"
+    assert played.stages["v2v"].options["run_s"] == 9.0
+    assert played.stages["v2v"].options["stage"] == "v2v"
+    assert (played.storage, played.pipeline) == (args.storage, args.pipeline)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"preset": "huge"}, ("preset", "'huge'", "tiny, paper")),
+        ({"stages": {"t2i": {"replicas": -1}}}, ("stages.t2i.replicas", "-1")),
+        ({"stages": {"upscale": {}}}, ("stages.upscale", "t2i")),
+        ({"stages": {"t2i": {"gpus": 1}}}, ("stages.t2i.gpus", "not permitted")),
+        ({"stages": {"i2v": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}}}, ("min_replicas 3", "2")),
+        ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
+    ],
+)
+def test_arguments_that_cannot_be_served_are_named_with_their_value(args: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_args(args)
+    assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize("text", ["applications: []", "just words", "{", "applications: [{import_path: other:app}]"])
+def test_a_file_without_our_application_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"serve\.yaml"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("name", FORBIDDEN_ENV)
+def test_settings_that_would_send_frames_by_value_are_refused(name: str) -> None:
+    check_environment({name: "0"})
+    with pytest.raises(ConfigError, match=f"{name}=1 makes"):
+        check_environment({name: "1"})
+
+
+def test_a_bare_default_is_complete() -> None:
+    assert tuple(AppArgs().stages) == STAGE_NAMES

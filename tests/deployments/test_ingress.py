@@ -1,0 +1,322 @@
+"""The HTTP surface over a real journal and real files; what the pipeline would do is done by hand."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from client.schema import ErrorBody, Health, JobError, StageState, Video, VideoList
+from deployments.artifacts import ArtifactStore
+from deployments.config import AppArgs, IngressArgs
+from deployments.ingress import create_app
+from deployments.job_types import Claim, Update
+from deployments.jobs import Journal
+from stages.presets import MAX_PROMPT_CHARS, MAX_SEED
+
+CONTENT = bytes(range(256)) * 4
+
+
+class Rig:
+    """The app, what lies behind it, and a client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(f"sqlite:///{folder}/jobs.sqlite")
+        self.store = ArtifactStore(f"file://{folder}/artifacts")
+        self.folder = folder
+        self.nudges = 0
+        args = AppArgs(ingress=IngressArgs(max_queued_jobs=3, retry_after_s=7, max_body_bytes=5000, poll_after_ms=250))
+        app = create_app(args, self.journal, self.store, nudge=self.nudge, health=self.health)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    async def nudge(self) -> None:
+        self.nudges += 1
+
+    @staticmethod
+    def health() -> Health:
+        return Health(status="ok", model="tiny", version="1", stages={"t2i": 1})
+
+    async def create(self, **body: Any) -> Video:
+        answer = await self.http.post("/v1/videos", json={"prompt": "a fox", **body})
+        assert answer.status_code == 200, answer.text
+        return Video.model_validate_json(answer.content)
+
+    async def finished(self) -> str:
+        """The id of a job with content."""
+        video = await self.create()
+        claim = self.claim()
+        path = self.folder / "made.mp4"
+        path.write_bytes(CONTENT)
+        made = self.store.put_file(path, f"videos/{video.id}/{claim.fence}.mp4")
+        kept = {"key": made.key, "size_bytes": made.size_bytes, "sha256": made.sha256, "media_type": made.media_type}
+        self.journal.finish(Update(claim), "succeeded", result=kept)
+        return video.id
+
+    def claim(self) -> Claim:
+        claimed = self.journal.claim("test", 60.0)
+        assert claimed is not None
+        return claimed[0]
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    await made.http.aclose()
+    made.journal.close()
+
+
+def error_of(answer: httpx.Response, status: int) -> Any:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    return ErrorBody.model_validate_json(answer.content).error
+
+
+async def test_a_created_video_is_queued_with_every_default_said(rig: Rig) -> None:
+    answer = await rig.http.post("/v1/videos", json={"prompt": " a fox ", "seed": 7})
+    video = Video.model_validate_json(answer.content)
+    assert (video.status, video.progress, video.prompt, video.seed) == ("queued", 0, "a fox", 7)
+    assert (video.size, video.seconds, video.model, video.frames, video.fps) == ("256x256", "2", "tiny", 46, 24.0)
+    assert [stage.name for stage in video.stages] == ["t2i", "i2v", "v2v", "vfi"]
+    assert answer.headers["openai-poll-after-ms"] == "250"
+    again = await rig.http.get(f"/v1/videos/{video.id}")
+    assert rig.nudges == 1
+    assert Video.model_validate_json(again.content) == video
+
+
+async def test_a_form_says_the_same_as_json(rig: Rig) -> None:
+    fields = {"prompt": "a fox", "seed": "7", "guidance": "2.5", "steps": "4", "seconds": "1"}
+    by_form = await rig.http.post("/v1/videos", files={name: (None, value) for name, value in fields.items()})
+    urlencoded = await rig.http.post("/v1/videos", data=fields)
+    requests = [rig.journal.get(answer.json()["id"]).request for answer in (by_form, urlencoded)]
+    typed = await rig.create(seed=7, guidance=2.5, steps=4, seconds="1")
+    assert requests == [rig.journal.get(typed.id).request] * 2
+
+
+async def test_a_seed_that_is_not_given_is_drawn_and_said(rig: Rig) -> None:
+    seeds = {(await rig.create()).seed for _ in range(3)}
+    assert len(seeds) == 3
+
+
+LONG = "x" * (MAX_PROMPT_CHARS + 1)
+BAD_FIELDS: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [
+    ({"prompt": ""}, "prompt", ("empty",)),
+    ({"prompt": "  \n"}, "prompt", ("empty",)),
+    ({"prompt": LONG}, "prompt", (str(len(LONG)), str(MAX_PROMPT_CHARS))),
+    ({"prompt": None}, "prompt", ("None",)),
+    ({"prompt": 7}, "prompt", ("7", "string")),
+    ({"prompt": "\ud800"}, "prompt", ("surrogate",)),
+    ({"negative_prompt": LONG}, "negative_prompt", (str(MAX_PROMPT_CHARS),)),
+    ({"model": "huge"}, "model", ("'huge'", "tiny, paper")),
+    ({"model": "paper"}, "model", ("'tiny'", "'paper'")),
+    ({"size": "512x512"}, "size", ("'512x512'", "256x256")),
+    ({"size": "big"}, "size", ("'big'", "256x256")),
+    ({"seconds": "60"}, "seconds", ("'60'", "2, 1")),
+    ({"seconds": 2}, "seconds", ("2", "string")),
+    ({"seed": -1}, "seed", ("-1", "0", str(MAX_SEED))),
+    ({"seed": MAX_SEED + 1}, "seed", (str(MAX_SEED + 1), str(MAX_SEED))),
+    ({"seed": 1.5}, "seed", ("1.5", "integer")),
+    ({"seed": True}, "seed", ("True",)),
+    ({"steps": 0}, "steps", ("0", "150")),
+    ({"steps": 151}, "steps", ("151", "150")),
+    ({"steps": "4"}, "steps", ("'4'", "integer")),
+    ({"guidance": 0.5}, "guidance", ("0.5", "1 and 30")),
+    ({"guidance": 31}, "guidance", ("31", "1 and 30")),
+    ({"guidance": float("nan")}, "guidance", ("nan", "1 and 30")),
+    ({"fps": 12}, "fps", ("'fps'", "prompt")),
+]
+
+
+@pytest.mark.parametrize(("body", "param", "words"), BAD_FIELDS)
+async def test_a_bad_field_is_named_with_both_values_and_reaches_no_stage(
+    rig: Rig, body: dict[str, Any], param: str, words: tuple[str, ...]
+) -> None:
+    text = json.dumps({"prompt": "a fox", **body})
+    answer = await rig.http.post("/v1/videos", content=text, headers={"content-type": "application/json"})
+    error = error_of(answer, 400)
+    assert (error.type, error.param) == ("invalid_request_error", param)
+    assert all(word in error.message for word in words), error.message
+    assert "\n" not in error.message
+    assert rig.journal.counts() == {}
+    assert rig.nudges == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "word"),
+    [
+        ("{", "application/json", 400, "not JSON"),
+        ('"a fox"', "application/json", 400, "JSON object"),
+        ("[" * 3000, "application/json", 400, "not JSON"),
+        ("\xff\xfe", "application/json", 400, "not JSON"),
+        ("{}", "application/json", 400, "Field prompt is missing"),
+        ('{"prompt": "a", "prompt": "b"}', "application/json", 400, "given twice"),
+        ("prompt=a&prompt=b", "application/x-www-form-urlencoded", 400, "given twice"),
+        ("prompt=a&steps=many", "application/x-www-form-urlencoded", 400, "'many'"),
+        ("nonsense", "multipart/form-data", 400, "boundary"),
+        ("a fox", "text/plain", 400, "'text/plain'"),
+        ('{"prompt": "' + "x" * 6000 + '"}', "application/json", 413, "5000"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_refused(rig: Rig, body: str, kind: str, status: int, word: str) -> None:
+    answer = await rig.http.post("/v1/videos", content=body.encode("latin-1"), headers={"content-type": kind})
+    error = error_of(answer, status)
+    assert word in error.message
+    assert rig.journal.counts() == {}
+
+
+async def test_a_file_in_the_form_is_refused_by_its_name(rig: Rig) -> None:
+    answer = await rig.http.post(
+        "/v1/videos", data={"prompt": "a fox"}, files={"input_reference": ("a.png", b"png", "image/png")}
+    )
+    error = error_of(answer, 400)
+    assert error.param == "input_reference"
+    assert "is a file" in error.message
+
+
+async def test_one_key_makes_one_video(rig: Rig) -> None:
+    headers = {"idempotency-key": "k"}
+    answers = [await rig.http.post("/v1/videos", json={"prompt": "a fox"}, headers=headers) for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert (rig.nudges, rig.journal.counts()) == (1, {"queued": 1})
+    other = await rig.http.post("/v1/videos", json={"prompt": "a cat"}, headers=headers)
+    assert error_of(other, 409).code == "idempotency_key_reused"
+    long = await rig.http.post("/v1/videos", json={"prompt": "a fox"}, headers={"idempotency-key": "k" * 256})
+    assert "256 characters" in error_of(long, 400).message
+
+
+async def test_a_full_queue_says_when_to_come_back(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.create()
+    answer = await rig.http.post("/v1/videos", json={"prompt": "a fox"})
+    error = error_of(answer, 429)
+    assert (error.type, error.code, answer.headers["retry-after"]) == ("rate_limit_error", "queue_full", "7")
+    assert "the limit is 3" in error.message
+
+
+async def test_progress_and_stages_are_shown_while_it_runs(rig: Rig) -> None:
+    video = await rig.create()
+    claim = rig.claim()
+    states = (
+        StageState(name="t2i", status="completed", progress=100, queued_s=0.1, run_s=2.0, bytes_out=3000),
+        StageState(name="i2v", status="running", progress=50),
+    )
+    rig.journal.record([Update(claim, states)])
+    shown = Video.model_validate((await rig.http.get(f"/v1/videos/{video.id}")).json())
+    assert shown.status == "in_progress"
+    assert shown.stages[:2] == list(states)
+    assert 0 < shown.progress < 100
+
+
+async def test_a_failed_video_says_why_and_has_no_content(rig: Rig) -> None:
+    video = await rig.create()
+    rig.journal.finish(Update(rig.claim()), "failed", error=JobError(code="stage_failed", message="Stage v2v failed."))
+    answer = await rig.http.get(f"/v1/videos/{video.id}")
+    shown = Video.model_validate_json(answer.content)
+    assert (shown.status, shown.error) == ("failed", JobError(code="stage_failed", message="Stage v2v failed."))
+    assert "openai-poll-after-ms" not in answer.headers
+    refused = error_of(await rig.http.get(f"/v1/videos/{video.id}/content"), 409)
+    assert "Stage v2v failed." in refused.message
+
+
+async def test_the_content_of_an_unfinished_video_is_a_conflict(rig: Rig) -> None:
+    video = await rig.create()
+    error = error_of(await rig.http.get(f"/v1/videos/{video.id}/content"), 409)
+    assert (error.code, error.type) == ("video_not_ready", "conflict_error")
+    assert "queued" in error.message
+
+
+async def test_content_comes_whole_in_parts_and_never_from_another_file(rig: Rig) -> None:
+    path = f"/v1/videos/{await rig.finished()}/content"
+    whole = await rig.http.get(path)
+    assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, CONTENT, "video/mp4")
+    assert (whole.headers["accept-ranges"], whole.headers["content-length"]) == ("bytes", str(len(CONTENT)))
+    part = await rig.http.get(path, headers={"range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, CONTENT[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(CONTENT)}"
+    tail = await rig.http.get(path, headers={"range": "bytes=-24", "if-range": whole.headers["etag"]})
+    assert (tail.status_code, tail.content) == (206, CONTENT[-24:])
+    changed = await rig.http.get(path, headers={"range": "bytes=-24", "if-range": '"another"'})
+    assert (changed.status_code, changed.content) == (200, CONTENT)
+    behind = await rig.http.get(path, headers={"range": f"bytes={len(CONTENT)}-"})
+    error_of(behind, 416)
+    assert behind.headers["content-range"] == f"bytes */{len(CONTENT)}"
+    head = await rig.http.head(path)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
+    assert error_of(await rig.http.get(path, params={"variant": "thumbnail"}), 400).param == "variant"
+
+
+async def test_pages_are_walked_with_after(rig: Rig) -> None:
+    empty = VideoList.model_validate((await rig.http.get("/v1/videos")).json())
+    assert (empty.data, empty.first_id, empty.has_more) == ([], None, False)
+    ids = [(await rig.create()).id for _ in range(3)]
+    first = VideoList.model_validate((await rig.http.get("/v1/videos", params={"limit": 2})).json())
+    assert ([video.id for video in first.data], first.has_more) == ([ids[2], ids[1]], True)
+    rest = await rig.http.get("/v1/videos", params={"limit": 2, "after": str(first.last_id)})
+    assert ([video["id"] for video in rest.json()["data"]], rest.json()["has_more"]) == ([ids[0]], False)
+    oldest = await rig.http.get("/v1/videos", params={"limit": 1, "order": "asc"})
+    assert oldest.json()["first_id"] == ids[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"limit": "0"}, 400),
+        ({"limit": "101"}, 400),
+        ({"limit": "ten"}, 400),
+        ({"limit": "9" * 5000}, 400),
+        ({"order": "newest"}, 400),
+        ({"after": "video_nobody"}, 404),
+    ],
+)
+async def test_a_page_that_does_not_exist_is_refused(rig: Rig, query: dict[str, str], status: int) -> None:
+    error = error_of(await rig.http.get("/v1/videos", params=query), status)
+    assert error.param == next(iter(query))
+    assert len(error.message) < 300
+
+
+@pytest.mark.parametrize("video_id", ["video_nobody", "%2e%2e%2fetc", "a%00b", "' OR 1=1 --", "x" * 2000])
+async def test_an_unknown_id_is_not_found(rig: Rig, video_id: str) -> None:
+    for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+        answer = await rig.http.request(method, f"/v1/videos/{video_id}{path}")
+        assert answer.status_code == 404
+        ErrorBody.model_validate_json(answer.content)
+
+
+async def test_delete_cancels_what_runs_and_forgets_what_ended(rig: Rig) -> None:
+    queued = await rig.create()
+    gone = {"id": queued.id, "object": "video.deleted", "deleted": True}
+    assert (await rig.http.delete(f"/v1/videos/{queued.id}")).json() == gone
+    cancelled = Video.model_validate((await rig.http.get(f"/v1/videos/{queued.id}")).json())
+    assert cancelled.status == "failed"
+    assert cancelled.error is not None
+    assert cancelled.error.code == "cancelled"
+    running = await rig.create()
+    claim, nudges = rig.claim(), rig.nudges
+    await rig.http.delete(f"/v1/videos/{running.id}")
+    assert rig.journal.get(running.id).cancel_requested
+    assert rig.nudges == nudges + 1
+    rig.journal.finish(Update(claim), "cancelled", error=cancelled.error)
+    done = await rig.finished()
+    key = (rig.journal.get(done).result or {})["key"]
+    assert rig.store.exists(key)
+    await rig.http.delete(f"/v1/videos/{done}")
+    assert not rig.store.exists(key)
+    error_of(await rig.http.get(f"/v1/videos/{done}"), 404)
+
+
+async def test_routes_methods_and_failures_that_are_not_ours_have_the_same_shape(rig: Rig) -> None:
+    error_of(await rig.http.get("/v1/films"), 404)
+    error_of(await rig.http.put("/v1/videos"), 405)
+    lost = await rig.finished()
+    rig.store.delete((rig.journal.get(lost).result or {})["key"])
+    error = error_of(await rig.http.get(f"/v1/videos/{lost}/content"), 500)
+    assert (error.type, error.code) == ("server_error", "internal_error")
+    assert "ArtifactError" in error.message
+
+
+async def test_health_is_passed_on(rig: Rig) -> None:
+    answer = await rig.http.get("/healthz")
+    assert Health.model_validate_json(answer.content) == rig.health()

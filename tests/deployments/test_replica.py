@@ -1,0 +1,233 @@
+"""The replica without Ray: what a call says and when, that it stops within one step, and that calls take turns."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from deployments.errors import ConfigError, StartError
+from deployments.replica import Replica, resolve
+from deployments.streams import Info
+from stages.base import Report, WeightsError
+from stages.presets import TINY, Preset, plan
+from stages.types import Clip, Image, Keyframes, Latents, StageName, Window
+
+HERE = "tests.deployments.test_replica"
+PLAN = plan(TINY, "a fox")
+DEADLINE_S = 10.0
+
+
+class Gated:
+    """A T2I whose every step waits to be let through, so that a test decides what happens when."""
+
+    name: StageName = "t2i"
+    made: "Gated"
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.entered = threading.Event()
+        self.steps = 0
+        self.inside = 0
+        self.most_inside = 0
+        Gated.made = self
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        return cls()
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Image:
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            for step in range(10):
+                self.entered.set()
+                assert self.gate.acquire(timeout=DEADLINE_S)
+                report(step + 1, 10)
+                self.steps += 1
+            return Image(np.full((8, 8, 3), seed, np.uint8))
+        finally:
+            self.inside -= 1
+
+
+class Broken:
+    """A stage whose weights are not there."""
+
+    name: StageName = "t2i"
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        raise WeightsError("The file weights.safetensors is cut off\nafter 3 of 9 bytes.")
+
+
+class Endless:
+    """A V2V that never says `last`, and one window later raises if told to."""
+
+    name: StageName = "v2v"
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        return cls()
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Iterator[Window]:
+        yield Window(Clip(np.zeros((1, 8, 8, 3), np.uint8), 8.0), 0, 0, 0, last=False)
+        if seed:
+            raise ValueError("the denoiser overflowed")
+
+
+def replay(stage: str, **options: Any) -> Replica:
+    return Replica("cluster.replay:ReplayStage", "tiny", options={"stage": stage, "run_s": 0.0, **options})
+
+
+async def collect(generator: Any) -> list[tuple[Any, Info]]:
+    flat = [item async for item in generator]
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def keyframes() -> Keyframes:
+    return Keyframes(Latents(np.zeros((6, 4, 2, 2), np.float16)), Clip(np.zeros((6, 16, 16, 3), np.uint8), 8.0))
+
+
+async def until_set(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, DEADLINE_S)
+
+
+async def test_one_value_comes_between_its_start_and_its_end() -> None:
+    given = await collect(replay("t2i", steps=3, bytes_out=3000).run(params=PLAN.t2i, seed=1))
+    kinds = [info["kind"] for _, info in given]
+    assert (kinds[0], kinds[-1]) == ("started", "output")
+    payload, info = given[-1]
+    assert isinstance(payload, Image)
+    assert (info["last"], info["index"], info["bytes"]) == (True, 0, payload.nbytes)
+    assert all(value is None for value, info in given if info["kind"] != "output")
+    last = next(info for _, info in reversed(given) if info["kind"] == "progress")
+    assert (last["step"], last["total"]) == (3, 3)
+
+
+async def test_windows_come_one_by_one_and_only_the_last_is_last() -> None:
+    given = await collect(replay("v2v", windows=3).run(keyframes(), params=PLAN.v2v, seed=1))
+    outputs = [(payload, info) for payload, info in given if info["kind"] == "output"]
+    assert [info["last"] for _, info in outputs] == [False, False, True]
+    assert [payload.index for payload, _ in outputs] == [0, 1, 2]
+
+
+async def test_a_cancelled_call_stops_at_its_next_step_and_frees_the_device() -> None:
+    replica = Replica(f"{HERE}:Gated", "tiny")
+    stage = Gated.made
+    call = asyncio.create_task(collect(replica.run(params=PLAN.t2i, seed=1)))
+    await until_set(stage.entered)
+    call.cancel()
+    await asyncio.sleep(0)
+    assert not call.done()  # the device is not free before the stage has stopped
+    stage.gate.release()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (stage.steps, stage.inside) == (0, 0)
+    assert await replica.ended() == {"cancelled": 1}
+    stage.gate.release(10)
+    assert (await collect(replica.run(params=PLAN.t2i, seed=1)))[-1][1]["last"]
+
+
+async def test_a_call_that_waits_for_the_device_never_starts_when_cancelled() -> None:
+    replica = Replica(f"{HERE}:Gated", "tiny")
+    stage = Gated.made
+    first = asyncio.create_task(collect(replica.run(params=PLAN.t2i, seed=1)))
+    await until_set(stage.entered)
+    second = asyncio.create_task(collect(replica.run(params=PLAN.t2i, seed=2)))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    stage.gate.release(10)
+    assert (await first)[-1][1]["last"]
+    assert await replica.ended() == {"completed": 1}
+
+
+async def test_two_calls_never_share_the_device() -> None:
+    replica = Replica(f"{HERE}:Gated", "tiny")
+    stage = Gated.made
+    stage.gate.release(30)
+    given = await asyncio.gather(*(collect(replica.run(params=PLAN.t2i, seed=seed)) for seed in (1, 2, 3)))
+    assert [int(pairs[-1][0].pixels[0, 0, 0]) for pairs in given] == [1, 2, 3]
+    assert stage.most_inside == 1
+
+
+async def test_a_stage_that_raises_or_never_ends_says_so() -> None:
+    replica = Replica(f"{HERE}:Endless", "tiny")
+    with pytest.raises(RuntimeError, match="v2v ended its stream without a last window"):
+        await collect(replica.run(params=PLAN.v2v, seed=0))
+    with pytest.raises(ValueError, match="overflowed"):
+        await collect(replica.run(params=PLAN.v2v, seed=1))
+    assert await replica.ended() == {"failed": 2}
+
+
+async def test_a_silent_call_makes_the_replica_unhealthy_and_an_idle_one_is_not() -> None:
+    replica = Replica(f"{HERE}:Gated", "tiny", stall_limit_s=0.0)
+    replica.check_health()
+    stage = Gated.made
+    call = asyncio.create_task(collect(replica.run(params=PLAN.t2i, seed=1)))
+    await until_set(stage.entered)
+    with pytest.raises(RuntimeError, match="t2i has reported no step"):
+        replica.check_health()
+    stage.gate.release(10)
+    await call
+    replica.check_health()
+
+
+async def test_the_finisher_encodes_what_leaves_and_joins_it(tmp_path: Path) -> None:
+    replica = Replica(
+        "cluster.replay:ReplayStage",
+        "tiny",
+        options={"stage": "vfi", "run_s": 0.0, "bytes_out": 1_200_000},
+        finisher="deployments.encode:Mp4Finisher",
+        finisher_options={"artifacts_url": f"file://{tmp_path}"},
+    )
+    frames = Clip(np.zeros((4, 16, 16, 3), np.uint8), 8.0)
+    given = await collect(replica.run(Window(frames, 0, 0, 0, last=True), params=PLAN.vfi, seed=1))
+    chunk, info = given[-1]
+    assert (chunk.frames, info["bytes"]) == (10, len(chunk.data))
+    made = await replica.finish(chunk, key="videos/video_1/1.mp4", provenance={})
+    assert (tmp_path / made["key"]).stat().st_size == made["size_bytes"]
+    with pytest.raises(ConfigError, match="t2i has no finisher"):
+        await replay("t2i").finish(key="videos/video_1/1.mp4", provenance={})
+
+
+@pytest.mark.parametrize(
+    ("factory", "preset", "words"),
+    [
+        (f"{HERE}:Broken", "tiny", "WeightsError: The file weights.safetensors is cut off after 3 of 9 bytes."),
+        ("stages.nowhere:T2I", "tiny", "'stages.nowhere:T2I' cannot be imported"),
+        ("stages.types:Nobody", "tiny", "'stages.types:Nobody' cannot be imported"),
+        ("no colon", "tiny", "is not a path like"),
+        ("cluster.replay:ReplayStage", "huge", "Unknown preset 'huge'"),
+    ],
+)
+def test_a_replica_that_cannot_start_says_why_in_one_line(factory: str, preset: str, words: str) -> None:
+    with pytest.raises(StartError) as failed:
+        Replica(factory, preset)
+    assert words in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_resolve_finds_what_is_there() -> None:
+    assert resolve("stages.presets:TINY") is TINY
+
+
+async def test_leaving_the_stream_early_stops_the_call() -> None:
+    replica = Replica(f"{HERE}:Gated", "tiny")
+    stage = Gated.made
+    stream: AsyncGenerator[Any, None] = replica.run(params=PLAN.t2i, seed=1)  # type: ignore[assignment]
+    await anext(stream)
+    await until_set(stage.entered)
+    stage.gate.release()
+    await stream.aclose()
+    assert (stage.steps, await replica.ended()) == (0, {"cancelled": 1})
