@@ -28,6 +28,7 @@ class _Stage:
     calls_done: int = 0
     calls_total: int = 1
     fraction: float = 0.0  # of the call that reported last
+    shown: int = 0  # percent; never goes back when more calls come than were expected
     sent_at: float = 0.0
     queued_s: float | None = None
     run_s: float | None = None
@@ -76,7 +77,7 @@ class JobProgress:
 
     def retried(self, name: StageName, attempt: int, reason: str) -> None:
         """A call is repeated because its replica died."""
-        self._stages[name].fraction = 0.0
+        self._stages[name].fraction, self._stages[name].shown = 0.0, 0
         self._changed.add(name)
         self._events.append(("stage_retried", {"stage": name, "attempt": attempt, "reason": reason}))
 
@@ -110,12 +111,12 @@ class JobProgress:
     def _state(self, name: StageName) -> StageState:
         stage = self._stages[name]
         done = (stage.calls_done + stage.fraction) / stage.calls_total
-        percent = 100 if stage.status == "completed" else min(99, int(100 * done))
+        stage.shown = 100 if stage.status == "completed" else max(stage.shown, min(99, int(100 * done)))
         return StageState.model_validate(
             {
                 "name": name,
                 "status": stage.status,
-                "progress": percent,
+                "progress": stage.shown,
                 "queued_s": stage.queued_s,
                 "run_s": stage.run_s,
                 "bytes_out": stage.bytes_out,

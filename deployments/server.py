@@ -13,7 +13,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,7 +188,7 @@ def stop(temp_dir: Path | None) -> None:
             if temp_dir is None:
                 serve.delete(APP_NAME)
             else:
-                with contextlib.redirect_stderr(io.StringIO()):  # Ray calls its own farewell an error there
+                with _silence():
                     serve.shutdown()
     finally:
         leave(temp_dir)
@@ -196,7 +196,14 @@ def stop(temp_dir: Path | None) -> None:
 
 def leave(temp_dir: Path | None) -> None:
     """Disconnect from Ray; one that was started here ends, and its folder goes."""
-    with contextlib.redirect_stderr(io.StringIO()):
+    with _silence():
         ray.shutdown()
     if temp_dir is not None:
         shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Ray calls its own farewell an error, and prints it; what fails in earnest is raised."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        yield

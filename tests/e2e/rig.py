@@ -1,0 +1,128 @@
+"""A running server in the hands of a test: its HTTP, its journal, its processes, its object store.
+
+Every wait polls with a deadline and says what it waited for.
+"""
+
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+import psutil
+from ray._private.internal_api import memory_summary
+
+from client.schema import Video
+from cluster.replay import ReplayProfile
+from deployments.config import AppArgs, laptop, load_config, rehearsal
+from deployments.job_types import Event
+from deployments.jobs import Journal
+from deployments.server import LocalRay, Server, start, stop
+from stages.types import StageName
+
+DEADLINE_S = 60.0
+STORE_BYTES = 512 * 2**20
+PROFILES: dict[StageName, ReplayProfile] = {
+    "t2i": ReplayProfile(run_s=0.2, bytes_out=3_000_000),
+    "i2v": ReplayProfile(run_s=0.4, bytes_out=12_000_000),
+    "v2v": ReplayProfile(run_s=2.0, bytes_out=36_000_000, steps=20, windows=3),
+    "vfi": ReplayProfile(run_s=0.1, bytes_out=1_200_000),
+}
+
+ValueT = TypeVar("ValueT")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, probe: Callable[[], ValueT | None], deadline_s: float = DEADLINE_S) -> ValueT:
+    """The first answer of `probe` that is neither None nor False."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = probe()
+        if found is not None and found is not False:
+            return found
+        assert time.monotonic() < end, f"waited {deadline_s:g} s for {what}"
+        time.sleep(0.02)
+
+
+class Rig:
+    """`with Rig(folder) as rig` runs the server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.args: AppArgs = rehearsal(laptop(load_config(), data_dir=folder), PROFILES)
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        local = LocalRay(num_cpus=4, object_store_bytes=STORE_BYTES)
+        self._server = start(self.args, host="127.0.0.1", port=free_port(), where=local)
+        self.url = self._server.url
+        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self.journal = Journal(self.args.storage.database_url)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server is not None
+        self.http.close()
+        self.journal.close()
+        stop(self._server.temp_dir)
+
+    def create(self, **body: Any) -> Video:
+        answer = self.http.post("/v1/videos", json={"prompt": "a fox", **body})
+        assert answer.status_code == 200, answer.text
+        return Video.model_validate_json(answer.content)
+
+    def retrieve(self, video_id: str) -> Video:
+        answer = self.http.get(f"/v1/videos/{video_id}")
+        assert answer.status_code == 200, answer.text
+        return Video.model_validate_json(answer.content)
+
+    def ended(self, video_id: str) -> Video:
+        """The video once it is completed or failed."""
+
+        def final() -> Video | None:
+            video = self.retrieve(video_id)
+            return video if video.status in ("completed", "failed") else None
+
+        return wait_for(f"the end of {video_id}", final)
+
+    def running(self, video_id: str, stage: StageName) -> Video:
+        """The video once that stage computes."""
+
+        def there() -> Video | None:
+            video = self.retrieve(video_id)
+            assert video.status in ("queued", "in_progress"), f"{video_id} ended before {stage} ran: {video.error}"
+            return video if any(s.name == stage and s.status == "running" for s in video.stages) else None
+
+        return wait_for(f"stage {stage} of {video_id}", there)
+
+    def events(self, video_id: str) -> list[Event]:
+        return self.journal.events(video_id)
+
+    def replica(self, deployment: str) -> psutil.Process | None:
+        """The process of a deployment's replica; None while there is none."""
+        title = f"ServeReplica:magicvideo:{deployment}"
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if any(title in part for part in process.cmdline()):
+                    return process
+            except psutil.Error:
+                continue  # it ended while we looked
+        return None
+
+    @staticmethod
+    def store_mib() -> float:
+        """Megabytes that lie in the object store."""
+        text = memory_summary(stats_only=True)
+        found = re.search(r"Plasma memory usage (\d+(?:\.\d+)?) MiB", text)
+        assert found is not None, text
+        return float(found[1])
+
+    @staticmethod
+    def spilled() -> bool:
+        return "Spilled" in memory_summary(stats_only=True)
