@@ -10,8 +10,10 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from deployments.health import stage_needs
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0
+_CONNECT_S = 5.0
 _SENTENCE = re.compile(r"(?:StartError|ConfigError|MissingPoolError|ArtifactError)\S*: (.+)")
 
 
@@ -86,10 +89,7 @@ def start_ray(where: LocalRay | str) -> Path | None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if isinstance(where, str):
-        try:
-            ray.init(address=where, namespace="magicvideo", log_to_driver=False)
-        except (ConnectionError, RuntimeError) as error:
-            raise StartError(f"No Ray cluster answers at {where!r}: {error}; start one or use --laptop.") from error
+        _connect(where)
         return None
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # replicas import this tree wherever we were started from
@@ -97,18 +97,44 @@ def start_ray(where: LocalRay | str) -> Path | None:
     level = logging.ERROR if where.quiet else logging.INFO
     logging.getLogger("ray").setLevel(level)
     logging.getLogger("ray.serve").setLevel(level)
-    ray.init(
-        address="local",
-        num_cpus=where.num_cpus,
-        num_gpus=0,
-        object_store_memory=where.object_store_bytes,
-        include_dashboard=False,
-        log_to_driver=not where.quiet,
-        logging_level=level,
-        namespace="magicvideo",
-        _temp_dir=str(temp_dir),
-    )
+    with _own_signals():
+        ray.init(
+            address="local",
+            num_cpus=where.num_cpus,
+            num_gpus=0,
+            object_store_memory=where.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=not where.quiet,
+            logging_level=level,
+            namespace="magicvideo",
+            _temp_dir=str(temp_dir),
+        )
     return temp_dir
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdecimal():  # ask first: Ray itself tries for minutes and then aborts the process
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        with _own_signals():
+            ray.init(address=address, namespace="magicvideo", log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StartError(f"No Ray cluster answers at {address!r} ({error}); start one or use --laptop.") from error
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray puts its own SIGTERM handler in the place of ours."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in ours.items():
+            signal.signal(name, handler)
 
 
 def check_port(host: str, port: int) -> None:
@@ -169,7 +195,12 @@ def deploy(args: AppArgs, *, host: str, port: int) -> None:
         else:
             serve.run(application, name=APP_NAME, route_prefix="/")
     except (RuntimeError, TimeoutError) as error:
-        raise StartError(sentence_of(str(error))) from error
+        raise StartError(sentence_of("\n".join((str(error), *_deployment_messages())))) from error
+
+
+def _deployment_messages() -> list[str]:
+    application = serve.status().applications.get(APP_NAME)
+    return [deployment.message for deployment in application.deployments.values()] if application else []
 
 
 def sentence_of(message: str) -> str:

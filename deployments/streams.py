@@ -5,7 +5,7 @@ payloads' references on, so frames never enter its process; when an info has arr
 With `last` in an info the stream is over.
 
 This is the only module with private calls of Ray (`_to_object_ref_gen`, `_get_next_ref_n`, `_consume_next_ref_n`): Ray
-is pinned, and `tests/deployments/test_streams.py` holds the contract. Under `_local_testing_mode` there are no
+is pinned, and `tests/e2e/test_streams.py` holds the contract. Under `_local_testing_mode` there are no
 references; payloads then travel by value. There is no back-pressure: the replica runs ahead of the caller.
 """
 

@@ -16,6 +16,7 @@ from ray._private.internal_api import memory_summary
 
 from client.schema import Video
 from cluster.replay import ReplayProfile
+from deployments.app import APP_NAME
 from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.job_types import Event
 from deployments.jobs import Journal
@@ -104,9 +105,9 @@ class Rig:
     def events(self, video_id: str) -> list[Event]:
         return self.journal.events(video_id)
 
-    def replica(self, deployment: str) -> psutil.Process | None:
+    def replica(self, deployment: str, app: str = APP_NAME) -> psutil.Process | None:
         """The process of a deployment's replica; None while there is none."""
-        title = f"ServeReplica:magicvideo:{deployment}"
+        title = f"ServeReplica:{app}:{deployment}"
         for process in psutil.Process().children(recursive=True):
             try:
                 if any(title in part for part in process.cmdline()):

@@ -1,0 +1,164 @@
+"""`python -m deployments serve` as an operator runs it: what cannot start says one sentence and exits with 1."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import ray
+import yaml
+
+from cluster.pools import StageNeed
+from deployments.config import CONFIG_PATH, StageArgs, laptop, load_config
+from deployments.errors import MissingPoolError
+from deployments.health import stage_needs
+from deployments.server import ROOT, check_pools, sentence_of
+from tests.e2e.rig import DEADLINE_S, Rig, free_port, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def run(*options: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deployments", "serve", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a refused start ends with."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), done.stderr
+    assert done.stdout == ""
+    return last
+
+
+@contextmanager
+def config_with(folder: Path, **changes: object) -> Iterator[str]:
+    """serve_config.yaml with other args, as a file."""
+    document = yaml.safe_load(CONFIG_PATH.read_text())
+    document["applications"][0]["args"].update(changes)
+    path = folder / "serve.yaml"
+    path.write_text(yaml.safe_dump(document))
+    yield str(path)
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = refusal(run("--port", port, "--data-dir", str(tmp_path)))
+    assert port in said
+    assert "--port" in said
+
+
+def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    said = refusal(run("--config", str(tmp_path / "absent.yaml")))
+    assert "absent.yaml" in said
+
+
+def test_a_missing_cluster_is_named() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    said = refusal(run("--cluster", "--address", address, "--port", str(free_port())))
+    assert address in said
+    assert "--laptop" in said
+
+
+def test_a_broken_stage_ends_the_start_with_its_own_words(tmp_path: Path) -> None:
+    broken = {name: {"factory": "tests.deployments.test_replica:Broken"} for name in ("t2i", "i2v", "v2v", "vfi")}
+    with config_with(tmp_path, stages=broken) as config:
+        said = refusal(
+            run("--laptop", "--config", config, "--port", str(free_port()), "--data-dir", str(tmp_path / "data"))
+        )
+    assert "The file weights.safetensors is cut off after 3 of 9 bytes." in said
+
+
+def test_a_missing_pool_is_named_and_the_running_application_stays(rig: Rig, tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    with config_with(tmp_path, pool_wait_s=0.0) as config:
+        said = refusal(run("--cluster", "--config", config, "--address", address, "--port", str(free_port())))
+    for stage in ("t2i", "i2v", "v2v", "vfi"):
+        assert f"Stage {stage} needs a node labelled pool={stage}" in said
+    assert rig.http.get("/healthz").status_code == 200
+
+
+def test_a_second_application_of_our_name_is_refused(rig: Rig, tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    bare = {name: {"num_cpus": 0.1} for name in ("t2i", "i2v", "v2v", "vfi")}
+    with config_with(tmp_path, preset="tiny", stages=bare, pool_wait_s=0.0) as config:
+        said = refusal(run("--cluster", "--config", config, "--address", address, "--port", str(free_port())))
+    assert "'magicvideo' already runs" in said
+    assert rig.http.get("/healthz").json()["status"] in ("ok", "degraded")
+
+
+def test_pools_are_judged_against_the_living_nodes(rig: Rig) -> None:
+    args = rig.args
+    check_pools(args, wait_s=0.0)
+    stages = {**args.stages, "i2v": StageArgs(pool="nowhere"), "vfi": StageArgs(num_cpus=0.1, num_gpus=2)}
+    with pytest.raises(MissingPoolError) as refused:
+        check_pools(args.model_copy(update={"stages": stages}), wait_s=0.0)
+    assert "Stage i2v needs a node labelled pool=nowhere" in str(refused.value)
+    assert "Stage vfi needs 1 x (0.1 CPU + 2 GPU)" in str(refused.value)
+    assert "Stage t2i" not in str(refused.value)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_says_its_url_serves_and_stops_cleanly_on_a_signal(tmp_path: Path, end: signal.Signals) -> None:
+    played = {
+        name: {"factory": "cluster.replay:ReplayStage", "options": {"stage": name, "run_s": 0.05}}
+        for name in ("t2i", "i2v", "v2v", "vfi")
+    }
+    port = free_port()
+    with config_with(tmp_path, stages=played) as config:
+        command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--config", config]
+        command += ["--port", str(port), "--data-dir", str(tmp_path / "data"), "--threads", "1"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                line = server.stdout.readline()
+                assert f"http://127.0.0.1:{port}" in line, server.stderr.read() if server.stderr else line
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+                    video_id = http.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
+                    wait_for(
+                        "the video",
+                        lambda: http.get(f"/v1/videos/{video_id}").json()["status"] == "completed",
+                        DEADLINE_S,
+                    )
+                server.send_signal(end)
+                rest, said = server.communicate(timeout=60)
+            finally:
+                server.kill()
+    assert (server.returncode, rest) == (0, "")
+    assert "Traceback" not in said
+    assert (tmp_path / "data" / "jobs.sqlite").exists()
+    assert len(list((tmp_path / "data" / "artifacts").rglob("*.mp4"))) == 1
+
+
+def test_the_needs_follow_the_arguments(tmp_path: Path) -> None:
+    needs = stage_needs(load_config())
+    assert needs[2] == StageNeed("v2v", {"pool": "v2v"}, {"CPU": 4.0, "GPU": 1.0}, replicas=2)
+    assert stage_needs(laptop(load_config(), data_dir=tmp_path))[2] == replace(
+        needs[2], labels={}, resources={"CPU": 0.1, "GPU": 0.0}, replicas=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("report", "sentence"),
+    [
+        (
+            "noise\n  deployments.errors.StartError: Stage x did not start: E: why\nmore",
+            "Stage x did not start: E: why",
+        ),
+        ("Something else\nhappened", "The application did not start: Something else"),
+        ("", "The application did not start: Ray Serve gave no reason."),
+    ],
+)
+def test_our_own_words_are_found_in_what_serve_reports(report: str, sentence: str) -> None:
+    assert sentence_of(report) == sentence
