@@ -1,0 +1,98 @@
+"""From the infos of stage calls to what a client is shown."""
+
+from typing import Any
+
+from client.schema import StageState
+from deployments.progress import JobProgress, overall
+from deployments.streams import Info
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def output(index: int, last: bool, nbytes: int = 10, run_s: float = 1.0) -> Info:
+    return Info(kind="output", last=last, index=index, bytes=nbytes, run_s=run_s)
+
+
+def step(step: int, total: int) -> Info:
+    return Info(kind="progress", last=False, step=step, total=total)
+
+
+STARTED = Info(kind="started", last=False)
+
+
+def state_of(progress: JobProgress, name: str) -> StageState:
+    return next(state for state in progress.take()[0] if state.name == name)
+
+
+def test_a_stage_is_queued_then_runs_then_is_completed() -> None:
+    clock = Clock()
+    progress = JobProgress(clock)
+    progress.sent("t2i")
+    assert state_of(progress, "t2i").status == "queued"
+    clock.now = 1.5
+    progress.info("t2i", STARTED)
+    progress.info("t2i", step(5, 10))
+    half = state_of(progress, "t2i")
+    assert (half.status, half.progress, half.queued_s) == ("running", 50, 1.5)
+    progress.info("t2i", output(0, last=True))
+    assert state_of(progress, "t2i").progress == 99  # complete is what the pipeline says it is
+    progress.completed("t2i")
+    done = state_of(progress, "t2i")
+    assert (done.status, done.progress, done.run_s, done.bytes_out) == ("completed", 100, 1.0, 10)
+
+
+def test_a_stage_with_many_calls_adds_them_up_and_never_goes_back() -> None:
+    progress = JobProgress(Clock())
+    progress.expect_calls("vfi", 2)
+    seen = []
+    for _ in range(4):
+        progress.sent("vfi")
+        progress.info("vfi", STARTED)
+        progress.info("vfi", output(0, last=True, nbytes=5))
+        seen.append(state_of(progress, "vfi"))
+    percents = [state.progress for state in seen]
+    assert percents[0] == 50
+    assert percents == sorted(percents)
+    assert (seen[-1].bytes_out, seen[-1].run_s) == (20, 4.0)
+
+
+def test_only_changes_are_handed_out_and_events_keep_their_order() -> None:
+    progress = JobProgress(Clock())
+    assert not progress.dirty
+    progress.sent("t2i")
+    progress.info("t2i", STARTED)
+    progress.completed("t2i")
+    states, events = progress.take()
+    assert [state.name for state in states] == ["t2i"]
+    assert [kind for kind, _ in events] == ["stage_queued", "stage_started", "stage_completed"]
+    assert progress.take() == ((), ())
+
+
+def test_a_retry_and_a_restart_are_told_and_begin_again() -> None:
+    progress = JobProgress(Clock())
+    progress.sent("i2v")
+    progress.info("i2v", STARTED)
+    progress.info("i2v", step(9, 10))
+    progress.take()
+    progress.retried("i2v", 1, "ActorDiedError")
+    states, events = progress.take()
+    assert states[0].progress == 0
+    assert events == (("stage_retried", {"stage": "i2v", "attempt": 1, "reason": "ActorDiedError"}),)
+    progress.restarted(1, "lost")
+    states, _ = progress.take()
+    assert [state.status for state in states] == ["waiting"] * 4
+
+
+def test_the_whole_is_between_nothing_and_everything() -> None:
+    def whole(**percents: Any) -> int:
+        return overall(tuple(StageState(name=name, progress=percent) for name, percent in percents.items()))
+
+    assert whole(t2i=0, i2v=0, v2v=0, vfi=0) == 0
+    assert whole(t2i=100, i2v=100, v2v=100, vfi=100) == 100
+    assert 0 < whole(t2i=100, i2v=0, v2v=0, vfi=0) < whole(t2i=100, i2v=50, v2v=0, vfi=0) < 100

@@ -1,0 +1,90 @@
+"""The real thing: preset tiny, its committed weights, the command that `make serve` runs, a video at the end."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import av
+import httpx
+import numpy as np
+import pytest
+
+from client.schema import Video
+from deployments.server import ROOT
+from stages.types import UInt8
+from tests.e2e.rig import free_port, wait_for
+
+pytestmark = pytest.mark.slow
+
+START_S, VIDEO_S = 180.0, 400.0
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    port = free_port()
+    folder = tmp_path_factory.mktemp("tiny")
+    errors = folder / "stderr"
+    command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--port", str(port)]
+    with errors.open("w") as stderr:
+        server = subprocess.Popen(
+            [*command, "--data-dir", str(folder / "data")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
+
+            def answers() -> bool:
+                assert server.poll() is None, f"the server did not start: {errors.read_text()}"
+                try:
+                    return client.get("/healthz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_for("the server", answers, START_S)
+            yield client
+        server.terminate()
+        assert server.wait(timeout=60) == 0, errors.read_text()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def make(http: httpx.Client, **body: object) -> Video:
+    answer = http.post("/v1/videos", json=body)
+    assert answer.status_code == 200, answer.text
+    path = f"/v1/videos/{answer.json()['id']}"
+
+    def ended() -> Video | None:
+        video = Video.model_validate(http.get(path).json())
+        return video if video.status in ("completed", "failed") else None
+
+    video = wait_for("the video", ended, VIDEO_S)
+    assert video.error is None, video.error
+    return video
+
+
+def frames_of(http: httpx.Client, video: Video) -> UInt8:
+    content = http.get(f"/v1/videos/{video.id}/content")
+    assert content.status_code == 200
+    with av.open(io.BytesIO(content.content)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_a_prompt_becomes_a_moving_picture_of_the_promised_size(http: httpx.Client) -> None:
+    video = make(http, prompt="a fox in a snowy forest at dusk", seed=7, seconds="1", steps=8)
+    assert [stage.status for stage in video.stages] == ["completed"] * 4
+    assert all(stage.run_s and stage.bytes_out for stage in video.stages)
+    frames = frames_of(http, video)
+    assert frames.shape == (video.frames, 256, 256, 3)
+    assert frames.std(axis=(1, 2)).mean() > 10, "the frames are nearly of one colour"
+    changes = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean(axis=(1, 2, 3))
+    assert changes.max() > 0.1, "nothing moves"
+    assert np.median(changes) < 40, "the frames have nothing to do with each other"
+
+
+def test_another_prompt_gives_another_video_and_the_same_one_the_same(http: httpx.Client) -> None:
+    short = {"seed": 7, "seconds": "1", "steps": 2}
+    fox, again, cat = (make(http, prompt=words, **short) for words in ("a fox", "a fox", "a whale on a beach"))
+    one, same, other = (frames_of(http, video) for video in (fox, again, cat))
+    assert np.array_equal(one, same)
+    assert np.abs(one.astype(np.int16) - other).mean() > 5
