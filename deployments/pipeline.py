@@ -13,7 +13,6 @@ Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job
 import asyncio
 import gc
 import logging
-import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -31,6 +30,7 @@ from deployments.jobs import Journal
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
+from stages.model.windows import plan_windows
 from stages.presets import Plan, get_preset, plan
 from stages.types import StageName
 
@@ -164,7 +164,8 @@ class Pipeline:
         progress.completed("t2i")
         keyframes = await calls.one("i2v", image, params=steps.i2v, seed=seed)
         progress.completed("i2v")
-        progress.expect_calls("vfi", _windows(steps))
+        v2v = steps.v2v
+        progress.expect_calls("vfi", len(plan_windows(steps.i2v.frames, v2v.window, v2v.overlap)))
         async with aclosing(calls.outputs("v2v", image, keyframes, params=steps.v2v, seed=seed)) as windows:
             chunks = await self._interpolate(windows, calls, steps, seed, progress)
         key = f"videos/{claim.job_id}/{claim.fence}.mp4"
@@ -202,12 +203,6 @@ def plan_of(request: JobRequest) -> Plan:
         steps=request.steps,
         guidance=request.guidance,
     )
-
-
-def _windows(steps: Plan) -> int:
-    """How many windows V2V makes; only progress depends on it."""
-    advance = max(1, steps.v2v.window - steps.v2v.overlap)
-    return 1 + max(0, math.ceil((steps.i2v.frames - steps.v2v.window) / advance))
 
 
 def _provenance(request: JobRequest, steps: Plan) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""The recorder on a real journal: progress is written, cancels and lost leases are learnt."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from deployments.job_types import Claim, JobRequest
+from deployments.jobs import Journal
+from deployments.progress import JobProgress
+from deployments.recorder import Recorder
+from deployments.streams import Info
+from deployments.tables import Database, jobs
+
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+DEADLINE_S = 10.0
+
+
+class Watched:
+    """A claimed job under a running recorder."""
+
+    def __init__(self, journal: Journal, lease_s: float) -> None:
+        self.journal = journal
+        self.job_id = journal.submit(REQUEST)[0].id
+        claimed = journal.claim("a", lease_s)
+        assert claimed is not None
+        self.claim: Claim = claimed[0]
+        self.progress = JobProgress(lambda: 0.0)
+        self.lost: list[str] = []
+        self.cancelled: list[str] = []
+        self.recorder = Recorder(
+            journal, flush_s=0.01, lease_s=lease_s, on_lost=self.lost.append, on_cancel=self.cancelled.append
+        )
+        self.recorder.watch(self.claim, self.progress)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        loop = asyncio.create_task(self.recorder.run())
+        try:
+            yield
+        finally:
+            loop.cancel()
+
+    @staticmethod
+    async def until(probe: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not probe():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(f"sqlite:///{tmp_path}/jobs.sqlite")
+
+
+async def test_progress_reaches_the_journal_and_the_last_words_the_end(journal: Journal) -> None:
+    job = Watched(journal, lease_s=60.0)
+    async with job.running():
+        job.progress.sent("t2i")
+        job.progress.info("t2i", Info(kind="started", last=False))
+        await job.until(lambda: journal.get(job.job_id).stages[0].status == "running")
+        job.progress.completed("t2i")
+        journal.finish(job.recorder.last_words(job.job_id), "succeeded", result={})
+    kinds = [event.kind for event in journal.events(job.job_id)]
+    assert kinds == ["queued", "started", "stage_queued", "stage_started", "stage_completed", "completed"]
+
+
+async def test_a_cancel_is_learnt_at_once_when_told_and_by_heartbeat_when_not(journal: Journal) -> None:
+    told = Watched(journal, lease_s=60.0)
+    journal.request_cancel(told.job_id)
+    told.recorder.beat_soon()
+    untold = Watched(journal, lease_s=0.2)
+    journal.request_cancel(untold.job_id)
+    async with told.running(), untold.running():
+        await told.until(lambda: told.cancelled == [told.job_id])
+        await untold.until(lambda: untold.job_id in untold.cancelled)
+    assert (told.lost, untold.lost) == ([], [])
+
+
+async def test_a_job_that_was_taken_over_is_reported_lost_and_not_written(journal: Journal) -> None:
+    job = Watched(journal, lease_s=-1.0)
+    assert journal.claim("b", 60.0) is not None
+    async with job.running():
+        job.progress.sent("t2i")
+        await job.until(lambda: job.job_id in job.lost)
+    assert journal.get(job.job_id).stages[0].status == "waiting"
+
+
+async def test_a_lease_is_renewed_again_and_again(journal: Journal, tmp_path: Path) -> None:
+    job = Watched(journal, lease_s=0.4)
+    database = Database(f"sqlite:///{tmp_path}/jobs.sqlite")
+
+    def lease_until() -> float:
+        with database.read() as connection:
+            return float(connection.execute(select(jobs.c.lease_until)).scalar_one())
+
+    first = lease_until()
+    async with job.running():
+        await job.until(lambda: lease_until() > first + 3 * 0.4)
+    database.close()
+    assert job.lost == []
