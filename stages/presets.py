@@ -216,7 +216,7 @@ TINY = Preset(
             "flow": Part("embedded:rife", "MIT"),
         }
     ),
-    sizes=MappingProxyType({"256x256": Sizes(t2i=(256, 256), i2v=(144, 144), v2v=(256, 256))}),
+    sizes=MappingProxyType({"256x256": Sizes(t2i=(256, 256), i2v=(128, 128), v2v=(256, 256))}),
     keyframes=MappingProxyType({"2": 16, "1": 8}),
     keyframe_fps=8.0,
     vfi_factor=3,
