@@ -58,16 +58,16 @@ def train_all(cache: Path, effort: float) -> Path:
         recipe_vae.run(scenes, low, schedule(2600, 1.5e-3), work, draft)
     vae = AutoencoderKL.from_pretrained(draft / "vae").float().eval().to(memory_format=torch.channels_last)
     tokenizer = build_tokenizer(weights / "tokenizer")
-    pictures_high = fill_shelf(scenes, vae, high, 1, count(6000), shelves / f"pictures-{high[0]}")
-    pictures_low = fill_shelf(scenes, vae, low, 1, count(4000), shelves / f"pictures-{low[0]}")
+    pictures_high = fill_shelf(scenes, vae, high, 1, count(3600), shelves / f"pictures-{high[0]}")
+    pictures_low = fill_shelf(scenes, vae, low, 1, count(2000), shelves / f"pictures-{low[0]}")
     if not (weights / "unet").is_dir():
-        recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(4400, 8e-4), work, weights)
+        recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(7000, 8e-4), work, weights)
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
     if not (weights / "motion").is_dir():
-        clips = fill_shelf(scenes, vae, low, frames, count(2400), shelves / f"clips-{low[0]}")
+        clips = fill_shelf(scenes, vae, low, frames, count(1400), shelves / f"clips-{low[0]}")
         recipe_video.train_i2v(weights, text, tokenizer, clips, pictures_low, schedule(2000, 5e-4), work)
     if not (weights / "motion_v2v").is_dir():
-        clips = fill_shelf(scenes, vae, high, TINY.window, count(500), shelves / f"clips-{high[0]}")
+        clips = fill_shelf(scenes, vae, high, TINY.window, count(300), shelves / f"clips-{high[0]}")
         recipe_video.train_v2v(weights, text, tokenizer, clips, schedule(500, 2e-4), work)
     if not (weights / "vae").is_dir():
         recipe_vae.sharpen(draft, scenes, low, schedule(10000, 1e-3), work, weights)

@@ -1,0 +1,50 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both set everything up first.
+PROMPT ?= a fox in a snowy forest at dusk
+OUT ?= out/demo.mp4
+PORT ?= 8000
+EFFORT ?= 1.0
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+
+.PHONY: help setup demo serve test quick lint train bench
+help:
+	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
+	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
+	@echo "make test                        set up and run every test"
+	@echo "make quick                       the tests that need no cluster and no trained model"
+	@echo "make lint                        ruff and mypy --strict"
+	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
+	@echo "make bench                       every benchmark, a few minutes each"
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	rm -f .venv/.ready-*
+	touch $(READY)
+
+setup: $(READY)
+
+demo: setup
+	@mkdir -p $(dir $(OUT))
+	$(BIN)/python -m deployments.demo "$(PROMPT)" "$(OUT)"
+
+serve: setup
+	$(BIN)/python -m deployments serve --laptop --port $(PORT)
+
+test: setup
+	$(BIN)/python -m pytest
+
+quick: setup
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: setup
+	$(BIN)/python -m stages.training --effort $(EFFORT) --install
+
+bench: setup
+	for script in pipelining end_to_end vfi_quality; do $(BIN)/python -m benchmarks.$$script || exit 1; done
