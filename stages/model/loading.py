@@ -16,6 +16,7 @@ from stages.presets import Part, Preset
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _EMBEDDED = "embedded:"
+_LEAST_TOKENS = 10
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -115,7 +116,10 @@ def load_tokenizer(preset: Preset, name: str) -> Any:
     part = find_part(preset, name)
     source = source_of(part)
     try:
-        return CLIPTokenizer.from_pretrained(source, **({"subfolder": part.subfolder} if part.subfolder else {}))
+        tokenizer = CLIPTokenizer.from_pretrained(source, **({"subfolder": part.subfolder} if part.subfolder else {}))
+        if len(tokenizer) < _LEAST_TOKENS:  # transformers makes an empty one where the files are missing
+            raise ValueError(f"it holds no vocabulary, only {len(tokenizer)} tokens")
+        return tokenizer
     except Exception as error:
         raise WeightsError(_sentence(name, part, error)) from error
 
