@@ -82,11 +82,3 @@ def _shadow(scenery: PIL.Image.Image, x: int, foot: int, side: int) -> None:
     soft = (110 * np.clip(1 - (xx**2 + yy**2), 0, 1) ** 0.7).astype(np.uint8)
     mask.paste(PIL.Image.fromarray(soft), (x + round(side * 0.1), foot - height // 2 - side // 32))
     scenery.paste(PIL.Image.new("RGB", scenery.size, (0, 0, 0)), (0, 0), mask)
-
-
-def resize(clip: UInt8, size: tuple[int, int]) -> UInt8:
-    """Every frame of (T, H, W, 3) resampled to (width, height)."""
-    if (clip.shape[2], clip.shape[1]) == size:
-        return clip
-    pictures = [PIL.Image.fromarray(frame).resize(size, PIL.Image.Resampling.LANCZOS) for frame in clip]
-    return np.stack([np.asarray(picture) for picture in pictures])

@@ -14,8 +14,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from stages.model import vae as codec
+from stages.model.pictures import resize_frames
 from stages.training.captions import Scene, all_scenes
-from stages.training.data import Scenes, resize
+from stages.training.data import Scenes
 from stages.training.loop import console
 
 PART = 100
@@ -66,7 +67,7 @@ def _write_part(
     numbers = {scene: index for index, scene in enumerate(all_scenes())}
     for _ in range(PART):
         clip, _, scene = scenes.sample(frames, rng)
-        small = resize(clip, size)
+        small = resize_frames(clip, size)
         pictures = codec.to_tensor(small).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             latents.append(codec.encode(vae, pictures).to(torch.float16).numpy())

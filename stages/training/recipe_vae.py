@@ -12,7 +12,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from stages.model import vae as codec
-from stages.training.data import Scenes, resize
+from stages.model.pictures import resize_frames
+from stages.training.data import Scenes
 from stages.training.loop import Schedule, train
 
 CROP_PX = 128
@@ -41,7 +42,7 @@ def crops(scenes: Scenes, count: int, low: tuple[int, int], rng: random.Random) 
     for _ in range(count):
         clip, _, _ = scenes.sample(1, rng)
         if rng.random() < 1 / 3:
-            clip = resize(clip, low)
+            clip = resize_frames(clip, low)
         x, y = (rng.randint(0, side - CROP_PX) for side in (clip.shape[2], clip.shape[1]))
         pieces.append(codec.to_tensor(clip[:, y : y + CROP_PX, x : x + CROP_PX]))
     return torch.cat(pieces).contiguous(memory_format=torch.channels_last)

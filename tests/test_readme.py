@@ -1,0 +1,81 @@
+"""The README's commands, as they stand there: each is run, or the reason why not stands here."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.packaging.live import live_server
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) for line in block.strip().splitlines()
+]
+NOT_HERE = {
+    "make test": "it is what runs this",
+    "make serve": "it serves for ever; `make demo` starts the same server",
+    "serve deploy serve_config.yaml": "it needs four pools of GPU nodes; tests/deployments reads that file",
+}
+CLIENT = [command for command in COMMANDS if "magicvideo" in command or command.startswith("curl")]
+VIDEO = [command for command in COMMANDS if command.startswith("make demo") or "-m stages" in command]
+
+
+def test_every_command_is_run_or_has_its_reason() -> None:
+    assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *VIDEO])
+
+
+def test_links_lead_somewhere() -> None:
+    for path in (ROOT / "README.md", *ROOT.glob("*/README.md"), ROOT / "stages" / "weights" / "MODEL_CARD.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert "://" in target or (path.parent / target).exists(), f"{path}: {target}"
+
+
+def test_make_knows_the_targets_that_texts_name() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("*/README.md")):
+        named = set(
+            re.findall(r"make (demo|serve|test|quick|lint|train|bench|[a-z]+)\b(?=[`\s]*[`\n])", path.read_text())
+        )
+        assert named <= targets, path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with live_server(tmp_path_factory.mktemp("readme")) as url:
+        yield url
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", CLIENT)
+def test_the_clients_commands(server: str, tmp_path: Path, command: str) -> None:
+    words = command.replace("http://127.0.0.1:8000", server).replace(".venv/bin/", f"{ROOT}/.venv/bin/")
+    done = subprocess.run(
+        ["sh", "-c", words],
+        cwd=tmp_path,
+        env={**os.environ, "MAGICVIDEO_URL": server},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    if command.startswith("curl"):
+        assert json.loads(done.stdout)["object"] == "video"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", VIDEO)
+def test_the_commands_that_make_a_video(tmp_path: Path, command: str) -> None:
+    out = tmp_path / "made.mp4"
+    words = re.sub(r"out/\w+\.mp4", str(out), command)
+    assert str(out) in words
+    done = subprocess.run(shlex.split(words), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 46
