@@ -4,6 +4,7 @@
     networks.py tokens.py                          what learns
     noising.py latents.py loop.py                  how
     recipe_vae.py recipe_t2i.py recipe_video.py    in which order; `python -m stages.training` runs them
+    measure.py                                     how good the result is
 
 Nothing here is imported when a video is made.
 """
