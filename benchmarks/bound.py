@@ -1,0 +1,57 @@
+"""How fast a pipeline of stages could be at best: arithmetic, nothing measured.
+
+Takes seconds and replicas of each stage; gives the shortest makespan that any schedule of a burst of jobs can have, and
+the length of one job alone. Streams are counted as they are served: V2V gives windows, and VFI computes each as soon as
+it is there, so only VFI's last window lies behind V2V.
+
+Knows nothing of Ray, HTTP or bytes: moving data is free here, which is why no real run reaches the bound.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from stages.types import STAGE_NAMES, StageName
+
+
+@dataclass(frozen=True)
+class Load:
+    """One stage: seconds of one job on one replica, all of its calls together, and how many replicas there are."""
+
+    run_s: float
+    replicas: int = 1
+
+
+def alone_s(loads: Mapping[StageName, Load], windows: int) -> float:
+    """Seconds of one job on an idle pipeline: the stages one after the other, of VFI only the last window."""
+    vfi_hidden_s = loads["vfi"].run_s * (windows - 1) / windows
+    return sum(loads[name].run_s for name in STAGE_NAMES) - vfi_hidden_s
+
+
+def burst_s(loads: Mapping[StageName, Load], windows: int, jobs: int) -> float:
+    """The shortest makespan of `jobs` jobs that are all there at once.
+
+    Whatever the order, the replicas of a stage must do all of its work, cannot begin before the first job reached it,
+    and behind the last call the rest of that job's way remains. The largest of these sums over the stages.
+    """
+    whole_s = {name: loads[name].run_s for name in STAGE_NAMES}
+    window_s = {name: whole_s[name] / windows for name in ("v2v", "vfi")}
+    head_s: dict[StageName, float] = {
+        "t2i": 0.0,
+        "i2v": whole_s["t2i"],
+        "v2v": whole_s["t2i"] + whole_s["i2v"],
+        "vfi": whole_s["t2i"] + whole_s["i2v"] + window_s["v2v"],
+    }
+    tail_s: dict[StageName, float] = {
+        "t2i": whole_s["i2v"] + whole_s["v2v"] + window_s["vfi"],
+        "i2v": whole_s["v2v"] + window_s["vfi"],
+        "v2v": window_s["vfi"],
+        "vfi": 0.0,
+    }
+
+    def through_s(name: StageName) -> float:
+        calls = windows if name == "vfi" else 1  # a job's windows may be on several replicas of VFI
+        rounds = ceil(jobs * calls / loads[name].replicas)
+        return head_s[name] + rounds * whole_s[name] / calls + tail_s[name]
+
+    return max(alone_s(loads, windows), *(through_s(name) for name in STAGE_NAMES))

@@ -1,0 +1,226 @@
+"""How near serving comes to the bound of the slowest stage: `python -m benchmarks.pipelining [--quick]`.
+
+The real application (ingress, pipeline, four stages; HTTP, journal, streams, encoder) with stages that take given
+seconds and give the paper's bytes (3, 35, 105 MB), on an object store of 4 GB. A burst of requests, all in flight at
+once, is timed from the first POST until the last video is seen completed. In the same run, on the same Ray, the same
+work goes through plain chained deployments (`benchmarks.plain`).
+
+    efficiency             shortest possible makespan (`benchmarks.bound`) / measured; the lower of both bursts
+    plain_efficiency       the same of plain chained deployments
+    spilled_mb             what Ray wrote to disk while the application ran, because the store was full
+    store_mb_after         what is still in the object store afterwards, over what Serve keeps there since the start
+    idle_overhead_ms       one request alone: POST until seen completed, minus its critical path as the replicas say
+                           (run_s of T2I, I2V, V2V and of VFI's last window; the windows before it run beside V2V)
+    router_mb_per_request  growth of the ingress' and the pipeline's memory (RSS) per request of the bursts
+
+About six minutes; `--quick` under one, with smaller bursts, for a look at whether it works.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray import serve
+
+from benchmarks.bound import Load, alone_s, burst_s
+from benchmarks.plain import PLAIN_NAME, build_plain
+from benchmarks.processes import free_port, replica_process, store_bytes
+from benchmarks.result import result
+from client import Client, Video
+from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from deployments.app import APP_NAME
+from deployments.config import AppArgs, laptop, load_config, rehearsal
+from deployments.server import LocalRay, Server, deploy, start_ray, stop
+from stages.presets import get_preset, plan
+from stages.types import STAGE_NAMES, StageName
+
+PRESET = "paper"  # its numbers of frames; the stages are replayed
+WINDOWS = 3  # of V2V
+LOADS: Mapping[StageName, Load] = {
+    "t2i": Load(run_s=0.2),
+    "i2v": Load(run_s=0.4, replicas=2),
+    "v2v": Load(run_s=0.6, replicas=2),  # the slowest pool: a job every 0.3 s
+    "vfi": Load(run_s=0.15),  # without the encoder, which is real
+}
+STORE_BYTES = 4_000_000_000
+TOUCHED_BYTES = 3_200_000_000  # of the store, before anything is timed: the first touch of a page is slow
+RAY_CPUS = 16  # what Ray may hand out: it only counts here, the stages wait more than they compute
+PROMPT = "a fox in a snowy forest at dusk"
+POLL_S, IDLE_POLL_S = 0.05, 0.01
+DEADLINE_S = 600.0
+SETTLE_S = 10.0  # how long what nobody refers to may take to leave the store
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long a run is."""
+
+    warm_up: int
+    idle: int
+    bursts: tuple[int, int]
+
+
+FULL = Size(warm_up=12, idle=7, bursts=(60, 200))
+QUICK = Size(warm_up=4, idle=3, bursts=(12, 24))
+
+
+def profiles() -> dict[StageName, ReplayProfile]:
+    """The paper's payloads with this benchmark's seconds. A call of VFI is one window, so it takes its share."""
+    shares: dict[StageName, int] = {"t2i": 1, "i2v": 1, "v2v": 1, "vfi": WINDOWS}
+    return {
+        name: ReplayProfile(
+            run_s=LOADS[name].run_s / shares[name], bytes_out=PAPER_PAYLOADS[name].bytes_out, steps=15, windows=WINDOWS
+        )
+        for name in STAGE_NAMES
+    }
+
+
+def app_args(folder: Path) -> AppArgs:
+    """The laptop's variant of serve_config.yaml with replayed stages and this benchmark's replicas."""
+    args = rehearsal(laptop(load_config(), data_dir=folder, preset=PRESET), profiles())
+    stages = {name: args.stages[name].model_copy(update={"replicas": LOADS[name].replicas}) for name in STAGE_NAMES}
+    return args.model_copy(update={"stages": stages})
+
+
+def critical_path_s(video: Video) -> float:
+    """Seconds that a finished job's stages computed one after the other, as its replicas measured them."""
+    measured = {stage.name: stage.run_s for stage in video.stages}
+    loads = {name: Load(measured[name] or 0.0) for name in STAGE_NAMES}
+    return alone_s(loads, WINDOWS)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipelining", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=f"bursts of {QUICK.bursts} instead of {FULL.bursts}")
+    size = QUICK if parser.parse_args(arguments).quick else FULL
+    with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as folder:
+        temp_dir = start_ray(LocalRay(RAY_CPUS, STORE_BYTES))
+        try:
+            touch_store()
+            ours = measure_ours(Path(folder), size)
+            serve.delete(APP_NAME)
+            plain = measure_plain(Path(folder), size)
+        finally:
+            stop(temp_dir)
+    efficiencies = {f"efficiency_{jobs}": ours[f"efficiency_{jobs}"] for jobs in size.bursts}
+    result(
+        "pipelining",
+        {
+            "efficiency": min(efficiencies.values()),
+            **efficiencies,
+            "plain_efficiency": min(plain.values()),
+            **{name: value for name, value in ours.items() if name not in efficiencies},
+        },
+    )
+
+
+def touch_store() -> None:
+    """Write most of the object store once, and leave it empty."""
+    block = np.ones(TOUCHED_BYTES // 8, np.uint8)
+    references = [ray.put(block) for _ in range(8)]
+    del references
+    left_in_store_mb(since=0)
+
+
+def left_in_store_mb(since: int) -> float:
+    """Megabytes over `since` bytes once there are none, or what is still there after `SETTLE_S`."""
+    deadline = time.monotonic() + SETTLE_S
+    while (left := store_bytes().used - since) > 0 and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return left / MB
+
+
+def measure_ours(folder: Path, size: Size) -> dict[str, float]:
+    """The application's figures; prints a line for each."""
+    port = free_port()
+    deploy(app_args(folder / "ours"), host="127.0.0.1", port=port)
+    before = store_bytes()  # Serve keeps the arguments of every replica there
+    with Client(Server("127.0.0.1", port, None).url) as client:
+        burst(client, size.warm_up)
+        figures = {"idle_overhead_ms": idle_overhead_ms(client, size.idle)}
+        routers = [replica_process(APP_NAME, name) for name in ("ingress", "pipeline")]
+        resident = sum(process.memory_info().rss for process in routers)
+        for jobs in size.bursts:
+            figures[f"efficiency_{jobs}"] = told("application", jobs, burst(client, jobs))
+        grown = sum(process.memory_info().rss for process in routers) - resident
+    figures["spilled_mb"] = (store_bytes().spilled - before.spilled) / MB
+    figures["store_mb_after"] = left_in_store_mb(since=before.used)
+    figures["router_mb_per_request"] = grown / MB / sum(size.bursts)
+    return figures
+
+
+def burst(client: Client, jobs: int) -> float:
+    """Seconds from the first POST until every one of `jobs` videos is seen completed."""
+    started = time.monotonic()
+    ids = [client.videos.create(PROMPT, seed=seed).id for seed in range(jobs)]
+    for video_id in ids:  # nearly in the order of their ends
+        seen_completed(client, video_id, POLL_S)
+    return time.monotonic() - started
+
+
+def seen_completed(client: Client, video_id: str, poll_s: float) -> Video:
+    deadline = time.monotonic() + DEADLINE_S
+    while (video := client.videos.retrieve(video_id)).status != "completed":
+        if video.status == "failed" or time.monotonic() > deadline:
+            raise RuntimeError(f"{video_id} is {video.status} ({video.error}); a benchmark of failing jobs is none.")
+        time.sleep(poll_s)
+    return video
+
+
+def idle_overhead_ms(client: Client, requests: int) -> float:
+    """Median over single requests, each on an idle server."""
+    overheads_ms = []
+    for seed in range(requests):
+        started = time.monotonic()
+        video = seen_completed(client, client.videos.create(PROMPT, seed=seed).id, IDLE_POLL_S)
+        overheads_ms.append(1000 * (time.monotonic() - started - critical_path_s(video)))
+    print(
+        "application   1 at a time  overhead " + " ".join(f"{value:.0f}" for value in overheads_ms) + " ms", flush=True
+    )
+    return statistics.median(overheads_ms)
+
+
+def measure_plain(folder: Path, size: Size) -> dict[int, float]:
+    """Efficiency of plain chained deployments for each burst; prints a line for each."""
+    app = build_plain(
+        PRESET,
+        plan(get_preset(PRESET), PROMPT),
+        {name: {"stage": name, **profile.options()} for name, profile in profiles().items()},
+        {name: load.replicas for name, load in LOADS.items()},
+        f"file://{folder}/plain",
+    )
+    handle = serve.run(app, name=PLAIN_NAME, route_prefix=None)
+    plain_burst(handle, size.warm_up)
+    return {jobs: told("plain", jobs, plain_burst(handle, jobs)) for jobs in size.bursts}
+
+
+def plain_burst(handle: Any, jobs: int) -> float:
+    started = time.monotonic()
+    responses = [handle.remote(seed) for seed in range(jobs)]
+    for response in responses:
+        response.result(timeout_s=DEADLINE_S)
+    return time.monotonic() - started
+
+
+def told(who: str, jobs: int, seconds: float) -> float:
+    """Print one burst; gives its efficiency."""
+    bound_s = burst_s(LOADS, WINDOWS, jobs)
+    spilled = store_bytes().spilled / MB
+    print(
+        f"{who:<12}{jobs:>4} at once   {seconds:6.1f} s, bound {bound_s:5.1f} s, efficiency {bound_s / seconds:.3f}, "
+        f"spilled so far {spilled:.0f} MB",
+        flush=True,
+    )
+    return bound_s / seconds
+
+
+if __name__ == "__main__":
+    main()
