@@ -1,0 +1,90 @@
+"""Every benchmark as a command: its help, its figures; with `--quick` on a real Ray."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks import end_to_end, pipelining
+from deployments.config import CONFIG_PATH
+from deployments.server import ROOT
+from stages.types import STAGE_NAMES
+
+SCRIPTS = ("pipelining", "end_to_end", "vfi_quality")
+QUICK_S = 400
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"benchmarks.{script}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=QUICK_S, check=False)
+
+
+def figures_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("RESULT ")
+    figures: dict[str, Any] = json.loads(last.removeprefix("RESULT "))["figures"]
+    return figures
+
+
+def test_every_script_stands_in_the_readme_and_in_the_makefile() -> None:
+    readme, makefile = (ROOT / "benchmarks" / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    runnable = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if '"__main__"' in path.read_text()}
+    assert runnable == set(SCRIPTS)
+    for script in SCRIPTS:
+        assert f"benchmarks.{script}" in readme
+        assert script in makefile
+
+
+@pytest.mark.parametrize("videos", ["0", "many"])
+def test_a_number_of_videos_that_measures_nothing_is_refused(videos: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        end_to_end.main(["--videos", videos])
+    assert ended.value.code == 2
+    assert videos in capsys.readouterr().err
+
+
+def test_the_measured_application_is_the_served_one_but_for_its_stages(tmp_path: Path) -> None:
+    args = pipelining.app_args(tmp_path)
+    assert {name: args.stages[name].factory for name in STAGE_NAMES} == dict.fromkeys(
+        STAGE_NAMES, "cluster.replay:ReplayStage"
+    )
+    sizes = {name: args.stages[name].options["bytes_out"] for name in ("t2i", "i2v", "v2v")}
+    assert sizes == {"t2i": 3_000_000, "i2v": 35_000_000, "v2v": 105_000_000}
+    for name, load in pipelining.LOADS.items():
+        calls = pipelining.WINDOWS if name == "vfi" else 1
+        assert args.stages[name].options["run_s"] * calls == pytest.approx(load.run_s)
+        assert args.stages[name].replicas == load.replicas
+
+
+@pytest.mark.slow
+def test_pipelining_gives_its_figures() -> None:
+    figures = figures_of(run("pipelining", "--quick"))
+    bursts = {f"efficiency_{jobs}" for jobs in pipelining.QUICK.bursts}
+    others = {"efficiency", "plain_efficiency", "spilled_mb", "store_mb_after", "idle_overhead_ms"}
+    assert set(figures) == bursts | others | {"router_mb_per_request"}
+    assert figures["efficiency"] == min(figures[name] for name in bursts)
+    assert 0 < figures["efficiency"] <= 1
+    assert 0 < figures["plain_efficiency"] <= 1
+    assert figures["spilled_mb"] == 0
+    assert figures["store_mb_after"] == 0
+    assert figures["idle_overhead_ms"] > 0
+
+
+@pytest.mark.slow
+def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
+    document = yaml.safe_load(CONFIG_PATH.read_text())
+    for name, stage in document["applications"][0]["args"]["stages"].items():
+        stage["factory"] = "cluster.replay:ReplayStage"
+        stage["options"] = {"stage": name, "run_s": 0.2, "bytes_out": 1_000_000}
+    config = tmp_path / "replayed.yaml"
+    config.write_text(yaml.safe_dump(document))
+    figures = figures_of(run("end_to_end", "--quick", "--config", str(config)))
+    assert set(figures) == {"seconds", "server_gib", *(f"seconds_{name}" for name in STAGE_NAMES)}
+    assert all(figures[f"seconds_{name}"] >= 0.2 for name in STAGE_NAMES)
+    assert figures["seconds"] > figures["seconds_t2i"] + figures["seconds_i2v"] + figures["seconds_v2v"]
+    assert figures["server_gib"] > 0.1
