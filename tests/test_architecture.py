@@ -1,6 +1,7 @@
 """The import law of the folders, read from the import statements; and the sizes of what is committed."""
 
 import ast
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -97,8 +98,22 @@ def test_no_pickle_and_no_remote_code() -> None:
 
 def test_weights_are_safetensors_and_small() -> None:
     weights = [path for path in (ROOT / "stages" / "weights").rglob("*") if path.is_file()]
-    assert {path.suffix for path in weights} <= {".safetensors", ".json", ".txt", ".md"}
+    assert {path.suffix for path in weights} <= {".safetensors", ".json", ".md", ".png"}
     assert sum(path.stat().st_size for path in weights) <= 40_000_000
+
+
+def test_the_model_card_names_every_weights_file_with_its_digest() -> None:
+    weights = ROOT / "stages" / "weights"
+    listed = dict(
+        reversed(line.split())
+        for line in (weights / "MODEL_CARD.md").read_text().splitlines()
+        if line.startswith("    ") and line.endswith(".safetensors")
+    )
+    found = {
+        str(path.relative_to(weights)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in weights.rglob("*.safetensors")
+    }
+    assert listed == found
 
 
 @pytest.mark.slow

@@ -65,12 +65,12 @@ def train_all(cache: Path, effort: float) -> Path:
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
     if not (weights / "motion").is_dir():
         clips = fill_shelf(scenes, vae, low, frames, count(1400), shelves / f"clips-{low[0]}")
-        recipe_video.train_i2v(weights, text, tokenizer, clips, pictures_low, schedule(2000, 5e-4), work)
+        recipe_video.train_i2v(weights, text, tokenizer, clips, pictures_low, schedule(2000, 6e-4), work)
     if not (weights / "motion_v2v").is_dir():
         clips = fill_shelf(scenes, vae, high, TINY.window, count(300), shelves / f"clips-{high[0]}")
         recipe_video.train_v2v(weights, text, tokenizer, clips, schedule(500, 2e-4), work)
     if not (weights / "vae").is_dir():
-        recipe_vae.sharpen(draft, scenes, low, schedule(10000, 1e-3), work, weights)
+        recipe_vae.sharpen(draft, scenes, low, schedule(5500, 1e-3), work, weights)
     return weights
 
 
