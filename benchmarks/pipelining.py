@@ -71,7 +71,7 @@ class Size:
 
 
 FULL = Size(warm_up=12, idle=7, bursts=(60, 200))
-QUICK = Size(warm_up=4, idle=3, bursts=(12, 24))
+QUICK = Size(warm_up=2, idle=2, bursts=(6, 12))
 
 
 def profiles() -> dict[StageName, ReplayProfile]:
