@@ -104,11 +104,11 @@ def test_weights_are_safetensors_and_small() -> None:
 
 def test_the_model_card_names_every_weights_file_with_its_digest() -> None:
     weights = ROOT / "stages" / "weights"
-    listed = dict(
-        reversed(line.split())
-        for line in (weights / "MODEL_CARD.md").read_text().splitlines()
-        if line.startswith("    ") and line.endswith(".safetensors")
-    )
+    listed = {}
+    for line in (weights / "MODEL_CARD.md").read_text().splitlines():
+        if line.startswith("    ") and line.endswith(".safetensors"):
+            digest, name = line.split()
+            listed[name] = digest
     found = {
         str(path.relative_to(weights)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in weights.rglob("*.safetensors")
