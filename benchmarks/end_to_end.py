@@ -7,7 +7,7 @@ and then `--videos` more, one after the other, through the client, each download
     seconds_t2i, _i2v, _v2v, _vfi        what the stages computed (their `run_s`; VFI's includes the encoder, and runs
                                          partly beside V2V, so that the four need not add up)
     server_gib                           the most that the server and all processes below it held at once, Ray's
-                                         included, looked at twice a second; shared pages are counted once
+                                         included, looked at once a second; shared pages are counted once
 
 `--quick` makes one timed video. `--config` serves another file, for instance one whose stages are replayed.
 """

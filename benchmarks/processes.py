@@ -67,9 +67,9 @@ def tree_bytes(root: psutil.Process) -> int:
 
 
 class PeakOfTree:
-    """`with PeakOfTree(pid) as peak:` looks twice a second; `peak.bytes` is the most that was seen."""
+    """`with PeakOfTree(pid) as peak:` looks once a second; `peak.bytes` is the most that was seen."""
 
-    def __init__(self, pid: int, period_s: float = 0.5) -> None:
+    def __init__(self, pid: int, period_s: float = 1.0) -> None:
         self._root = psutil.Process(pid)
         self._period_s = period_s
         self._end = threading.Event()
