@@ -101,5 +101,6 @@ def sharpen(draft: Path, scenes: Scenes, low: tuple[int, int], schedule: Schedul
 
 
 def _save(vae: AutoencoderKL, out: Path) -> AutoencoderKL:
+    vae.register_to_config(_name_or_path="tiny/vae")  # not the folder of this machine that it was loaded from
     vae.to(memory_format=torch.contiguous_format).half().save_pretrained(out / "vae", safe_serialization=True)
     return vae.float()
