@@ -8,8 +8,8 @@ A stage is a plain class that runs without Ray, so that it can be read, tested a
     stage   inputs                 gives
     t2i     -                      Image
     i2v     Image                  Keyframes
-    v2v     Image, Keyframes       Iterator[Window], each as soon as it is final
-    vfi     Window                 Clip: the frames which that window adds to the video
+    v2v     Image, Keyframes       Piece: the window `params.part`, alone
+    vfi     Piece, the one before  Clip: the frames which that piece adds to the video
 
 It is a pure function of its arguments: same inputs, seed, device type and library versions give the same bytes, however
 many replicas there are and whichever one runs it. `report(step, total)` is called at every denoising step and every

@@ -5,15 +5,16 @@ layers once. Knows nothing of files or of serving.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from stages.base import Report
 from stages.i2v import I2V
 from stages.model.network import largest_difference, share_spatial
+from stages.model.windows import join, plan_windows
 from stages.presets import Plan, Preset
 from stages.t2i import T2I
-from stages.types import Clip, StageName
+from stages.types import Clip, Piece, StageName
 from stages.v2v import V2V
 from stages.vfi import VFI
 
@@ -37,7 +38,7 @@ class LocalPipeline:
             WeightsError: a part is missing, broken or does not fit.
         """
         i2v, v2v = I2V.load(preset, device), V2V.load(preset, device)
-        if largest_difference(i2v.network.unet, v2v.network.unet) == 0:
+        if preset.share_spatial and largest_difference(i2v.network.unet, v2v.network.unet) == 0:
             share_spatial(v2v.network.unet, i2v.network.unet)
         return cls(T2I.load(preset, device), i2v, v2v, VFI.load(preset, device))
 
@@ -50,5 +51,9 @@ class LocalPipeline:
         """
         image = self.t2i(params=plan.t2i, seed=seed, report=report_for("t2i"))
         keyframes = self.i2v(image, params=plan.i2v, seed=seed, report=report_for("i2v"))
-        for window in self.v2v(image, keyframes, params=plan.v2v, seed=seed, report=report_for("v2v")):
-            yield self.vfi(window, params=plan.vfi, seed=seed, report=report_for("vfi"))
+        before: Piece | None = None
+        for part in range(len(plan_windows(plan.i2v.frames, plan.v2v.windows))):
+            params = replace(plan.v2v, part=part)
+            piece = self.v2v(image, keyframes, params=params, seed=seed, report=report_for("v2v"))
+            yield self.vfi(join(piece, before), params=plan.vfi, seed=seed, report=report_for("vfi"))
+            before = piece

@@ -1,22 +1,66 @@
 """The one table: everything that differs between the laptop and the paper, and the parameters that follow from it.
 
-`tiny` is embedded: trained here, committed, good for a CPU. `paper` has the published sizes and public hub weights.
-Both run through the same classes. `plan()` turns a request into the frozen parameters of each stage, and is the only
-place where a request is judged against a preset; every message names the value and what is allowed.
+`tiny` is embedded: trained here, committed, good for a CPU. `paper` has the published sizes and public hub weights;
+`paper-fast` is the same with AnimateLCM, in six steps. All run through the same classes; a part is replaced by one
+line: `replace(PAPER, parts=...)`. `plan()` turns a request into the frozen parameters of each stage, and is the
+only place where a request is judged against a preset; every message names the value and what is allowed.
 
-Takes and gives plain frozen dataclasses. Knows nothing of torch, Ray, HTTP or files.
+Takes and gives plain frozen dataclasses (`stages.settings`). Knows nothing of torch, Ray, HTTP or files.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
 
-from stages.types import StageName
+from stages.settings import (
+    Control,
+    Denoising,
+    DTypeName,
+    Guide,
+    I2VParams,
+    Lora,
+    Part,
+    Plan,
+    Preset,
+    Prior,
+    SchedulerName,
+    Sizes,
+    StageParams,
+    T2IParams,
+    V2VParams,
+    VFIParams,
+    Windows,
+)
 
-SchedulerName = Literal["ddim", "euler", "dpmpp_2m", "lcm"]
-ControlKind = Literal["plain", "sparse", "none"]
-ControlImage = Literal["reference", "keyframes"]
+__all__ = [
+    "MAX_PROMPT_CHARS",
+    "MAX_SEED",
+    "PAPER",
+    "PAPER_FAST",
+    "PRESETS",
+    "TINY",
+    "Control",
+    "DTypeName",
+    "Denoising",
+    "Guide",
+    "I2VParams",
+    "Lora",
+    "Part",
+    "Plan",
+    "Preset",
+    "Prior",
+    "RequestError",
+    "SchedulerName",
+    "Sizes",
+    "StageParams",
+    "T2IParams",
+    "V2VParams",
+    "VFIParams",
+    "Windows",
+    "check_prompt",
+    "get_preset",
+    "plan",
+]
 
 MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**63 - 1
@@ -28,155 +72,6 @@ class RequestError(ValueError):
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
         self.param = param
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where one part's weights are: `embedded:<folder>` inside `stages/weights`, a hub id, or a local folder."""
-
-    source: str
-    licence: str
-    subfolder: str = ""
-    weight_name: str = ""
-    variant: str | None = None
-
-
-@dataclass(frozen=True)
-class Denoising:
-    """How one stage samples. `steps` is the length of the schedule, `guidance` the classifier-free guidance scale."""
-
-    scheduler: SchedulerName
-    steps: int
-    guidance: float
-    beta_schedule: str
-    prediction_type: Literal["epsilon", "v_prediction"]
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
-    zero_terminal_snr: bool = False
-
-
-@dataclass(frozen=True)
-class Prior:
-    """The latent noise prior: mean towards the reference's latent. See `stages.model.prior` for the formula."""
-
-    weight: float  # lambda: 0 is plain noise
-    decay: float  # p: above 0 frees the later frames
-    shared: float  # rho: how much of the noise all frames share
-
-
-@dataclass(frozen=True)
-class Guide:
-    """How strongly the reference image speaks: through cross-attention and through the RGB ControlNet."""
-
-    image_scale: float
-    control_scale: float
-    control_image: ControlImage
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """(width, height) of each stage for one final size."""
-
-    t2i: tuple[int, int]
-    i2v: tuple[int, int]
-    v2v: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One row of the table."""
-
-    name: str
-    dtype: Literal["float32", "float16", "bfloat16"]
-    parts: Mapping[str, Part]
-    sizes: Mapping[str, Sizes]  # final "WxH" -> sizes; the first is the default
-    keyframes: Mapping[str, int]  # seconds, as the wire says it -> keyframes; the first is the default
-    keyframe_fps: float
-    vfi_factor: int
-    t2i: Denoising
-    i2v: Denoising
-    v2v: Denoising
-    prior: Prior
-    i2v_guide: Guide
-    v2v_guide: Guide
-    control: ControlKind
-    strength: float
-    window: int  # frames that V2V denoises at a time
-    overlap: int  # frames that two neighbouring windows share and cross-fade
-    max_steps: int = 150
-    prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
-
-    @property
-    def default_size(self) -> str:
-        return next(iter(self.sizes))
-
-    @property
-    def default_seconds(self) -> str:
-        return next(iter(self.keyframes))
-
-
-@dataclass(frozen=True)
-class T2IParams:
-    prompt: str
-    negative_prompt: str
-    size: tuple[int, int]  # (width, height)
-    denoising: Denoising
-
-
-@dataclass(frozen=True)
-class I2VParams:
-    prompt: str
-    negative_prompt: str
-    size: tuple[int, int]
-    frames: int
-    fps: float
-    denoising: Denoising
-    prior: Prior
-    guide: Guide
-
-
-@dataclass(frozen=True)
-class V2VParams:
-    prompt: str
-    negative_prompt: str
-    size: tuple[int, int]
-    denoising: Denoising
-    strength: float  # 0..1: how much of the schedule is run again over the upscaled keyframes
-    guide: Guide
-    window: int
-    overlap: int
-
-
-@dataclass(frozen=True)
-class VFIParams:
-    factor: int  # frames a gap becomes: 3 puts two new ones between two neighbours
-
-
-StageParams = T2IParams | I2VParams | V2VParams | VFIParams
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The parameters of every stage for one request."""
-
-    t2i: T2IParams
-    i2v: I2VParams
-    v2v: V2VParams
-    vfi: VFIParams
-
-    def __getitem__(self, stage: StageName) -> StageParams:
-        params: dict[StageName, StageParams] = {"t2i": self.t2i, "i2v": self.i2v, "v2v": self.v2v, "vfi": self.vfi}
-        return params[stage]
-
-    @property
-    def frames(self) -> int:
-        """Frames of the final video: F -> factor * (F - 1) + 1."""
-        return self.vfi.factor * (self.i2v.frames - 1) + 1
-
-    @property
-    def fps(self) -> float:
-        return self.i2v.fps * self.vfi.factor
 
 
 _OPENRAIL = "CreativeML Open RAIL-M"
@@ -217,19 +112,18 @@ TINY = Preset(
         }
     ),
     sizes=MappingProxyType({"256x256": Sizes(t2i=(256, 256), i2v=(128, 128), v2v=(256, 256))}),
-    keyframes=MappingProxyType({"2": 16, "1": 8}),
+    keyframes=MappingProxyType({"2": 16, "1": 8, "4": 32, "8": 64}),
     keyframe_fps=8.0,
     vfi_factor=3,
     t2i=_TINY_NOISE,
     i2v=replace(_TINY_NOISE, steps=20, guidance=2.0),
     v2v=replace(_TINY_NOISE, steps=20, guidance=2.0),
     prior=Prior(weight=1.0, decay=0.0, shared=0.0),
-    i2v_guide=Guide(image_scale=1.0, control_scale=1.0, control_image="reference"),
-    v2v_guide=Guide(image_scale=1.0, control_scale=1.0, control_image="reference"),
-    control="plain",
+    i2v_guide=Guide(image_scale=1.0, controls=(Control("control"),)),
+    v2v_guide=Guide(image_scale=1.0, controls=(Control("control"),)),
     strength=0.5,
-    window=10,
-    overlap=4,
+    i2v_windows=Windows(length=16, overlap=5),
+    v2v_windows=Windows(length=10, overlap=3),
 )
 
 PAPER = Preset(
@@ -255,22 +149,37 @@ PAPER = Preset(
         }
     ),
     sizes=MappingProxyType({"1048x1048": Sizes(t2i=(1024, 1024), i2v=(600, 600), v2v=(1048, 1048))}),
-    keyframes=MappingProxyType({"4": 32, "2": 16}),
+    keyframes=MappingProxyType({"4": 32, "2": 16, "8": 64}),
     keyframe_fps=8.0,
     vfi_factor=3,
     t2i=Denoising("euler", 30, 5.0, "scaled_linear", "epsilon", timestep_spacing="leading"),
     i2v=_SD15_NOISE,
     v2v=replace(_SD15_NOISE, steps=20),
     prior=Prior(weight=1.0, decay=0.0, shared=0.0),
-    i2v_guide=Guide(image_scale=0.8, control_scale=1.0, control_image="reference"),
-    v2v_guide=Guide(image_scale=0.8, control_scale=1.0, control_image="keyframes"),
-    control="sparse",
+    i2v_guide=Guide(image_scale=0.8, controls=(Control("control", kind="sparse"),)),
+    v2v_guide=Guide(image_scale=0.8, controls=(Control("control_v2v", image="keyframes"),)),
     strength=0.45,
-    window=18,
-    overlap=4,
+    i2v_windows=Windows(length=32, overlap=12),
+    v2v_windows=Windows(length=18, overlap=4),
 )
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (TINY, PAPER)})
+PAPER_FAST = replace(
+    PAPER,
+    name="paper-fast",
+    parts=MappingProxyType(
+        {
+            **PAPER.parts,
+            "motion": Part("wangfuyun/AnimateLCM", "MIT"),
+            "motion_v2v": Part("wangfuyun/AnimateLCM", "MIT"),
+            "lcm": Part("wangfuyun/AnimateLCM", "MIT", weight_name="AnimateLCM_sd15_t2v_lora.safetensors"),
+        }
+    ),
+    i2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=1.5, timestep_spacing="leading"),
+    v2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=1.5, timestep_spacing="leading"),
+    loras=(Lora("lcm"),),
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (TINY, PAPER, PAPER_FAST)})
 
 
 def get_preset(name: str) -> Preset:
@@ -362,6 +271,9 @@ def plan(
             noise(preset.i2v),
             preset.prior,
             preset.i2v_guide,
+            preset.i2v_windows,
+            preset.motion,
+            preset.image_mode,
         ),
         v2v=V2VParams(
             text,
@@ -370,8 +282,9 @@ def plan(
             noise(preset.v2v),
             preset.strength,
             preset.v2v_guide,
-            preset.window,
-            preset.overlap,
+            preset.v2v_windows,
+            preset.motion,
+            preset.image_mode,
         ),
-        vfi=VFIParams(preset.vfi_factor),
+        vfi=VFIParams(preset.vfi_factor, preset.gan),
     )

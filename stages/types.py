@@ -99,13 +99,13 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keyframes:
-    """What I2V hands on: the same frames as latents and as pixels."""
+    """What I2V hands on: the frames as pixels, and as latents where its model has one a frame."""
 
-    latents: Latents
+    latents: Latents | None
     clip: Clip
 
     def __post_init__(self) -> None:
-        if len(self.latents.values) != len(self.clip.frames):
+        if self.latents is not None and len(self.latents.values) != len(self.clip.frames):
             raise ValueShapeError(
                 f"Keyframes need one latent a frame, got {len(self.latents.values)} latents "
                 f"and {len(self.clip.frames)} frames."
@@ -113,7 +113,32 @@ class Keyframes:
 
     @property
     def nbytes(self) -> int:
-        return self.latents.nbytes + self.clip.nbytes
+        return self.clip.nbytes + (0 if self.latents is None else self.latents.nbytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """One window of V2V as it was denoised, alone: its neighbours share frames with it, and are not blended in yet.
+
+    `start` is the position of its first frame in the whole clip, `new` how many of its frames the clip takes from here
+    on: the rest comes again with the next piece.
+    """
+
+    clip: Clip
+    index: int
+    start: int
+    new: int
+    last: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.new <= len(self.clip.frames):
+            raise ValueShapeError(
+                f"Piece needs 1 to {len(self.clip.frames)} new frames, as many as it has; got {self.new}."
+            )
+
+    @property
+    def nbytes(self) -> int:
+        return self.clip.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,4 +167,4 @@ class Window:
         return self.clip.nbytes
 
 
-Value = Image | Keyframes | Clip | Window
+Value = Image | Keyframes | Piece | Clip | Window

@@ -2,7 +2,8 @@
 
 Takes an `Image`; gives `Keyframes`: latents (float16) and the same frames as pixels. The reference enters three times,
 as in the paper: through the appearance encoder, through the RGB ControlNet on all frames, and as the mean of the
-starting noise. Noise comes from one generator per job seed, on the CPU.
+starting noise. Clips longer than one window are denoised window by window, fused at every step. Noise comes from one
+generator per job seed, on the CPU.
 """
 
 from typing import Self
@@ -10,13 +11,15 @@ from typing import Self
 import numpy as np
 import torch
 
-from stages.base import InputError, Report, StageName
+from stages.base import InputError, Report, StageName, derive_seed
 from stages.model import vae as codec
-from stages.model.denoise import condition, denoise, with_control
+from stages.model.denoise import denoise
 from stages.model.network import VideoNetwork
 from stages.model.pictures import resize_frames
 from stages.model.prior import start_latents
 from stages.model.sampler import build_scheduler, draw_noise
+from stages.model.video import check_request, guide_request
+from stages.model.windows import plan_windows
 from stages.presets import I2VParams, Preset
 from stages.types import Clip, Image, Keyframes, Latents
 
@@ -31,12 +34,12 @@ class I2V:
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        """Build the stage from `unet`, `motion`, `control`, `image_encoder`, `appearance`, `vae` and the text parts.
+        """Build the stage from `unet`, `motion`, the controls, `image_encoder`, `appearance`, `vae` and the text parts.
 
         Raises:
             WeightsError: a part is missing, broken or does not fit.
         """
-        return cls(VideoNetwork.load(preset, device, motion="motion", control="control", kind=preset.control))
+        return cls(VideoNetwork.load(preset, device, motion="motion", guide=preset.i2v_guide))
 
     @torch.no_grad()
     def __call__(self, image: Image, *, params: I2VParams, seed: int, report: Report) -> Keyframes:
@@ -46,39 +49,24 @@ class I2V:
             InputError: a size or a number of frames that the network cannot make.
             Cancelled: `report` asked to stop.
         """
-        network, (width, height) = self.network, params.size
-        reduction = network.reduction
-        if width % reduction or height % reduction:
-            raise InputError(f"I2V makes multiples of {reduction} pixels, the size is {width}x{height}.")
-        if not 1 <= params.frames <= network.max_frames:
-            raise InputError(
-                f"I2V was asked for {params.frames} frames; its motion module knows 1 to {network.max_frames}."
-            )
+        if params.frames < 1:
+            raise InputError(f"I2V was asked for {params.frames} frames; the least is 1.")
+        network, spans = self.network, plan_windows(params.frames, params.windows)
+        check_request("I2V", network, params.size, spans)
         device, dtype = network.unet.device, network.unet.dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=device)
-        given = condition(
-            network,
-            (params.negative_prompt, params.prompt),
-            image.pixels,
-            guidance=params.denoising.guidance,
-            image_scale=params.guide.image_scale,
-        )
-        given = with_control(
-            given,
-            network,
-            image.pixels[None],
-            size=params.size,
-            frames=params.frames,
-            scale=params.guide.control_scale,
-        )
+        given = guide_request(network, params, image, {"reference": image.pixels[None]}, params.frames)
         reference = codec.to_tensor(resize_frames(image.pixels[None], params.size), device, network.vae.dtype)
         anchor = codec.encode(network.vae, reference).to(dtype)[:, :, None]
         shape = (1, anchor.shape[1], params.frames, *anchor.shape[3:])
         noise = draw_noise(shape, seed, "i2v").to(device, dtype)
         shared = draw_noise((*shape[:2], 1, *shape[3:]), seed, "i2v", "shared").to(device, dtype)
         latents = start_latents(anchor, noise, shared if params.prior.shared else None, scheduler, params.prior)
-        latents = denoise(network, latents, scheduler, scheduler.timesteps, given, report)
+        steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "i2v", "steps"))
+        latents = denoise(
+            network, latents, scheduler, scheduler.timesteps, given, report, spans=spans, generators=[steps]
+        )
         frames = latents[0].transpose(0, 1)  # (F, C, h, w)
         total = params.denoising.steps
         pixels = codec.decode(network.vae, frames, each=lambda: report(total, total))

@@ -1,25 +1,97 @@
-"""The RGB ControlNet: what the reference picture (or each keyframe) looks like, added into the UNet's features.
+"""The RGB ControlNets: what the reference picture (or each keyframe) looks like, added into the UNet's features.
 
-`plain` reads RGB: the same picture for all frames, or one a frame. `sparse` (SparseCtrl-RGB, arXiv 2311.16933) reads
-the reference's latent at frame 0 and spreads it by its own motion layers. The condition is embedded once a request,
-not once a step. Gives residuals as UNetMotionModel takes them: a tuple for the way down and one for the middle.
+`plain` reads RGB: the same picture for all frames (the paper's form), or one a frame (the tile ControlNet of the
+hub). `sparse` (SparseCtrl-RGB, arXiv 2311.16933) reads the reference's latent at frame 0 and spreads it by its own
+motion layers. Any number of them at once: their residuals are added. What depends on the picture alone is computed
+once a request, not once a step. Gives residuals as UNetMotionModel takes them: a tuple for the way down and one for
+the middle.
 """
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, SparseControlNetModel
 from torch import Tensor, nn
 
+from stages.base import InputError
 from stages.model import vae as codec
 from stages.model.loading import load_module
 from stages.model.pictures import resize_frames
-from stages.presets import ControlKind, Preset
+from stages.presets import Control, Preset
 from stages.types import UInt8
 
 Residuals = tuple[tuple[Tensor, ...], Tensor]
-ControlFn = Callable[[Tensor, Tensor, Tensor], Residuals]  # latents (B, C, F, h, w), time, text (B·F, L, C)
+
+
+class Hint(Protocol):
+    """One ControlNet with its condition, for B requests of F frames."""
+
+    def __call__(self, latents: Tensor, time: Tensor, text: Tensor) -> Residuals:
+        """Residuals of one step.
+
+        Args:
+            latents: (k·B, C, F, h, w): k copies of the requests in order.
+            text: (k·B·F, L, C).
+        """
+
+    def cut(self, start: int, stop: int) -> "Hint":
+        """The same for the frames start..stop alone."""
+
+    def stack(self, others: Sequence[Any]) -> "Hint":
+        """This one's requests, then those of `others`."""
+
+
+@dataclass(frozen=True)
+class PlainHint:
+    """`embedded` is (B, F, C, h, w): what the condition embedding made of the pictures."""
+
+    model: ControlNetModel
+    embedded: Tensor
+    scale: float
+
+    def __call__(self, latents: Tensor, time: Tensor, text: Tensor) -> Residuals:
+        flat = latents.transpose(1, 2).flatten(0, 1)
+        condition = self.embedded.repeat(len(latents) // len(self.embedded), 1, 1, 1, 1).flatten(0, 1)
+        down, mid = self.model(flat, time, text, condition, conditioning_scale=self.scale, return_dict=False)
+        return tuple(down), mid
+
+    def cut(self, start: int, stop: int) -> Hint:
+        return replace(self, embedded=self.embedded[:, start:stop])
+
+    def stack(self, others: Sequence[Self]) -> Hint:
+        return replace(self, embedded=torch.cat([self.embedded, *(other.embedded for other in others)]))
+
+
+@dataclass(frozen=True)
+class SparseHint:
+    """`condition` is (B, C, F, h, w), `mask` (B, 1, F, h, w): 1 in the frames that have a picture."""
+
+    model: SparseControlNetModel
+    condition: Tensor
+    mask: Tensor
+    scale: float
+
+    def __call__(self, latents: Tensor, time: Tensor, text: Tensor) -> Residuals:
+        copies = len(latents) // len(self.condition)
+        down, mid = self.model(
+            latents,
+            time,
+            encoder_hidden_states=text,
+            controlnet_cond=self.condition.repeat(copies, 1, 1, 1, 1),
+            conditioning_mask=self.mask.repeat(copies, 1, 1, 1, 1),
+            conditioning_scale=self.scale,
+            return_dict=False,
+        )
+        return tuple(down), mid
+
+    def cut(self, start: int, stop: int) -> Hint:
+        return replace(self, condition=self.condition[:, :, start:stop], mask=self.mask[:, :, start:stop])
+
+    def stack(self, others: Sequence[Self]) -> Hint:
+        condition = torch.cat([self.condition, *(other.condition for other in others)])
+        return replace(self, condition=condition, mask=torch.cat([self.mask, *(other.mask for other in others)]))
 
 
 class PlainControl:
@@ -36,18 +108,11 @@ class PlainControl:
         return cls(load_module(preset, part, ControlNetModel, device, dtype))
 
     @torch.no_grad()
-    def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> ControlFn:
-        """A function of the step for 1 or `frames` pictures (N, H, W, 3) at the (width, height) of the video."""
+    def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> PlainHint:
+        """For 1 or `frames` pictures (N, H, W, 3) at the (width, height) of the video."""
         rgb = codec.to_tensor(resize_frames(pictures, size), self.model.device, self.model.dtype)
-        embedded = self.embedding((rgb + 1) / 2).expand(frames, -1, -1, -1)  # ControlNets read RGB in 0..1
-
-        def residuals(latents: Tensor, time: Tensor, text: Tensor) -> Residuals:
-            flat = latents.transpose(1, 2).flatten(0, 1)
-            condition = embedded.repeat(len(latents), 1, 1, 1)
-            down, mid = self.model(flat, time, text, condition, conditioning_scale=scale, return_dict=False)
-            return tuple(down), mid
-
-        return residuals
+        embedded = self.embedding((rgb + 1) / 2)  # ControlNets read RGB in 0..1
+        return PlainHint(self.model, embedded.expand(frames, -1, -1, -1)[None], scale)
 
 
 class SparseControl:
@@ -63,47 +128,69 @@ class SparseControl:
         return cls(load_module(preset, part, SparseControlNetModel, device, dtype), vae)
 
     @torch.no_grad()
-    def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> ControlFn:
-        """A function of the step for the first of `pictures`."""
+    def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> SparseHint:
+        """For the first of `pictures` (N, H, W, 3)."""
         rgb = codec.to_tensor(resize_frames(pictures[:1], size), self.model.device, self._vae.dtype)
         latent = codec.encode(self._vae, rgb).to(self.model.dtype)
         condition = latent.new_zeros((1, latent.shape[1], frames, *latent.shape[2:]))
         condition[:, :, 0] = latent
         mask = latent.new_zeros((1, 1, frames, *latent.shape[2:]))
         mask[:, :, 0] = 1
-
-        def residuals(latents: Tensor, time: Tensor, text: Tensor) -> Residuals:
-            count = len(latents)
-            down, mid = self.model(
-                latents,
-                time,
-                encoder_hidden_states=text,
-                controlnet_cond=condition.repeat(count, 1, 1, 1, 1),
-                conditioning_mask=mask.repeat(count, 1, 1, 1, 1),
-                conditioning_scale=scale,
-                return_dict=False,
-            )
-            return tuple(down), mid
-
-        return residuals
+        return SparseHint(self.model, condition, mask, scale)
 
 
-Control = PlainControl | SparseControl
+ControlNet = PlainControl | SparseControl
 
 
-def load_control(
-    preset: Preset, part: str, kind: ControlKind, vae: AutoencoderKL, device: str, dtype: torch.dtype
-) -> Control | None:
-    """The ControlNet of that kind; None for "none".
+def load_controls(
+    preset: Preset, controls: Sequence[Control], vae: AutoencoderKL, device: str, dtype: torch.dtype
+) -> dict[str, ControlNet]:
+    """The ControlNet of every part that `controls` names.
 
     Raises:
-        WeightsError: the part is missing or broken.
+        WeightsError: a part is missing or broken.
     """
-    if kind == "none":
-        return None
-    if kind == "sparse":
-        return SparseControl.load(preset, part, vae, device, dtype)
-    return PlainControl.load(preset, part, device, dtype)
+    return {
+        control.part: SparseControl.load(preset, control.part, vae, device, dtype)
+        if control.kind == "sparse"
+        else PlainControl.load(preset, control.part, device, dtype)
+        for control in controls
+    }
+
+
+def prepare_hints(
+    loaded: Mapping[str, ControlNet],
+    controls: Sequence[Control],
+    pictures: Mapping[str, UInt8],
+    size: tuple[int, int],
+    frames: int,
+) -> tuple[Hint, ...]:
+    """Every control that is on (its scale is not 0), with its picture: `pictures` by `Control.image`, (N, H, W, 3).
+
+    Raises:
+        InputError: a control whose weights were not loaded.
+    """
+    hints = []
+    for control in controls:
+        if control.part not in loaded:
+            raise InputError(
+                f"ControlNet {control.part!r} is not loaded, only {', '.join(loaded) or 'none'}; "
+                f"name it in the preset's guide, so that the stage loads it."
+            )
+        if control.scale:
+            hints.append(loaded[control.part].prepare(pictures[control.image], size, frames, control.scale))
+    return tuple(hints)
+
+
+def add_up(hints: Sequence[Hint], latents: Tensor, time: Tensor, text: Tensor) -> tuple[Any, Any]:
+    """The residuals of all hints, added; (None, None) for no hint. Arguments as in `Hint`."""
+    down: tuple[Tensor, ...] | None = None
+    mid: Tensor | None = None
+    for hint in hints:
+        more_down, more_mid = hint(latents, time, text)
+        down = more_down if down is None else tuple(a + b for a, b in zip(down, more_down, strict=True))
+        mid = more_mid if mid is None else mid + more_mid
+    return down, mid
 
 
 def control_parameters(control: Any) -> nn.ModuleDict:

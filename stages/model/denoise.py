@@ -1,10 +1,14 @@
 """The one denoising loop that I2V and V2V share.
 
-Takes latents (1, C, F, h, w) and what guides them; gives the latents after the last timestep. Text, appearance tokens
-and the control condition are made once a request. It equals the pipelines of diffusers bit for bit; `report` is called
-at every step and may raise to stop. Knows nothing of where the latents came from or of windows.
+Takes latents (B, C, F, h, w) and what guides them; gives the latents after the last timestep. Text, appearance tokens
+and the control conditions are made once a request. It equals the pipelines of diffusers bit for bit; `report` is called
+at every step and may raise to stop. A clip longer than one window is denoised window by window at every step, and what
+the windows say about the frames they share is blended before the step is taken. Knows nothing of where the latents
+came from.
 """
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,20 +17,26 @@ from torch import Tensor
 
 from stages.base import Report
 from stages.model.appearance import set_scale
-from stages.model.control import ControlFn
-from stages.model.network import VideoNetwork
+from stages.model.control import Hint, add_up
+from stages.model.network import VideoNetwork, bypass_motion
+from stages.model.windows import Span, fuse_weights
 from stages.types import UInt8
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What guides one denoising."""
+    """What guides one denoising of B requests."""
 
-    text: Tensor  # (2, L, C): negative, positive
-    image: list[Tensor]  # one (2, 1, ...): without, with the reference
-    control: ControlFn | None
+    text: Tensor  # (2B, L, C): the negatives, then the positives
+    image: list[Tensor]  # one (2B, 1, ...): without, then with the reference
+    hints: tuple[Hint, ...]
     guidance: float
     image_scale: float
+    motion: bool = True
+
+    def cut(self, span: Span) -> "Conditions":
+        """What guides the frames of `span` alone."""
+        return replace(self, hints=tuple(hint.cut(span.start, span.stop) for hint in self.hints))
 
 
 def condition(
@@ -41,19 +51,26 @@ def condition(
     return Conditions(
         text=network.text.encode(prompts),
         image=network.appearance.encode(reference),
-        control=None,
+        hints=(),
         guidance=guidance,
         image_scale=image_scale,
     )
 
 
-def with_control(
-    given: Conditions, network: VideoNetwork, pictures: UInt8, *, size: tuple[int, int], frames: int, scale: float
-) -> Conditions:
-    """The same with the network's ControlNet, if it has one, reading 1 or `frames` pictures (N, H, W, 3)."""
-    if network.control is None:
-        return given
-    return replace(given, control=network.control.prepare(pictures, size, frames, scale))
+def batch(requests: Sequence[Conditions]) -> Conditions:
+    """Several requests of one shape, guidance and set of ControlNets as one; each is computed as if it were alone."""
+    first, *others = requests
+
+    def halves(tensors: Sequence[Tensor]) -> Tensor:
+        pairs = [tensor.chunk(2) for tensor in tensors]
+        return torch.cat([*(without for without, _ in pairs), *(given for _, given in pairs)])
+
+    return replace(
+        first,
+        text=halves([request.text for request in requests]),
+        image=[halves(tensors) for tensors in zip(*(request.image for request in requests), strict=True)],
+        hints=tuple(hint.stack([other.hints[index] for other in others]) for index, hint in enumerate(first.hints)),
+    )
 
 
 @torch.no_grad()
@@ -65,31 +82,60 @@ def denoise(
     given: Conditions,
     report: Report,
     *,
-    done: int = 0,
-    total: int | None = None,
+    spans: Sequence[Span] = (),
+    generators: Sequence[torch.Generator] = (),
 ) -> Tensor:
-    """(1, C, F, h, w) after all `timesteps`.
+    """(B, C, F, h, w) after all `timesteps`.
 
     Args:
-        done, total: steps already reported for this call of the stage, and how many there will be in all.
+        spans: windows that are fused at every step; none, or one, for the whole clip at once.
+        generators: one a request, for schedulers that draw noise at every step (LCM).
     """
-    total = len(timesteps) if total is None else total
     frames = latents.shape[2]
-    text = given.text.repeat_interleave(frames, 0)  # (2F, L, C)
+    windows = tuple(spans) or (Span(0, frames),)
+    weights = torch.from_numpy(fuse_weights(windows, frames)).to(latents)
+    conditions = [given.cut(span) for span in windows] if len(windows) > 1 else [given]
+    draws = {"generator": list(generators)} if generators and _draws_noise(scheduler) else {}
     set_scale(network.unet, given.image_scale)
-    report(done, total)
-    for step, t in enumerate(timesteps, done + 1):
-        pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-        down, mid = given.control(pair, t, text) if given.control else (None, None)
-        without, with_text = network.unet(
-            pair,
-            t,
-            text,
-            added_cond_kwargs={"image_embeds": given.image},
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-        ).sample.chunk(2)
-        guided = without + given.guidance * (with_text - without)
-        latents = scheduler.step(guided, t, latents).prev_sample
-        report(step, total)
+    report(0, len(timesteps))
+    with nullcontext() if given.motion else bypass_motion(network.unet):
+        for step, t in enumerate(timesteps, 1):
+            scaled = scheduler.scale_model_input(latents, t)
+            if len(windows) == 1:
+                said = predict(network, scaled, t, given)
+            else:
+                said = torch.zeros_like(latents)
+                for index, span in enumerate(windows):
+                    part = predict(network, scaled[:, :, span.start : span.stop], t, conditions[index])
+                    weight = weights[index, span.start : span.stop].view(1, 1, -1, 1, 1)
+                    said[:, :, span.start : span.stop] += weight * part
+            latents = scheduler.step(said, t, latents, **draws).prev_sample
+            report(step, len(timesteps))
     return latents
+
+
+def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions) -> Tensor:
+    """What the network says about (B, C, F, h, w) at time `t`, guided; without guidance the negatives are not run."""
+    guided = given.guidance > 1
+    text, image = given.text, given.image
+    if not guided:
+        text, image = text.chunk(2)[1], [tensor.chunk(2)[1] for tensor in image]
+    text = text.repeat_interleave(scaled.shape[2], 0)  # (2B·F, L, C)
+    inputs = torch.cat([scaled] * 2) if guided else scaled
+    down, mid = add_up(given.hints, inputs, t, text)
+    said: Tensor = network.unet(
+        inputs,
+        t,
+        text,
+        added_cond_kwargs={"image_embeds": image},
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=mid,
+    ).sample
+    if not guided:
+        return said
+    without, with_text = said.chunk(2)
+    return without + given.guidance * (with_text - without)
+
+
+def _draws_noise(scheduler: Any) -> bool:
+    return type(scheduler).__name__ == "LCMScheduler"

@@ -4,6 +4,8 @@ Takes a preset and the names of the parts that differ between the two stages. Wh
 `share_spatial` makes them hold the spatial layers once. Knows nothing of schedules, windows or requests.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,10 +16,10 @@ from torch import Tensor
 from stages.base import WeightsError
 from stages.model import vae as codec
 from stages.model.appearance import Appearance
-from stages.model.control import Control, load_control
+from stages.model.control import ControlNet, load_controls
 from stages.model.loading import compute_dtype, load_module
 from stages.model.text import TextEncoder
-from stages.presets import ControlKind, Preset
+from stages.presets import Guide, Preset
 
 
 @dataclass
@@ -28,12 +30,12 @@ class VideoNetwork:
     vae: AutoencoderKL
     text: TextEncoder
     appearance: Appearance
-    control: Control | None
+    controls: dict[str, ControlNet]  # by the name of their part
     max_frames: int  # positions that the motion module knows
 
     @classmethod
-    def load(cls, preset: Preset, device: str, *, motion: str, control: str, kind: ControlKind) -> Self:
-        """Build from the parts `unet`, `motion`, `control` (by the given names), `vae`, text and appearance.
+    def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
+        """Build from the parts `unet`, `motion` (by the given name), `vae`, text, appearance, and what `guide` names.
 
         Raises:
             WeightsError: a part is missing, broken, or does not fit the others.
@@ -51,7 +53,7 @@ class VideoNetwork:
             vae=vae,
             text=TextEncoder.load(preset, device, dtype),
             appearance=appearance,
-            control=load_control(preset, control, kind, vae, device, dtype),
+            controls=load_controls(preset, guide.controls, vae, device, dtype),
             max_frames=int(adapter.config.motion_max_seq_length),
         )
 
@@ -77,6 +79,23 @@ def inflate(spatial: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotion
 def is_temporal(name: str) -> bool:
     """Whether a tensor of an inflated UNet belongs to its motion module."""
     return "motion_modules" in name
+
+
+@contextmanager
+def bypass_motion(unet: Any) -> Iterator[None]:
+    """Without the motion module while the context lasts: every frame is then a picture of its own."""
+    modules = [module for name, module in unet.named_modules() if is_temporal(name) and hasattr(module, "proj_in")]
+    for module in modules:
+        module.forward = _hand_on
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+
+
+def _hand_on(hidden_states: Tensor, *args: Any, **options: Any) -> Tensor:
+    return hidden_states
 
 
 def share_spatial(target: Any, source: Any) -> int:

@@ -67,7 +67,7 @@ def train_all(cache: Path, effort: float) -> Path:
         clips = fill_shelf(scenes, vae, low, frames, count(1400), shelves / f"clips-{low[0]}")
         recipe_video.train_i2v(weights, text, tokenizer, clips, pictures_low, schedule(2000, 6e-4), work)
     if not (weights / "motion_v2v").is_dir():
-        clips = fill_shelf(scenes, vae, high, TINY.window, count(300), shelves / f"clips-{high[0]}")
+        clips = fill_shelf(scenes, vae, high, TINY.v2v_windows.length, count(300), shelves / f"clips-{high[0]}")
         recipe_video.train_v2v(weights, text, tokenizer, clips, schedule(500, 2e-4), work)
     if not (weights / "vae").is_dir():
         recipe_vae.sharpen(draft, scenes, low, schedule(5500, 1e-3), work, weights)

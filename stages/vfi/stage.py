@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from stages.base import InputError, Report, StageName
+from stages.model.windows import join
 from stages.presets import Preset, VFIParams
-from stages.types import Clip, UInt8, Window
+from stages.types import Clip, Piece, UInt8, Window
 from stages.vfi.rife import Encoded, Rife
 from stages.vfi.weights import load_rife
 
@@ -48,13 +49,20 @@ class VFI:
         dtype: torch.dtype = torch.float32 if target.type == "cpu" else getattr(torch, preset.dtype)
         return cls(load_rife(preset.parts["flow"], target, dtype))
 
-    def __call__(self, window: Window, *, params: VFIParams, seed: int, report: Report) -> Clip:
+    def __call__(
+        self, window: Window | Piece, before: Piece | None = None, *, params: VFIParams, seed: int, report: Report
+    ) -> Clip:
         """The frames that `window` adds to the video: (T', H, W, 3) uint8. Calls `report` once a gap.
+
+        Args:
+            before: the piece before, where `window` is a `Piece` of V2V and not its first.
 
         Raises:
             InputError: a factor below 1, or a window in the middle of the clip without its left neighbour.
             Cancelled: `report` asked to stop.
         """
+        if isinstance(window, Piece):
+            window = join(window, before)
         _check(window, params.factor)
         frames, factor = window.clip.frames, params.factor
         gaps = len(frames) - 1

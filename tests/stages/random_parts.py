@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from stages.model.sampler import build_scheduler
-from stages.presets import PAPER, Part, Preset, Sizes
+from stages.presets import PAPER, Part, Preset, Sizes, Windows
 
 WIDTHS = (32, 64)
 TEXT = 32
@@ -200,6 +200,5 @@ def paper_like(folder: Path) -> Preset:
         t2i=replace(PAPER.t2i, steps=3),
         i2v=replace(PAPER.i2v, steps=3),
         v2v=replace(PAPER.v2v, steps=4),
-        window=4,
-        overlap=2,
+        v2v_windows=Windows(length=4, overlap=1),
     )

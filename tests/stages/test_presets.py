@@ -2,6 +2,7 @@
 
 import pytest
 
+from stages.model.windows import plan_windows
 from stages.presets import MAX_PROMPT_CHARS, PAPER, PRESETS, TINY, Preset, RequestError, get_preset, plan
 
 
@@ -22,7 +23,14 @@ def test_every_part_has_a_source_and_a_licence(preset: Preset) -> None:
     for name, part in preset.parts.items():
         assert part.source, name
         assert part.licence, name
-    assert 0 <= preset.overlap < preset.window
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_every_number_of_keyframes_can_be_cut_into_the_presets_windows(preset: Preset) -> None:
+    for windows in (preset.i2v_windows, preset.v2v_windows):
+        for frames in range(1, 200):
+            assert plan_windows(frames, windows)[-1].stop == frames
+    assert 64 in preset.keyframes.values()
 
 
 REFUSED = [
@@ -32,7 +40,7 @@ REFUSED = [
     ({"seed": -1}, "seed", "The seed is -1; it must be between 0 and"),
     ({"seed": 2**63}, "seed", "it must be between 0 and 9223372036854775807"),
     ({"size": "300x300"}, "size", "'300x300' is not allowed with preset 'tiny'; choose one of: 256x256"),
-    ({"seconds": "9"}, "seconds", "'9' seconds is not allowed with preset 'tiny'; choose one of: 2, 1"),
+    ({"seconds": "9"}, "seconds", "'9' seconds is not allowed with preset 'tiny'; choose one of: 2, 1, 4, 8"),
     ({"steps": 0}, "steps", "steps is 0; it must be between 1 and 150"),
     ({"steps": 151}, "steps", "steps is 151; it must be between 1 and 150"),
     ({"guidance": 0.5}, "guidance", "guidance is 0.5; it must be between 1 and 30"),

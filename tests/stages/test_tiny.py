@@ -1,5 +1,6 @@
 """The committed weights: they follow the prompt, move, and give the promised values. No number here is a picture's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -60,14 +61,18 @@ def test_values_of_every_stage(pipeline: LocalPipeline) -> None:
     image = pipeline.t2i(params=work.t2i, seed=1, report=ignore_progress)
     keyframes = pipeline.i2v(image, params=work.i2v, seed=1, report=ignore_progress)
     assert image.size == work.t2i.size
+    assert keyframes.latents is not None
     assert keyframes.latents.values.dtype == np.float16
     assert keyframes.clip.frames.shape == (16, *reversed(work.i2v.size), 3)
-    windows = list(pipeline.v2v(image, keyframes, params=work.v2v, seed=1, report=ignore_progress))
-    assert [(window.index, window.start, window.lead, window.last) for window in windows] == [
-        (0, 0, 0, False),
-        (1, 6, 1, True),
+    pieces = [
+        pipeline.v2v(image, keyframes, params=replace(work.v2v, part=part), seed=1, report=ignore_progress)
+        for part in (0, 1)
     ]
-    assert sum(len(window.clip.frames) - window.lead for window in windows) == 16
+    assert [(piece.index, piece.start, piece.new, piece.last) for piece in pieces] == [
+        (0, 0, 6, False),
+        (1, 6, 10, True),
+    ]
+    assert all(piece.clip.size == work.v2v.size for piece in pieces)
 
 
 def test_the_keyframes_start_as_the_reference_and_move(pipeline: LocalPipeline) -> None:

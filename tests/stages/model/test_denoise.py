@@ -10,12 +10,12 @@ from diffusers import AnimateDiffControlNetPipeline, UNetMotionModel
 
 from stages.base import ignore_progress
 from stages.model.appearance import Appearance, split_adapter
-from stages.model.control import PlainControl
-from stages.model.denoise import condition, denoise, with_control
+from stages.model.control import PlainControl, prepare_hints
+from stages.model.denoise import condition, denoise
 from stages.model.network import VideoNetwork, inflate, largest_difference, share_spatial
 from stages.model.sampler import build_scheduler
 from stages.model.text import TextEncoder
-from stages.presets import PAPER
+from stages.presets import PAPER, Control
 from tests.stages import random_parts as parts
 
 FRAMES = 4
@@ -33,7 +33,7 @@ def network() -> VideoNetwork:
         vae=parts.make_vae().eval(),
         text=TextEncoder(parts.make_tokenizer(), parts.make_text().eval()),
         appearance=appearance,
-        control=PlainControl(parts.make_control(spatial).eval()),
+        controls={"control": PlainControl(parts.make_control(spatial).eval())},
         max_frames=32,
     )
 
@@ -49,13 +49,15 @@ def test_it_equals_animatediff_with_controlnet_and_ip_adapter(scheduler: str) ->
     ours = build_scheduler(denoising)
     ours.set_timesteps(denoising.steps)
     given = condition(made, ("blur", "a fox"), reference, guidance=5.0, image_scale=1.0)
-    given = with_control(given, made, reference[None], size=SIZE, frames=FRAMES, scale=1.0)
+    hints = prepare_hints(made.controls, [Control("control")], {"reference": reference[None]}, SIZE, FRAMES)
+    given = replace(given, hints=hints)
     torch.manual_seed(5)  # LCM draws noise at every step
     latents = denoise(made, noise * ours.init_noise_sigma, ours, ours.timesteps, given, ignore_progress)
 
-    assert isinstance(made.control, PlainControl)
-    control = made.control.model
-    control.controlnet_cond_embedding = made.control.embedding
+    loaded = made.controls["control"]
+    assert isinstance(loaded, PlainControl)
+    control = loaded.model
+    control.controlnet_cond_embedding = loaded.embedding
     pipeline = AnimateDiffControlNetPipeline(
         vae=made.vae, text_encoder=made.text.model, tokenizer=made.text.tokenizer, unet=made.unet,
         motion_adapter=None, controlnet=control, scheduler=build_scheduler(denoising),

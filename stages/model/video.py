@@ -1,0 +1,57 @@
+"""How I2V and V2V open: judge what a request asks of the network, and gather what guides it.
+
+Takes a loaded network and a stage's parameters; gives `Conditions`. Knows nothing of noise, schedules or windows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from stages.base import InputError
+from stages.model.control import prepare_hints
+from stages.model.denoise import Conditions, condition
+from stages.model.network import VideoNetwork
+from stages.model.windows import Span
+from stages.presets import I2VParams, V2VParams
+from stages.types import Image, UInt8
+
+
+def check_request(stage: str, network: VideoNetwork, size: tuple[int, int], spans: Sequence[Span]) -> None:
+    """Before any work: what the network cannot make.
+
+    Raises:
+        InputError: a size that is no multiple of its latents, or a window longer than its motion module knows.
+    """
+    (width, height), reduction = size, network.reduction
+    if width % reduction or height % reduction:
+        raise InputError(f"{stage} makes multiples of {reduction} pixels, the size is {width}x{height}.")
+    longest = max(len(span) for span in spans)
+    if longest > network.max_frames:
+        raise InputError(
+            f"{stage} was asked to denoise {longest} frames at once; its motion module knows at most "
+            f"{network.max_frames}. Use windows of {network.max_frames} frames or fewer in the preset."
+        )
+
+
+def guide_request(
+    network: VideoNetwork, params: I2VParams | V2VParams, image: Image, pictures: Mapping[str, UInt8], frames: int
+) -> Conditions:
+    """Everything that guides the denoising of `frames` frames.
+
+    Args:
+        pictures: what the ControlNets read, by `Control.image`: (N, H, W, 3) uint8.
+
+    Raises:
+        InputError: a ControlNet that was not loaded.
+    """
+    given = condition(
+        network,
+        (params.negative_prompt, params.prompt),
+        image.pixels,
+        guidance=params.denoising.guidance,
+        image_scale=params.guide.image_scale,
+    )
+    return replace(
+        given,
+        hints=prepare_hints(network.controls, params.guide.controls, pictures, params.size, frames),
+        motion=params.motion and not (frames == 1 and params.image_mode == "bypass"),
+    )

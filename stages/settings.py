@@ -1,0 +1,216 @@
+"""The types of the table in `stages.presets`, and of the parameters that a stage is called with.
+
+Frozen dataclasses of plain values, so that they travel, compare and hash anywhere. Every mechanism of the paper has
+its switch here: `motion`, `Guide.image_scale` (appearance encoder), `Guide.controls` (RGB ControlNets),
+`Prior.weight` (noise prior), `strength` (V2V), `image_mode` (pictures in joint training), `share_spatial`. Knows
+nothing of torch, Ray, HTTP or files, and judges nothing: `stages.presets.plan` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.types import StageName
+
+SchedulerName = Literal["ddim", "euler", "dpmpp_2m", "lcm", "own"]  # "own": the one that a pipeline of the hub brings
+ControlKind = Literal["plain", "sparse"]
+ControlImage = Literal["reference", "keyframes"]
+DTypeName = Literal["float32", "float16", "bfloat16"]
+Offload = Literal["none", "model", "layers"]
+ImageMode = Literal["single_frame", "bypass"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where one part's weights are: `embedded:<folder>` inside `stages/weights`, a hub id, or a local folder.
+
+    `dtype` and `device` override the preset's for this part alone, e.g. a text encoder that stays on the CPU.
+    """
+
+    source: str
+    licence: str
+    subfolder: str = ""
+    weight_name: str = ""
+    variant: str | None = None
+    dtype: DTypeName | None = None
+    device: str | None = None
+    size_gb: float = 0.0  # of the files that are fetched, as published; 0: unknown
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank change of the UNet's spatial layers, merged when the stage loads."""
+
+    part: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """How one stage samples. `steps` is the length of the schedule, `guidance` the classifier-free guidance scale.
+
+    `reuse_every` above 1 computes the deep layers at every n-th step only and reuses their output in between: faster,
+    not exact.
+    """
+
+    scheduler: SchedulerName
+    steps: int
+    guidance: float
+    beta_schedule: str = "scaled_linear"
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    zero_terminal_snr: bool = False
+    reuse_every: int = 1
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The latent noise prior: mean towards the reference's latent. See `stages.model.prior` for the formula."""
+
+    weight: float  # lambda: 0 is plain noise
+    decay: float  # p: above 0 frees the later frames
+    shared: float  # rho: how much of the noise all frames share
+
+
+@dataclass(frozen=True)
+class Control:
+    """One ControlNet over RGB: `plain` reads a picture a frame, `sparse` (SparseCtrl) the first frame's latent."""
+
+    part: str
+    kind: ControlKind = "plain"
+    image: ControlImage = "reference"
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Guide:
+    """How the reference image speaks: through cross-attention, and through ControlNets whose residuals are added."""
+
+    image_scale: float
+    controls: tuple[Control, ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a clip is cut: at most `length` frames are denoised together, neighbours share `overlap` and are blended."""
+
+    length: int
+    overlap: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """(width, height) of each stage for one final size."""
+
+    t2i: tuple[int, int]
+    i2v: tuple[int, int]
+    v2v: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One row of the table."""
+
+    name: str
+    dtype: DTypeName
+    parts: Mapping[str, Part]
+    sizes: Mapping[str, Sizes]  # final "WxH" -> sizes; the first is the default
+    keyframes: Mapping[str, int]  # seconds, as the wire says it -> keyframes; the first is the default
+    keyframe_fps: float
+    vfi_factor: int
+    t2i: Denoising
+    i2v: Denoising
+    v2v: Denoising
+    prior: Prior
+    i2v_guide: Guide
+    v2v_guide: Guide
+    strength: float
+    i2v_windows: Windows  # fused at every step, in one replica
+    v2v_windows: Windows  # denoised independently, on any replica, and cross-faded
+    offload: Offload = "none"
+    loras: tuple[Lora, ...] = ()
+    motion: bool = True
+    image_mode: ImageMode = "single_frame"
+    share_spatial: bool = True  # I2V and V2V hold the spatial layers once where they share a process
+    gan: bool = True  # VFI uses its GAN beside the flow model, where the preset names one
+    max_steps: int = 150
+    prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
+
+    @property
+    def default_size(self) -> str:
+        return next(iter(self.sizes))
+
+    @property
+    def default_seconds(self) -> str:
+        return next(iter(self.keyframes))
+
+
+@dataclass(frozen=True)
+class T2IParams:
+    prompt: str
+    negative_prompt: str
+    size: tuple[int, int]  # (width, height)
+    denoising: Denoising
+
+
+@dataclass(frozen=True)
+class I2VParams:
+    prompt: str
+    negative_prompt: str
+    size: tuple[int, int]
+    frames: int
+    fps: float
+    denoising: Denoising
+    prior: Prior
+    guide: Guide
+    windows: Windows
+    motion: bool = True  # False: every frame is a picture of its own
+    image_mode: ImageMode = "single_frame"  # what a single frame means to the motion module
+
+
+@dataclass(frozen=True)
+class V2VParams:
+    prompt: str
+    negative_prompt: str
+    size: tuple[int, int]
+    denoising: Denoising
+    strength: float  # 0..1: how much of the schedule is run again over the upscaled keyframes
+    guide: Guide
+    windows: Windows
+    motion: bool = True
+    image_mode: ImageMode = "single_frame"
+    part: int = 0  # which of the windows this call computes
+
+
+@dataclass(frozen=True)
+class VFIParams:
+    factor: int  # frames a gap becomes: 3 puts two new ones between two neighbours
+    gan: bool = True
+
+
+StageParams = T2IParams | I2VParams | V2VParams | VFIParams
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parameters of every stage for one request."""
+
+    t2i: T2IParams
+    i2v: I2VParams
+    v2v: V2VParams
+    vfi: VFIParams
+
+    def __getitem__(self, stage: StageName) -> StageParams:
+        params: dict[StageName, StageParams] = {"t2i": self.t2i, "i2v": self.i2v, "v2v": self.v2v, "vfi": self.vfi}
+        return params[stage]
+
+    @property
+    def frames(self) -> int:
+        """Frames of the final video: F -> factor * (F - 1) + 1."""
+        return self.vfi.factor * (self.i2v.frames - 1) + 1
+
+    @property
+    def fps(self) -> float:
+        return self.i2v.fps * self.vfi.factor
