@@ -1,7 +1,7 @@
 """All four stages in one process, without Ray: load once, make any number of videos.
 
 Takes a preset and a `Plan`; gives the final clips in order, each as soon as it is there. I2V and V2V hold their spatial
-layers once. Knows nothing of files or of serving.
+layers once, where they are the built-in ones. Knows nothing of files or of serving.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,8 @@ class LocalPipeline:
             WeightsError: a part is missing, broken or does not fit.
         """
         i2v, v2v = I2V.load(preset, device), V2V.load(preset, device)
-        if preset.share_spatial and largest_difference(i2v.network.unet, v2v.network.unet) == 0:
+        built_in = not {"i2v_pipeline", "v2v_pipeline"} & set(preset.parts)
+        if built_in and preset.share_spatial and largest_difference(i2v.network.unet, v2v.network.unet) == 0:
             share_spatial(v2v.network.unet, i2v.network.unet)
         return cls(T2I.load(preset, device), i2v, v2v, VFI.load(preset, device))
 

@@ -3,7 +3,7 @@
 Takes an `Image`; gives `Keyframes`: latents (float16) and the same frames as pixels. The reference enters three times,
 as in the paper: through the appearance encoder, through the RGB ControlNet on all frames, and as the mean of the
 starting noise. Clips longer than one window are denoised window by window, fused at every step. Noise comes from one
-generator per job seed, on the CPU.
+generator per job seed, on the CPU. Where a preset names a part `i2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
 from typing import Self
@@ -11,9 +11,10 @@ from typing import Self
 import numpy as np
 import torch
 
-from stages.base import InputError, Report, StageName, derive_seed
+from stages.base import InputError, Report, StageError, StageName, derive_seed
 from stages.model import vae as codec
 from stages.model.denoise import denoise
+from stages.model.hub.video import HubAnimator
 from stages.model.network import VideoNetwork
 from stages.model.pictures import resize_frames
 from stages.model.prior import start_latents
@@ -29,16 +30,26 @@ class I2V:
 
     name: StageName = "i2v"
 
-    def __init__(self, network: VideoNetwork) -> None:
-        self.network = network
+    def __init__(self, maker: VideoNetwork | HubAnimator) -> None:
+        self.maker = maker
+
+    @property
+    def network(self) -> VideoNetwork:
+        """The built-in network; raises StageError where a pipeline of the hub is in its place."""
+        if isinstance(self.maker, HubAnimator):
+            raise StageError(f"{self.maker.who} has no network of ours; leave `i2v_pipeline` out of the preset.")
+        return self.maker
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        """Build the stage from `unet`, `motion`, the controls, `image_encoder`, `appearance`, `vae` and the text parts.
+        """Build the stage from `unet`, `motion`, the controls, `image_encoder`, `appearance`, `vae` and the text parts;
+        or from `i2v_pipeline`.
 
         Raises:
             WeightsError: a part is missing, broken or does not fit.
         """
+        if "i2v_pipeline" in preset.parts:
+            return cls(HubAnimator.load(preset, device))
         return cls(VideoNetwork.load(preset, device, motion="motion", guide=preset.i2v_guide))
 
     @torch.no_grad()
@@ -49,9 +60,11 @@ class I2V:
             InputError: a size or a number of frames that the network cannot make.
             Cancelled: `report` asked to stop.
         """
+        if isinstance(self.maker, HubAnimator):
+            return self.maker(image, params=params, seed=seed, report=report)
         if params.frames < 1:
             raise InputError(f"I2V was asked for {params.frames} frames; the least is 1.")
-        network, spans = self.network, plan_windows(params.frames, params.windows)
+        network, spans = self.maker, plan_windows(params.frames, params.windows)
         check_request("I2V", network, params.size, spans)
         device, dtype = network.unet.device, network.unet.dtype
         scheduler = build_scheduler(params.denoising)

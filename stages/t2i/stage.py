@@ -1,20 +1,22 @@
 """The T2I stage: a prompt becomes one picture.
 
 Takes no input values; gives an `Image` of `params.size`. Where a preset names a part `t2i`, any text-to-image pipeline
-of diffusers draws it; otherwise this module's own loop does, over a UNet2DConditionModel, with classifier-free
-guidance. Noise comes from one generator per job seed, on the CPU, so the picture does not depend on the device's
-index.
+of diffusers draws it (SDXL, SD1.5, PixArt, FLUX), by its own scheduler where the preset's says "own"; otherwise this
+module's own loop does, over a UNet2DConditionModel, with classifier-free guidance. Noise comes from one generator per
+job seed, on the CPU, so the picture does not depend on the device's index.
 """
 
 from typing import Any, Protocol, Self
 
-import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoPipelineForText2Image, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed
 from stages.model import vae as codec
-from stages.model.loading import compute_dtype, find_part, load_module, source_of
+from stages.model.hub.layout import choose_class, load_pipeline, takes
+from stages.model.hub.limits import check_size, picture_size_rule
+from stages.model.hub.runner import Runner, expect
+from stages.model.loading import compute_dtype, find_part, load_module
 from stages.model.sampler import build_scheduler, draw_noise
 from stages.model.text import TextEncoder
 from stages.presets import Preset, T2IParams
@@ -99,45 +101,44 @@ class Pipeline:
     """Any text-to-image pipeline of diffusers; the paper's system is "compatible with different T2I models"."""
 
     def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
+        self.runner = Runner(pipeline)
+        self._size_rule = picture_size_rule(pipeline)
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        dtype = compute_dtype(preset, device)
         part = find_part(preset, "t2i")
-        options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "variant": part.variant}
-        if "t2i_vae" in preset.parts:
-            options["vae"] = load_module(preset, "t2i_vae", AutoencoderKL, device, dtype)
-        try:
-            pipeline = AutoPipelineForText2Image.from_pretrained(source_of(part), **options).to(device)
-        except Exception as error:  # the hub's loaders raise a dozen kinds; to a user they are one
-            reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"Part 't2i' cannot be loaded from {part.source} ({reason}); fetch it again.") from error
-        pipeline.scheduler = build_scheduler(preset.t2i)
-        pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline)
 
-    @torch.no_grad()
+        def choose(own: str) -> type:
+            return choose_class("t2i", part, own, _paints, (), "draws a picture from a `prompt` alone")
+
+        def judge(pipeline: Any) -> None:
+            rule = picture_size_rule(pipeline)
+            for sizes in preset.sizes.values():
+                if not rule.allows(sizes.t2i):
+                    raise WeightsError(
+                        f"Preset {preset.name!r} draws {sizes.t2i[0]}x{sizes.t2i[1]} pixels, its part 't2i' "
+                        f"({part.source}) makes {rule}: take {rule.nearest(sizes.t2i)}."
+                    )
+
+        return cls(load_pipeline(preset, "t2i", device, choose, judge))
+
     def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
-        steps = params.denoising.steps
-
-        def after(pipeline: Any, index: int, t: Any, state: dict[str, Any]) -> dict[str, Any]:
-            report(index + 1, steps)
-            return {}
-
+        check_size(f"T2I's {self.runner.name}", self._size_rule, params.size)
         width, height = params.size
-        self._pipeline.scheduler = build_scheduler(params.denoising)
-        report(0, steps)
-        pictures = self._pipeline(
-            prompt=params.prompt,
-            negative_prompt=params.negative_prompt or None,
-            width=width,
-            height=height,
-            num_inference_steps=steps,
-            guidance_scale=params.denoising.guidance,
-            generator=torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i")),
-            callback_on_step_end=after,
-            output_type="np",
-        ).images
-        pixels: UInt8 = (np.asarray(pictures[0]) * 255).round().clip(0, 255).astype(np.uint8)
+        given = {
+            "prompt": params.prompt,
+            **({"negative_prompt": params.negative_prompt} if params.negative_prompt else {}),
+            "width": width,
+            "height": height,
+            "guidance_scale": params.denoising.guidance,
+        }
+        steps, own = params.denoising.steps, derive_seed(seed, "t2i")
+        pictures = self.runner.frames(given, params.denoising, steps, own, report)
+        pixels: UInt8 = expect(pictures, 1, params.size, f"T2I's {self.runner.name}")[0]
         return pixels
+
+
+def _paints(cls: type) -> bool:
+    """Whether a pipeline class makes one picture from a prompt, and looks at no other."""
+    wanted = takes(cls, "prompt", "width", "height", "num_inference_steps")
+    return wanted and not any(takes(cls, name) for name in ("image", "control_image", "num_frames"))

@@ -4,7 +4,8 @@ Takes the reference `Image` and the `Keyframes`; gives one `Piece`: the window `
 are upscaled, encoded, noised to `strength` of the schedule and denoised at the high resolution, guided by text,
 appearance encoder and ControlNet. Windows are independent, so that they may run on different replicas; they overlap,
 and `stages.model.windows.join` cross-fades them. The noise of the whole clip comes from one generator per job seed and
-is sliced, so that overlapping windows start from the same noise in the frames they share.
+is sliced, so that overlapping windows start from the same noise in the frames they share. Where a preset names a part
+`v2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
 from functools import partial
@@ -13,9 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from stages.base import InputError, Report, StageName, derive_seed
+from stages.base import InputError, Report, StageError, StageName, derive_seed
 from stages.model import vae as codec
 from stages.model.denoise import denoise
+from stages.model.hub.video import HubRedrawer
 from stages.model.network import VideoNetwork
 from stages.model.pictures import resize_frames
 from stages.model.sampler import build_scheduler, draw_noise, tail_timesteps
@@ -30,16 +32,25 @@ class V2V:
 
     name: StageName = "v2v"
 
-    def __init__(self, network: VideoNetwork) -> None:
-        self.network = network
+    def __init__(self, maker: VideoNetwork | HubRedrawer) -> None:
+        self.maker = maker
+
+    @property
+    def network(self) -> VideoNetwork:
+        """The built-in network; raises StageError where a pipeline of the hub is in its place."""
+        if isinstance(self.maker, HubRedrawer):
+            raise StageError(f"{self.maker.who} has no network of ours; leave `v2v_pipeline` out of the preset.")
+        return self.maker
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        """Build the stage; like I2V, with the part `motion_v2v` and its own guide.
+        """Build the stage; like I2V, with the part `motion_v2v` and its own guide; or from `v2v_pipeline`.
 
         Raises:
             WeightsError: a part is missing, broken or does not fit.
         """
+        if "v2v_pipeline" in preset.parts:
+            return cls(HubRedrawer.load(preset, device))
         return cls(VideoNetwork.load(preset, device, motion="motion_v2v", guide=preset.v2v_guide))
 
     @torch.no_grad()
@@ -50,7 +61,9 @@ class V2V:
             InputError: a size, strength, window or part that the stage cannot make.
             Cancelled: `report` asked to stop.
         """
-        network, clip = self.network, keyframes.clip
+        if isinstance(self.maker, HubRedrawer):
+            return self.maker(image, keyframes, params=params, seed=seed, report=report)
+        network, clip = self.maker, keyframes.clip
         spans = plan_windows(len(clip.frames), params.windows)
         if not 0 <= params.part < len(spans):
             raise InputError(f"V2V was asked for window {params.part}; this clip has windows 0 to {len(spans) - 1}.")

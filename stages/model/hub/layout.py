@@ -1,0 +1,203 @@
+"""A pipeline in the layout of the hub: which class it is, and all of its components with every tensor in place.
+
+Takes a part of a preset: a folder or a hub id with a `model_index.json`, as `save_pretrained` writes it. Gives the
+pipeline on its device, or spread as `Preset.offload` says. Weights come from safetensors alone, classes from diffusers
+and transformers alone: code that a repository brings is never run. Components are loaded one by one on the CPU, so that
+a gap is one sentence and a GPU's memory is not touched before everything fits. Knows nothing of what a pipeline does.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from torch import nn
+
+from stages.base import WeightsError
+from stages.model.loading import compute_dtype, find_part, load_module, source_of
+from stages.presets import Part, Preset
+
+Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs?
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def takes(cls: type, *names: str) -> bool:
+    """Whether a call of the pipeline class takes all of these arguments."""
+    return set(names) <= set(inspect.signature(cls.__call__).parameters)
+
+
+def choose_class(part_name: str, part: Part, own: str, fits: Choice, relatives: tuple[str, ...], need: str) -> type:
+    """The class `own` that a repository names for itself or, where that does something else, its relative that fits.
+
+    Repositories of text-to-video models name the class for text alone; the same weights also run in the family's other
+    classes: `WanPipeline` in `WanVideoToVideoPipeline`.
+
+    Args:
+        relatives: what to put between the family's name and "Pipeline".
+        need: what the stage needs, for the error.
+
+    Raises:
+        WeightsError: there is no such class, or none that fits.
+    """
+    family = own.removesuffix("Pipeline")
+    for name in (own, *(f"{family}{middle}Pipeline" for middle in relatives)):
+        cls = getattr(diffusers, name, None)
+        if isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline):
+            if fits(cls):
+                return cls
+        elif name == own:
+            raise WeightsError(
+                f"Part {part_name!r} from {part.source} is a {own!r}, which diffusers {diffusers.__version__} does not "
+                f"have; code of a repository is never run, so take a pipeline of diffusers or upgrade it."
+            )
+    raise WeightsError(
+        f"Part {part_name!r} from {part.source} is a {own}, and neither it nor its family {need}; "
+        f"name another pipeline in the preset."
+    )
+
+
+def read_index(name: str, part: Part) -> Mapping[str, Any]:
+    """The `model_index.json` of a pipeline.
+
+    Raises:
+        WeightsError: it is missing or broken, or the folder holds pickles where safetensors belong.
+    """
+    source = source_of(part)
+    options = {"subfolder": part.subfolder} if part.subfolder else {}
+    try:
+        index = diffusers.DiffusionPipeline.load_config(source, **options)
+        if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+            raise ValueError("its model_index.json names no pipeline class of diffusers")
+    except Exception as error:  # the hub's loaders raise a dozen kinds; to a user they are one
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {part.source} ({reason}); check the folder or fetch it again."
+        ) from error
+    return MappingProxyType(index)
+
+
+def load_pipeline(
+    preset: Preset, name: str, device: str, choose: Callable[[str], type], judge: Callable[[Any], None]
+) -> Any:
+    """Part `name` as a pipeline on `device`.
+
+    The part `<stage>_vae` (`t2i_vae` beside `t2i`, `i2v_vae` beside `i2v_pipeline`), if there is one, replaces its VAE.
+
+    Args:
+        choose: from the class that the repository names to the one to build.
+        judge: raises where the loaded pipeline cannot do what the preset asks; called before the device is touched.
+
+    Raises:
+        WeightsError: a part is missing, broken, a pickle, or does not fit.
+    """
+    part = find_part(preset, name)
+    index = read_index(name, part)
+    cls = choose(str(index["_class_name"]))
+    dtype = _dtype(preset, part, device)
+    stage_vae = f"{name.removesuffix('_pipeline')}_vae"
+    given = {"vae": stage_vae} if stage_vae in preset.parts else {}
+    arguments = _plain_settings(index, cls)
+    wanted = _wanted(name, part, index, cls)
+    _refuse_pickles(name, part, [component for component in wanted if component not in given])
+    for component, entry in wanted.items():
+        if entry is None:
+            arguments[component] = None
+            continue
+        kind = _component_class(name, part, component, *entry)
+        if component in given:
+            other = find_part(preset, given[component])
+            arguments[component] = load_module(preset, given[component], kind, "cpu", _dtype(preset, other, device))
+        else:
+            arguments[component] = _load_component(preset, name, part, component, kind, dtype)
+    pipeline = cls(**arguments)
+    pipeline.set_progress_bar_config(disable=True)
+    judge(pipeline)
+    return _place(pipeline, preset, device)
+
+
+def _dtype(preset: Preset, part: Part, device: str) -> torch.dtype:
+    return compute_dtype(preset if part.dtype is None else replace(preset, dtype=part.dtype), device)
+
+
+def _plain_settings(index: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """What the index says beside the components: `boundary_ratio`, `expand_timesteps` and the like."""
+    known = inspect.signature(cls).parameters
+    return {key: value for key, value in index.items() if key in known and not isinstance(value, list)}
+
+
+def _wanted(name: str, part: Part, index: Mapping[str, Any], cls: type) -> dict[str, tuple[str, str] | None]:
+    """(library, class) of every component that `cls` is built from, None where the repository has none."""
+    result: dict[str, tuple[str, str] | None] = {}
+    optional = set(getattr(cls, "_optional_components", ()))
+    for component, parameter in inspect.signature(cls).parameters.items():
+        entry = index.get(component)
+        if isinstance(entry, list | tuple) and len(entry) == 2:
+            result[component] = None if entry[0] is None else (str(entry[0]), str(entry[1]))
+        elif component in optional and parameter.default is inspect.Parameter.empty:
+            result[component] = None
+        elif component not in index and parameter.default is inspect.Parameter.empty:
+            raise WeightsError(
+                f"Part {name!r} from {part.source} has no {component!r}, which a {cls.__name__} needs; "
+                f"it belongs to another pipeline ({index['_class_name']}), or is incomplete: fetch it again."
+            )
+    return result
+
+
+def _component_class(name: str, part: Part, component: str, library: str, kind: str) -> type[Any]:
+    """The class of one component, from diffusers or transformers alone."""
+    homes: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
+    home = homes.get(library) or getattr(diffusers.pipelines, library, None)
+    cls = getattr(home, kind, None) or getattr(home, kind.replace("FeatureExtractor", "ImageProcessor"), None)
+    if home is None or not isinstance(cls, type):
+        raise WeightsError(
+            f"Part {name!r} from {part.source} wants {component!r} from {library}.{kind}, which is not in diffusers "
+            f"{diffusers.__version__} or transformers {transformers.__version__}; code of a repository is never run, "
+            f"so take another pipeline or upgrade them."
+        )
+    return cls
+
+
+def _refuse_pickles(name: str, part: Part, components: list[str]) -> None:
+    """Of a local folder: every component's weights are safetensors, seen before anything is read."""
+    root = Path(source_of(part)) / part.subfolder
+    for component in components:
+        files = sorted(root.glob(f"{component}/*")) if root.is_dir() else []
+        pickles = [file.name for file in files if file.suffix in _PICKLES]
+        if pickles and not any(file.suffix == ".safetensors" for file in files):
+            raise WeightsError(
+                f"Part {name!r} from {part.source} has {component}/{pickles[0]}, a pickle, where a .safetensors file "
+                f"belongs; a pickle can run code and is never read: convert it, or fetch the safetensors files."
+            )
+
+
+def _load_component(preset: Preset, name: str, part: Part, component: str, kind: type[Any], dtype: torch.dtype) -> Any:
+    folder = str(PurePosixPath(part.subfolder) / component)
+    if issubclass(kind, nn.Module):
+        own = replace(part, subfolder=folder)
+        return load_module(replace(preset, parts={**preset.parts, name: own}), name, kind, "cpu", dtype)
+    try:
+        return kind.from_pretrained(source_of(part), subfolder=folder)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {part.source} {folder} ({reason}); "
+            f"check the folder or fetch it again."
+        ) from error
+
+
+def _place(pipeline: Any, preset: Preset, device: str) -> Any:
+    """On the device; or on the CPU, from where each model or each layer visits the device while it computes."""
+    target = torch.device(device)
+    if target.type == "cpu" or preset.offload == "none":
+        return pipeline.to(target)
+    if preset.offload == "model":
+        pipeline.enable_model_cpu_offload(device=target)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=target)
+    return pipeline

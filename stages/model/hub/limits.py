@@ -1,0 +1,151 @@
+"""What a video pipeline can make: its numbers of frames and its sizes, read from its own configuration.
+
+Takes a loaded pipeline of diffusers; gives rules that judge a request before anything is computed. Pipelines round what
+they cannot make, with a warning that nobody sees; here it is refused with both values and the nearest allowed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from stages.base import InputError
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """Numbers of frames: first, first + step, first + 2 step, ... up to `most`."""
+
+    first: int = 1
+    step: int = 1
+    most: int | None = None
+
+    def allows(self, frames: int) -> bool:
+        within = self.most is None or frames <= self.most
+        return within and frames >= self.first and (frames - self.first) % self.step == 0
+
+    def at_least(self, frames: int) -> int | None:
+        """The smallest allowed number that is not below `frames`; None where there is none."""
+        above = self.first + max(0, -(-(frames - self.first) // self.step)) * self.step
+        return above if self.allows(above) else None
+
+    def nearest(self, frames: int) -> str:
+        """The allowed numbers on both sides of `frames`, for a message."""
+        limit = frames if self.most is None else min(frames, self.most)
+        below = self.first + (limit - self.first) // self.step * self.step
+        found = [number for number in (below, self.at_least(frames)) if number is not None and self.allows(number)]
+        return " or ".join(str(number) for number in dict.fromkeys(found))
+
+    def __str__(self) -> str:
+        if self.first == self.most:
+            return f"{self.first} frames alone"
+        if self.step == 1:
+            return f"{self.first} to {self.most} frames" if self.most else f"{self.first} frames or more"
+        return f"{self.first}, {self.first + self.step}, {self.first + 2 * self.step}, ... frames"
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """Sizes: multiples of `multiple` pixels or, where the model has learnt one size alone, that one."""
+
+    multiple: int = 1
+    only: tuple[int, int] | None = None  # (width, height)
+
+    def allows(self, size: tuple[int, int]) -> bool:
+        return size == self.only if self.only else all(side > 0 and side % self.multiple == 0 for side in size)
+
+    def nearest(self, size: tuple[int, int]) -> str:
+        """The allowed size next to `size`, for a message."""
+        if self.only:
+            return f"{self.only[0]}x{self.only[1]}"
+        return "x".join(str(max(1, round(side / self.multiple)) * self.multiple) for side in size)
+
+    def __str__(self) -> str:
+        return f"{self.nearest((0, 0))} alone" if self.only else f"multiples of {self.multiple} pixels"
+
+
+def check_frames(who: str, rule: FrameRule, frames: int) -> None:
+    """Raises InputError where the rule does not allow `frames`."""
+    if not rule.allows(frames):
+        raise InputError(
+            f"{who} was asked for {frames} frames; it makes {rule}: take {rule.nearest(frames)} in the preset."
+        )
+
+
+def check_size(who: str, rule: SizeRule, size: tuple[int, int]) -> None:
+    """Raises InputError where the rule does not allow `size`."""
+    if not rule.allows(size):
+        raise InputError(
+            f"{who} was asked for {size[0]}x{size[1]} pixels; it makes {rule}: take {rule.nearest(size)} in the preset."
+        )
+
+
+def _config(pipeline: Any, component: str) -> Any:
+    return getattr(getattr(pipeline, component, None), "config", {})
+
+
+def _first(*values: Any) -> int | None:
+    return next((int(value) for value in values if value), None)
+
+
+def temporal_factor(pipeline: Any) -> int:
+    """Frames that one latent frame stands for: 4 with Wan and CogVideoX, 8 with LTX, 1 where each has its own."""
+    vae = _config(pipeline, "vae")
+    return (
+        _first(
+            getattr(pipeline, "vae_scale_factor_temporal", None),
+            getattr(pipeline, "vae_temporal_compression_ratio", None),
+            vae.get("temporal_compression_ratio"),
+            vae.get("scale_factor_temporal"),
+        )
+        or 1
+    )
+
+
+def spatial_factor(pipeline: Any) -> int:
+    """Pixels a latent along each axis, as the pipeline counts them."""
+    return (
+        _first(
+            getattr(pipeline, "vae_scale_factor_spatial", None),
+            getattr(pipeline, "vae_spatial_compression_ratio", None),
+            getattr(pipeline, "vae_scale_factor", None),
+        )
+        or 8
+    )
+
+
+def frame_rule(pipeline: Any, *, redraws: bool) -> FrameRule:
+    """Which numbers of frames the pipeline makes.
+
+    Args:
+        redraws: it is given a video; CogVideoX 1.5 pads what it makes from a picture, and refuses to pad a video.
+    """
+    unet = _config(pipeline, "unet")
+    if unet.get("motion_max_seq_length"):  # AnimateDiff: as many as its motion module has positions for
+        return FrameRule(most=int(unet["motion_max_seq_length"]))
+    if unet.get("num_frames"):  # Stable Video Diffusion: as many as it was trained on
+        return FrameRule(first=int(unet["num_frames"]), most=int(unet["num_frames"]))
+    factor = temporal_factor(pipeline)
+    patch = _config(pipeline, "transformer").get("patch_size_t") or 1
+    latents = int(patch) if redraws else 1
+    return FrameRule(first=factor * (latents - 1) + 1, step=factor * latents)
+
+
+def size_rule(pipeline: Any) -> SizeRule:
+    """Which sizes the pipeline makes."""
+    factor, transformer = spatial_factor(pipeline), _config(pipeline, "transformer")
+    if transformer.get("use_learned_positional_embeddings"):  # CogVideoX-5b-I2V
+        return SizeRule(only=(int(transformer["sample_width"]) * factor, int(transformer["sample_height"]) * factor))
+    patch = transformer.get("patch_size") or 1
+    patch = int(patch if isinstance(patch, int) else patch[-1])
+    return SizeRule(factor * patch)
+
+
+def picture_size_rule(pipeline: Any) -> SizeRule:
+    """Which sizes a text-to-image pipeline makes: FLUX packs 2x2 latents, and says so in its image processor alone."""
+    patch = _config(pipeline, "transformer").get("patch_size") or 1
+    packed = _first(_config(pipeline, "image_processor").get("vae_scale_factor")) or 1
+    return SizeRule(max(packed, spatial_factor(pipeline) * (patch if isinstance(patch, int) else 1)))
+
+
+def vae_factor(pipeline: Any) -> int:
+    """Pixels a latent along each axis, as the VAE says; what the pipeline counts on where the VAE does not say."""
+    return _first(_config(pipeline, "vae").get("scale_factor_spatial")) or spatial_factor(pipeline)

@@ -1,0 +1,148 @@
+"""One call of a pipeline of diffusers: progress at every step, a stop within one, nothing left behind.
+
+Takes a loaded pipeline; gives its frames or pictures as uint8. Which arguments it takes is found from its signature,
+once. Knows nothing of stages, presets or where the pipeline came from.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from stages.base import Report, StageError
+from stages.model.sampler import build_scheduler
+from stages.presets import Denoising
+from stages.types import UInt8
+
+_DENOISERS = ("transformer", "transformer_2", "unet")
+
+
+class Runner:
+    """A pipeline that is called again and again, one call at a time."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.takes = frozenset(inspect.signature(type(pipeline).__call__).parameters)
+        self._own_scheduler = getattr(pipeline, "scheduler", None)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's class, for messages."""
+        return type(self.pipeline).__name__
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every network that the pipeline holds, by the name of its component."""
+        return {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
+
+    @torch.no_grad()
+    def frames(
+        self, arguments: Mapping[str, Any], denoising: Denoising, steps: int, seed: int, report: Report
+    ) -> UInt8:
+        """(T, H, W, 3): the one video, or the pictures, of a call with those of `arguments` that the pipeline takes.
+
+        Args:
+            steps: how many steps `report` should expect; the pipeline's own count replaces it once it is known.
+
+        Raises:
+            StageError: the model overflowed.
+            Cancelled: `report` asked to stop.
+        """
+        self._renew_scheduler(denoising)
+        given = {
+            **arguments,
+            "num_inference_steps": denoising.steps,
+            "generator": torch.Generator("cpu").manual_seed(seed),
+            "output_type": "np",
+            "use_resolution_binning": False,  # PixArt and Sana would draw another size and crop it
+        }
+        report(0, steps)
+        with self._watched(steps, report) as callback:
+            if "callback_on_step_end" in self.takes:
+                given["callback_on_step_end"] = callback
+            result = self.pipeline(**{name: value for name, value in given.items() if name in self.takes})
+        return _to_pixels(result.images if hasattr(result, "images") else result.frames[0], self.name)
+
+    def _renew_scheduler(self, denoising: Denoising) -> None:
+        """Schedulers keep state, so each call has its own."""
+        own = self._own_scheduler
+        if denoising.scheduler != "own":
+            self.pipeline.scheduler = build_scheduler(denoising)
+        elif own is not None:
+            self.pipeline.scheduler = type(own).from_config(own.config)
+
+    @contextmanager
+    def _watched(self, steps: int, report: Report) -> Iterator[Callable[..., dict[str, Any]]]:
+        """Reports every step, and may stop between: before each pass of a denoiser, and of the VAE's decoder."""
+        pipeline, done, total = self.pipeline, 0, steps
+
+        def again(*_: Any) -> None:
+            report(done, total)
+
+        def after_step(*_: Any) -> dict[str, Any]:
+            nonlocal done, total
+            done += 1
+            total = max(done, int(getattr(pipeline, "num_timesteps", 0) or steps))
+            report(done, total)
+            return {}
+
+        decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
+        watched = [getattr(pipeline, name, None) for name in _DENOISERS] + [decoder]
+        with ExitStack() as stack:
+            stack.callback(self._leave)
+            for module in watched:
+                if isinstance(module, nn.Module):
+                    stack.callback(module.register_forward_pre_hook(again).remove)
+            if "callback_on_step_end" not in self.takes and hasattr(pipeline, "scheduler"):
+                _call_after(pipeline.scheduler, "step", after_step)
+            yield after_step
+
+    def _leave(self) -> None:
+        """What a pipeline does at its end, done also where it was stopped: models go back, caches are emptied."""
+        self.pipeline.maybe_free_model_hooks()
+        clear = getattr(getattr(self.pipeline, "vae", None), "clear_cache", None)
+        if callable(clear):
+            clear()
+
+
+def expect(frames: UInt8, count: int, size: tuple[int, int], who: str) -> UInt8:
+    """The frames, if they are `count` of `size`: no pipeline may round them unseen.
+
+    Raises:
+        StageError: they are not.
+    """
+    wanted = (count, size[1], size[0], 3)
+    if frames.shape != wanted:
+        raise StageError(
+            f"{who} was asked for {count} frames of {size[0]}x{size[1]} and made {len(frames)} of "
+            f"{frames.shape[2]}x{frames.shape[1]}; take another size or number of frames in the preset."
+        )
+    return frames
+
+
+def _call_after(owner: Any, method: str, then: Callable[[], Any]) -> None:
+    """Of this one object: call `then` each time after `method`."""
+    original = getattr(owner, method)
+
+    def both(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        then()
+        return result
+
+    setattr(owner, method, both)
+
+
+def _to_pixels(values: Any, who: str) -> UInt8:
+    """(T, H, W, 3) in 0..1 -> uint8."""
+    array: NDArray[Any] = np.asarray(values)
+    if not np.isfinite(array).all():
+        raise StageError(
+            f"{who} overflowed: its pixels are not finite. Use a wider dtype, for its VAE at least, or lower guidance."
+        )
+    pixels: UInt8 = (array * 255).round().clip(0, 255).astype(np.uint8)
+    return pixels

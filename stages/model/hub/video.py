@@ -1,0 +1,240 @@
+"""I2V and V2V by any pipeline of diffusers: Wan, LTX, CogVideoX, Stable Video Diffusion, AnimateDiff and their like.
+
+`HubAnimator` takes an `Image` and gives `Keyframes` without latents; `HubRedrawer` takes an `Image` and `Keyframes` and
+gives one `Piece`, as the built-in networks do. What the paper's own networks are guided by (`Prior`, `Guide`, `motion`,
+LoRA) does not exist here. A pipeline denoises all the frames it is given together: I2V's windows only bound them. V2V's
+windows are cut as for the built-in network; one whose length the model cannot make is denoised with a few of the
+clip's next frames, and cut back. The noise of a window comes from a generator of its own. Knows nothing of how a
+pipeline computes.
+"""
+
+import logging
+from typing import Any, Self
+
+import numpy as np
+import PIL.Image
+
+from stages.base import InputError, Report, WeightsError, derive_seed
+from stages.model.hub import limits
+from stages.model.hub.layout import choose_class, load_pipeline, takes
+from stages.model.hub.runner import Runner, expect
+from stages.model.pictures import resize_frames
+from stages.model.windows import Span, cut_piece, plan_windows
+from stages.presets import I2VParams, Preset, V2VParams
+from stages.settings import Denoising
+from stages.types import Clip, Image, Keyframes, Piece
+
+log = logging.getLogger(__name__)
+
+
+class HubAnimator:
+    """Image to video by a pipeline that takes `image`."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.runner = Runner(pipeline)
+        self.who = f"I2V's {self.runner.name}"
+        self.frame_rule = limits.frame_rule(pipeline, redraws=False)
+        self.size_rule = limits.size_rule(pipeline)
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        """From the part `i2v_pipeline` (and `i2v_vae`).
+
+        Raises:
+            WeightsError: a part is missing, broken, or cannot make what the preset promises.
+        """
+
+        def choose(own: str) -> type:
+            return choose_class(
+                name, preset.parts[name], own, lambda kind: takes(kind, "image", "num_inference_steps"),
+                ("ImageToVideo",), "takes an `image` to animate",
+            )  # fmt: skip
+
+        def judge(pipeline: Any) -> None:
+            made = cls(pipeline)
+            for sizes in preset.sizes.values():
+                _as_weights_error(preset, name, limits.check_size, made.who, made.size_rule, sizes.i2v)
+            for frames in preset.keyframes.values():
+                _as_weights_error(preset, name, limits.check_frames, made.who, made.frame_rule, frames)
+
+        name = "i2v_pipeline"
+        _tell_what_has_no_effect(preset, preset.prior.weight > 0 or bool(preset.i2v_guide.controls), name)
+        return cls(load_pipeline(preset, name, device, choose, judge))
+
+    def __call__(self, image: Image, *, params: I2VParams, seed: int, report: Report) -> Keyframes:
+        """`params.frames` keyframes of `params.size`. Calls `report` at every denoising step.
+
+        Raises:
+            InputError: a size or a number of frames that the pipeline cannot make.
+            Cancelled: `report` asked to stop.
+        """
+        if params.frames > params.windows.length:
+            raise InputError(
+                f"{self.who} was asked for {params.frames} frames, the preset allows {params.windows.length} at once; "
+                f"a pipeline of the hub has no windows: ask for fewer seconds or raise `i2v_windows`."
+            )
+        limits.check_frames(self.who, self.frame_rule, params.frames)
+        limits.check_size(self.who, self.size_rule, params.size)
+        _check_motion(self.who, params.motion)
+        given = {
+            **_common(params, params.fps),
+            "image": PIL.Image.fromarray(resize_frames(image.pixels[None], params.size)[0]),
+            "num_frames": params.frames,
+        }
+        steps = params.denoising.steps
+        frames = self.runner.frames(given, params.denoising, steps, derive_seed(seed, "i2v"), report)
+        return Keyframes(None, Clip(expect(frames, params.frames, params.size, self.who), params.fps))
+
+
+class HubRedrawer:
+    """Video to video by a pipeline that takes `video` and how strongly to change it."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.runner = Runner(pipeline)
+        self.who = f"V2V's {self.runner.name}"
+        self.frame_rule = limits.frame_rule(pipeline, redraws=True)
+        self.size_rule = limits.size_rule(pipeline)
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        """From the part `v2v_pipeline` (and `v2v_vae`).
+
+        Raises:
+            WeightsError: a part is missing, broken, or cannot make what the preset promises.
+        """
+
+        def choose(own: str) -> type:
+            return choose_class(
+                name, preset.parts[name], own, lambda kind: takes(kind, "video", "strength", "num_inference_steps"),
+                ("VideoToVideo", "Condition"), "takes a `video` to redraw, and the `strength` of it",
+            )  # fmt: skip
+
+        def judge(pipeline: Any) -> None:
+            made = cls(pipeline)
+            if (counted := limits.spatial_factor(pipeline)) != (real := limits.vae_factor(pipeline)):
+                raise WeightsError(
+                    f"Part {name!r} from {preset.parts[name].source} has a VAE of {real} pixels a latent, its "
+                    f"{made.runner.name} counts on {counted}; take weights that belong to it (Wan 2.1, not 2.2-5B)."
+                )
+            for sizes in preset.sizes.values():
+                _as_weights_error(preset, name, limits.check_size, made.who, made.size_rule, sizes.v2v)
+            for frames in preset.keyframes.values():
+                for span in plan_windows(frames, preset.v2v_windows):
+                    _as_weights_error(preset, name, made.widen, span, frames)
+
+        name = "v2v_pipeline"
+        _tell_what_has_no_effect(preset, bool(preset.v2v_guide.controls), name)
+        return cls(load_pipeline(preset, name, device, choose, judge))
+
+    def __call__(self, image: Image, keyframes: Keyframes, *, params: V2VParams, seed: int, report: Report) -> Piece:
+        """Window `params.part`, from the keyframes alone: these pipelines do not look at the reference image.
+
+        Raises:
+            InputError: a size, strength, window or part that the pipeline cannot make.
+            Cancelled: `report` asked to stop.
+        """
+        clip = keyframes.clip
+        spans = plan_windows(len(clip.frames), params.windows)
+        if not 0 <= params.part < len(spans):
+            raise InputError(f"V2V was asked for window {params.part}; this clip has windows 0 to {len(spans) - 1}.")
+        limits.check_size(self.who, self.size_rule, params.size)
+        _check_motion(self.who, params.motion)
+        steps = _count_steps(self.who, params.strength, params.denoising)
+        span = spans[params.part]
+        wide = self.widen(span, len(clip.frames))
+        upscaled = resize_frames(clip.frames[wide.start : wide.stop], params.size)
+        given = {
+            **_common(params, clip.fps),
+            "video": [PIL.Image.fromarray(frame) for frame in upscaled],
+            "num_frames": len(wide),
+            "strength": params.strength,
+        }
+        if "denoise_strength" in self.runner.takes:
+            given |= _as_condition(steps, params.denoising.steps)
+        own = derive_seed(seed, "v2v", params.part)
+        frames = expect(
+            self.runner.frames(given, params.denoising, steps, own, report), len(wide), params.size, self.who
+        )
+        first = span.start - wide.start
+        return cut_piece(frames[first : first + len(span)], clip.fps, spans, params.part)
+
+    def widen(self, span: Span, frames: int) -> Span:
+        """The shortest span around `span` that the model can make, within a clip of `frames`.
+
+        Raises:
+            InputError: the clip is too short for it.
+        """
+        length = self.frame_rule.at_least(len(span))
+        if length is None or length > frames:
+            raise InputError(
+                f"{self.who} was asked to redraw {len(span)} frames of a clip of {frames}; it makes {self.frame_rule}: "
+                f"take clips of {self.frame_rule.nearest(len(span))} frames, or shorter `v2v_windows`, in the preset."
+            )
+        start = min(span.start, frames - length)
+        return Span(start, start + length)
+
+
+def _common(params: I2VParams | V2VParams, fps: float) -> dict[str, Any]:
+    """Arguments under every name that pipelines have for them; the runner passes those that its pipeline takes."""
+    width, height = params.size
+    rate = int(fps) if fps == int(fps) else fps
+    return {
+        "prompt": params.prompt,
+        **({"negative_prompt": params.negative_prompt} if params.negative_prompt else {}),
+        "width": width,
+        "height": height,
+        "guidance_scale": params.denoising.guidance,
+        "max_guidance_scale": params.denoising.guidance,  # Stable Video Diffusion: at the last frame, from 1
+        "fps": rate,
+        "frame_rate": rate,
+        "target_fps": rate,
+    }
+
+
+def _as_condition(steps: int, of: int) -> dict[str, Any]:
+    """LTX: the video is a condition of which `strength` stays, so that what is redrawn begins at 1 - strength.
+
+    With the last `steps` of the schedule alone, as elsewhere: the ones before would change nothing.
+    """
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
+
+    sigmas = np.asarray(linear_quadratic_schedule(of), dtype=np.float64)[of - steps :]
+    return {"strength": float(1 - sigmas[0]), "timesteps": [float(1000 * sigma) for sigma in sigmas]}
+
+
+def _count_steps(who: str, strength: float, denoising: Denoising) -> int:
+    """How many of the steps are run again, as diffusers counts them."""
+    if not 0 < strength <= 1:
+        raise InputError(f"V2V's strength is {strength:g}; it must be above 0 and at most 1.")
+    steps = min(int(denoising.steps * strength), denoising.steps)
+    if steps < 1:
+        raise InputError(
+            f"{who} was asked for strength {strength:g} of {denoising.steps} steps, which leaves none; "
+            f"take at least {int(np.ceil(1 / strength))} steps or a higher strength."
+        )
+    return steps
+
+
+def _check_motion(who: str, motion: bool) -> None:
+    if not motion:
+        raise InputError(f"{who} cannot leave out its motion (motion=False); only the built-in networks can.")
+
+
+def _as_weights_error(preset: Preset, name: str, check: Any, *arguments: Any) -> None:
+    """A preset that promises what its model cannot make is refused when it is loaded, not at the first request."""
+    try:
+        check(*arguments)
+    except InputError as error:
+        raise WeightsError(
+            f"Preset {preset.name!r} does not fit its part {name!r} ({preset.parts[name].source}): {error}"
+        ) from error
+
+
+def _tell_what_has_no_effect(preset: Preset, guided: bool, name: str) -> None:
+    if guided or preset.loras or preset.i2v.reuse_every > 1 or preset.v2v.reuse_every > 1:
+        log.warning(
+            "Preset %r has a prior, ControlNets, LoRAs or feature reuse, which the pipeline of part %r does not know; "
+            "they have no effect there.",
+            preset.name,
+            name,
+        )
