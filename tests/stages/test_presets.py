@@ -30,7 +30,7 @@ def test_every_number_of_keyframes_can_be_cut_into_the_presets_windows(preset: P
     for windows in (preset.i2v_windows, preset.v2v_windows):
         for frames in range(1, 200):
             assert plan_windows(frames, windows)[-1].stop == frames
-    assert 64 in preset.keyframes.values()
+    assert max(preset.keyframes.values()) >= 64
 
 
 REFUSED = [

@@ -24,6 +24,7 @@ from stages.presets import Part, Preset
 
 Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs?
 
+_LEAST_WORDS = 10
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -182,7 +183,12 @@ def _load_component(preset: Preset, name: str, part: Part, component: str, kind:
         own = replace(part, subfolder=folder)
         return load_module(replace(preset, parts={**preset.parts, name: own}), name, kind, "cpu", dtype)
     try:
-        return kind.from_pretrained(source_of(part), subfolder=folder)
+        made = kind.from_pretrained(source_of(part), subfolder=folder)
+        if isinstance(made, transformers.PreTrainedTokenizerBase):
+            words = sum(not token.startswith("<") for token in made.get_vocab())
+            if words < _LEAST_WORDS:  # transformers makes an empty one where the files are missing
+                raise ValueError(f"it holds no vocabulary, only {words} words")
+        return made
     except Exception as error:
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise WeightsError(

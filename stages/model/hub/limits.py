@@ -7,6 +7,8 @@ they cannot make, with a warning that nobody sees; here it is refused with both 
 from dataclasses import dataclass
 from typing import Any
 
+from diffusers import AutoencoderKLCogVideoX
+
 from stages.base import InputError
 
 
@@ -116,7 +118,10 @@ def frame_rule(pipeline: Any, *, redraws: bool) -> FrameRule:
     """Which numbers of frames the pipeline makes.
 
     Args:
-        redraws: it is given a video; CogVideoX 1.5 pads what it makes from a picture, and refuses to pad a video.
+        redraws: it is given a video.
+
+    Raises:
+        InputError: none at all.
     """
     unet = _config(pipeline, "unet")
     if unet.get("motion_max_seq_length"):  # AnimateDiff: as many as its motion module has positions for
@@ -124,9 +129,16 @@ def frame_rule(pipeline: Any, *, redraws: bool) -> FrameRule:
     if unet.get("num_frames"):  # Stable Video Diffusion: as many as it was trained on
         return FrameRule(first=int(unet["num_frames"]), most=int(unet["num_frames"]))
     factor = temporal_factor(pipeline)
-    patch = _config(pipeline, "transformer").get("patch_size_t") or 1
-    latents = int(patch) if redraws else 1
-    return FrameRule(first=factor * (latents - 1) + 1, step=factor * latents)
+    if not isinstance(getattr(pipeline, "vae", None), AutoencoderKLCogVideoX):
+        return FrameRule(step=factor)
+    # This VAE decodes latent frames in pairs, after a first one; 1.5 pads what it makes of a picture to
+    # pairs, and wants a video to be in pairs already.
+    if redraws and (_config(pipeline, "transformer").get("patch_size_t") or 1) > 1:
+        raise InputError(
+            f"{type(pipeline).__name__} of CogVideoX 1.5 cannot redraw: it wants an even number of latent frames, its "
+            f"VAE makes odd ones; take CogVideoX 1.0."
+        )
+    return FrameRule(step=2 * factor)
 
 
 def size_rule(pipeline: Any) -> SizeRule:

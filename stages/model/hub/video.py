@@ -9,7 +9,8 @@ pipeline computes.
 """
 
 import logging
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -23,6 +24,8 @@ from stages.model.windows import Span, cut_piece, plan_windows
 from stages.presets import I2VParams, Preset, V2VParams
 from stages.settings import Denoising
 from stages.types import Clip, Image, Keyframes, Piece
+
+ResultT = TypeVar("ResultT")
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ class HubRedrawer:
             )  # fmt: skip
 
         def judge(pipeline: Any) -> None:
-            made = cls(pipeline)
+            made = _as_weights_error(preset, name, cls, pipeline)
             if (counted := limits.spatial_factor(pipeline)) != (real := limits.vae_factor(pipeline)):
                 raise WeightsError(
                     f"Part {name!r} from {preset.parts[name].source} has a VAE of {real} pixels a latent, its "
@@ -139,7 +142,7 @@ class HubRedrawer:
             raise InputError(f"V2V was asked for window {params.part}; this clip has windows 0 to {len(spans) - 1}.")
         limits.check_size(self.who, self.size_rule, params.size)
         _check_motion(self.who, params.motion)
-        steps = _count_steps(self.who, params.strength, params.denoising)
+        steps, strength = _count_steps(params.strength, params.denoising)
         span = spans[params.part]
         wide = self.widen(span, len(clip.frames))
         upscaled = resize_frames(clip.frames[wide.start : wide.stop], params.size)
@@ -147,7 +150,7 @@ class HubRedrawer:
             **_common(params, clip.fps),
             "video": [PIL.Image.fromarray(frame) for frame in upscaled],
             "num_frames": len(wide),
-            "strength": params.strength,
+            "strength": strength,
         }
         if "denoise_strength" in self.runner.takes:
             given |= _as_condition(steps, params.denoising.steps)
@@ -202,17 +205,12 @@ def _as_condition(steps: int, of: int) -> dict[str, Any]:
     return {"strength": float(1 - sigmas[0]), "timesteps": [float(1000 * sigma) for sigma in sigmas]}
 
 
-def _count_steps(who: str, strength: float, denoising: Denoising) -> int:
-    """How many of the steps are run again, as diffusers counts them."""
+def _count_steps(strength: float, denoising: Denoising) -> tuple[int, float]:
+    """How many of the steps are run again, as diffusers counts them but at least one, and the strength that says so."""
     if not 0 < strength <= 1:
         raise InputError(f"V2V's strength is {strength:g}; it must be above 0 and at most 1.")
     steps = min(int(denoising.steps * strength), denoising.steps)
-    if steps < 1:
-        raise InputError(
-            f"{who} was asked for strength {strength:g} of {denoising.steps} steps, which leaves none; "
-            f"take at least {int(np.ceil(1 / strength))} steps or a higher strength."
-        )
-    return steps
+    return (steps, strength) if steps else (1, min(1.0, 1.5 / denoising.steps))
 
 
 def _check_motion(who: str, motion: bool) -> None:
@@ -220,10 +218,10 @@ def _check_motion(who: str, motion: bool) -> None:
         raise InputError(f"{who} cannot leave out its motion (motion=False); only the built-in networks can.")
 
 
-def _as_weights_error(preset: Preset, name: str, check: Any, *arguments: Any) -> None:
+def _as_weights_error(preset: Preset, name: str, check: Callable[..., ResultT], *arguments: Any) -> ResultT:
     """A preset that promises what its model cannot make is refused when it is loaded, not at the first request."""
     try:
-        check(*arguments)
+        return check(*arguments)
     except InputError as error:
         raise WeightsError(
             f"Preset {preset.name!r} does not fit its part {name!r} ({preset.parts[name].source}): {error}"

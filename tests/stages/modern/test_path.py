@@ -1,0 +1,79 @@
+"""Prompt to video with a model of today in every place: T2I -> Wan -> CogVideoX -> VFI, and mixed with our own."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from stages.base import Cancelled, ignore_progress
+from stages.pipeline import LocalPipeline
+from stages.presets import PRESETS, Preset, Windows, plan
+from stages.types import Clip, StageName
+from tests.stages.modern.rig import OWN, Log, Shelf, modern_preset
+from tests.stages.random_parts import paper_like
+
+pytestmark = pytest.mark.slow
+
+
+def frames(clips: Iterator[Clip]) -> int:
+    made = list(clips)
+    assert all(clip.size == (48, 32) and clip.fps == 24 for clip in made)
+    return sum(len(clip.frames) for clip in made)
+
+
+@pytest.mark.parametrize("painter", ["flux", "stable_diffusion_xl"])
+def test_every_stage_a_model_of_today(shelf: Shelf, painter: str) -> None:
+    parts = {"t2i": shelf[painter], "i2v_pipeline": shelf["wan_a14b"], "v2v_pipeline": shelf["cogvideox_text"]}
+    preset = modern_preset(parts, size=(48, 32), frames=17, windows=Windows(9, 3))
+    pipeline = LocalPipeline.load(preset)
+    logs: dict[StageName, Log] = {}
+    work = plan(preset, "a fox")
+    assert frames(pipeline.run(work, 1, lambda name: logs.setdefault(name, Log()))) == work.frames == 49
+    assert list(logs) == ["t2i", "i2v", "v2v", "vfi"]
+    assert logs["i2v"].steps[-1] == (3, 3)
+
+
+@pytest.mark.parametrize("replaced", [
+    {"i2v_pipeline": "stable_video"}, {"v2v_pipeline": "ltx_condition"},
+    {"i2v_pipeline": "ltx_text", "v2v_pipeline": "animatediff"},
+])  # fmt: skip
+def test_one_stage_of_the_papers_replaced_by_one_line(shelf: Shelf, tmp_path: Path, replaced: dict[str, str]) -> None:
+    paper = paper_like(tmp_path)
+    today = modern_preset({part: shelf[name] for part, name in replaced.items()})
+    sizes = replace(next(iter(paper.sizes.values())), i2v=(64, 32), v2v=(64, 96))
+    preset: Preset = replace(
+        paper,
+        parts=MappingProxyType({**paper.parts, **today.parts}),
+        sizes=MappingProxyType({"64x96": sizes}),
+        keyframes=MappingProxyType({"1": 5 if replaced.get("i2v_pipeline") == "stable_video" else 9}),
+        i2v=OWN if "i2v_pipeline" in replaced else paper.i2v,
+        v2v=OWN if "v2v_pipeline" in replaced else paper.v2v,
+        i2v_windows=Windows(9, 2),
+        v2v_windows=Windows(9, 2),
+    )
+    pipeline = LocalPipeline.load(preset)
+    made = list(pipeline.run(plan(preset, "a fox"), 1, lambda _: ignore_progress))
+    assert sum(len(clip.frames) for clip in made) == plan(preset, "a fox").frames
+    assert all(clip.size == (64, 96) for clip in made)
+
+
+@pytest.mark.parametrize("stage", ["t2i", "i2v", "v2v", "vfi"])
+def test_a_stop_in_any_stage(shelf: Shelf, stage: StageName) -> None:
+    parts = {"t2i": shelf["flux"], "i2v_pipeline": shelf["ltx_text"], "v2v_pipeline": shelf["wan_text"]}
+    preset = modern_preset(parts, size=(64, 32))
+    pipeline, log = LocalPipeline.load(preset), Log(stop_at=1, stop=Cancelled)
+    with pytest.raises(Cancelled):
+        list(pipeline.run(plan(preset, "a fox"), 1, lambda name: log if name == stage else ignore_progress))
+    assert log.steps[-1][0] == 1
+
+
+def test_the_presets_numbers_fit_the_models_it_names(shelf: Shelf) -> None:
+    """The rules come from configurations; those of the tiny models agree with the public ones in what rules need."""
+    preset = PRESETS["modern"]
+    parts = {"t2i": shelf["flux"], "i2v_pipeline": shelf["wan_a14b"], "v2v_pipeline": shelf["wan_text"]}
+    stand_in = modern_preset(parts)
+    LocalPipeline.load(replace(preset, parts=stand_in.parts))
+    assert np.array_equal(sorted(preset.parts), sorted([*parts, "flow", "i2v_vae", "v2v_vae"]))
