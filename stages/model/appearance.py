@@ -111,14 +111,12 @@ def flatten_adapter(weights: AdapterWeights) -> dict[str, Tensor]:
 
 
 def read_adapter(unet: Any) -> AdapterWeights:
-    """The adapter that is installed in `unet` (global form), to save it: a UNet with one does not save itself whole."""
+    """The adapter that is installed in `unet`, to save it: a UNet with one does not save itself whole.
+
+    Raises:
+        WeightsError: it is of a form other than the global and the patch form.
+    """
     projection = unet.encoder_hid_proj.image_projection_layers[0]
-    image = {
-        "proj.weight": projection.image_embeds.weight,
-        "proj.bias": projection.image_embeds.bias,
-        "norm.weight": projection.norm.weight,
-        "norm.bias": projection.norm.bias,
-    }
     attention: dict[str, Tensor] = {}
     index = 1
     for processor in unet.attn_processors.values():
@@ -126,4 +124,31 @@ def read_adapter(unet: Any) -> AdapterWeights:
             attention[f"{index}.to_k_ip.weight"] = processor.to_k_ip[0].weight
             attention[f"{index}.to_v_ip.weight"] = processor.to_v_ip[0].weight
             index += 2
-    return {"image_proj": image, "ip_adapter": attention}
+    return {"image_proj": _published(projection.state_dict(keep_vars=True)), "ip_adapter": attention}
+
+
+def _published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A projection's tensors under the names of the public files."""
+    if "image_embeds.weight" in state:
+        return {name.replace("image_embeds", "proj"): tensor for name, tensor in state.items()}
+    if "latents" not in state:
+        raise WeightsError(
+            f"The appearance adapter starts with the tensor {next(iter(state))!r}; the forms that can be saved are the "
+            f"global one (image_embeds) and the one over patches (latents)."
+        )
+    names = {
+        ".ln0.": ".0.norm1.", ".ln1.": ".0.norm2.", ".attn.to_q.": ".0.to_q.", ".attn.to_out.0.": ".0.to_out.",
+        ".ff.0.": ".1.0.", ".ff.1.net.0.proj.": ".1.1.", ".ff.1.net.2.": ".1.3.",
+    }  # fmt: skip
+    published: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if ".attn.to_v." in name:
+            continue
+        if ".attn.to_k." in name:
+            both = torch.cat([tensor, state[name.replace("to_k", "to_v")]])
+            published[name.replace(".attn.to_k.", ".0.to_kv.")] = both
+            continue
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        published[name] = tensor
+    return published

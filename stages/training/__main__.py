@@ -1,78 +1,39 @@
-"""Trains the tiny weights from nothing: `python -m stages.training [--effort 1.0] [--cache DIR] [--out DIR]`.
+"""Training: `python -m stages.training` makes the tiny weights from nothing; with a command, a user trains on own data.
 
-One dial: `--effort` multiplies the length of every recipe. Data, shelves and resumable checkpoints are kept under the
-cache folder; started again, the command goes on where it stopped. `--install` copies the result to
-`stages/weights/tiny`.
+    python -m stages.training [--effort 1.0] [--cache DIR] [--install]     the tiny weights; `make train`
+    python -m stages.training manifest FOLDER --out clips.jsonl            list clips that have captions beside them
+    python -m stages.training i2v --preset paper --data clips.jsonl --out DIR      also: v2v, control, appearance
+    python -m stages.training refl --data prompts.txt --out DIR                    human feedback by a reward
+    python -m stages.training dpo --data pairs.jsonl --out DIR                     human feedback by preference
+    python -m stages.training vfi [--videos FOLDER]                                the interpolation GAN
+
+On several GPUs: `accelerate launch --num_processes 8 -m stages.training i2v ...`. Every run goes on where it stopped.
 """
 
-import argparse
-import shutil
-from pathlib import Path
+import sys
+import warnings
 
-import torch
-from diffusers import AutoencoderKL
-from transformers import CLIPTextModel
-
-from stages.presets import TINY
-from stages.training import recipe_t2i, recipe_vae, recipe_video
-from stages.training.data import Scenes
-from stages.training.latents import fill_shelf
-from stages.training.loop import Schedule, console
-from stages.training.tokens import build_tokenizer
-
-TARGET = Path(__file__).resolve().parent.parent / "weights" / "tiny"
+from stages.base import StageError
+from stages.presets import RequestError
+from stages.training.journal import console
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m stages.training", description=__doc__)
-    parser.add_argument("--effort", type=float, default=1.0, help="multiplies the length of every recipe")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "magicvideo")
-    parser.add_argument("--threads", type=int, default=1, help="more than the free cores is slower, not faster")
-    parser.add_argument("--install", action="store_true", help=f"copy the result to {TARGET}")
-    args = parser.parse_args()
-    if args.effort <= 0:
-        parser.error(f"--effort is {args.effort:g}; it must be above 0.")
-    torch.set_num_threads(args.threads)
-    weights = train_all(args.cache, args.effort)
-    if args.install:
-        shutil.copytree(weights, TARGET, dirs_exist_ok=True)
-    console.print(f"The weights are in {TARGET if args.install else weights}.")
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status: 0 done, 1 a stage or the data failed, 2 a wrong argument."""
+    from stages.training import commands  # torch and diffusers take seconds
 
-
-def train_all(cache: Path, effort: float) -> Path:
-    """Every recipe in turn; those whose result exists are passed over. Gives the folder of the weights."""
-    weights, work, shelves = cache / "weights", cache / "train", cache / "shelves"
-    low, high = TINY.sizes[TINY.default_size].i2v, TINY.sizes[TINY.default_size].v2v
-    frames = TINY.keyframes[TINY.default_seconds]
-
-    def schedule(steps: int, rate: float) -> Schedule:
-        return Schedule(max(20, round(steps * effort)), rate)
-
-    def count(clips: int) -> int:
-        return max(100, round(clips * min(1.0, effort)))
-
-    scenes = Scenes(cache)
-    draft = work / "draft"
-    if not (draft / "vae").is_dir():
-        recipe_vae.run(scenes, low, schedule(2600, 1.5e-3), work, draft)
-    vae = AutoencoderKL.from_pretrained(draft / "vae").float().eval().to(memory_format=torch.channels_last)
-    tokenizer = build_tokenizer(weights / "tokenizer")
-    pictures_high = fill_shelf(scenes, vae, high, 1, count(3600), shelves / f"pictures-{high[0]}")
-    pictures_low = fill_shelf(scenes, vae, low, 1, count(2000), shelves / f"pictures-{low[0]}")
-    if not (weights / "unet").is_dir():
-        recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(7000, 8e-4), work, weights)
-    text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
-    if not (weights / "motion").is_dir():
-        clips = fill_shelf(scenes, vae, low, frames, count(1400), shelves / f"clips-{low[0]}")
-        recipe_video.train_i2v(weights, text, tokenizer, clips, pictures_low, schedule(2000, 6e-4), work)
-    if not (weights / "motion_v2v").is_dir():
-        clips = fill_shelf(scenes, vae, high, TINY.v2v_windows.length, count(300), shelves / f"clips-{high[0]}")
-        recipe_video.train_v2v(weights, text, tokenizer, clips, schedule(500, 2e-4), work)
-    if not (weights / "vae").is_dir():
-        recipe_vae.sharpen(draft, scenes, low, schedule(5500, 1e-3), work, weights)
-    return weights
+    arguments = sys.argv[1:] if argv is None else argv
+    warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
+    try:
+        commands.run(arguments)
+    except (StageError, RequestError, FloatingPointError) as error:
+        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        return 2 if isinstance(error, RequestError) else 1
+    except KeyboardInterrupt:
+        console.print("Interrupted; started again, it goes on from the last checkpoint.")
+        return 130
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

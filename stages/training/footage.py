@@ -91,7 +91,8 @@ def read_picture(path: Path, size: tuple[int, int]) -> UInt8:
     Raises:
         InputError: it cannot be read.
     """
-    return read_clip(Entry(path, ""), 0.0, 1, 1.0, size)[0]
+    picture: UInt8 = read_clip(Entry(path, ""), 0.0, 1, 1.0, size)[0]
+    return picture
 
 
 def cover(frame: UInt8, size: tuple[int, int]) -> UInt8:

@@ -1,6 +1,7 @@
 """The training side of diffusion: noise a clean latent to a random time, and what the network should say about it.
 
-Takes a preset's `Denoising`, so that training and sampling share one noise schedule. Knows nothing of networks.
+Takes a preset's `Denoising`, so that training and sampling share one noise schedule and one kind of prediction. Knows
+nothing of networks.
 """
 
 import torch
@@ -11,22 +12,31 @@ from stages.presets import Denoising
 
 
 class Noising:
-    """One noise schedule with velocity targets."""
+    """One noise schedule. x_t = signal · x_0 + spread · noise; the target is the noise, or the velocity
+    signal · noise - spread · x_0 (arXiv 2202.00512)."""
 
     def __init__(self, denoising: Denoising) -> None:
-        if denoising.prediction_type != "v_prediction":
-            raise ValueError(f"Training here predicts velocity, the preset says {denoising.prediction_type!r}.")
         products: Tensor = build_scheduler(denoising).alphas_cumprod
+        self._velocity = denoising.prediction_type == "v_prediction"
         self._signal = products.sqrt()
-        self._noise = (1 - products).sqrt()
+        self._spread = (1 - products).sqrt()
 
     def draw_times(self, count: int, low: int = 0, high: int = TRAIN_STEPS) -> Tensor:
-        """(count,) times in low..high, spread evenly over the batch."""
+        """(count,) times in low..high on the CPU, spread evenly over the batch."""
         places = (torch.rand(()) + torch.arange(count) / count) % 1
         return (low + places * (high - low)).long()[torch.randperm(count)]
 
     def __call__(self, clean: Tensor, times: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """(noised latents, velocity), both shaped as `clean` (N, ...); `times` is (N,)."""
-        shape = (-1, *([1] * (clean.ndim - 1)))
-        signal, spread = self._signal[times].view(shape), self._noise[times].view(shape)
-        return signal * clean + spread * noise, signal * noise - spread * clean
+        """(noised latents, target), both shaped as `clean` (N, ...); `times` is (N,)."""
+        signal, spread = self._at(times, clean)
+        return signal * clean + spread * noise, signal * noise - spread * clean if self._velocity else noise
+
+    def clean_from(self, noised: Tensor, said: Tensor, times: Tensor) -> Tensor:
+        """The clean latents that a network's answer `said` about `noised` means."""
+        signal, spread = self._at(times, noised)
+        return signal * noised - spread * said if self._velocity else (noised - spread * said) / signal
+
+    def _at(self, times: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (-1, *([1] * (like.ndim - 1)))
+        index = times.cpu()
+        return self._signal[index].view(shape).to(like.device), self._spread[index].view(shape).to(like.device)

@@ -1,9 +1,9 @@
-"""Third and fourth recipe: I2V and V2V over the frozen spatial layers of T2I.
+"""The recipes of the video network: I2V on clips and pictures jointly, V2V's motion module, a ControlNet, appearance.
 
-I2V trains motion module, ControlNet and appearance encoder together, on clips and on pictures (as clips of one frame).
-V2V goes on from there at the high resolution and trains its own copy of the motion module alone, at the times that
-renoising reaches. The reference is the clip's first frame, sometimes blurred, because at run time a decoder made it.
-Gives the folders `motion`, `control`, `image_encoder` and `appearance`, or `motion_v2v`.
+One recipe, four uses. The spatial layers are T2I's and stay as they are. I2V learns on clips and on pictures, which are
+clips of one frame (or pass the motion module by). V2V goes on from there at the high resolution and teaches its own
+copy of the motion module alone, at the times that renoising reaches. The reference is the clip's first frame.
+Takes a `Trainee` and sources of batches, of the tiny model or of a user; gives a trained `Trainee`.
 """
 
 import random
@@ -12,166 +12,125 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, MotionAdapter, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from diffusers import AutoencoderKL, ControlNetModel, MotionAdapter, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from stages.model.appearance import Appearance, flatten_adapter, normalise, read_adapter, split_adapter
+from stages.base import InputError
+from stages.model.appearance import Appearance, split_adapter
 from stages.model.control import PlainControl
-from stages.model.network import inflate, is_temporal
-from stages.model.text import tokenize
+from stages.model.network import VideoNetwork, inflate
+from stages.model.sampler import TRAIN_STEPS
+from stages.model.text import TextEncoder
 from stages.presets import TINY
-from stages.training.captions import write_caption
+from stages.training.batches import ShelfSource, Source
 from stages.training.latents import Shelf
-from stages.training.loop import Schedule, train
-from stages.training.networks import (
-    TEXT_CONTEXT,
-    build_appearance,
-    build_control,
-    build_image_encoder,
-    build_motion,
-)
+from stages.training.loop import Options, Schedule, train
+from stages.training.networks import build_appearance, build_control, build_image_encoder, build_motion
 from stages.training.noising import Noising
-
-_DROP = 0.05  # each: the text, the picture, both
-
-
-@dataclass
-class Trainee:
-    """The modules of a video network while they are trained."""
-
-    unet: Any  # UNetMotionModel with the decoupled attention installed
-    control: PlainControl
-    encoder: CLIPVisionModelWithProjection
-    text: CLIPTextModel
-    tokenizer: Any
-
-    def all_modules(self) -> nn.ModuleDict:
-        control = nn.ModuleDict({"model": self.control.model, "embedding": self.control.embedding})
-        return nn.ModuleDict({"unet": self.unet, "control": control, "encoder": self.encoder})
-
-    def loss(self, clean: Tensor, references: Tensor, captions: list[str], times: Tensor, noising: Noising) -> Tensor:
-        """Velocity error of a batch of clips.
-
-        Args:
-            clean: (B, F, C, h, w) latents.
-            references: (B, 3, H, W) in -1..1.
-        """
-        batch, frames = clean.shape[:2]
-        noised, target = noising(clean, times, torch.randn_like(clean))
-        states = self.text(tokenize(self.tokenizer, captions, TEXT_CONTEXT))[0].repeat_interleave(frames, 0)
-        small = F.interpolate(references, size=int(self.encoder.config.image_size), mode="bilinear", antialias=True)
-        kept = (torch.rand(batch) > 2 * _DROP).float()[:, None]
-        embeds = self.encoder(normalise(small)).image_embeds * kept
-        condition = self.control.embedding((references + 1) / 2).repeat_interleave(frames, 0)
-        flat_times = times.repeat_interleave(frames)
-        down, mid = self.control.model(noised.flatten(0, 1), flat_times, states, condition, return_dict=False)
-        said = self.unet(
-            noised.transpose(1, 2),
-            times,
-            states,
-            added_cond_kwargs={"image_embeds": [embeds[:, None]]},
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-        ).sample
-        return F.mse_loss(said.transpose(1, 2), target)
+from stages.training.trainee import TARGETS, Target, Trainee
 
 
-def build(weights: Path, text: CLIPTextModel, tokenizer: Any) -> Trainee:
-    """Fresh video parts around the trained UNet in `weights`."""
+@dataclass(frozen=True)
+class VideoRecipe:
+    """What one run teaches, on what."""
+
+    name: str
+    targets: tuple[Target, ...]
+    clips: Source
+    clip_batch: int
+    pictures: Source | None = None
+    picture_batch: int = 1
+    image_ratio: float = 0.0  # of the batches that are pictures
+    highest: int = TRAIN_STEPS  # time; V2V never sees the noise above its strength
+
+
+def train_video(
+    trainee: Trainee,
+    recipe: VideoRecipe,
+    noising: Noising,
+    schedule: Schedule,
+    work: Path,
+    *,
+    seed: int = 0,
+    options: Options | None = None,
+) -> None:
+    """Train the recipe's targets; on return they hold their averages.
+
+    Raises:
+        InputError: an image ratio that the data or the parts cannot use.
+    """
+    if not 0 <= recipe.image_ratio <= 1:
+        raise InputError(f"The image ratio is {recipe.image_ratio:g}; it must be between 0 and 1.")
+    if recipe.image_ratio and recipe.pictures is None:
+        raise InputError(f"The image ratio is {recipe.image_ratio:g} and there are no pictures; use 0 or add some.")
+    if recipe.image_ratio and trainee.image_mode == "bypass" and set(recipe.targets) == {"motion"}:
+        raise InputError(
+            "The image mode bypass switches the motion module off for pictures, and only the motion module learns: "
+            "pictures would teach nothing. Use the image mode single_frame, or the image ratio 0."
+        )
+    trainee.choose(recipe.targets)
+
+    def loss_of(step: int, rng: random.Random) -> Tensor:
+        still = recipe.pictures if recipe.image_ratio and rng.random() < recipe.image_ratio else None
+        source, count = (still, recipe.picture_batch) if still else (recipe.clips, recipe.clip_batch)
+        batch = source.draw(count, rng)
+        return trainee.loss(batch, noising.draw_times(count, high=recipe.highest), noising, rng)
+
+    train(recipe.name, trainee.all_modules(), loss_of, schedule, work, seed=seed, options=options)
+
+
+def reached_by(strength: float) -> int:
+    """The highest time that V2V's renoising reaches, with a margin."""
+    return min(TRAIN_STEPS, round(TRAIN_STEPS * strength) + 100)
+
+
+def build(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL) -> Trainee:
+    """Fresh tiny video parts around the trained UNet in `weights`."""
     torch.manual_seed(3)
     spatial = UNet2DConditionModel.from_pretrained(weights / "unet").float()
     encoder, motion, control = build_image_encoder(), build_motion(), build_control(spatial)
     unet = inflate(spatial, motion)
-    Appearance(encoder, build_appearance(unet)).install(unet)
-    return Trainee(unet, PlainControl(control), encoder, text.requires_grad_(False).eval(), tokenizer)
+    appearance = Appearance(encoder, build_appearance(unet))
+    return _assemble(unet, appearance, PlainControl(control), text, tokenizer, vae)
 
 
-def reload(weights: Path, text: CLIPTextModel, tokenizer: Any, motion: str) -> Trainee:
-    """The saved parts, with the motion module of that name."""
+def reload(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, motion: str = "motion") -> Trainee:
+    """The trained tiny video parts in `weights`."""
     spatial = UNet2DConditionModel.from_pretrained(weights / "unet").float()
     unet = inflate(spatial, MotionAdapter.from_pretrained(weights / motion).float())
     encoder = CLIPVisionModelWithProjection.from_pretrained(weights / "image_encoder", dtype=torch.float32)
     adapter = split_adapter(load_file(weights / "appearance" / "appearance.safetensors"))
-    Appearance(encoder, {g: {k: v.float() for k, v in part.items()} for g, part in adapter.items()}).install(unet)
+    appearance = Appearance(encoder, {g: {k: v.float() for k, v in part.items()} for g, part in adapter.items()})
     control = PlainControl(ControlNetModel.from_pretrained(weights / "control").float())
-    return Trainee(unet, control, encoder, text.requires_grad_(False).eval(), tokenizer)
+    return _assemble(unet, appearance, control, text, tokenizer, vae)
 
 
-def _choose_trained(trainee: Trainee, *, only_motion: bool) -> None:
-    for name, parameter in trainee.unet.named_parameters():
-        appearance = "_ip." in name or name.startswith("encoder_hid_proj")
-        parameter.requires_grad_(is_temporal(name) or (appearance and not only_motion))
-    for module in (trainee.control.model, trainee.control.embedding, trainee.encoder):
-        module.requires_grad_(not only_motion)
+def _assemble(
+    unet: Any, appearance: Appearance, control: PlainControl, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL
+) -> Trainee:
+    appearance.install(unet)
+    network = VideoNetwork(
+        unet=unet,
+        vae=vae,
+        text=TextEncoder(tokenizer, text.requires_grad_(False).eval()),
+        appearance=appearance,
+        controls={"control": control},
+        max_frames=int(unet.config["motion_max_seq_length"]),
+    )
+    return Trainee(network, TINY.i2v_guide.controls, TINY.image_mode)
 
 
-def _captions(shelf: Shelf, chosen: list[int], rng: random.Random) -> list[str]:
-    return ["" if rng.random() < 2 * _DROP else write_caption(shelf.scenes[index], rng) for index in chosen]
+def train_i2v(trainee: Trainee, clips: Shelf, pictures: Shelf, schedule: Schedule, work: Path, weights: Path) -> None:
+    """Train all tiny video parts jointly and save them beside the UNet; three batches in four are clips."""
+    recipe = VideoRecipe("i2v", TARGETS, ShelfSource(clips), 4, ShelfSource(pictures), 24, image_ratio=0.25)
+    train_video(trainee, recipe, Noising(TINY.i2v), schedule, work)
+    trainee.save(TARGETS, weights, {}, torch.float16)
 
 
-def _references(shelf: Shelf, chosen: list[int], rng: random.Random) -> Tensor:
-    """(B, 3, H, W) in -1..1, half of the batches blurred as a decoder blurs."""
-    pictures = shelf.references[chosen].float() / 127.5 - 1
-    if rng.random() < 0.5:
-        blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        pictures = pictures.lerp(blurred, rng.random())
-    return pictures
-
-
-def train_i2v(
-    weights: Path, text: CLIPTextModel, tokenizer: Any, clips: Shelf, pictures: Shelf, schedule: Schedule, work: Path
-) -> None:
-    """Train all video parts jointly and save them beside the UNet; three batches in four are clips."""
-    trainee = build(weights, text, tokenizer)
-    _choose_trained(trainee, only_motion=False)
-    noising = Noising(TINY.i2v)
-
-    def loss_of(step: int, rng: random.Random) -> Tensor:
-        shelf, count = (pictures, 24) if rng.random() < 0.25 else (clips, 4)
-        chosen = [rng.randrange(len(shelf)) for _ in range(count)]
-        return trainee.loss(
-            shelf.latents[chosen].float(),
-            _references(shelf, chosen, rng),
-            _captions(shelf, chosen, rng),
-            noising.draw_times(count),
-            noising,
-        )
-
-    train("i2v", trainee.all_modules(), loss_of, schedule, work)
-    _save_motion(trainee, weights / "motion")
-    trainee.control.model.controlnet_cond_embedding = trainee.control.embedding
-    trainee.control.model.half().save_pretrained(weights / "control", safe_serialization=True)
-    trainee.encoder.half().save_pretrained(weights / "image_encoder", safe_serialization=True)
-    (weights / "appearance").mkdir(exist_ok=True)
-    adapter = {k: v.detach().half().contiguous() for k, v in flatten_adapter(read_adapter(trainee.unet)).items()}
-    save_file(adapter, weights / "appearance" / "appearance.safetensors")
-
-
-def train_v2v(weights: Path, text: CLIPTextModel, tokenizer: Any, clips: Shelf, schedule: Schedule, work: Path) -> None:
-    """Fine-tune a copy of the motion module on high-resolution clips, at the times below the strength."""
-    trainee = reload(weights, text, tokenizer, "motion")
-    _choose_trained(trainee, only_motion=True)
-    noising = Noising(TINY.v2v)
-    highest = min(1000, round(1000 * TINY.strength) + 100)
-
-    def loss_of(step: int, rng: random.Random) -> Tensor:
-        chosen = [rng.randrange(len(clips)) for _ in range(3)]
-        return trainee.loss(
-            clips.latents[chosen].float(),
-            _references(clips, chosen, rng),
-            _captions(clips, chosen, rng),
-            noising.draw_times(len(chosen), high=highest),
-            noising,
-        )
-
-    train("v2v", trainee.all_modules(), loss_of, schedule, work)
-    _save_motion(trainee, weights / "motion_v2v")
-
-
-def _save_motion(trainee: Trainee, folder: Path) -> None:
-    adapter = build_motion()
-    adapter.load_state_dict({k: v for k, v in trainee.unet.state_dict().items() if is_temporal(k)})
-    adapter.half().save_pretrained(folder, safe_serialization=True)
+def train_v2v(trainee: Trainee, clips: Shelf, schedule: Schedule, work: Path, weights: Path) -> None:
+    """Fine-tune a copy of the tiny motion module on high-resolution clips."""
+    recipe = VideoRecipe("v2v", ("motion",), ShelfSource(clips), 3, highest=reached_by(TINY.strength))
+    train_video(trainee, recipe, Noising(TINY.v2v), schedule, work)
+    trainee.save(("motion",), weights, {"motion": "motion_v2v"}, torch.float16)

@@ -1,10 +1,7 @@
 """A manifest is judged line by line, and frames come out of every kind of file at the moment that was asked for."""
 
-import json
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,35 +10,12 @@ from stages.base import InputError
 from stages.training.footage import check_length, cover, probe, read_clip, read_picture, span_of
 from stages.training.manifest import Entry, Pair, load_manifest, load_pairs, load_prompts, write_manifest
 from stages.types import UInt8
-
-FPS = 10
+from tests.stages.training.footage_files import FPS, write_lines, write_video, write_webp
 
 
 def grey(frames: int, side: int = 32) -> UInt8:
     """Frame n has the value 10 n."""
     return np.stack([np.full((side, side, 3), 10 * index, np.uint8) for index in range(frames)])
-
-
-def write_video(path: Path, frames: UInt8, fps: int = FPS) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps))
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.options = {"crf": "1", "g": "5"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_webp(path: Path, frames: UInt8, fps: int = FPS) -> Path:
-    first, *rest = [PIL.Image.fromarray(frame) for frame in frames]
-    first.save(path, save_all=True, append_images=rest, duration=1000 // fps, lossless=True)
-    return path
-
-
-def write_lines(path: Path, *lines: object) -> Path:
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
-    return path
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""What `python -m stages.training` understands, as plain values. Knows nothing of torch or of what the commands do."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CACHE = Path.home() / ".cache" / "magicvideo"
+
+_EPILOG = """without a command, the tiny weights are trained from nothing (`make train`).
+
+on several GPUs of one machine or many, put the launcher of accelerate in front:
+  accelerate launch --num_processes 8 -m stages.training i2v --preset paper --data clips.jsonl --out out/mine
+
+exit status: 0 done, 1 the data, the weights or the run failed, 2 a wrong argument, 130 interrupted (goes on when
+started again)."""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with `command` None, or the name of one; `rest` for `vfi`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.training",
+        description="Train the tiny weights from nothing, or the parts of a preset on your own data.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--effort", type=float, default=1.0, help="multiplies the length of every recipe of the tiny one"
+    )
+    parser.add_argument("--cache", type=Path, default=CACHE, help="data and checkpoints of the tiny weights")
+    parser.add_argument("--threads", type=positive, default=1, help="more than the free cores is slower, not faster")
+    parser.add_argument("--install", action="store_true", help="copy the tiny weights into stages/weights/tiny")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+
+    manifest = commands.add_parser(
+        "manifest", help="list a folder of clips and pictures with .txt captions beside them"
+    )
+    manifest.add_argument("folder", type=Path)
+    manifest.add_argument("--out", type=Path, required=True, help="the manifest, a .jsonl")
+
+    i2v = _video(commands, "i2v", "I2V on clips and pictures jointly: the motion module, and what else --train names")
+    i2v.add_argument("--train", type=_names, default=("motion",), help="of motion,control,appearance,encoder")
+
+    v2v = _video(commands, "v2v", "V2V's motion module on the high-resolution part of the data")
+    v2v.add_argument("--least-size", type=size, help="WxH: smaller files are left out (default: V2V's size)")
+
+    for name, text in (("control", "a ControlNet"), ("appearance", "the decoupled cross-attention of the picture")):
+        command = _video(commands, name, f"{text}, with captions and pictures left out at times")
+        command.add_argument("--stage", choices=("i2v", "v2v"), default="i2v", help="whose (default i2v)")
+
+    refl = _common(commands, "refl", "human feedback by a differentiable reward (ReFL), on the base UNet")
+    refl.add_argument("--reward", default="stages.training.rewards:colourfulness", help="module:function")
+    refl.add_argument("--draw-steps", type=positive, default=40, help="denoising steps of a picture (default 40)")
+    refl.add_argument("--margin", type=float, default=2.0, help="rewards above it are not pushed further (default 2)")
+    dpo = _common(commands, "dpo", "human feedback by preference (Diffusion-DPO), on the base UNet")
+    dpo.add_argument("--beta", type=float, default=2500.0, help="how far from the start it may go (default 2500)")
+    dpo.add_argument("--latents", type=Path, help="keep encoded pictures in this folder")
+    for command in (refl, dpo):
+        command.add_argument(
+            "--lora", type=int, default=0, metavar="RANK", help="train at this rank, not the whole UNet"
+        )
+
+    commands.add_parser("vfi", help="the interpolation GAN; `vfi --help` for its own arguments", add_help=False)
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "vfi":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if args.effort <= 0:
+        parser.error(f"--effort is {args.effort:g}; it must be above 0.")
+    args.rest = rest
+    return args
+
+
+def _common(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    data = {"refl": "prompts, one a line, or a manifest", "dpo": "a .jsonl of pairs: better, worse, caption"}
+    command.add_argument("--preset", default="tiny", help="a name, or module:NAME of your own (default tiny)")
+    command.add_argument("--data", type=Path, required=True, help=data.get(name, "a manifest: .jsonl of file, caption"))
+    command.add_argument("--out", type=Path, required=True, help="folder of the parts; checkpoints and logs in OUT/run")
+    command.add_argument("--size", type=size, help="WxH of what is trained on (default: the preset's)")
+    command.add_argument("--steps", type=positive, default=1000)
+    command.add_argument("--rate", type=float, default=1e-5 if name in ("refl", "dpo") else 1e-4, help="learning rate")
+    command.add_argument("--warmup", type=positive, default=100, help="steps over which the rate rises (default 100)")
+    command.add_argument("--batch", type=positive, default=4 if name in ("refl", "dpo") else 1, help="in each process")
+    command.add_argument("--accumulate", type=positive, default=1, help="batches a step (default 1)")
+    command.add_argument("--precision", choices=("no", "bf16", "fp16"), help="default: accelerate's, else no")
+    command.add_argument("--checkpointing", action="store_true", help="gradient checkpointing: less memory, slower")
+    command.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights (default 0.998)")
+    command.add_argument("--save-every", type=positive, default=250, help="steps between checkpoints (default 250)")
+    command.add_argument(
+        "--sample-every", type=int, default=0, help="steps between sample grids in OUT/samples; 0: none"
+    )
+    command.add_argument("--samples", type=positive, default=3, help="columns of a grid (default 3)")
+    command.add_argument("--tensorboard", action="store_true", help="write TensorBoard's events beside the CSV log")
+    command.add_argument("--save-dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--threads", type=positive, default=argparse.SUPPRESS, help="of torch on a CPU (default 1)")
+    return command
+
+
+def _video(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    command = _common(commands, name, text)
+    command.add_argument("--frames", type=positive, help="a clip (default: the preset's window)")
+    command.add_argument("--latents", type=Path, help="encode every clip once and keep it in this folder")
+    fresh = "start from new weights instead of the preset's"
+    if name == "control":
+        fresh += "; a control of the plain RGB form, whatever the preset's is"
+    if name != "v2v":
+        ratio = 0.25 if name == "i2v" else 0.0
+        command.add_argument("--fresh", action="store_true", help=fresh)
+        command.add_argument(
+            "--image-ratio", type=float, default=ratio, help=f"share of batches that are pictures (default {ratio:g})"
+        )
+        command.add_argument("--picture-batch", type=positive, default=16, help="pictures a batch (default 16)")
+        command.add_argument("--image-mode", choices=("single_frame", "bypass"), help="default: the preset's")
+    return command
+
+
+def positive(text: str) -> int:
+    """Raises: ArgumentTypeError."""
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT. Raises: ArgumentTypeError."""
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 600x600")
+    return int(width), int(height)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,292 @@
+"""The commands of `python -m stages.training`: from arguments to recipes.
+
+Each loads the parts of a preset as the stages load them, in float32, opens the user's data, trains, and saves the parts
+that learnt as folders that a preset names by one line. Knows nothing of how anything is computed.
+"""
+
+import argparse
+import importlib
+import os
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from stages.base import InputError
+from stages.model.loading import load_module
+from stages.model.network import VideoNetwork
+from stages.presets import Preset, get_preset
+from stages.settings import Control
+from stages.training import fresh, grids
+from stages.training.arguments import parse
+from stages.training.journal import console
+from stages.training.loop import Options, Precision, Schedule
+from stages.training.manifest import load_manifest, load_pairs, load_prompts, write_manifest
+from stages.training.noising import Noising
+from stages.training.recipe_dpo import train_dpo
+from stages.training.recipe_refl import ReFL, train_refl
+from stages.training.recipe_video import VideoRecipe, reached_by, train_video
+from stages.training.rewards import load_reward
+from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
+from stages.training.spatial import SpatialTrainee, base_noise
+from stages.training.team import Team
+from stages.training.tiny import TARGET, train_all
+from stages.training.trainee import Target, Trainee
+
+StageOf = Literal["i2v", "v2v"]
+_PRECISIONS: dict[str, Precision] = {"no": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def run(argv: Sequence[str]) -> None:
+    """One command, to its end.
+
+    Raises:
+        StageError: the data, the weights or an argument do not fit.
+    """
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    if args.command is None:
+        _tiny(args)
+    elif args.command == "manifest":
+        count, bare = write_manifest(args.folder, args.out)
+        console.print(f"{args.out}: {count} clips and pictures.")
+        if bare:
+            console.print(f"{len(bare)} have no caption beside them and are left out, the first is {bare[0]}.")
+    elif args.command == "vfi":
+        from stages.training import recipe_vfi
+
+        recipe_vfi.main(args.rest)
+    else:
+        team = Team.join(args.device)
+        try:
+            {"refl": _refl, "dpo": _dpo}.get(args.command, _video)(args, for_training(find_preset(args.preset)), team)
+        finally:
+            team.leave()
+
+
+def find_preset(name: str) -> Preset:
+    """A preset of the table, or "module:NAME" of a user's own.
+
+    Raises:
+        InputError: there is none.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not attribute:
+        return get_preset(name)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"There is no preset {name!r} ({error}); name it as module:NAME.") from error
+    if not isinstance(found, Preset):
+        raise InputError(f"{name!r} is a {type(found).__name__}; name a Preset.")
+    return found
+
+
+def for_training(preset: Preset) -> Preset:
+    """The preset with every part in float32 on one device: what learns is kept in full precision."""
+    parts = {name: replace(part, dtype=None, device=None) for name, part in preset.parts.items()}
+    return replace(preset, dtype="float32", offload="none", parts=MappingProxyType(parts))
+
+
+def _tiny(args: argparse.Namespace) -> None:
+    weights = train_all(args.cache, args.effort)
+    if args.install:
+        shutil.copytree(weights, TARGET, dirs_exist_ok=True)
+    console.print(f"The weights are in {TARGET if args.install else weights}.")
+
+
+def _schedule(args: argparse.Namespace) -> Schedule:
+    return Schedule(args.steps, args.rate, warmup=args.warmup, ema=args.ema, every=args.save_every)
+
+
+def _options(args: argparse.Namespace, team: Team, sample: Callable[[int], None]) -> Options:
+    precision = args.precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision not in _PRECISIONS:
+        raise InputError(f"The precision is {precision!r}; it must be one of: {', '.join(_PRECISIONS)}.")
+    return Options(
+        team=team,
+        precision=_PRECISIONS[precision],
+        accumulate=args.accumulate,
+        tensorboard=args.tensorboard,
+        sample=sample,
+        sample_every=max(0, args.sample_every),
+    )
+
+
+@dataclass(frozen=True)
+class _VideoData:
+    clips: FolderSource | None
+    pictures: FolderSource | None
+    shown: FolderSource  # for sample grids
+
+
+def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
+    """i2v, v2v, control and appearance."""
+    stage: StageOf = "v2v" if args.command == "v2v" or getattr(args, "stage", "i2v") == "v2v" else "i2v"
+    high = stage == "v2v"
+    if f"{stage}_pipeline" in preset.parts:
+        raise InputError(
+            f"Preset {preset.name!r} makes {stage} with a pipeline of the hub, which is trained by its own scripts; "
+            f"choose a preset with a motion module, such as tiny or paper."
+        )
+    targets: tuple[Target, ...] = {
+        "i2v": getattr(args, "train", ()), "v2v": ("motion",), "control": ("control",), "appearance": ("appearance",),
+    }[args.command]  # fmt: skip
+    motion, guide = ("motion_v2v", preset.v2v_guide) if high else ("motion", preset.i2v_guide)
+    network = VideoNetwork.load(preset, str(team.device), motion=motion, guide=guide)
+    controls = guide.controls
+    if getattr(args, "fresh", False):
+        controls = _renew(network, preset, targets, controls, high)
+    image_mode = getattr(args, "image_mode", None) or preset.image_mode
+    trainee = Trainee(network, controls, image_mode)
+    data = _open_video(args, preset, network, controls, high)
+    ratio = getattr(args, "image_ratio", 0.0)
+    recipe = VideoRecipe(
+        args.command if args.command == stage or not high else f"{args.command}_{stage}",
+        targets,
+        data.clips or data.shown,
+        args.batch,
+        data.pictures,
+        getattr(args, "picture_batch", 1),
+        ratio,
+        reached_by(preset.strength) if high else 1000,
+    )
+    if args.checkpointing:
+        trainee.save_memory()
+    draw = grids.draw_v2v if high else grids.draw_i2v
+
+    def sample(step: int) -> None:
+        batch = data.shown.draw(args.samples, random.Random("samples"))
+        draw(trainee, preset, batch, args.seed, args.out / "samples" / f"{recipe.name}-{step:06d}")
+
+    options = _options(args, team, sample)
+    noising = Noising(preset.v2v if high else preset.i2v)
+    train_video(trainee, recipe, noising, _schedule(args), args.out / "run", seed=args.seed, options=options)
+    names: dict[Target, str] = {"motion": motion}
+    dtype = getattr(torch, args.save_dtype)
+    team.once(lambda: _tell(preset, args.out, trainee.save(targets, args.out, names, dtype)))
+
+
+def _renew(
+    network: VideoNetwork, preset: Preset, targets: Sequence[Target], controls: tuple[Control, ...], high: bool
+) -> tuple[Control, ...]:
+    """New weights for the targets; the controls, which are then plain ones."""
+    torch.manual_seed(0)  # the same in every process, and when a stopped run goes on
+    if "motion" in targets:
+        fresh.renew_motion(network)
+    if "appearance" in targets:
+        fresh.renew_appearance(network)
+    if "control" not in targets:
+        return controls
+    spatial = load_module(preset, "unet", UNet2DConditionModel, str(network.unet.device), torch.float32)
+    for control in controls:
+        fresh.renew_control(network, control.part, spatial)
+    return tuple(Control(control.part, image="keyframes" if high else "reference") for control in controls)
+
+
+def _open_video(
+    args: argparse.Namespace, preset: Preset, network: VideoNetwork, controls: Sequence[Control], high: bool
+) -> _VideoData:
+    sizes = preset.sizes[preset.default_size]
+    width, height = size = args.size or (sizes.v2v if high else sizes.i2v)
+    if width % network.reduction or height % network.reduction:
+        raise InputError(f"The network makes multiples of {network.reduction} pixels, --size is {width}x{height}.")
+    frames = args.frames or (preset.v2v_windows if high else preset.i2v_windows).length
+    if frames > network.max_frames:
+        raise InputError(f"--frames is {frames}; the motion module knows at most {network.max_frames}.")
+    reads_keyframes = any(control.kind == "plain" and control.image == "keyframes" for control in controls)
+    low = (max(1, width * sizes.i2v[0] // sizes.v2v[0]), max(1, height * sizes.i2v[1] // sizes.v2v[1]))
+    keyframes = (low if high else size) if reads_keyframes or high else None
+    cut = Cut(frames, preset.keyframe_fps, size, keyframes if reads_keyframes else None)
+    entries = load_manifest(args.data)
+    files = open_files(entries, least=(args.least_size or size) if args.command == "v2v" else None)
+    if len(files) < len(entries):
+        console.print(f"{len(files)} of {len(entries)} files are large enough.")
+    ratio = getattr(args, "image_ratio", 0.0)
+    still = [(entry, facts) for entry, facts in files if not facts.moves]
+    clips, pictures = clips_and_pictures(files, cut) if ratio < 1 else ([], still or files)
+    if ratio < 1 and not clips:
+        raise InputError(f"{args.data} has {len(still)} pictures and no clip; add clips, or use --image-ratio 1.")
+    make = partial(FolderSource, vae=network.vae, cache=args.latents)
+    shown = [*(clips or pictures)]
+    shown_cut = replace(cut, keyframes=keyframes, frames=frames if clips else 1)
+    return _VideoData(
+        make(clips, cut=cut) if clips else None,
+        make(pictures, cut=replace(cut, frames=1)) if ratio else None,
+        FolderSource(shown, network.vae, shown_cut),
+    )
+
+
+def _refl(args: argparse.Namespace, preset: Preset, team: Team) -> None:
+    prompts, reward = load_prompts(args.data), load_reward(args.reward)
+    trainee = _spatial(args, preset, team)
+    noise, size = base_noise(preset), args.size or _picture_size(preset)
+    steps = args.draw_steps
+    recipe = ReFL(size, args.batch, steps, steps * 3 // 4, margin=args.margin)
+    options = _options(args, team, _picture_samples(args, trainee, preset, prompts, size, "refl"))
+    schedule = _schedule(args)
+    train_refl(trainee, reward, prompts, recipe, noise, schedule, args.out / "run", seed=args.seed, options=options)
+    team.once(lambda: _tell(preset, args.out, trainee.save(args.out, getattr(torch, args.save_dtype))))
+
+
+def _dpo(args: argparse.Namespace, preset: Preset, team: Team) -> None:
+    pairs = load_pairs(args.data)
+    trainee = _spatial(args, preset, team)
+    size = args.size or _picture_size(preset)
+    source = PairFolder(pairs, trainee.vae, size, args.latents)
+    options = _options(
+        args, team, _picture_samples(args, trainee, preset, [pair.caption for pair in pairs], size, "dpo")
+    )
+    train_dpo(
+        trainee, source, base_noise(preset), _schedule(args), args.out / "run",
+        batch=args.batch, beta=args.beta, seed=args.seed, options=options,
+    )  # fmt: skip
+    team.once(lambda: _tell(preset, args.out, trainee.save(args.out, getattr(torch, args.save_dtype))))
+
+
+def _spatial(args: argparse.Namespace, preset: Preset, team: Team) -> SpatialTrainee:
+    torch.manual_seed(args.seed)  # the low-rank change starts the same in every process
+    trainee = SpatialTrainee.load(preset, str(team.device), args.lora)
+    if args.checkpointing:
+        trainee.unet.enable_gradient_checkpointing()
+    return trainee
+
+
+def _picture_size(preset: Preset) -> tuple[int, int]:
+    """Of the base UNet: T2I's where it draws, else that of SD1.5."""
+    return (512, 512) if "t2i" in preset.parts else preset.sizes[preset.default_size].t2i
+
+
+def _picture_samples(
+    args: argparse.Namespace,
+    trainee: SpatialTrainee,
+    preset: Preset,
+    prompts: Sequence[str],
+    size: tuple[int, int],
+    name: str,
+) -> Callable[[int], None]:
+    shown = list(dict.fromkeys(prompts))[: args.samples]
+
+    def sample(step: int) -> None:
+        path = args.out / "samples" / f"{name}-{step:06d}"
+        grids.draw_pictures(trainee, base_noise(preset), shown, size, args.seed, path)
+
+    return sample
+
+
+def _tell(preset: Preset, out: Path, written: Sequence[str]) -> None:
+    """Where the parts are, and the line that puts them into a preset."""
+    parts = [name for name in written if name != "lora"]
+    lines = ", ".join(f'"{name}": Part("{(out / name).resolve()}", "yours")' for name in parts)
+    console.print(f"{', '.join(written)} in {out}. In a preset:", highlight=False)
+    console.print(
+        f"replace({preset.name.upper().replace('-', '_')}, parts=MappingProxyType({{**parts, {lines}}}))",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
