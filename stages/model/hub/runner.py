@@ -94,16 +94,19 @@ class Runner:
         decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
         watched = [getattr(pipeline, name, None) for name in _DENOISERS] + [decoder]
         with ExitStack() as stack:
-            stack.callback(self._leave)
             for module in watched:
                 if isinstance(module, nn.Module):
                     stack.callback(module.register_forward_pre_hook(again).remove)
             if "callback_on_step_end" not in self.takes and hasattr(pipeline, "scheduler"):
                 _call_after(pipeline.scheduler, "step", after_step)
-            yield after_step
+            try:
+                yield after_step
+            except BaseException:
+                self._leave()
+                raise
 
     def _leave(self) -> None:
-        """What a pipeline does at its end, done also where it was stopped: models go back, caches are emptied."""
+        """What a pipeline does at its end, for one that was stopped: models leave the device, caches are emptied."""
         self.pipeline.maybe_free_model_hooks()
         clear = getattr(getattr(self.pipeline, "vae", None), "clear_cache", None)
         if callable(clear):
