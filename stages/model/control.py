@@ -9,6 +9,7 @@ the middle.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, Self
 
 import torch
@@ -16,13 +17,16 @@ from diffusers import AutoencoderKL, ControlNetModel, SparseControlNetModel
 from torch import Tensor, nn
 
 from stages.base import InputError
+from stages.model import fast
 from stages.model import vae as codec
+from stages.model.layers import Frames, Tokens
 from stages.model.loading import load_module
 from stages.model.pictures import resize_frames
 from stages.presets import Control, Preset
 from stages.types import UInt8
 
 Residuals = tuple[tuple[Tensor, ...], Tensor]
+FrameResiduals = tuple[tuple[Frames, ...], Frames]
 
 
 class Hint(Protocol):
@@ -35,6 +39,12 @@ class Hint(Protocol):
             latents: (k·B, C, F, h, w): k copies of the requests in order.
             text: (k·B·F, L, C).
         """
+
+    def residuals(self, latents: Tensor, time: Tensor, tokens: Tokens, copies: int) -> FrameResiduals:
+        """The same numbers for `copies` of `latents` (B, C, F, h, w), without repeated work (`stages.model.fast`)."""
+
+    def equals(self, other: Any) -> bool:
+        """Whether the residuals of both are the same at every step, whatever the latents are."""
 
     def cut(self, start: int, stop: int) -> "Hint":
         """The same for the frames start..stop alone."""
@@ -56,6 +66,12 @@ class PlainHint:
         condition = self.embedded.repeat(len(latents) // len(self.embedded), 1, 1, 1, 1).flatten(0, 1)
         down, mid = self.model(flat, time, text, condition, conditioning_scale=self.scale, return_dict=False)
         return tuple(down), mid
+
+    def residuals(self, latents: Tensor, time: Tensor, tokens: Tokens, copies: int) -> FrameResiduals:
+        return fast.scale(fast.control_plain(self.model, latents, time, self.embedded, tokens, copies), self.scale)
+
+    def equals(self, other: Any) -> bool:
+        return False  # it reads the latents
 
     def cut(self, start: int, stop: int) -> Hint:
         return replace(self, embedded=self.embedded[:, start:stop])
@@ -85,6 +101,34 @@ class SparseHint:
             return_dict=False,
         )
         return tuple(down), mid
+
+    def residuals(self, latents: Tensor, time: Tensor, tokens: Tokens, copies: int) -> FrameResiduals:
+        made = fast.control_sparse(self.model, time, self._read, self._places, tokens, copies)
+        return fast.scale(made, self.scale)
+
+    def equals(self, other: Any) -> bool:
+        return (
+            isinstance(other, SparseHint)
+            and (self.model, self.scale) == (other.model, other.scale)
+            and torch.equal(self._read, other._read)
+        )
+
+    @cached_property
+    def _read(self) -> Tensor:
+        """(B, C, F, h, w): all that the model sees."""
+        return torch.cat([self.condition, self.mask], 1) if self.model.concat_conditioning_mask else self.condition
+
+    @cached_property
+    def _places(self) -> tuple[int, ...]:
+        """For every frame, which of the different ones it is."""
+        different: list[Tensor] = []
+        places = []
+        for frame in self._read.unbind(2):
+            match = (index for index, known in enumerate(different) if torch.equal(known, frame))
+            places.append(next(match, len(different)))
+            if places[-1] == len(different):
+                different.append(frame)
+        return tuple(places)
 
     def cut(self, start: int, stop: int) -> Hint:
         return replace(self, condition=self.condition[:, :, start:stop], mask=self.mask[:, :, start:stop])

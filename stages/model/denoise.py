@@ -18,6 +18,7 @@ from torch import Tensor
 from stages.base import Report
 from stages.model.appearance import set_scale
 from stages.model.control import Hint, add_up
+from stages.model.memory import remember
 from stages.model.network import VideoNetwork, bypass_motion
 from stages.model.windows import Span, fuse_weights
 from stages.types import UInt8
@@ -33,6 +34,17 @@ class Conditions:
     guidance: float
     image_scale: float
     motion: bool = True
+
+    @property
+    def copies(self) -> int:
+        """How often the latents are denoised: for the negatives and the positives, or without guidance once."""
+        return 2 if self.guidance > 1 else 1
+
+    def speaking(self) -> tuple[Tensor, list[Tensor]]:
+        """Text and image of the copies that are denoised."""
+        if self.copies == 2:
+            return self.text, self.image
+        return self.text.chunk(2)[1], [tensor.chunk(2)[1] for tensor in self.image]
 
     def cut(self, span: Span) -> "Conditions":
         """What guides the frames of `span` alone."""
@@ -84,12 +96,17 @@ def denoise(
     *,
     spans: Sequence[Span] = (),
     generators: Sequence[torch.Generator] = (),
+    reuse_every: int = 1,
 ) -> Tensor:
     """(B, C, F, h, w) after all `timesteps`.
 
     Args:
         spans: windows that are fused at every step; none, or one, for the whole clip at once.
         generators: one a request, for schedulers that draw noise at every step (LCM).
+        reuse_every: 1 is exact; n computes the deep layers at every n-th step only (`stages.model.reuse`).
+
+    Raises:
+        InputError: deep layers cannot be reused in this network.
     """
     frames = latents.shape[2]
     windows = tuple(spans) or (Span(0, frames),)
@@ -97,41 +114,61 @@ def denoise(
     conditions = [given.cut(span) for span in windows] if len(windows) > 1 else [given]
     draws = {"generator": list(generators)} if generators and _draws_noise(scheduler) else {}
     set_scale(network.unet, given.image_scale)
+    memory = remember(
+        network.unet,
+        given.speaking(),
+        [condition.hints for condition in conditions],
+        copies=given.copies,
+        motion=given.motion,
+        steps=len(timesteps),
+        reuse_every=reuse_every,
+    )
+
+    def ask(step: int, t: Tensor, window: int, scaled: Tensor) -> Tensor:
+        if memory is None:
+            return predict(network, scaled, t, conditions[window])
+        return _guide(memory.run(step, window, scaled, t), given)
+
     report(0, len(timesteps))
-    with nullcontext() if given.motion else bypass_motion(network.unet):
-        for step, t in enumerate(timesteps, 1):
-            scaled = scheduler.scale_model_input(latents, t)
-            if len(windows) == 1:
-                said = predict(network, scaled, t, given)
-            else:
-                said = torch.zeros_like(latents)
-                for index, span in enumerate(windows):
-                    part = predict(network, scaled[:, :, span.start : span.stop], t, conditions[index])
-                    weight = weights[index, span.start : span.stop].view(1, 1, -1, 1, 1)
-                    said[:, :, span.start : span.stop] += weight * part
-            latents = scheduler.step(said, t, latents, **draws).prev_sample
-            report(step, len(timesteps))
+    for step, t in enumerate(timesteps):
+        scaled = scheduler.scale_model_input(latents, t)
+        if len(windows) == 1:
+            said = ask(step, t, 0, scaled)
+        else:
+            said = torch.zeros_like(latents)
+            for index, span in enumerate(windows):
+                weight = weights[index, span.start : span.stop].view(1, 1, -1, 1, 1)
+                part = ask(step, t, index, scaled[:, :, span.start : span.stop])
+                said[:, :, span.start : span.stop] += weight * part
+        latents = scheduler.step(said, t, latents, **draws).prev_sample
+        report(step + 1, len(timesteps))
     return latents
 
 
 def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions) -> Tensor:
-    """What the network says about (B, C, F, h, w) at time `t`, guided; without guidance the negatives are not run."""
-    guided = given.guidance > 1
-    text, image = given.text, given.image
-    if not guided:
-        text, image = text.chunk(2)[1], [tensor.chunk(2)[1] for tensor in image]
-    text = text.repeat_interleave(scaled.shape[2], 0)  # (2B·F, L, C)
-    inputs = torch.cat([scaled] * 2) if guided else scaled
+    """What the network says about (B, C, F, h, w) at time `t`, guided, by the modules' own `forward`.
+
+    It repeats work that `stages.model.fast` does once; `denoise` calls it where that cannot run.
+    """
+    text, image = given.speaking()
+    text = text.repeat_interleave(scaled.shape[2], 0)  # (k·B·F, L, C)
+    inputs = torch.cat([scaled] * given.copies)
     down, mid = add_up(given.hints, inputs, t, text)
-    said: Tensor = network.unet(
-        inputs,
-        t,
-        text,
-        added_cond_kwargs={"image_embeds": image},
-        down_block_additional_residuals=down,
-        mid_block_additional_residual=mid,
-    ).sample
-    if not guided:
+    with nullcontext() if given.motion else bypass_motion(network.unet):
+        said: Tensor = network.unet(
+            inputs,
+            t,
+            text,
+            added_cond_kwargs={"image_embeds": image},
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+        ).sample
+    return _guide(said, given)
+
+
+def _guide(said: Tensor, given: Conditions) -> Tensor:
+    """The copies' answers as one; without guidance there is one copy."""
+    if given.copies == 1:
         return said
     without, with_text = said.chunk(2)
     return without + given.guidance * (with_text - without)

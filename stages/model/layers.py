@@ -1,0 +1,201 @@
+"""The layers of diffusers' video UNets and ControlNets, each piece of work done once.
+
+Takes the modules as they are, and `Frames`: features in which copies and frames that are still equal stand only once.
+The two halves of classifier-free guidance are equal until the first cross-attention, frames without a picture of
+SparseCtrl until the first motion module. Keys and values of text and reference are made once a request (`Tokens`). On a
+CPU attention and feed-forward run in chunks that stay in the cache. Every row is computed by the operations that the
+modules' own `forward` uses, so the results are theirs. Knows nothing of steps, requests or schedules.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK_VALUES = 131_072  # numbers in the features of one chunk on a CPU, 0.5 MB in float32
+FEED_VALUES = 65_536  # the same for the feed-forward, whose inside is eight times wider
+
+
+@dataclass(frozen=True)
+class Frames:
+    """(copies·B·f, C, h, w): `copies` of B requests of f frames, as far as they differ by now.
+
+    `places` says where each of the F frames stands among the f; empty: all of them stand.
+    """
+
+    states: Tensor
+    copies: int
+    places: tuple[int, ...] = ()
+
+    def apart(self, copies: int) -> "Frames":
+        """With the text's copies standing apart."""
+        if self.copies == copies:
+            return self
+        return replace(self, states=self.states.repeat(copies, 1, 1, 1), copies=copies)
+
+    def every(self) -> "Frames":
+        """With every frame standing for itself."""
+        if not self.places:
+            return self
+        count = max(self.places) + 1
+        return Frames(self.states.unflatten(0, (-1, count))[:, self.places].flatten(0, 1), self.copies)
+
+    def __add__(self, other: "Frames") -> "Frames":
+        copies = max(self.copies, other.copies)
+        one, two = self.apart(copies), other.apart(copies)
+        if one.places != two.places:
+            one, two = one.every(), two.every()
+        return replace(one, states=one.states + two.states)
+
+    def map(self, layer: Any) -> "Frames":
+        """`layer` treats every row alone."""
+        return replace(self, states=layer(self.states))
+
+
+class Tokens:
+    """What text (k·B, L, C) and reference tell each cross-attention, computed when it first asks."""
+
+    def __init__(self, text: Tensor, image: list[Tensor] | None) -> None:
+        self._text = text
+        self._image = image or []
+        self._told: dict[Any, list[tuple[Tensor, Tensor]]] = {}
+
+    def of(self, attention: Any) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values, (k·B, heads, L, d) each: the text's, then every reference's."""
+        if attention not in self._told:
+            sources = [(self._text, attention.to_k, attention.to_v)]
+            if reads_pictures(attention):
+                processor = attention.processor
+                sources += zip(self._image, processor.to_k_ip, processor.to_v_ip, strict=True)
+            self._told[attention] = [
+                (_heads(attention, to_k(tokens)), _heads(attention, to_v(tokens))) for tokens, to_k, to_v in sources
+            ]
+        return self._told[attention]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What all layers of one network share at one step, for k copies of B requests of F frames."""
+
+    copies: int
+    frames: int
+    time: Tensor  # (1, D): the embedded timestep
+    tokens: Tokens
+    motion: bool = True
+
+
+def reads_pictures(attention: Any) -> bool:
+    """Whether an attention is decoupled: one part for the text, one for the reference."""
+    return hasattr(attention.processor, "to_k_ip")
+
+
+def resnet(layer: Any, frames: Frames, call: Call) -> Frames:
+    return frames.map(lambda states: layer(states, call.time.expand(len(states), -1)))
+
+
+def spatial(layer: Any, frames: Frames, call: Call) -> Frames:
+    """A Transformer2DModel; the copies stand apart afterwards."""
+    height, width = frames.states.shape[2:]
+    states = layer.norm(frames.states)
+    if layer.use_linear_projection:
+        states = layer.proj_in(states.permute(0, 2, 3, 1).flatten(1, 2))
+    else:
+        states = layer.proj_in(states).permute(0, 2, 3, 1).flatten(1, 2)  # (rows, h·w, C)
+    frames = frames.apart(call.copies)
+    each = max(frames.places) + 1 if frames.places else call.frames
+    for block in layer.transformer_blocks:
+        states = _cat([_attend_self(block, part) for part in states.split(_rows(states))])
+        if len(states) < len(frames.states):
+            states = states.repeat(len(frames.states) // len(states), 1, 1)
+        owners = torch.arange(len(states), device=states.device) // each
+        parts = zip(states.split(_rows(states)), owners.split(_rows(states)), strict=True)
+        states = _cat([_feed(block, _attend_told(block, part, owner, call.tokens)) for part, owner in parts])
+    if layer.use_linear_projection:
+        states = layer.proj_out(states).unflatten(1, (height, width)).permute(0, 3, 1, 2).contiguous()
+    else:
+        states = layer.proj_out(states.unflatten(1, (height, width)).permute(0, 3, 1, 2).contiguous())
+    return replace(frames, states=states.add_(frames.states))
+
+
+def temporal(layer: Any, frames: Frames, call: Call) -> Frames:
+    """An AnimateDiffTransformer3D: each pixel looks along time. Every frame stands for itself afterwards."""
+    frames = frames.every()
+    if not call.motion:
+        return frames
+    clips = frames.states.unflatten(0, (-1, call.frames)).permute(0, 2, 1, 3, 4)  # (B, C, F, h, w)
+    batch, channels, count, height, width = clips.shape
+    normed = layer.norm(clips).permute(0, 3, 4, 2, 1).reshape(-1, count, channels)
+    done = []
+    for part in normed.split(_rows(normed)):
+        states = layer.proj_in(part)
+        for block in layer.transformer_blocks:
+            states = _attend_self(block, states)
+            if block.attn2 is not None:
+                states = _attend_again(block, states)
+            states = _feed(block, states)
+        done.append(layer.proj_out(states))
+    moved = _cat(done).view(batch, height, width, count, channels).permute(0, 3, 4, 1, 2).flatten(0, 1)
+    return replace(frames, states=moved + frames.states)
+
+
+def _attend_self(block: Any, states: Tensor) -> Tensor:
+    return _attention(block.attn1, _positioned(block, block.norm1(states))).add_(states)
+
+
+def _attend_again(block: Any, states: Tensor) -> Tensor:
+    return _attention(block.attn2, _positioned(block, block.norm2(states))).add_(states)
+
+
+def _attend_told(block: Any, states: Tensor, owners: Tensor, tokens: Tokens) -> Tensor:
+    """`owners` says for each row of `states` (rows, h·w, C) which of the k·B texts it reads."""
+    attention = block.attn2
+    query = _heads(attention, attention.to_q(block.norm2(states)))
+    (key, value), *pictures = tokens.of(attention)
+    mixed = _join(F.scaled_dot_product_attention(query, key[owners], value[owners]))
+    for (key, value), scale in zip(pictures, attention.processor.scale if pictures else (), strict=True):
+        if scale:
+            mixed = mixed + scale * _join(F.scaled_dot_product_attention(query, key[owners], value[owners]))
+    told: Tensor = attention.to_out[0](mixed)
+    return told.add_(states)
+
+
+def _feed(block: Any, states: Tensor) -> Tensor:
+    rows = block.norm3(states).flatten(0, 1)
+    size = max(256, FEED_VALUES // rows.shape[1]) if rows.device.type == "cpu" else len(rows)
+    fed = _cat([block.ff(part) for part in rows.split(size)])
+    return fed.view(states.shape).add_(states)
+
+
+def _attention(attention: Any, states: Tensor) -> Tensor:
+    query, key, value = (_heads(attention, to(states)) for to in (attention.to_q, attention.to_k, attention.to_v))
+    mixed: Tensor = attention.to_out[0](_join(F.scaled_dot_product_attention(query, key, value)))
+    return mixed
+
+
+def _positioned(block: Any, states: Tensor) -> Tensor:
+    placed: Tensor = states if block.pos_embed is None else block.pos_embed(states)
+    return placed
+
+
+def _heads(attention: Any, states: Tensor) -> Tensor:
+    """(rows, ..., heads·d) -> (rows, heads, positions, d)."""
+    return states.reshape(len(states), -1, attention.heads, states.shape[-1] // attention.heads).transpose(1, 2)
+
+
+def _join(states: Tensor) -> Tensor:
+    """(rows, heads, positions, d) -> (rows, positions, heads·d)."""
+    return states.transpose(1, 2).flatten(2)
+
+
+def _rows(states: Tensor) -> int:
+    """How many rows of (rows, positions, C) make a chunk."""
+    if states.device.type != "cpu":
+        return len(states)
+    return max(1, CHUNK_VALUES // states[0].numel())
+
+
+def _cat(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
