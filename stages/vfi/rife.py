@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PAD_MULTIPLE", "Encoded", "Rife"]
+__all__ = ["PAD_MULTIPLE", "Encoded", "Estimate", "Rife", "warp"]
 
 _WIDTHS = (192, 128, 96, 64)  # channels of the four flow blocks
 _SCALES = (8, 4, 2, 1)  # each block sees the frames this many times smaller
@@ -54,7 +54,7 @@ def _resize(x: Tensor, factor: float) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False, recompute_scale_factor=False)
 
 
-def _warp(x: Tensor, flow: Tensor) -> Tensor:
+def warp(x: Tensor, flow: Tensor) -> Tensor:
     """`x` (1, C, H, W) sampled at each pixel + `flow` (1, 2, H, W) pixels (x, y); the border is clamped. Float32."""
     height, width = x.shape[-2:]
     columns = torch.arange(width, device=x.device, dtype=torch.float32) + flow[:, 0]  # (1, H, W)
@@ -67,7 +67,7 @@ def _warped_context(left: list[Tensor], right: list[Tensor], flow: Tensor) -> li
     levels: list[Tensor] = []
     for left_level, right_level in zip(left, right, strict=True):
         flow = _resize(flow, 0.5) * 0.5
-        levels.append(torch.cat((_warp(left_level, flow[:, :2]), _warp(right_level, flow[:, 2:])), 1))
+        levels.append(torch.cat((warp(left_level, flow[:, :2]), warp(right_level, flow[:, 2:])), 1))
     return levels
 
 
@@ -127,12 +127,28 @@ class Encoded:
     size: tuple[int, int]  # (height, width) before padding
 
 
-class Rife(nn.Module):
-    """The whole network; see the top of this module."""
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the flow model says of one moment, padded: (1, C, H, W) float32."""
 
-    def __init__(self) -> None:
+    frame: Tensor  # (1, 3, H, W) in [0, 1]
+    flow: Tensor  # (1, 4, H, W): pixels (x, y) to the left frame, then to the right one
+    mask: Tensor  # (1, 1, H, W): logits of the left frame's share of the blend
+
+
+class Rife(nn.Module):
+    """The whole network; see the top of this module.
+
+    Args:
+        timed: whether the flow blocks are told t. Without it the network was trained for t = 1/2, and gives no other.
+    """
+
+    def __init__(self, *, timed: bool = True) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(FlowBlock(7 if level == 0 else 12, width) for level, width in enumerate(_WIDTHS))
+        self.timed = timed
+        self.blocks = nn.ModuleList(
+            FlowBlock((6 if level == 0 else 11) + timed, width) for level, width in enumerate(_WIDTHS)
+        )
         self.context = nn.ModuleList(
             _halve(inputs, outputs) for inputs, outputs in zip((3, *_CONTEXT), _CONTEXT, strict=False)
         )
@@ -155,24 +171,28 @@ class Rife(nn.Module):
 
     def between(self, left: Encoded, right: Encoded, t: float) -> Tensor:
         """The frame at time `t` (0 is the left one, 1 the right one): (1, 3, H, W) float32 in [0, 1]."""
+        height, width = left.size
+        return self.estimate(left, right, t).frame[:, :, :height, :width]
+
+    def estimate(self, left: Encoded, right: Encoded, t: float) -> Estimate:
+        """The frame at time `t` with the motion that it was made from, all still padded."""
         flow, mask = self._flow(left.frame, right.frame, t)
-        from_left, from_right = _warp(left.frame, flow[:, :2]), _warp(right.frame, flow[:, 2:])
+        from_left, from_right = warp(left.frame, flow[:, :2]), warp(right.frame, flow[:, 2:])
         weight = torch.sigmoid(mask)
         blend = from_left * weight + from_right * (1 - weight)
         seen = torch.cat((left.frame, right.frame, from_left, from_right, mask, flow), 1)  # (1, 17, H, W)
         residual: Tensor = self.refine(seen, _warped_context(left.context, right.context, flow))
-        height, width = left.size
-        return (blend + residual)[:, :, :height, :width].clamp(0, 1)
+        return Estimate((blend + residual).clamp(0, 1), flow, mask)
 
     def _flow(self, left: Tensor, right: Tensor, t: float) -> tuple[Tensor, Tensor]:
         """Flow (1, 4, H, W) from t to the left (x, y) and to the right frame (x, y), and mask logits (1, 1, H, W)."""
-        time = torch.full_like(left[:, :1], t)
+        time = torch.full_like(left[:, : int(self.timed)], t)  # no channel where the network is not told
 
         def first(enlarge: int) -> tuple[Tensor, Tensor]:
             return self._look(0, torch.cat((left, right, time), 1), None, enlarge)
 
         def correction(level: int, flow: Tensor, mask: Tensor, enlarge: int) -> tuple[Tensor, Tensor]:
-            warped = (_warp(left, flow[:, :2]), _warp(right, flow[:, 2:]))
+            warped = (warp(left, flow[:, :2]), warp(right, flow[:, 2:]))
             return self._look(level, torch.cat((*warped, time, mask), 1), flow, enlarge)
 
         enlarge = 1

@@ -10,8 +10,11 @@ F frames in any number of windows become factor · (F - 1) + 1. Each new frame d
 so the video does not depend on how it was cut into windows, byte for byte, and the memory in use beside the result is
 that of one gap. Frames that were there before are handed on unchanged.
 
-Deterministic: uses no randomness, so `seed` changes nothing. Does not know: where a window comes from, encoding, and
-scene cuts (two shots in one gap are morphed into each other).
+The flow model makes a frame; the GAN, where the preset has one and `params.gan` wants it, makes a better one of it
+(`stages.vfi.gan`). Across a scene cut (`stages.vfi.cuts`) nothing is blended: a new frame is a copy of the neighbour
+that is nearer in time, of the left one in the middle.
+
+Deterministic: uses no randomness, so `seed` changes nothing. Does not know: where a window comes from, and encoding.
 """
 
 from typing import Self
@@ -19,35 +22,51 @@ from typing import Self
 import numpy as np
 import torch
 
-from stages.base import InputError, Report, StageName
+from stages.base import InputError, Report, StageName, WeightsError
 from stages.model.windows import join
 from stages.presets import Preset, VFIParams
 from stages.types import Clip, Piece, UInt8, Window
-from stages.vfi.rife import Encoded, Rife
-from stages.vfi.weights import load_rife
+from stages.vfi.cuts import is_cut
+from stages.vfi.gan import Gan
+from stages.vfi.interpolator import Interpolator, Neighbour
+from stages.vfi.rife import Rife
+from stages.vfi.weights import MIDDLE, fixed_time_of, load_gan, load_rife
 
 __all__ = ["VFI"]
 
 
 class VFI:
-    """Frame interpolation by the flow model; see the top of this module."""
+    """Frame interpolation by flow model and GAN; see the top of this module.
+
+    Args:
+        fixed: what can make the middle alone, by name ("flow weights ..."); empty where everything takes any t.
+    """
 
     name: StageName = "vfi"
 
-    def __init__(self, net: Rife) -> None:
-        self._net = net
-        self._device = next(net.parameters()).device
+    def __init__(self, flow: Rife, gan: Gan | None = None, fixed: str = "") -> None:
+        self._plain = Interpolator(flow, None)
+        self._full = Interpolator(flow, gan)
+        self._fixed = fixed
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        """Build the stage from `preset.parts["flow"]`. A CPU computes in float32, a GPU in the preset's dtype.
+        """Build the stage from the preset's parts `flow` and, if there is one, `gan`. A CPU computes in float32.
 
         Raises:
-            WeightsError: the file is missing, broken or of another shape.
+            WeightsError: a file is missing, broken, of another shape, or cannot make the times that `vfi_factor` needs.
         """
         target = torch.device(device)
         dtype: torch.dtype = torch.float32 if target.type == "cpu" else getattr(torch, preset.dtype)
-        return cls(load_rife(preset.parts["flow"], target, dtype))
+        parts = {name: preset.parts[name] for name in ("flow", "gan") if name in preset.parts}
+        fixed = fixed_time_of(parts)
+        if fixed and not _only_middle(preset.vfi_factor):
+            raise WeightsError(
+                f"{_too_many_times(fixed, preset.vfi_factor)} in preset {preset.name!r}; "
+                f"set vfi_factor=2, or use weights that are told the time."
+            )
+        flow = load_rife(parts["flow"], target, dtype)
+        return cls(flow, load_gan(parts["gan"], target, dtype) if "gan" in parts else None, fixed)
 
     def __call__(
         self, window: Window | Piece, before: Piece | None = None, *, params: VFIParams, seed: int, report: Report
@@ -58,51 +77,58 @@ class VFI:
             before: the piece before, where `window` is a `Piece` of V2V and not its first.
 
         Raises:
-            InputError: a factor below 1, or a window in the middle of the clip without its left neighbour.
+            InputError: a factor below 1, or one that the weights cannot make; or a window in the middle of the clip
+                without its left neighbour.
             Cancelled: `report` asked to stop.
         """
         if isinstance(window, Piece):
             window = join(window, before)
-        _check(window, params.factor)
+        self._check(window, params.factor)
         frames, factor = window.clip.frames, params.factor
         gaps = len(frames) - 1
         first = 1 - window.lead
         result: UInt8 = np.empty((first + gaps * factor, *frames.shape[1:]), np.uint8)
         result[:first] = frames[:first]
-        left: Encoded | None = None
+        between = self._full if params.gan else self._plain
+        left: Neighbour | None = None
         for gap in range(gaps):
             at = first + gap * factor
-            if factor > 1:
-                left = left or self._encode(frames[gap])
-                right = self._encode(frames[gap + 1])
+            new, last = result[at : at + factor - 1], frames[gap + 1]
+            if factor > 1 and is_cut(frames[gap], last):
                 for step in range(1, factor):
-                    result[at + step - 1] = self._between(left, right, step / factor)
+                    new[step - 1] = frames[gap] if 2 * step <= factor else last
+                left = None
+            elif factor > 1:
+                left = left or between.see(frames[gap])
+                right = between.see(last)
+                for step in range(1, factor):
+                    new[step - 1] = between.frame(left, right, step / factor)
                 left = right
-            result[at + factor - 1] = frames[gap + 1]
+            result[at + factor - 1] = last
             report(gap + 1, gaps)
         return Clip(result, fps=window.clip.fps * factor)
 
-    @torch.inference_mode()
-    def _encode(self, frame: UInt8) -> Encoded:
-        """(H, W, 3) uint8, perhaps read-only, as the network takes it, on the device."""
-        pixels = torch.from_numpy(frame.copy()).to(self._device)
-        return self._net.encode(pixels.permute(2, 0, 1)[None].float().contiguous() / 255)
+    def _check(self, window: Window, factor: int) -> None:
+        if factor < 1:
+            raise InputError(
+                f"The interpolation factor is {factor}; it must be at least 1 (1 hands the frames on unchanged)."
+            )
+        if self._fixed and not _only_middle(factor):
+            raise InputError(f"{_too_many_times(self._fixed, factor)}; ask for factor 2, or load other weights.")
+        if (window.start > 0) != (window.lead == 1):
+            raise InputError(
+                f"Window {window.index} starts at frame {window.start} with lead {window.lead}; the first window has "
+                f"start 0 and lead 0, every later one lead 1: the left neighbour that interpolation needs."
+            )
 
-    @torch.inference_mode()
-    def _between(self, left: Encoded, right: Encoded, t: float) -> UInt8:
-        """The frame (H, W, 3) uint8 at time `t` of a gap."""
-        frame = self._net.between(left, right, t)[0] * 255
-        pixels: UInt8 = frame.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        return pixels
+
+def _only_middle(factor: int) -> bool:
+    return factor <= 2
 
 
-def _check(window: Window, factor: int) -> None:
-    if factor < 1:
-        raise InputError(
-            f"The interpolation factor is {factor}; it must be at least 1 (1 hands the frames on unchanged)."
-        )
-    if (window.start > 0) != (window.lead == 1):
-        raise InputError(
-            f"Window {window.index} starts at frame {window.start} with lead {window.lead}; the first window has "
-            f"start 0 and lead 0, every later one lead 1: the left neighbour that interpolation needs."
-        )
+def _too_many_times(fixed: str, factor: int) -> str:
+    times = ", ".join(f"{step}/{factor}" for step in range(1, factor))
+    return (
+        f"The {fixed} make the frame at t = {MIDDLE} alone, whatever time they are asked for, "
+        f"but factor {factor} needs {times}"
+    )
