@@ -1,8 +1,8 @@
 """How fast a pipeline of stages could be at best: arithmetic, nothing measured.
 
 Takes seconds and replicas of each stage; gives the shortest makespan that any schedule of a burst of jobs can have, and
-the length of one job alone. Streams are counted as they are served: V2V gives windows, and VFI computes each as soon as
-it is there, so only VFI's last window lies behind V2V.
+the length of one job alone. V2V and VFI are called once a window: a job's windows may be on several replicas at once,
+and VFI computes each as soon as it is there, so only VFI's last window lies behind V2V.
 
 Knows nothing of Ray, HTTP or bytes: moving data is free here, which is why no real run reaches the bound.
 """
@@ -23,9 +23,12 @@ class Load:
 
 
 def alone_s(loads: Mapping[StageName, Load], windows: int) -> float:
-    """Seconds of one job on an idle pipeline: the stages one after the other, of VFI only the last window."""
-    vfi_hidden_s = loads["vfi"].run_s * (windows - 1) / windows
-    return sum(loads[name].run_s for name in STAGE_NAMES) - vfi_hidden_s
+    """Seconds of one job on an idle pipeline, at the least: no replica of V2V or VFI is late, none does more."""
+    rounds = ceil(windows / loads["v2v"].replicas)
+    window_s = {name: loads[name].run_s / windows for name in ("v2v", "vfi")}
+    redrawn_s = rounds * window_s["v2v"] + window_s["vfi"]  # V2V to its last window, and that one through VFI
+    interpolated_s = window_s["v2v"] + ceil(windows / loads["vfi"].replicas) * window_s["vfi"]
+    return loads["t2i"].run_s + loads["i2v"].run_s + max(redrawn_s, interpolated_s)
 
 
 def burst_s(loads: Mapping[StageName, Load], windows: int, jobs: int) -> float:
@@ -43,14 +46,14 @@ def burst_s(loads: Mapping[StageName, Load], windows: int, jobs: int) -> float:
         "vfi": whole_s["t2i"] + whole_s["i2v"] + window_s["v2v"],
     }
     tail_s: dict[StageName, float] = {
-        "t2i": whole_s["i2v"] + whole_s["v2v"] + window_s["vfi"],
-        "i2v": whole_s["v2v"] + window_s["vfi"],
+        "t2i": alone_s(loads, windows) - whole_s["t2i"],
+        "i2v": alone_s(loads, windows) - whole_s["t2i"] - whole_s["i2v"],
         "v2v": window_s["vfi"],
         "vfi": 0.0,
     }
 
     def through_s(name: StageName) -> float:
-        calls = windows if name == "vfi" else 1  # a job's windows may be on several replicas of VFI
+        calls = windows if name in window_s else 1
         rounds = ceil(jobs * calls / loads[name].replicas)
         return head_s[name] + rounds * whole_s[name] / calls + tail_s[name]
 

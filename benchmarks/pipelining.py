@@ -10,7 +10,7 @@ work goes through plain chained deployments (`benchmarks.plain`).
     spilled_mb             what Ray wrote to disk while the application ran, because the store was full
     store_mb_after         what is still in the object store afterwards, over what Serve keeps there since the start
     idle_overhead_ms       one request alone: POST until seen completed, minus its critical path as the replicas say
-                           (run_s of T2I, I2V, V2V and of VFI's last window; the windows before it run beside V2V)
+                           (run_s of T2I, I2V, V2V's windows over its replicas, and VFI's last window)
     router_mb_per_request  growth of the ingress' and the pipeline's memory (RSS) per request of the bursts
 
 About six minutes; `--quick` under one, with smaller bursts, for a look at whether it works.
@@ -38,11 +38,12 @@ from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
+from stages.model.windows import plan_windows
 from stages.presets import get_preset, plan
 from stages.types import STAGE_NAMES, StageName
 
 PRESET = "paper"  # its numbers of frames; the stages are replayed
-WINDOWS = 3  # of V2V
+WINDOWS = len(plan_windows(plan(get_preset(PRESET), "x").i2v.frames, get_preset(PRESET).v2v_windows))
 LOADS: Mapping[StageName, Load] = {
     "t2i": Load(run_s=0.3),
     "i2v": Load(run_s=0.7, replicas=2),
@@ -78,9 +79,7 @@ def profiles() -> dict[StageName, ReplayProfile]:
     """The paper's payloads with this benchmark's seconds. A call of VFI is one window, so it takes its share."""
     shares: dict[StageName, int] = {"t2i": 1, "i2v": 1, "v2v": 1, "vfi": WINDOWS}
     return {
-        name: ReplayProfile(
-            run_s=LOADS[name].run_s / shares[name], bytes_out=PAPER_PAYLOADS[name].bytes_out, steps=15, windows=WINDOWS
-        )
+        name: ReplayProfile(run_s=LOADS[name].run_s / shares[name], bytes_out=PAPER_PAYLOADS[name].bytes_out, steps=15)
         for name in STAGE_NAMES
     }
 
@@ -96,7 +95,7 @@ def app_args(folder: Path) -> AppArgs:
 def critical_path_s(video: Video) -> float:
     """Seconds that a finished job's stages computed one after the other, as its replicas measured them."""
     measured = {stage.name: stage.run_s for stage in video.stages}
-    loads = {name: Load(measured[name] or 0.0) for name in STAGE_NAMES}
+    loads = {name: Load(measured[name] or 0.0, LOADS[name].replicas) for name in STAGE_NAMES}
     return alone_s(loads, WINDOWS)
 
 

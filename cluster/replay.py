@@ -1,14 +1,13 @@
 """A stage that takes a given time and emits payloads of a given size, without a model and without a GPU.
 
 `ReplayStage` fulfils `stages.base.Stage` for each of the four names, so that serving can be tested, measured and
-planned with the true bytes and the true number of calls. It gives real values (an `Image`, `Keyframes`, `Window`s, a
+planned with the true bytes and the true number of calls. It gives real values (an `Image`, `Keyframes`, a `Piece`, a
 `Clip`) whose pixels depend on the seed, waits in denoising steps, reports each of them and stops between two polls.
 
 It is no estimate of anything: the seconds and the bytes are what it is told. Knows nothing of torch or Ray.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import isqrt
 from typing import Any, Self
@@ -16,27 +15,28 @@ from typing import Any, Self
 import numpy as np
 
 from stages.base import InputError, Report
-from stages.presets import Preset, VFIParams
-from stages.types import Clip, Image, Keyframes, Latents, StageName, UInt8, Value, Window
+from stages.model.windows import cut_piece, join, plan_windows
+from stages.presets import Preset, V2VParams, VFIParams
+from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName, UInt8, Value, Window
 
 _POLL_S = 0.02  # how often a waiting step asks whether it should stop
 
 
 @dataclass(frozen=True)
 class ReplayProfile:
-    """What one replayed stage costs. `windows` counts for v2v only; `bytes_out` is a whole call's output.
+    """What one replayed stage costs. `run_s` is that of one call, but for v2v that of all its windows together.
 
-    For vfi it is that of `NOMINAL_FRAMES`, because every window's frames must have one size.
+    `bytes_out` is that of a whole clip: a window of v2v takes its share by frames, a call of vfi its share of
+    `NOMINAL_FRAMES`, because every chunk's frames must have one size.
     """
 
     run_s: float = 0.1
     bytes_out: int = 3_000_000
     steps: int = 10
-    windows: int = 2
     load_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1), ("windows", 1)):
+        for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1)):
             if getattr(self, name) < floor:
                 raise InputError(f"ReplayProfile needs {name} >= {floor}, got {getattr(self, name)}.")
 
@@ -73,22 +73,22 @@ class ReplayStage:
     def warm_up(self) -> None:
         """Nothing to warm."""
 
-    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value | Iterator[Value]:
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value:
         """A value of this stage's type after `run_s`.
 
         Raises:
             Cancelled: `report` asked to stop.
         """
-        if self.name == "v2v":
-            return self._windows(inputs, seed, report)
-        started = time.monotonic()
+        started, share = time.monotonic(), 1.0
         if self.name == "t2i":
             value: Value = Image(_pixels(self.profile.bytes_out, 1, seed)[0])
         elif self.name == "i2v":
             value = self._keyframes(params.frames, params.fps, seed)
+        elif self.name == "v2v":
+            value, share = self._piece(inputs, params, seed)
         else:
             value = self._interpolated(inputs, params, seed)
-        self._wait(started, 0, self.profile.steps, report)
+        self._wait(started, share, report)
         return value
 
     def _keyframes(self, frames: int, fps: float, seed: int) -> Keyframes:
@@ -96,41 +96,40 @@ class ReplayStage:
         side = max(1, clip.frames.shape[1] // 8)
         return Keyframes(Latents(np.zeros((frames, 4, side, side), np.float16)), clip)
 
-    def _windows(self, inputs: tuple[Any, ...], seed: int, report: Report) -> Iterator[Value]:
+    def _piece(self, inputs: tuple[Any, ...], params: V2VParams, seed: int) -> tuple[Piece, float]:
+        """The piece, and its share of the stage's seconds."""
         keyframes = next((value for value in inputs if isinstance(value, Keyframes)), None)
         if keyframes is None:
             raise InputError(f"The replayed v2v needs Keyframes, got {[type(value).__name__ for value in inputs]}.")
         total = len(keyframes.clip.frames)
-        windows = min(self.profile.windows, total)
-        bounds = [index * total // windows for index in range(windows + 1)]
-        steps = [index * self.profile.steps // windows for index in range(windows + 1)]
-        for index in range(windows):
-            started = time.monotonic()
-            start, end = bounds[index], bounds[index + 1]
-            lead = 1 if index else 0
-            frames = _pixels(self.profile.bytes_out * (end - start + lead) // total, end - start + lead, seed + index)
-            self._wait(started, steps[index], max(steps[index + 1], steps[index] + 1), report)
-            yield Window(Clip(frames, keyframes.clip.fps), index, start, lead, last=index == windows - 1)
+        spans = plan_windows(total, params.windows)
+        if not 0 <= params.part < len(spans):
+            raise InputError(f"The replayed v2v was asked for window {params.part} of {len(spans)}.")
+        length = len(spans[params.part])
+        frames = _pixels(self.profile.bytes_out * length // total, length, seed + params.part)
+        share = length / sum(map(len, spans))
+        return cut_piece(frames, keyframes.clip.fps, spans, params.part), share
 
     def _interpolated(self, inputs: tuple[Any, ...], params: VFIParams, seed: int) -> Clip:
-        window = inputs[0] if inputs else None
-        if not isinstance(window, Window):
-            raise InputError(f"The replayed vfi needs a Window, got {type(window).__name__}.")
+        if not inputs or not isinstance(inputs[0], Piece | Window):
+            given = type(inputs[0]).__name__ if inputs else "nothing"
+            raise InputError(f"The replayed vfi needs a Piece or a Window, got {given}.")
+        window = join(*inputs) if isinstance(inputs[0], Piece) else inputs[0]
         new = len(window.clip.frames) - window.lead
         frames = params.factor * new if window.lead else params.factor * (new - 1) + 1
         nbytes = self.profile.bytes_out * frames // NOMINAL_FRAMES
         return Clip(_pixels(nbytes, frames, seed + window.index), window.clip.fps * params.factor)
 
-    def _wait(self, started: float, first: int, last: int, report: Report) -> None:
-        """Steps `first`..`last` of `profile.steps`, each its share of `run_s`, from `started`."""
+    def _wait(self, started: float, share: float, report: Report) -> None:
+        """All steps of a call that takes `share` of `run_s`, from `started`."""
         total = self.profile.steps
-        report(first, total)
-        for step in range(first + 1, last + 1):
-            due = started + self.profile.run_s * (step - first) / total
+        report(0, total)
+        for step in range(1, total + 1):
+            due = started + self.profile.run_s * share * step / total
             while (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, _POLL_S))
                 report(step - 1, total)
-            report(min(step, total), total)
+            report(step, total)
 
 
 def _pixels(nbytes: int, frames: int, seed: int) -> UInt8:

@@ -43,19 +43,21 @@ class StageCalls:
         self._progress = progress
         self._metrics = metrics
 
-    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int) -> Any:
-        """The reference to the only value of a call.
+    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> Any:
+        """The reference to the only value of a call, the `number`-th of this stage.
 
         Raises:
             JobFailure: the stage raised, took too long, gave another number of values, or its replicas kept dying.
             OutputLostError: an input died with its node.
         """
-        given = [payload async for payload in self.outputs(stage, *inputs, params=params, seed=seed)]
+        given = [payload async for payload in self.outputs(stage, *inputs, params=params, seed=seed, number=number)]
         if len(given) != 1:
             raise StageFailedError(f"Stage {stage} gave {len(given)} values where one was expected.")
         return given[0]
 
-    async def outputs(self, stage: StageName, *inputs: Any, params: Any, seed: int) -> AsyncGenerator[Any, None]:
+    async def outputs(
+        self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0
+    ) -> AsyncGenerator[Any, None]:
         """References to the values of a call, each as soon as it is there. Raises as `one` does."""
         self._progress.sent(stage)
         given = 0
@@ -65,7 +67,7 @@ class StageCalls:
                     async for payload, info in stream:
                         if info["kind"] == "output" and info["index"] < given:
                             continue
-                        self._progress.info(stage, info)
+                        self._progress.info(stage, info, number)
                         if info["kind"] == "output":
                             given += 1
                             yield payload

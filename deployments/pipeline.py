@@ -1,9 +1,11 @@
 """Drives jobs: claims one from the journal, calls the stages by reference, records how it went.
 
-                 image          keyframes         window, window, ...        chunk, chunk, ...
+                 image          keyframes          piece, piece, ...        chunk, chunk, ...
     prompt ─► t2i ────► i2v ──────────────► v2v ═════════════════════► vfi ════════════════════► vfi.finish ─► mp4
+                                            v2v ═════════════════════► vfi
 
-Each of V2V's windows goes to VFI as soon as it is there, so VFI starts before V2V ends; chunks are joined in the order
+V2V is called once a window, all at once, so that one request uses as many of the pool's replicas as are idle. A piece
+goes to VFI as soon as it and the one before it are there, so VFI starts before V2V ends; chunks are joined in the order
 of the windows. No pixel enters this process: it holds references, and drops them at the end of each job with a
 collection, because Ray leaves cycles around them that keep outputs alive until then.
 
@@ -15,9 +17,9 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from client.schema import JobError
@@ -164,28 +166,38 @@ class Pipeline:
         progress.completed("t2i")
         keyframes = await calls.one("i2v", image, params=steps.i2v, seed=seed)
         progress.completed("i2v")
-        v2v = steps.v2v
-        progress.expect_calls("vfi", len(plan_windows(steps.i2v.frames, v2v.window, v2v.overlap)))
-        async with aclosing(calls.outputs("v2v", image, keyframes, params=steps.v2v, seed=seed)) as windows:
-            chunks = await self._interpolate(windows, calls, steps, seed, progress)
+        chunks = await self._redraw(image, keyframes, calls, steps, seed, progress)
         key = f"videos/{claim.job_id}/{claim.fence}.mp4"
         made = await calls.finish("vfi", chunks, key=key, provenance=_provenance(request, steps))
         progress.completed("vfi")
         return made
 
     @staticmethod
-    async def _interpolate(
-        windows: AsyncGenerator[Any, None], calls: StageCalls, steps: Plan, seed: int, progress: JobProgress
+    async def _redraw(
+        image: Any, keyframes: Any, calls: StageCalls, steps: Plan, seed: int, progress: JobProgress
     ) -> list[Any]:
-        """Each window to VFI as it comes; the chunks in the windows' order."""
-        chunks: list[asyncio.Task[Any]] = []
+        """Every window through V2V and on to VFI as it comes; the chunks in the windows' order."""
+        count = len(plan_windows(steps.i2v.frames, steps.v2v.windows))
+        progress.expect_calls("v2v", count)
+        progress.expect_calls("vfi", count)
+
+        async def redraw(part: int) -> Any:
+            params = replace(steps.v2v, part=part)
+            return await calls.one("v2v", image, keyframes, params=params, seed=seed, number=part)
+
+        async def interpolate(part: int) -> Any:
+            inputs = [await piece for piece in (pieces[part], *pieces[max(0, part - 1) : part])]
+            return await calls.one("vfi", *inputs, params=steps.vfi, seed=seed, number=part)
+
+        async def complete() -> None:
+            await asyncio.gather(*pieces)
+            progress.completed("v2v")
+
         try:
             async with asyncio.TaskGroup() as group:
-                async for window in windows:
-                    interpolation = calls.one("vfi", window, params=steps.vfi, seed=seed)
-                    chunks.append(group.create_task(interpolation))
-                progress.completed("v2v")
-                progress.expect_calls("vfi", len(chunks))
+                pieces = [group.create_task(redraw(part)) for part in range(count)]
+                chunks = [group.create_task(interpolate(part)) for part in range(count)]
+                group.create_task(complete())
         except BaseExceptionGroup as failed:
             raise _first(failed) from failed
         return [chunk.result() for chunk in chunks]

@@ -2,13 +2,13 @@
 
     waiting -> queued (its call was sent) -> running (its replica has the device) -> completed
 
-VFI works on windows while V2V still makes them: its counts are sums over its calls,
-`queued_s` is that of the first one.
+V2V and VFI are called once a window, several at a time: their counts are sums over their calls, `queued_s` is that of
+the first one.
 Pure bookkeeping; time comes in as a function. Knows nothing of Ray or the journal.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from client.schema import StageState
@@ -27,7 +27,7 @@ class _Stage:
     calls_sent: int = 0
     calls_done: int = 0
     calls_total: int = 1
-    fraction: float = 0.0  # of the call that reported last
+    fractions: dict[int, float] = field(default_factory=dict)  # of the calls under way, by number
     shown: int = 0  # percent; never goes back when more calls come than were expected
     sent_at: float = 0.0
     queued_s: float | None = None
@@ -57,27 +57,30 @@ class JobProgress:
         """How many calls the stage will get in all."""
         self._stages[name].calls_total = max(1, calls)
 
-    def info(self, name: StageName, info: Info) -> None:
-        """What a call has just said."""
+    def info(self, name: StageName, info: Info, number: int = 0) -> None:
+        """What the `number`-th call of a stage has just said."""
         stage = self._stages[name]
         if info["kind"] == "started":
             if stage.status == "queued":
                 stage.status, stage.queued_s = "running", round(self._clock() - stage.sent_at, 4)
                 self._note(name, "stage_started")
         elif info["kind"] == "progress":
-            stage.fraction = info["step"] / max(1, info["total"])
+            stage.fractions[number] = info["step"] / max(1, info["total"])
         else:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
-            self._events.append(("stage_output", {"stage": name, "index": info["index"], "bytes": info["bytes"]}))
+            self._events.append(
+                ("stage_output", {"stage": name, "index": number + info["index"], "bytes": info["bytes"]})
+            )
             if info["last"]:
                 stage.calls_done += 1
-                stage.fraction = 0.0
+                stage.fractions.pop(number, None)
         self._changed.add(name)
 
     def retried(self, name: StageName, attempt: int, reason: str) -> None:
         """A call is repeated because its replica died."""
-        self._stages[name].fraction, self._stages[name].shown = 0.0, 0
+        self._stages[name].fractions.clear()
+        self._stages[name].shown = 0
         self._changed.add(name)
         self._events.append(("stage_retried", {"stage": name, "attempt": attempt, "reason": reason}))
 
@@ -110,7 +113,7 @@ class JobProgress:
 
     def _state(self, name: StageName) -> StageState:
         stage = self._stages[name]
-        done = (stage.calls_done + stage.fraction) / stage.calls_total
+        done = (stage.calls_done + sum(stage.fractions.values())) / stage.calls_total
         stage.shown = 100 if stage.status == "completed" else max(stage.shown, min(99, int(100 * done)))
         return StageState.model_validate(
             {

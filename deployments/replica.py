@@ -1,8 +1,8 @@
 """One plain class that hosts any stage: load, warm up, run, report, stop, stay healthy.
 
 Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
-info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most ten times a second, an
-`output` as soon as each value exists. One thread is the device's lock: loading, computing and post-processing happen
+info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most ten times a second, and
+the `output`. One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`.
 
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
@@ -27,7 +27,6 @@ from deployments.streams import Info
 from deployments.warmup import warm_up
 from stages.base import Cancelled, Stage
 from stages.presets import Preset, get_preset
-from stages.types import Window
 
 _PROGRESS_PERIOD_S = 0.1
 _Pair = tuple[Any, Info]
@@ -91,7 +90,6 @@ class Replica:
 
         Raises:
             StageError: as the stage says.
-            RuntimeError: the stage's stream ended without a last window.
         """
         call = _Call(asyncio.get_running_loop())
         work = self._device.submit(self._compute, call, inputs, params, seed)
@@ -152,23 +150,11 @@ class Replica:
             call.report(step, total)
 
         since = time.monotonic()
-        result = self._stage(*inputs, params=params, seed=seed, report=report)
-        values = result if isinstance(result, Iterator) else iter((result,))
-        for index, value in enumerate(values):
-            last = value.last if isinstance(value, Window) else not isinstance(result, Iterator)
-            payload = self._finisher.encode(value) if self._finisher else value
-            now = time.monotonic()
-            nbytes = int(payload.nbytes)
-            call.put(
-                payload,
-                {"kind": "output", "last": last, "index": index, "run_s": now - since, "bytes": nbytes},
-            )
-            self._metrics.produced(now - since, nbytes)
-            self._last_sign = since = now
-            if last:
-                return
-            call.stop_if_asked()
-        raise RuntimeError(f"Stage {self._stage.name} ended its stream without a last window.")
+        value = self._stage(*inputs, params=params, seed=seed, report=report)
+        payload = self._finisher.encode(value) if self._finisher else value
+        run_s, nbytes = time.monotonic() - since, int(payload.nbytes)
+        call.put(payload, {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": nbytes})
+        self._metrics.produced(run_s, nbytes)
 
 
 class _Call:

@@ -5,17 +5,15 @@ A stage with a `warm_up()` method of its own is asked to do it instead. A stage 
 and the error says so at start rather than at the first request.
 """
 
-from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from stages.base import Stage, derive_seed, ignore_progress
 from stages.presets import Plan, Preset, plan
-from stages.types import Clip, Image, Keyframes, Latents, StageName, UInt8, Window
+from stages.types import Clip, Image, Keyframes, StageName, UInt8, Window
 
 _STEPS = 2
-_VAE_FACTOR = 8
 
 
 @runtime_checkable
@@ -26,7 +24,7 @@ class WarmsUpItself(Protocol):
 
 
 def warm_up(stage: Stage, preset: Preset) -> None:
-    """Run `stage` once, and all of its windows."""
+    """Run `stage` once."""
     if isinstance(stage, WarmsUpItself):
         stage.warm_up()
         return
@@ -34,23 +32,18 @@ def warm_up(stage: Stage, preset: Preset) -> None:
     request = plan(preset, "warm up", steps=_STEPS, seconds=shortest)
     inputs = _inputs(stage.name, request)
     seed = derive_seed(0, "warm-up")
-    value = stage(*inputs, params=request[stage.name], seed=seed, report=ignore_progress)
-    if isinstance(value, Iterator):
-        for _ in value:
-            pass
+    stage(*inputs, params=request[stage.name], seed=seed, report=ignore_progress)
 
 
 def _inputs(stage: StageName, request: Plan) -> tuple[Any, ...]:
     image = Image(_grey(request.t2i.size))
-    width, height = request.i2v.size
     frames = request.i2v.frames
-    latents = np.zeros((frames, 4, height // _VAE_FACTOR, width // _VAE_FACTOR), np.float16)
     clip = Clip(np.repeat(_grey(request.i2v.size)[None], frames, 0), request.i2v.fps)
     window = Window(Clip(np.repeat(_grey(request.v2v.size)[None], 2, 0), request.i2v.fps), 0, 0, 0, last=True)
     inputs: dict[StageName, tuple[Any, ...]] = {
         "t2i": (),
         "i2v": (image,),
-        "v2v": (image, Keyframes(Latents(latents), clip)),
+        "v2v": (image, Keyframes(None, clip)),
         "vfi": (window,),
     }
     return inputs[stage]

@@ -19,7 +19,7 @@ This module knows nothing of torch, Ray or any one stage.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 from stages.presets import Preset
@@ -85,7 +85,7 @@ class Stage(Protocol):
             WeightsError: a file is missing, broken or of another shape.
         """
 
-    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value | Iterator[Value]:
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value:
         """Compute; see the table at the top of this module.
 
         Raises:

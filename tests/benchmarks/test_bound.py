@@ -31,11 +31,12 @@ def first_come_s(loads: Loads, windows: int, jobs: int) -> float:
     for name in ("t2i", "i2v"):
         load = loads["t2i" if name == "t2i" else "i2v"]
         ready = sorted(start + load.run_s for start in served(ready, load.run_s, load.replicas))
-    starts = served(ready, loads["v2v"].run_s, loads["v2v"].replicas)
-    window_s = loads["v2v"].run_s / windows
-    arrivals = sorted(start + window_s * (index + 1) for start in starts for index in range(windows))
-    call_s = loads["vfi"].run_s / windows
-    return max(served(arrivals, call_s, loads["vfi"].replicas)) + call_s
+    for name in ("v2v", "vfi"):
+        load = loads["v2v" if name == "v2v" else "vfi"]
+        call_s = load.run_s / windows
+        arrivals = [time for time in ready for _ in range(windows)] if name == "v2v" else ready
+        ready = sorted(start + call_s for start in served(arrivals, call_s, load.replicas))
+    return max(ready)
 
 
 @pytest.mark.parametrize("loads", [EQUAL, WIDE, LATE], ids=["equal", "wide", "late"])
@@ -50,6 +51,7 @@ def test_no_schedule_beats_the_bound_and_first_come_comes_near(loads: Loads, job
 def test_one_job_alone_waits_for_the_last_window_only() -> None:
     assert alone_s(EQUAL, 1) == pytest.approx(4.0)
     assert alone_s(EQUAL, 4) == pytest.approx(3.25)
+    assert alone_s(WIDE, 3) == pytest.approx(0.2 + 0.4 + 2 * 0.2 + 0.05)  # two windows at once, then the third
     assert burst_s(EQUAL, 4, 1) == pytest.approx(3.25)
 
 

@@ -1,13 +1,15 @@
 """The stand-in stage gives real values of the promised sizes, counts its steps and stops when told."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile, ReplayStage
 from stages.base import Cancelled, InputError, ignore_progress
+from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
-from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Window
+from stages.settings import Windows
+from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Piece
 
 PLAN = plan(TINY, "a fox")
 
@@ -16,12 +18,14 @@ def replay(stage: str, **profile: object) -> ReplayStage:
     return ReplayStage.load(TINY, "cpu", stage=stage, **{"run_s": 0.0, "steps": 2, **profile})  # type: ignore[arg-type]
 
 
-def windows_of(keyframes: Keyframes, **profile: object) -> list[Window]:
-    given = replay("v2v", **profile)(keyframes, params=PLAN.v2v, seed=1, report=ignore_progress)
-    assert isinstance(given, Iterator)
-    windows = list(given)
-    assert all(isinstance(window, Window) for window in windows)
-    return [window for window in windows if isinstance(window, Window)]
+def pieces_of(keyframes: Keyframes, windows: Windows) -> list[Piece]:
+    stage, made = replay("v2v"), []
+    for part in range(len(plan_windows(len(keyframes.clip.frames), windows))):
+        params = replace(PLAN.v2v, windows=windows, part=part)
+        piece = stage(keyframes, params=params, seed=1, report=ignore_progress)
+        assert isinstance(piece, Piece)
+        made.append(piece)
+    return made
 
 
 def keyframes() -> Keyframes:
@@ -30,12 +34,16 @@ def keyframes() -> Keyframes:
     return value
 
 
-@pytest.mark.parametrize("windows", [1, 2, 3, 5])
-def test_the_windows_cover_every_frame_once_and_vfi_gives_the_planned_count(windows: int) -> None:
-    made = windows_of(keyframes(), windows=windows)
-    assert [window.last for window in made] == [False] * (windows - 1) + [True]
-    assert sum(len(window.clip.frames) - window.lead for window in made) == PLAN.i2v.frames
-    clips = [replay("vfi")(window, params=PLAN.vfi, seed=1, report=ignore_progress) for window in made]
+@pytest.mark.parametrize("windows", [Windows(16, 0), Windows(10, 3), Windows(7, 2), Windows(4, 0)])
+def test_the_windows_cover_every_frame_once_and_vfi_gives_the_planned_count(windows: Windows) -> None:
+    made = pieces_of(keyframes(), windows)
+    assert [piece.last for piece in made] == [False] * (len(made) - 1) + [True]
+    assert sum(piece.new for piece in made) == PLAN.i2v.frames
+    vfi = replay("vfi")
+    clips = [
+        vfi(piece, *made[max(0, index - 1) : index], params=PLAN.vfi, seed=1, report=ignore_progress)
+        for index, piece in enumerate(made)
+    ]
     frames = [clip.frames for clip in clips if isinstance(clip, Clip)]
     assert sum(map(len, frames)) == PLAN.frames
     assert len({part.shape[1:] for part in frames}) == 1
@@ -64,7 +72,7 @@ def test_each_step_is_reported_and_a_report_can_stop_it() -> None:
 
 def test_wrong_inputs_and_profiles_are_refused_in_words() -> None:
     image = Image(replay("t2i")(params=PLAN.t2i, seed=1, report=ignore_progress).pixels)  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="needs a Window, got Image"):
+    with pytest.raises(InputError, match="needs a Piece or a Window, got Image"):
         replay("vfi")(image, params=PLAN.vfi, seed=1, report=ignore_progress)
     with pytest.raises(InputError, match="steps >= 1, got 0"):
         ReplayProfile(steps=0)

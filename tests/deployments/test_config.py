@@ -64,7 +64,7 @@ def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> N
 
 def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
     args = laptop(load_config(), data_dir=tmp_path)
-    played = rehearsal(args, {"v2v": ReplayProfile(run_s=9.0, windows=3)})
+    played = rehearsal(args, {"v2v": ReplayProfile(run_s=9.0, steps=3)})
     assert played.factory("t2i") == "cluster.replay:ReplayStage"
     assert played.stages["v2v"].options["run_s"] == 9.0
     assert played.stages["v2v"].options["stage"] == "v2v"

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from deployments.replica import Replica, resolve
 from deployments.streams import Info
 from stages.base import Report, WeightsError
 from stages.presets import TINY, Preset, plan
-from stages.types import Clip, Image, Keyframes, Latents, StageName, Window
+from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName, Window
 
 HERE = "tests.deployments.test_replica"
 PLAN = plan(TINY, "a fox")
@@ -66,8 +67,8 @@ class Broken:
         raise WeightsError("The file weights.safetensors is cut off\nafter 3 of 9 bytes.")
 
 
-class Endless:
-    """A V2V that never says `last`, and one window later raises if told to."""
+class Overflowing:
+    """A V2V that raises."""
 
     name: StageName = "v2v"
 
@@ -78,10 +79,8 @@ class Endless:
     def warm_up(self) -> None:
         """Nothing to warm."""
 
-    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Iterator[Window]:
-        yield Window(Clip(np.zeros((1, 8, 8, 3), np.uint8), 8.0), 0, 0, 0, last=False)
-        if seed:
-            raise ValueError("the denoiser overflowed")
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Piece:
+        raise ValueError("the denoiser overflowed")
 
 
 def replay(stage: str, **options: Any) -> Replica:
@@ -94,7 +93,7 @@ async def collect(generator: Any) -> list[tuple[Any, Info]]:
 
 
 def keyframes() -> Keyframes:
-    return Keyframes(Latents(np.zeros((6, 4, 2, 2), np.float16)), Clip(np.zeros((6, 16, 16, 3), np.uint8), 8.0))
+    return Keyframes(Latents(np.zeros((16, 4, 2, 2), np.float16)), Clip(np.zeros((16, 16, 16, 3), np.uint8), 8.0))
 
 
 async def until_set(event: threading.Event) -> None:
@@ -113,11 +112,12 @@ async def test_one_value_comes_between_its_start_and_its_end() -> None:
     assert (last["step"], last["total"]) == (3, 3)
 
 
-async def test_windows_come_one_by_one_and_only_the_last_is_last() -> None:
-    given = await collect(replay("v2v", windows=3).run(keyframes(), params=PLAN.v2v, seed=1))
-    outputs = [(payload, info) for payload, info in given if info["kind"] == "output"]
-    assert [info["last"] for _, info in outputs] == [False, False, True]
-    assert [payload.index for payload, _ in outputs] == [0, 1, 2]
+async def test_each_window_is_a_call() -> None:
+    replica = replay("v2v")
+    for part in (0, 1):
+        given = await collect(replica.run(keyframes(), params=replace(PLAN.v2v, part=part), seed=1))
+        outputs = [(payload, info) for payload, info in given if info["kind"] == "output"]
+        assert [(payload.index, info["last"]) for payload, info in outputs] == [(part, True)]
 
 
 async def test_a_cancelled_call_stops_at_its_next_step_and_frees_the_device() -> None:
@@ -161,13 +161,11 @@ async def test_two_calls_never_share_the_device() -> None:
     assert stage.most_inside == 1
 
 
-async def test_a_stage_that_raises_or_never_ends_says_so() -> None:
-    replica = Replica(f"{HERE}:Endless", "tiny")
-    with pytest.raises(RuntimeError, match="v2v ended its stream without a last window"):
-        await collect(replica.run(params=PLAN.v2v, seed=0))
+async def test_a_stage_that_raises_says_so() -> None:
+    replica = Replica(f"{HERE}:Overflowing", "tiny")
     with pytest.raises(ValueError, match="overflowed"):
         await collect(replica.run(params=PLAN.v2v, seed=1))
-    assert await replica.ended() == {"failed": 2}
+    assert await replica.ended() == {"failed": 1}
 
 
 async def test_a_silent_call_makes_the_replica_unhealthy_and_an_idle_one_is_not() -> None:

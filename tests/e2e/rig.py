@@ -21,6 +21,8 @@ from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.job_types import Event
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, start, stop
+from stages.model.windows import plan_windows
+from stages.presets import TINY, plan
 from stages.types import StageName
 
 DEADLINE_S = 60.0
@@ -28,9 +30,10 @@ STORE_BYTES = 512 * 2**20
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.2, bytes_out=3_000_000),
     "i2v": ReplayProfile(run_s=0.4, bytes_out=12_000_000),
-    "v2v": ReplayProfile(run_s=2.0, bytes_out=36_000_000, steps=20, windows=3),
+    "v2v": ReplayProfile(run_s=2.0, bytes_out=36_000_000, steps=20),
     "vfi": ReplayProfile(run_s=0.1, bytes_out=1_200_000),
 }
+WINDOWS = len(plan_windows(plan(TINY, "a fox").i2v.frames, TINY.v2v_windows))
 
 ValueT = TypeVar("ValueT")
 

@@ -11,7 +11,7 @@ from ray import serve
 
 from client.schema import ErrorBody, Health
 from deployments.app import APP_NAME
-from tests.e2e.rig import PROFILES, Rig, wait_for
+from tests.e2e.rig import PROFILES, WINDOWS, Rig, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def test_stages_follow_each_other_and_vfi_starts_before_v2v_ends(rig: Rig) -> No
     for before, after in pairwise(STAGES[:3]):
         assert seen.index(f"stage_completed {before}") < seen.index(f"stage_started {after}")
     assert seen.index("stage_started vfi") < seen.index("stage_completed v2v")
-    assert seen.count("stage_output v2v") == seen.count("stage_output vfi") == PROFILES["v2v"].windows
+    assert seen.count("stage_output v2v") == seen.count("stage_output vfi") == WINDOWS
     assert (seen[0], seen[-1]) == ("queued", "completed")
 
 
@@ -117,7 +117,7 @@ def test_a_stage_whose_replica_is_killed_runs_again_and_the_job_completes(rig: R
     seen = kinds(rig, video_id)
     assert f"stage_retried {stage}" in seen
     assert seen.count("stage_completed t2i") == seen.count("stage_output t2i") == 1
-    assert seen.count("stage_output v2v") == PROFILES["v2v"].windows
+    assert seen.count("stage_output v2v") == WINDOWS
     undisturbed = rig.ended(rig.create(seed=3).id)
     files = [rig.http.get(f"/v1/videos/{name}/content").content for name in (video_id, undisturbed.id)]
     assert files[0] == files[1] != b""
