@@ -6,20 +6,22 @@ module's own loop does, over a UNet2DConditionModel, with classifier-free guidan
 job seed, on the CPU, so the picture does not depend on the device's index.
 """
 
+from functools import partial
 from typing import Any, Protocol, Self
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from stages.base import InputError, Report, StageName, WeightsError, derive_seed
+from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
 from stages.model import vae as codec
 from stages.model.hub.layout import choose_class, load_pipeline, takes
 from stages.model.hub.limits import check_size, picture_size_rule
+from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.loading import compute_dtype, find_part, load_module
 from stages.model.sampler import build_scheduler, draw_noise
 from stages.model.text import TextEncoder
-from stages.presets import Preset, T2IParams
+from stages.presets import Part, Preset, T2IParams
 from stages.types import Image, UInt8
 
 
@@ -108,9 +110,6 @@ class Pipeline:
     def load(cls, preset: Preset, device: str) -> Self:
         part = find_part(preset, "t2i")
 
-        def choose(own: str) -> type:
-            return choose_class("t2i", part, own, _paints, (), "draws a picture from a `prompt` alone")
-
         def judge(pipeline: Any) -> None:
             rule = picture_size_rule(pipeline)
             for sizes in preset.sizes.values():
@@ -120,7 +119,14 @@ class Pipeline:
                         f"({part.source}) makes {rule}: take {rule.nearest(sizes.t2i)}."
                     )
 
-        return cls(load_pipeline(preset, "t2i", device, choose, judge))
+        return cls(load_pipeline(preset, "t2i", device, partial(_painter_class, part), judge))
+
+    @classmethod
+    def rehearse(cls, preset: Preset, params: T2IParams) -> Rehearsal:
+        """What one call would compute; from configurations alone."""
+        part = find_part(preset, "t2i")
+        made = cls(sketch_pipeline(preset, "t2i", partial(_painter_class, part)))
+        return rehearse(made, lambda: made.paint(params, 0, ignore_progress))
 
     def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
         check_size(f"T2I's {self.runner.name}", self._size_rule, params.size)
@@ -136,6 +142,10 @@ class Pipeline:
         pictures = self.runner.frames(given, params.denoising, steps, own, report)
         pixels: UInt8 = expect(pictures, 1, params.size, f"T2I's {self.runner.name}")[0]
         return pixels
+
+
+def _painter_class(part: Part, own: str) -> type:
+    return choose_class("t2i", part, own, _paints, (), "draws a picture from a `prompt` alone")
 
 
 def _paints(cls: type) -> bool:

@@ -98,31 +98,44 @@ def load_pipeline(
         WeightsError: a part is missing, broken, a pickle, or does not fit.
     """
     part = find_part(preset, name)
+
+    def make(component: str, kind: type[Any]) -> Any:
+        return _load_component(preset, *part_of(preset, name, component), kind, device)
+
     index = read_index(name, part)
-    cls = choose(str(index["_class_name"]))
-    dtype = _dtype(preset, part, device)
-    stage_vae = f"{name.removesuffix('_pipeline')}_vae"
-    given = {"vae": stage_vae} if stage_vae in preset.parts else {}
-    arguments = _plain_settings(index, cls)
-    wanted = _wanted(name, part, index, cls)
-    _refuse_pickles(name, part, [component for component in wanted if component not in given])
-    for component, entry in wanted.items():
-        if entry is None:
-            arguments[component] = None
-            continue
-        kind = _component_class(name, part, component, *entry)
-        if component in given:
-            other = find_part(preset, given[component])
-            arguments[component] = load_module(preset, given[component], kind, "cpu", _dtype(preset, other, device))
-        else:
-            arguments[component] = _load_component(preset, name, part, component, kind, dtype)
-    pipeline = cls(**arguments)
-    pipeline.set_progress_bar_config(disable=True)
+    _refuse_pickles(name, part, [key for key in index if part_of(preset, name, key)[0] == name])
+    pipeline = assemble(name, part, index, choose(str(index["_class_name"])), make)
     judge(pipeline)
     return _place(pipeline, preset, device)
 
 
-def _dtype(preset: Preset, part: Part, device: str) -> torch.dtype:
+def part_of(preset: Preset, name: str, component: str) -> tuple[str, Part]:
+    """The part that a component of pipeline `name` comes from, with its own folder: its name and where it is."""
+    own = f"{name.removesuffix('_pipeline')}_vae"
+    if component == "vae" and own in preset.parts:
+        return own, preset.parts[own]
+    part = find_part(preset, name)
+    return name, replace(part, subfolder=str(PurePosixPath(part.subfolder) / component))
+
+
+def assemble(name: str, part: Part, index: Mapping[str, Any], cls: type, make: Callable[[str, type[Any]], Any]) -> Any:
+    """A `cls` with the settings of the index and the components that `make` gives for (name, class).
+
+    Raises:
+        WeightsError: a component is missing, or its class is not one of diffusers or transformers.
+    """
+    arguments = _plain_settings(index, cls)
+    wanted = _wanted(name, part, index, cls)
+    kinds = {key: _component_class(name, part, key, *entry) for key, entry in wanted.items() if entry}
+    for component in wanted:
+        arguments[component] = make(component, kinds[component]) if component in kinds else None
+    pipeline = cls(**arguments)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def dtype_of(preset: Preset, part: Part, device: str) -> torch.dtype:
+    """What a part computes in on `device`."""
     return compute_dtype(preset if part.dtype is None else replace(preset, dtype=part.dtype), device)
 
 
@@ -177,13 +190,13 @@ def _refuse_pickles(name: str, part: Part, components: list[str]) -> None:
             )
 
 
-def _load_component(preset: Preset, name: str, part: Part, component: str, kind: type[Any], dtype: torch.dtype) -> Any:
-    folder = str(PurePosixPath(part.subfolder) / component)
+def _load_component(preset: Preset, name: str, part: Part, kind: type[Any], device: str) -> Any:
+    """From the folder of `part`, on the CPU."""
     if issubclass(kind, nn.Module):
-        own = replace(part, subfolder=folder)
-        return load_module(replace(preset, parts={**preset.parts, name: own}), name, kind, "cpu", dtype)
+        alone = replace(preset, parts={**preset.parts, name: part})
+        return load_module(alone, name, kind, "cpu", dtype_of(preset, part, device))
     try:
-        made = kind.from_pretrained(source_of(part), subfolder=folder)
+        made = kind.from_pretrained(source_of(part), subfolder=part.subfolder)
         if isinstance(made, transformers.PreTrainedTokenizerBase):
             words = sum(not token.startswith("<") for token in made.get_vocab())
             if words < _LEAST_WORDS:  # transformers makes an empty one where the files are missing
@@ -192,7 +205,7 @@ def _load_component(preset: Preset, name: str, part: Part, component: str, kind:
     except Exception as error:
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise WeightsError(
-            f"Part {name!r} cannot be loaded from {part.source} {folder} ({reason}); "
+            f"Part {name!r} cannot be loaded from {part.source} {part.subfolder} ({reason}); "
             f"check the folder or fetch it again."
         ) from error
 

@@ -10,14 +10,16 @@ pipeline computes.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import PIL.Image
 
-from stages.base import InputError, Report, WeightsError, derive_seed
+from stages.base import InputError, Report, WeightsError, derive_seed, ignore_progress
 from stages.model.hub import limits
 from stages.model.hub.layout import choose_class, load_pipeline, takes
+from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.pictures import resize_frames
 from stages.model.windows import Span, cut_piece, plan_windows
@@ -26,6 +28,8 @@ from stages.settings import Denoising
 from stages.types import Clip, Image, Keyframes, Piece
 
 ResultT = TypeVar("ResultT")
+
+_I2V, _V2V = "i2v_pipeline", "v2v_pipeline"  # the parts of a preset
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +51,6 @@ class HubAnimator:
             WeightsError: a part is missing, broken, or cannot make what the preset promises.
         """
 
-        def choose(own: str) -> type:
-            return choose_class(
-                name, preset.parts[name], own, lambda kind: takes(kind, "image", "num_inference_steps"),
-                ("ImageToVideo",), "takes an `image` to animate",
-            )  # fmt: skip
-
         def judge(pipeline: Any) -> None:
             made = cls(pipeline)
             for sizes in preset.sizes.values():
@@ -60,9 +58,16 @@ class HubAnimator:
             for frames in preset.keyframes.values():
                 _as_weights_error(preset, name, limits.check_frames, made.who, made.frame_rule, frames)
 
-        name = "i2v_pipeline"
+        name = _I2V
         _tell_what_has_no_effect(preset, preset.prior.weight > 0 or bool(preset.i2v_guide.controls), name)
-        return cls(load_pipeline(preset, name, device, choose, judge))
+        return cls(load_pipeline(preset, name, device, partial(_animator_class, preset), judge))
+
+    @classmethod
+    def rehearse(cls, preset: Preset, params: I2VParams) -> Rehearsal:
+        """What one call would compute; from configurations alone."""
+        made = cls(sketch_pipeline(preset, _I2V, partial(_animator_class, preset)))
+        image = Image(np.zeros((params.size[1], params.size[0], 3), np.uint8))
+        return rehearse(made, lambda: made(image, params=params, seed=0, report=ignore_progress))
 
     def __call__(self, image: Image, *, params: I2VParams, seed: int, report: Report) -> Keyframes:
         """`params.frames` keyframes of `params.size`. Calls `report` at every denoising step.
@@ -106,12 +111,6 @@ class HubRedrawer:
             WeightsError: a part is missing, broken, or cannot make what the preset promises.
         """
 
-        def choose(own: str) -> type:
-            return choose_class(
-                name, preset.parts[name], own, lambda kind: takes(kind, "video", "strength", "num_inference_steps"),
-                ("VideoToVideo", "Condition"), "takes a `video` to redraw, and the `strength` of it",
-            )  # fmt: skip
-
         def judge(pipeline: Any) -> None:
             made = _as_weights_error(preset, name, cls, pipeline)
             if (counted := limits.spatial_factor(pipeline)) != (real := limits.vae_factor(pipeline)):
@@ -125,9 +124,17 @@ class HubRedrawer:
                 for span in plan_windows(frames, preset.v2v_windows):
                     _as_weights_error(preset, name, made.widen, span, frames)
 
-        name = "v2v_pipeline"
+        name = _V2V
         _tell_what_has_no_effect(preset, bool(preset.v2v_guide.controls), name)
-        return cls(load_pipeline(preset, name, device, choose, judge))
+        return cls(load_pipeline(preset, name, device, partial(_redrawer_class, preset), judge))
+
+    @classmethod
+    def rehearse(cls, preset: Preset, params: V2VParams, frames: int) -> Rehearsal:
+        """What the call of one window of a clip of `frames` would compute; from configurations alone."""
+        made = cls(sketch_pipeline(preset, _V2V, partial(_redrawer_class, preset)))
+        clip = Clip(np.zeros((frames, params.size[1], params.size[0], 3), np.uint8), preset.keyframe_fps)
+        image = Image(clip.frames[0])
+        return rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
 
     def __call__(self, image: Image, keyframes: Keyframes, *, params: V2VParams, seed: int, report: Report) -> Piece:
         """Window `params.part`, from the keyframes alone: these pipelines do not look at the reference image.
@@ -175,6 +182,20 @@ class HubRedrawer:
             )
         start = min(span.start, frames - length)
         return Span(start, start + length)
+
+
+def _animator_class(preset: Preset, own: str) -> type:
+    return choose_class(
+        _I2V, preset.parts[_I2V], own, lambda kind: takes(kind, "image", "num_inference_steps"),
+        ("ImageToVideo",), "takes an `image` to animate",
+    )  # fmt: skip
+
+
+def _redrawer_class(preset: Preset, own: str) -> type:
+    return choose_class(
+        _V2V, preset.parts[_V2V], own, lambda kind: takes(kind, "video", "strength", "num_inference_steps"),
+        ("VideoToVideo", "Condition"), "takes a `video` to redraw, and the `strength` of it",
+    )  # fmt: skip
 
 
 def _common(params: I2VParams | V2VParams, fps: float) -> dict[str, Any]:

@@ -1,0 +1,135 @@
+"""A call is rehearsed on the meta device: the same FLOPs as the real one, counted from configurations alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from stages.base import WeightsError, ignore_progress
+from stages.i2v import I2V
+from stages.model.hub.rehearsal import Rehearsal, sketch_pipeline
+from stages.model.hub.video import HubAnimator, HubRedrawer
+from stages.presets import MODERN, Preset, plan
+from stages.t2i import T2I
+from stages.t2i.stage import Pipeline
+from stages.v2v import V2V
+from tests.stages.modern.rig import Shelf, keyframes, modern_preset, picture
+
+Work = tuple[Callable[[], Rehearsal], Callable[[], Any], Callable[[], Any]]  # rehearse, load, call what was loaded
+
+
+def flops(work: Callable[[], Any]) -> int:
+    """Of the networks. The counter does not know the CPU's fused attention: here it is computed as matrix products."""
+    with FlopCounterMode(display=False) as meter, sdpa_kernel(SDPBackend.MATH):
+        work()
+    return int(meter.get_total_flops())
+
+
+def of_t2i(preset: Preset) -> Work:
+    params = plan(preset, "a fox").t2i
+    stage = T2I.load(preset, "cpu")
+    return (
+        lambda: Pipeline.rehearse(preset, params),
+        lambda: stage._painter.runner.modules,  # type: ignore[attr-defined]
+        lambda: stage(params=params, seed=1, report=ignore_progress),
+    )
+
+
+def of_i2v(preset: Preset) -> Work:
+    params = plan(preset, "a fox").i2v
+    stage = I2V.load(preset, "cpu")
+    return (
+        lambda: HubAnimator.rehearse(preset, params),
+        lambda: stage.maker.runner.modules,  # type: ignore[union-attr]
+        lambda: stage(picture(), params=params, seed=1, report=ignore_progress),
+    )
+
+
+def of_v2v(preset: Preset) -> Work:
+    params, frames = plan(preset, "a fox").v2v, plan(preset, "a fox").i2v.frames
+    stage = V2V.load(preset, "cpu")
+    return (
+        lambda: HubRedrawer.rehearse(preset, params, frames),
+        lambda: stage.maker.runner.modules,  # type: ignore[union-attr]
+        lambda: stage(picture(), keyframes(frames), params=params, seed=1, report=ignore_progress),
+    )
+
+
+CASES: list[tuple[str, str, tuple[int, int], int]] = [
+    ("t2i", "stable_diffusion", (48, 32), 9),
+    ("t2i", "stable_diffusion_xl", (48, 32), 9),
+    ("t2i", "pixart", (48, 32), 9),
+    ("t2i", "flux", (48, 32), 9),
+    ("i2v_pipeline", "wan_a14b", (32, 32), 9),
+    ("i2v_pipeline", "wan_a14b", (48, 32), 5),
+    ("i2v_pipeline", "wan_a14b", (64, 48), 13),
+    ("i2v_pipeline", "wan_5b", (32, 32), 5),
+    ("i2v_pipeline", "ltx_text", (64, 32), 9),
+    ("i2v_pipeline", "cogvideox_image", (48, 32), 9),
+    ("i2v_pipeline", "stable_video", (72, 40), 5),
+    ("v2v_pipeline", "wan_text", (48, 32), 9),
+    ("v2v_pipeline", "ltx_text", (64, 32), 9),
+    ("v2v_pipeline", "cogvideox_text", (48, 32), 9),
+    ("v2v_pipeline", "animatediff", (72, 40), 6),
+]
+BUILD = {"t2i": of_t2i, "i2v_pipeline": of_i2v, "v2v_pipeline": of_v2v}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "name", "size", "frames"), CASES)
+def test_it_counts_what_the_real_call_computes(
+    shelf: Shelf, part: str, name: str, size: tuple[int, int], frames: int
+) -> None:
+    preset = modern_preset({part: shelf[name]}, size=size, frames=frames)
+    rehearse, loaded, real = BUILD[part](preset)
+    rehearsal = rehearse()
+    counted = sum(call.times * flops(call.run) for call in rehearsal.calls)
+    assert counted == pytest.approx(flops(real), rel=1e-3)
+    assert all(tensor.is_meta for module in rehearsal.modules.values() for tensor in module.parameters())
+    weights = [tensor for module in loaded().values() for tensor in module.parameters()]
+    unique = {tensor.data_ptr(): tensor.nbytes for tensor in weights}
+    assert rehearsal.weight_bytes == sum(unique.values())
+
+
+def test_passes_that_repeat_are_computed_once(shelf: Shelf) -> None:
+    preset = modern_preset({"i2v_pipeline": shelf["wan_a14b"]}, frames=5)
+    calls = HubAnimator.rehearse(preset, plan(preset, "a fox").i2v).calls
+    times = {(call.component, call.method): call.times for call in calls}
+    assert len(times) == len(calls)
+    assert times["text_encoder", "forward"] == 2
+    assert times["transformer", "forward"] + times["transformer_2", "forward"] == 2 * preset.i2v.steps
+    assert times["vae", "encode"] == times["vae", "decode"] == 1
+
+
+PUBLISHED = [
+    ("t2i", "FluxPipeline", {
+        "vae": 83.8, "text_encoder": 123.1, "text_encoder_2": 4762.3, "transformer": 11891.2,
+    }),
+    ("i2v_pipeline", "WanImageToVideoPipeline", {
+        "vae": 126.9, "text_encoder": 5680.9, "transformer": 14288.9, "transformer_2": 14288.9,
+    }),
+    ("v2v_pipeline", "WanVideoToVideoPipeline", {"vae": 126.9, "text_encoder": 5680.9, "transformer": 1419.0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "kind", "millions"), PUBLISHED)
+def test_preset_modern_has_the_published_numbers_of_parameters(
+    part: str, kind: str, millions: dict[str, float]
+) -> None:
+    components = sketch_pipeline(MODERN, part, lambda _: getattr(diffusers, kind)).components
+    modules = {name: module for name, module in components.items() if isinstance(module, nn.Module)}
+    counts = {name: sum(tensor.numel() for tensor in module.parameters()) for name, module in modules.items()}
+    assert {name: round(count / 1e6, 1) for name, count in counts.items()} == millions
+    wide = {name for name, module in modules.items() if {t.dtype for t in module.parameters()} == {torch.float32}}
+    assert wide == ({"vae"} if part != "t2i" else set())
+
+
+def test_what_nobody_published_here_and_no_folder_holds(tmp_path: Any) -> None:
+    preset = modern_preset({"i2v_pipeline": str(tmp_path / "nowhere")})
+    with pytest.raises(WeightsError, match="Part 'i2v_pipeline' cannot be loaded from"):
+        HubAnimator.rehearse(preset, plan(preset, "a fox").i2v)
