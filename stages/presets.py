@@ -178,7 +178,9 @@ PAPER_FAST = replace(
     ),
     i2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=1.5, timestep_spacing="leading"),
     v2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=1.5, timestep_spacing="leading"),
+    strength=0.5,  # three of the six steps
     loras=(Lora("lcm"),),
+    max_steps=50,  # of the schedule that the model was distilled with
 )
 
 # Whole pipelines of diffusers, with their own schedulers; see `stages.model.hub`. Wan makes 4k + 1 frames of multiples

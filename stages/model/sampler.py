@@ -46,9 +46,12 @@ def draw_noise(shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
 
 
 def tail_timesteps(scheduler: Any, strength: float) -> Tensor:
-    """The last `strength` of the timesteps that are set, at least one: what is left after renoising."""
+    """The last `strength` of the timesteps that are set: what is left after renoising.
+
+    As many as the pipelines of diffusers leave, which round down; but at least one.
+    """
     timesteps: Tensor = scheduler.timesteps
-    count = min(len(timesteps), max(1, round(len(timesteps) * strength)))
+    count = min(len(timesteps), max(1, int(len(timesteps) * strength)))
     order = int(getattr(scheduler, "order", 1))
     first = len(timesteps) - count
     if hasattr(scheduler, "set_begin_index"):
