@@ -146,6 +146,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
         controls = _renew(network, preset, targets, controls, high)
     image_mode = getattr(args, "image_mode", None) or preset.image_mode
     trainee = Trainee(network, controls, image_mode)
+    trainee.choose(targets)
     data = _open_video(args, preset, network, controls, high)
     ratio = getattr(args, "image_ratio", 0.0)
     recipe = VideoRecipe(

@@ -130,6 +130,7 @@ def train(
     if not parameters:
         raise InputError(f"{name} has no parameter to train; choose at least one part.")
     folder.mkdir(parents=True, exist_ok=True)
+    losses = team.spread(_Losses(modules, loss_of))  # before the average is taken: it may change the weights
     optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     average = _Average(parameters, schedule.ema)
     scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "fp16")
@@ -140,7 +141,6 @@ def train(
         millions = sum(p.numel() for p in parameters) / 1e6
         among = f" on {team.size} processes" if team.size > 1 else ""
         console.print(f"{name}: {millions:.2f}M parameters, steps {start}-{schedule.steps}{among}")
-    losses = team.spread(_Losses(modules, loss_of))
     journal = Journal(
         name, folder, start, schedule.steps, every=options.row_every, tensorboard=options.tensorboard
     ) if team.leads else None  # fmt: skip

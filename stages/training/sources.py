@@ -67,8 +67,9 @@ class FolderSource:
 
     def _batch(self, chosen: Sequence[_Piece], starts: Sequence[float]) -> Batch:
         device = self._vae.device
-        made = [self._load(piece, start) for piece, start in zip(chosen, starts, strict=True)]
-        latents = torch.stack([latent for latent, _, _ in made]).to(device, torch.float32)
+        with torch.autocast(device.type, enabled=False):  # what is learnt from is encoded in full precision
+            made = [self._load(piece, start) for piece, start in zip(chosen, starts, strict=True)]
+        latents = torch.stack([latent.to(device, torch.float32) for latent, _, _ in made])
         references = torch.stack([_picture(first) for _, first, _ in made]).to(device)
         keyframes = None
         if self._cut.keyframes:

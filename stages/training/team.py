@@ -33,14 +33,19 @@ class Team:
             device: "auto" (a GPU where there is one), "cpu" or "cuda".
 
         Raises:
-            InputError: "cuda" where there is none.
+            InputError: "cuda" where there is none, or processes that do not find each other.
         """
         from accelerate import PartialState
 
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("The device is cuda, this machine has none that torch can use; use --device cpu.")
-        only_cpu = device == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-        state = PartialState(cpu=only_cpu)
+        told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        state = PartialState(cpu=told or device == "cpu" or not torch.accelerator.is_available())
+        if (meant := int(os.environ.get("WORLD_SIZE", "1"))) != state.num_processes:
+            raise InputError(
+                f"The launcher started {meant} processes, this one knows of {state.num_processes}; start them with "
+                f"`accelerate launch --multi_gpu --num_processes {meant}`, or with torchrun."
+            )
         return cls(int(state.process_index), int(state.num_processes), torch.device(state.device))
 
     @property

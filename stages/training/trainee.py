@@ -116,7 +116,8 @@ class Trainee:
     def loss(self, batch: Batch, times: Tensor, noising: Noising, rng: random.Random) -> Tensor:
         """Mean squared error of what the network says about `batch`, noised to `times` (B,)."""
         unet = self.network.unet
-        clean, count, frames = batch.latents, len(batch), batch.latents.shape[1]
+        clean = batch.latents.contiguous()  # torch's group norm crashes on the way back from a channels-last clip
+        count, frames = clean.shape[:2]
         with_text, with_picture = self._dropping.draw(count, rng)
         captions = [text if kept else "" for text, kept in zip(batch.captions, with_text, strict=True)]
         noised, target = noising(clean, times, torch.randn_like(clean))

@@ -1,0 +1,35 @@
+"""What `test_team` launches: the video recipe on made-up clips; every process writes the weights it ends with.
+
+`accelerate launch --multi_gpu --num_processes 2 -m tests.stages.training.two_ranks FOLDER ACCUMULATE`
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from stages.training.loop import Options
+from stages.training.recipe_video import VideoRecipe, train_video
+from stages.training.team import Team
+from tests.stages.training.networks import make_trainee
+from tests.stages.training.test_recipe_video import NOISING, SCHEDULE, Fixed
+
+
+def main(folder: Path, accumulate: int) -> None:
+    team = Team.join("cpu")
+    torch.manual_seed(0)
+    trainee = make_trainee(image_mode="bypass")
+    if team.rank:  # processes that start apart must end together
+        with torch.no_grad():
+            for parameter in trainee.network.unet.parameters():
+                parameter.add_(torch.randn_like(parameter))
+    recipe = VideoRecipe("two", ("motion", "control"), Fixed(3), 2, Fixed(1), 2, image_ratio=0.4)
+    options = Options(team=team, accumulate=accumulate, row_every=5)
+    train_video(trainee, recipe, NOISING, SCHEDULE, folder, options=options)
+    trained = {name: p.detach() for name, p in trainee.all_modules().named_parameters() if p.requires_grad}
+    torch.save(trained, folder / f"rank{team.rank}of{team.size}.pt")
+    team.leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
