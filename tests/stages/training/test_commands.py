@@ -17,7 +17,7 @@ from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.model.network import VideoNetwork
 from stages.presets import TINY, Part, Preset, plan
-from stages.settings import Control, Guide
+from stages.settings import Control, Guide, Lora
 from stages.t2i.stage import OwnLoop
 from stages.training.__main__ import main
 from stages.training.manifest import load_manifest, load_pairs
@@ -161,6 +161,11 @@ def test_dpo_is_trained_saved_loaded_and_run(home: Path, preset: Preset, tmp_pat
         )
     assert float(margins.mean()) > 0
     assert run_stage(trained, "i2v").frames.shape == (6, 40, 40, 3)
+    if rank:  # the low-rank file alone, merged when the stage loads, is the same network
+        lora = Part(str(out / "lora"), "mine", weight_name="pytorch_lora_weights.safetensors")
+        merged = replace(preset, parts=MappingProxyType({**preset.parts, "lora": lora}), loras=(Lora("lora"),))
+        ours, theirs = (load(one, "i2v").network.unet.state_dict() for one in (trained, merged))
+        assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
 
 
 @pytest.mark.slow

@@ -1,0 +1,64 @@
+"""The tiny weights' own path through the shared recipe: shelves in, the folders of the preset out."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTextModel
+
+from stages.base import ignore_progress
+from stages.i2v import I2V
+from stages.presets import TINY, Part, plan
+from stages.training import recipe_video
+from stages.training.captions import all_scenes
+from stages.training.latents import Shelf
+from stages.training.loop import Schedule
+from stages.training.networks import build_text_encoder, build_unet
+from stages.training.recipe_vae import build as build_vae
+from stages.training.tokens import build_tokenizer
+from stages.types import Image
+
+SCHEDULE = Schedule(2, 1e-3, warmup=1)
+
+
+def shelf(frames: int, side: int) -> Shelf:
+    generator = torch.Generator().manual_seed(side)
+    latents = torch.randn((6, frames, 16, side // 16, side // 16), generator=generator).half()
+    references = torch.randint(0, 256, (6, 3, side, side), generator=generator, dtype=torch.uint8)
+    return Shelf(latents, references, tuple(all_scenes()[:6]))
+
+
+@pytest.mark.slow
+def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights, work = tmp_path / "weights", tmp_path / "work"
+    tokenizer, vae = build_tokenizer(weights / "tokenizer"), build_vae().eval()
+    build_text_encoder(len(tokenizer), tokenizer.eos_token_id).half().save_pretrained(weights / "text_encoder")
+    build_unet().half().save_pretrained(weights / "unet")
+    vae.save_pretrained(weights / "vae")
+    text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
+    trainee = recipe_video.build(weights, text, tokenizer, vae)
+    recipe_video.train_i2v(trainee, shelf(3, 64), shelf(1, 64), SCHEDULE, work, weights)
+    trainee = recipe_video.reload(weights, text, tokenizer, vae)
+    recipe_video.train_v2v(trainee, shelf(2, 64), SCHEDULE, work, weights)
+    names = {
+        "tokenizer",
+        "text_encoder",
+        "unet",
+        "vae",
+        "motion",
+        "motion_v2v",
+        "control",
+        "image_encoder",
+        "appearance",
+    }
+    assert {path.name for path in weights.iterdir()} == names
+    parts = {name: Part(str(weights / name), "test") for name in names}
+    preset = replace(TINY, parts=MappingProxyType({**TINY.parts, **parts}))
+    params = replace(plan(preset, "a fox", steps=1).i2v, frames=2, size=(64, 64))
+    image = Image(np.zeros((64, 64, 3), np.uint8))
+    made = I2V.load(preset, "cpu")(image, params=params, seed=1, report=ignore_progress)
+    assert made.clip.frames.shape == (2, 64, 64, 3)
