@@ -14,7 +14,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from stages.base import WeightsError
 from stages.model.loading import load_module, load_tensors
-from stages.model.pictures import centre_square, resize_frames
+from stages.model.pictures import BICUBIC, centre_square, resize_frames
 from stages.presets import Preset
 from stages.types import UInt8
 
@@ -65,9 +65,14 @@ class Appearance:
 
     @torch.no_grad()
     def encode(self, reference: UInt8) -> list[Tensor]:
-        """(H, W, 3) uint8 -> the `image_embeds` for (without, with) the picture: one tensor (2, 1, ...)."""
+        """(H, W, 3) uint8 -> the `image_embeds` for (without, with) the picture: one tensor (2, 1, ...).
+
+        Resampled and cut to the centred square as CLIP's own processor does it.
+        """
         side = int(self.encoder.config.image_size)
-        pixels = resize_frames(centre_square(reference)[None], (side, side))
+        height, width = reference.shape[:2]
+        size = (max(side, int(side * width / height)), max(side, int(side * height / width)))
+        pixels = centre_square(resize_frames(reference[None], size, BICUBIC)[0])[None]
         picture = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).to(self.encoder.device).float() / 127.5 - 1
         inputs = normalise(picture).to(self.encoder.dtype)
         if self._by_patches:

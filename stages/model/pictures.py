@@ -5,12 +5,14 @@ import PIL.Image
 
 from stages.types import UInt8
 
+LANCZOS, BICUBIC = PIL.Image.Resampling.LANCZOS, PIL.Image.Resampling.BICUBIC
 
-def resize_frames(frames: UInt8, size: tuple[int, int]) -> UInt8:
-    """Every frame of (T, H, W, 3) resampled to (width, height) with Lanczos; the same array where nothing changes."""
+
+def resize_frames(frames: UInt8, size: tuple[int, int], resample: PIL.Image.Resampling = LANCZOS) -> UInt8:
+    """Every frame of (T, H, W, 3) resampled to (width, height); the same array where nothing changes."""
     if (frames.shape[2], frames.shape[1]) == size:
         return frames
-    pictures = [PIL.Image.fromarray(frame).resize(size, PIL.Image.Resampling.LANCZOS) for frame in frames]
+    pictures = [PIL.Image.fromarray(frame).resize(size, resample) for frame in frames]
     return np.stack([np.asarray(picture) for picture in pictures])
 
 

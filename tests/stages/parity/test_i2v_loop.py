@@ -6,7 +6,6 @@ AnimateDiff alone, with both forms of the appearance encoder, and with every Con
 import diffusers
 import numpy as np
 import pytest
-import torch
 
 from stages.presets import Control, SchedulerName
 from tests.stages.parity.rig import PATHS, SCHEDULERS, Rig, assert_equal, call, draw, images, picture, settings
