@@ -7,7 +7,7 @@
     python -m stages.training dpo --data pairs.jsonl --out DIR                     human feedback by preference
     python -m stages.training vfi [--videos FOLDER]                                the interpolation GAN
 
-On several GPUs: `accelerate launch --num_processes 8 -m stages.training i2v ...`. Every run goes on where it stopped.
+On several GPUs: `accelerate launch --multi_gpu --num_processes 8 -m stages.training i2v ...`. Every run goes on where it stopped.
 """
 
 import sys
@@ -15,17 +15,18 @@ import warnings
 
 from stages.base import StageError
 from stages.presets import RequestError
+from stages.training.arguments import parse
 from stages.training.journal import console
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 1 a stage or the data failed, 2 a wrong argument."""
-    from stages.training import commands  # torch and diffusers take seconds
+    args = parse(sys.argv[1:] if argv is None else argv)
+    from stages.training import commands  # torch and diffusers take seconds: a wrong argument is told before that
 
-    arguments = sys.argv[1:] if argv is None else argv
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
     try:
-        commands.run(arguments)
+        commands.run(args)
     except (StageError, RequestError, FloatingPointError) as error:
         console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
         return 2 if isinstance(error, RequestError) else 1

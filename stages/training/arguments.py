@@ -1,4 +1,4 @@
-"""What `python -m stages.training` understands, as plain values. Knows nothing of torch or of what the commands do."""
+"""What `python -m stages.training` understands, as plain values. Knows nothing of torch or of what commands do."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ CACHE = Path.home() / ".cache" / "magicvideo"
 _EPILOG = """without a command, the tiny weights are trained from nothing (`make train`).
 
 on several GPUs of one machine or many, put the launcher of accelerate in front:
-  accelerate launch --num_processes 8 -m stages.training i2v --preset paper --data clips.jsonl --out out/mine
+  accelerate launch --multi_gpu --num_processes 8 -m stages.training i2v --preset paper --data clips.jsonl --out out/mine
 
 exit status: 0 done, 1 the data, the weights or the run failed, 2 a wrong argument, 130 interrupted (goes on when
 started again)."""
@@ -77,8 +77,9 @@ def _common(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     command.add_argument("--data", type=Path, required=True, help=data.get(name, "a manifest: .jsonl of file, caption"))
     command.add_argument("--out", type=Path, required=True, help="folder of the parts; checkpoints and logs in OUT/run")
     command.add_argument("--size", type=size, help="WxH of what is trained on (default: the preset's)")
-    command.add_argument("--steps", type=positive, default=1000)
-    command.add_argument("--rate", type=float, default=1e-5 if name in ("refl", "dpo") else 1e-4, help="learning rate")
+    command.add_argument("--steps", type=positive, default=1000, help="default 1000")
+    rate = 1e-5 if name in ("refl", "dpo") else 1e-4
+    command.add_argument("--rate", type=float, default=rate, help=f"learning rate (default {rate:g})")
     command.add_argument("--warmup", type=positive, default=100, help="steps over which the rate rises (default 100)")
     command.add_argument("--batch", type=positive, default=4 if name in ("refl", "dpo") else 1, help="in each process")
     command.add_argument("--accumulate", type=positive, default=1, help="batches a step (default 1)")
@@ -91,9 +92,12 @@ def _common(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     )
     command.add_argument("--samples", type=positive, default=3, help="columns of a grid (default 3)")
     command.add_argument("--tensorboard", action="store_true", help="write TensorBoard's events beside the CSV log")
-    command.add_argument("--save-dtype", choices=("float32", "float16", "bfloat16"), default="float32")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    dtypes = ("float32", "float16", "bfloat16")
+    command.add_argument("--save-dtype", choices=dtypes, default="float32", help="of the saved parts (default float32)")
+    command.add_argument("--seed", type=int, default=0, help="of data, noise and sample grids (default 0)")
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one"
+    )
     command.add_argument("--threads", type=positive, default=argparse.SUPPRESS, help="of torch on a CPU (default 1)")
     return command
 

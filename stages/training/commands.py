@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -25,7 +24,6 @@ from stages.model.network import VideoNetwork
 from stages.presets import Preset, get_preset
 from stages.settings import Control
 from stages.training import fresh, grids
-from stages.training.arguments import parse
 from stages.training.journal import console
 from stages.training.loop import Options, Precision, Schedule
 from stages.training.manifest import load_manifest, load_pairs, load_prompts, write_manifest
@@ -40,17 +38,15 @@ from stages.training.team import Team
 from stages.training.tiny import TARGET, train_all
 from stages.training.trainee import Target, Trainee
 
-StageOf = Literal["i2v", "v2v"]
 _PRECISIONS: dict[str, Precision] = {"no": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def run(argv: Sequence[str]) -> None:
-    """One command, to its end.
+def run(args: argparse.Namespace) -> None:
+    """One command, to its end; `args` as `stages.training.arguments` parses them.
 
     Raises:
         StageError: the data, the weights or an argument do not fit.
     """
-    args = parse(argv)
     torch.set_num_threads(args.threads)
     if args.command is None:
         _tiny(args)
@@ -129,8 +125,8 @@ class _VideoData:
 
 def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     """i2v, v2v, control and appearance."""
-    stage: StageOf = "v2v" if args.command == "v2v" or getattr(args, "stage", "i2v") == "v2v" else "i2v"
-    high = stage == "v2v"
+    high = _is_high(args)
+    stage = "v2v" if high else "i2v"
     if f"{stage}_pipeline" in preset.parts:
         raise InputError(
             f"Preset {preset.name!r} makes {stage} with a pipeline of the hub, which is trained by its own scripts; "
@@ -147,7 +143,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     image_mode = getattr(args, "image_mode", None) or preset.image_mode
     trainee = Trainee(network, controls, image_mode)
     trainee.choose(targets)
-    data = _open_video(args, preset, network, controls, high)
+    data = _open_video(args, preset, network, controls, team)
     ratio = getattr(args, "image_ratio", 0.0)
     recipe = VideoRecipe(
         args.command if args.command == stage or not high else f"{args.command}_{stage}",
@@ -175,6 +171,11 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     team.once(lambda: _tell(preset, args.out, trainee.save(targets, args.out, names, dtype)))
 
 
+def _is_high(args: argparse.Namespace) -> bool:
+    """Whether V2V's parts and size are meant, not I2V's."""
+    return args.command == "v2v" or getattr(args, "stage", "i2v") == "v2v"
+
+
 def _renew(
     network: VideoNetwork, preset: Preset, targets: Sequence[Target], controls: tuple[Control, ...], high: bool
 ) -> tuple[Control, ...]:
@@ -193,8 +194,9 @@ def _renew(
 
 
 def _open_video(
-    args: argparse.Namespace, preset: Preset, network: VideoNetwork, controls: Sequence[Control], high: bool
+    args: argparse.Namespace, preset: Preset, network: VideoNetwork, controls: Sequence[Control], team: Team
 ) -> _VideoData:
+    high = _is_high(args)
     sizes = preset.sizes[preset.default_size]
     width, height = size = args.size or (sizes.v2v if high else sizes.i2v)
     if width % network.reduction or height % network.reduction:
@@ -208,7 +210,7 @@ def _open_video(
     cut = Cut(frames, preset.keyframe_fps, size, keyframes if reads_keyframes else None)
     entries = load_manifest(args.data)
     files = open_files(entries, least=(args.least_size or size) if args.command == "v2v" else None)
-    if len(files) < len(entries):
+    if len(files) < len(entries) and team.leads:
         console.print(f"{len(files)} of {len(entries)} files are large enough.")
     ratio = getattr(args, "image_ratio", 0.0)
     still = [(entry, facts) for entry, facts in files if not facts.moves]

@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -241,6 +242,18 @@ def test_what_is_wrong_is_one_sentence(
         main([command, "--data", str(home / "clips.jsonl"), "--out", str(tmp_path), "--device", "cpu", *rest]) == status
     )
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", ["", "manifest", "i2v", "v2v", "control", "appearance", "refl", "dpo"])
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    told = capsys.readouterr().out
+    options = re.findall(r"^  (--[a-z0-9-]+)(.*(?:\n {10,}.*)*)", told, flags=re.MULTILINE)
+    assert options
+    for name, text in options:
+        assert re.search(r"[a-z]{3,} .*[a-z]{2,}", text.replace("\n", " ")), name  # more than its placeholder
 
 
 @pytest.mark.parametrize(
