@@ -1,4 +1,8 @@
-"""The whole pipeline in one process, without Ray: `python -m stages "a fox in a snowy forest at dusk" -o fox.mp4`."""
+"""The whole pipeline in one process, without Ray: `python -m stages "a fox in a snowy forest at dusk" -o fox.mp4`.
+
+Two words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them) and `cost`
+(what a preset computes, and how much memory it needs).
+"""
 
 import argparse
 import logging
@@ -12,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stages.base import Report, StageError
-from stages.presets import MAX_SEED, PRESETS, Plan, RequestError, get_preset, plan
+from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
+from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
 
 _console = Console(stderr=True)
@@ -22,7 +27,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m stages",
         description="Make a video from a prompt in this process, without a server.",
-        epilog="Exit status: 0 a video was written, 1 a stage failed, 2 a wrong argument, 130 interrupted.",
+        epilog="Other commands: `python -m stages weights --help`, `python -m stages cost --help`. "
+        "Exit status: 0 a video was written, 1 a stage failed, 2 a wrong argument, 130 interrupted.",
     )
     parser.add_argument("prompt", help="what the video shows, in a few words")
     parser.add_argument("-o", "--out", type=Path, default=Path("out.mp4"), help="where the mp4 goes (default: out.mp4)")
@@ -33,6 +39,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", help="length, one that the preset allows")
     parser.add_argument("--steps", type=int, help="denoising steps of every stage")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance scale of every stage")
+    parser.add_argument("--without", default="", help=f"switch off, separated by commas: {', '.join(MECHANISMS)}")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
     return parser.parse_args(argv)
@@ -40,10 +47,19 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
-    args = _arguments(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["weights"]:
+        from stages.weights_command import main as weights
+
+        return weights(words[1:])
+    if words[:1] == ["cost"]:
+        from stages.cost.command import main as cost
+
+        return cost(words[1:])
+    args = _arguments(words)
     seed = random.randrange(MAX_SEED) if args.seed is None else args.seed
     try:
-        preset = get_preset(args.preset)
+        preset = without(get_preset(args.preset), [name for name in args.without.split(",") if name])
         work = plan(
             preset,
             args.prompt,
@@ -54,12 +70,12 @@ def main(argv: list[str] | None = None) -> int:
             steps=args.steps,
             guidance=args.guidance,
         )
-    except RequestError as error:
+    except ValueError as error:  # RequestError, or a mechanism that is none
         _console.print(f"[red]{error}[/red]", highlight=False)
         return 2
     try:
         with _progress() as progress:
-            frames = _run(args, preset.name, work, seed, progress)
+            frames = _run(args, preset, work, seed, progress)
     except StageError as error:
         _console.print(f"[red]{error}[/red]", highlight=False)
         return 1
@@ -76,7 +92,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=_console)
 
 
-def _run(args: argparse.Namespace, preset_name: str, work: Plan, seed: int, progress: Progress) -> int:
+def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress) -> int:
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
@@ -96,7 +112,7 @@ def _run(args: argparse.Namespace, preset_name: str, work: Plan, seed: int, prog
 
         return report
 
-    pipeline = LocalPipeline.load(get_preset(preset_name), args.device)
+    pipeline = LocalPipeline.load(preset, args.device)
     return write_mp4(args.out, pipeline.run(work, seed, report_for))
 
 

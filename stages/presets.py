@@ -133,20 +133,24 @@ PAPER = Preset(
     dtype="float16",
     parts=MappingProxyType(
         {
-            "t2i": Part("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML Open RAIL++-M", variant="fp16"),
-            "t2i_vae": Part("madebyollin/sdxl-vae-fp16-fix", "MIT"),
-            "vae": Part("stabilityai/sd-vae-ft-mse", "MIT"),
-            "text_encoder": Part("stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, subfolder="text_encoder"),
-            "tokenizer": Part("stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, subfolder="tokenizer"),
-            "unet": Part("mhdang/dpo-sd1.5-text2image-v1", "CreativeML Open RAIL++-M", subfolder="unet"),
-            "motion": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub"),
-            "motion_v2v": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub"),
-            "image_encoder": Part("h94/IP-Adapter", "Apache-2.0", subfolder="models/image_encoder"),
-            "appearance": Part(
-                "h94/IP-Adapter", "Apache-2.0", subfolder="models", weight_name="ip-adapter-plus_sd15.safetensors"
+            "t2i": Part(
+                "stabilityai/stable-diffusion-xl-base-1.0", "CreativeML Open RAIL++-M", variant="fp16", size_gb=6.9
             ),
-            "control": Part("guoyww/animatediff-sparsectrl-rgb", "see hub"),
-            "control_v2v": Part("lllyasviel/control_v11f1e_sd15_tile", _OPENRAIL),
+            "t2i_vae": Part("madebyollin/sdxl-vae-fp16-fix", "MIT", size_gb=0.33),
+            "vae": Part("stabilityai/sd-vae-ft-mse", "MIT", size_gb=0.33),
+            "text_encoder": Part(
+                "stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, "text_encoder", size_gb=0.49
+            ),
+            "tokenizer": Part("stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, "tokenizer"),
+            "unet": Part("mhdang/dpo-sd1.5-text2image-v1", "CreativeML Open RAIL++-M", "unet", size_gb=3.44),
+            "motion": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub", size_gb=1.67),
+            "motion_v2v": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub", size_gb=1.67),
+            "image_encoder": Part("h94/IP-Adapter", "Apache-2.0", "models/image_encoder", size_gb=2.53),
+            "appearance": Part(
+                "h94/IP-Adapter", "Apache-2.0", "models", "ip-adapter-plus_sd15.safetensors", size_gb=0.10
+            ),
+            "control": Part("guoyww/animatediff-sparsectrl-rgb", "see hub", size_gb=1.99),
+            "control_v2v": Part("lllyasviel/control_v11f1e_sd15_tile", _OPENRAIL, size_gb=1.45),
             "flow": Part("embedded:rife", "MIT"),
         }
     ),
@@ -171,15 +175,17 @@ PAPER_FAST = replace(
     parts=MappingProxyType(
         {
             **PAPER.parts,
-            "motion": Part("wangfuyun/AnimateLCM", "MIT"),
-            "motion_v2v": Part("wangfuyun/AnimateLCM", "MIT"),
-            "lcm": Part("wangfuyun/AnimateLCM", "MIT", weight_name="AnimateLCM_sd15_t2v_lora.safetensors"),
+            "motion": Part("wangfuyun/AnimateLCM", "MIT", variant="fp16", size_gb=0.91),
+            "motion_v2v": Part("wangfuyun/AnimateLCM", "MIT", variant="fp16", size_gb=0.91),
+            "lcm": Part(
+                "wangfuyun/AnimateLCM", "MIT", weight_name="AnimateLCM_sd15_t2v_lora.safetensors", size_gb=0.14
+            ),
         }
     ),
-    i2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=1.5, timestep_spacing="leading"),
-    v2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=1.5, timestep_spacing="leading"),
+    i2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=2.0),
+    v2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=2.0),
     strength=0.5,  # three of the six steps
-    loras=(Lora("lcm"),),
+    loras=(Lora("lcm", 0.8),),
     max_steps=50,  # of the schedule that the model was distilled with
 )
 

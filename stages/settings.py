@@ -6,8 +6,8 @@ its switch here: `motion`, `Guide.image_scale` (appearance encoder), `Guide.cont
 nothing of torch, Ray, HTTP or files, and judges nothing: `stages.presets.plan` does.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from stages.types import StageName
@@ -214,3 +214,33 @@ class Plan:
     @property
     def fps(self) -> float:
         return self.i2v.fps * self.vfi.factor
+
+
+MECHANISMS = ("motion", "appearance", "control", "prior", "gan", "sharing")
+
+
+def without(preset: Preset, names: Sequence[str]) -> Preset:
+    """The preset with some of its `MECHANISMS` switched off, for comparing.
+
+    Raises:
+        ValueError: a name that is none of them.
+    """
+    unknown = [name for name in names if name not in MECHANISMS]
+    if unknown:
+        raise ValueError(f"There is no mechanism {unknown[0]!r} to switch off; choose from: {', '.join(MECHANISMS)}.")
+
+    def guide(given: Guide) -> Guide:
+        return Guide(
+            image_scale=0.0 if "appearance" in names else given.image_scale,
+            controls=() if "control" in names else given.controls,
+        )
+
+    return replace(
+        preset,
+        motion=preset.motion and "motion" not in names,
+        i2v_guide=guide(preset.i2v_guide),
+        v2v_guide=guide(preset.v2v_guide),
+        prior=replace(preset.prior, weight=0.0) if "prior" in names else preset.prior,
+        gan=preset.gan and "gan" not in names,
+        share_spatial=preset.share_spatial and "sharing" not in names,
+    )

@@ -66,21 +66,32 @@ class I2V:
             raise InputError(f"I2V was asked for {params.frames} frames; the least is 1.")
         network, spans = self.maker, plan_windows(params.frames, params.windows)
         check_request("I2V", network, params.size, spans)
-        device, dtype = network.unet.device, network.unet.dtype
+        device, dtype = network.device, network.dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=device)
         given = guide_request(network, params, image, {"reference": image.pixels[None]}, params.frames)
         reference = codec.to_tensor(resize_frames(image.pixels[None], params.size), device, network.vae.dtype)
-        anchor = codec.encode(network.vae, reference).to(dtype)[:, :, None]
+        with network.lend(network.vae):
+            anchor = codec.encode(network.vae, reference).to(device, dtype)[:, :, None]
         shape = (1, anchor.shape[1], params.frames, *anchor.shape[3:])
         noise = draw_noise(shape, seed, "i2v").to(device, dtype)
         shared = draw_noise((*shape[:2], 1, *shape[3:]), seed, "i2v", "shared").to(device, dtype)
         latents = start_latents(anchor, noise, shared if params.prior.shared else None, scheduler, params.prior)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "i2v", "steps"))
-        latents = denoise(
-            network, latents, scheduler, scheduler.timesteps, given, report, spans=spans, generators=[steps]
-        )
+        with network.lend(*network.denoisers):
+            latents = denoise(
+                network,
+                latents,
+                scheduler,
+                scheduler.timesteps,
+                given,
+                report,
+                spans=spans,
+                generators=[steps],
+                reuse_every=params.denoising.reuse_every,
+            )
         frames = latents[0].transpose(0, 1)  # (F, C, h, w)
         total = params.denoising.steps
-        pixels = codec.decode(network.vae, frames, each=lambda: report(total, total))
+        with network.lend(network.vae):
+            pixels = codec.decode(network.vae, frames, each=lambda: report(total, total))
         return Keyframes(Latents(frames.to(torch.float16).cpu().numpy().astype(np.float16)), Clip(pixels, params.fps))

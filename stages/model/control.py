@@ -128,6 +128,8 @@ class SparseHint:
             places.append(next(match, len(different)))
             if places[-1] == len(different):
                 different.append(frame)
+        if len(different) == 1:  # a single row would be rounded otherwise
+            places[1:] = [1] * (len(places) - 1)
         return tuple(places)
 
     def cut(self, start: int, stop: int) -> Hint:
@@ -154,7 +156,8 @@ class PlainControl:
     @torch.no_grad()
     def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> PlainHint:
         """For 1 or `frames` pictures (N, H, W, 3) at the (width, height) of the video."""
-        rgb = codec.to_tensor(resize_frames(pictures, size), self.model.device, self.model.dtype)
+        weight = next(self.embedding.parameters())
+        rgb = codec.to_tensor(resize_frames(pictures, size), weight.device, weight.dtype)
         embedded = self.embedding((rgb + 1) / 2)  # ControlNets read RGB in 0..1
         return PlainHint(self.model, embedded.expand(frames, -1, -1, -1)[None], scale)
 
@@ -174,7 +177,7 @@ class SparseControl:
     @torch.no_grad()
     def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> SparseHint:
         """For the first of `pictures` (N, H, W, 3)."""
-        rgb = codec.to_tensor(resize_frames(pictures[:1], size), self.model.device, self._vae.dtype)
+        rgb = codec.to_tensor(resize_frames(pictures[:1], size), self._vae.device, self._vae.dtype)
         latent = codec.encode(self._vae, rgb).to(self.model.dtype)
         condition = latent.new_zeros((1, latent.shape[1], frames, *latent.shape[2:]))
         condition[:, :, 0] = latent

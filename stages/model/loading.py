@@ -1,7 +1,8 @@
 """From a preset's table to modules with weights: safetensors only, never remote code, every gap found at load time.
 
-A part is a folder in the layout of the hub: embedded in `stages/weights`, local, or a hub id that is downloaded. Gives
-modules on a device, without gradients. Knows nothing of what the modules are for.
+A part is a folder in the layout of the hub: embedded in `stages/weights`, local, or a hub id, which is looked for under
+`MAGICVIDEO_WEIGHTS`, then in the hub's cache, then fetched (`stages.model.files`). Modules are complete and fitting on
+the CPU before a GPU is touched. Gives modules on a device, without gradients. Knows nothing of what they are for.
 """
 
 from pathlib import Path
@@ -12,18 +13,56 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.base import WeightsError
+from stages.model.files import WEIGHTS, check_files, fetch_file, find_folder, refuse_pickle, source_of
 from stages.presets import Part, Preset
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-_EMBEDDED = "embedded:"
+__all__ = [
+    "WEIGHTS",
+    "check_device",
+    "compute_dtype",
+    "find_part",
+    "load_module",
+    "load_tensors",
+    "load_tokenizer",
+    "source_of",
+]
+
 _LEAST_TOKENS = 10
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def compute_dtype(preset: Preset, device: str) -> torch.dtype:
-    """A CPU computes in float32, whatever the preset says; a GPU in the preset's dtype."""
+    """A CPU computes in float32, whatever the preset says; a GPU in the preset's dtype.
+
+    Raises:
+        WeightsError: there is no such device, or it cannot compute in the preset's dtype.
+    """
+    check_device(preset, device)
     return torch.float32 if torch.device(device).type == "cpu" else getattr(torch, preset.dtype)
+
+
+def check_device(preset: Preset, device: str) -> None:
+    """Before anything is loaded.
+
+    Raises:
+        WeightsError: there is no such device, or it cannot compute in the preset's dtype.
+    """
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise WeightsError(f"Device {device!r} is not one that torch knows; use 'cpu', 'cuda' or 'cuda:1'.") from error
+    if target.type != "cuda":
+        return
+    count = torch.cuda.device_count()
+    if (target.index or 0) >= count:
+        have = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
+        raise WeightsError(f"Device {device!r} does not exist; this machine has {have}.")
+    if preset.dtype == "bfloat16" and torch.cuda.get_device_capability(target)[0] < 8:
+        name = torch.cuda.get_device_name(target)
+        raise WeightsError(
+            f"{name} cannot compute in bfloat16, the dtype of preset {preset.name!r}; use 'float16' there."
+        )
 
 
 def find_part(preset: Preset, name: str) -> Part:
@@ -39,48 +78,38 @@ def find_part(preset: Preset, name: str) -> Part:
     return preset.parts[name]
 
 
-def source_of(part: Part) -> str:
-    """What `from_pretrained` takes: an existing folder, or a hub id.
-
-    Raises:
-        WeightsError: an embedded folder is not there.
-    """
-    if not part.source.startswith(_EMBEDDED):
-        return str(Path(part.source).expanduser()) if part.source.startswith(("/", "~", ".")) else part.source
-    folder = WEIGHTS / part.source.removeprefix(_EMBEDDED)
-    if not folder.is_dir():
-        raise WeightsError(
-            f"The embedded weights {part.source!r} are missing: there is no folder {folder}; "
-            f"restore it from the repository or run `make train`."
-        )
-    return str(folder)
-
-
 def load_module(preset: Preset, name: str, cls: type[ModuleT], device: str, dtype: torch.dtype) -> ModuleT:
     """Part `name` as a `cls` (of diffusers or transformers), on `device`, for inference.
 
+    The part's own `device` comes before the given one, and its own `dtype` before any but float32, a CPU's.
+
     Raises:
-        WeightsError: the part is missing, broken, or does not hold every tensor that the module needs.
+        WeightsError: the part is missing, broken, a pickle, or does not hold every tensor that the module needs.
     """
     part = find_part(preset, name)
-    source = source_of(part)
+    folder = find_folder(name, part)
+    check_files(name, part, folder)
+    if part.device and torch.device(part.device).type == "cpu":
+        dtype = torch.float32
+    elif part.dtype and dtype != torch.float32:
+        dtype = getattr(torch, part.dtype)
     precision = {"dtype" if cls.__module__.startswith("transformers") else "torch_dtype": dtype}
-    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, **precision}
-    if part.subfolder:
-        options["subfolder"] = part.subfolder
+    options: dict[str, Any] = {
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # they are told below, all of them
+        **precision,
+    }
+    if cls.__module__.startswith("diffusers"):
+        options["low_cpu_mem_usage"] = False
     if part.variant:
         options["variant"] = part.variant
     try:
-        module, info = cls.from_pretrained(source, **options)  # type: ignore[attr-defined]
-    except Exception as error:  # the hub's loaders raise a dozen kinds; to a user they are one
+        module, info = cls.from_pretrained(str(folder), **options)  # type: ignore[attr-defined]
+    except Exception as error:  # the libraries' loaders raise a dozen kinds; to a user they are one
         raise WeightsError(_sentence(name, part, error)) from error
-    if missing := sorted(info["missing_keys"]):
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise WeightsError(
-            f"Part {name!r} from {source} lacks the tensors {', '.join(missing[:3])}{more} of a {cls.__name__}; "
-            f"it belongs to another model, or is incomplete: fetch it again."
-        )
-    loaded: ModuleT = module.to(device).eval().requires_grad_(False)
+    _judge(name, part, cls, info)
+    loaded: ModuleT = module.to(part.device or device).eval().requires_grad_(False)
     return loaded
 
 
@@ -88,21 +117,16 @@ def load_tensors(preset: Preset, name: str) -> dict[str, Tensor]:
     """The tensors of part `name` that is one safetensors file, on the CPU.
 
     Raises:
-        WeightsError: the file is missing or broken.
+        WeightsError: the file is missing, broken or a pickle.
     """
     part = find_part(preset, name)
-    source = source_of(part)
-    file_name = part.weight_name or f"{name}.safetensors"
+    file = fetch_file(name, part, part.weight_name or f"{name}.safetensors")
+    refuse_pickle(name, part, file)
     try:
-        if Path(source).is_dir():
-            tensors: dict[str, Tensor] = load_file(Path(source) / part.subfolder / file_name)
-            return tensors
-        from huggingface_hub import hf_hub_download  # only for public weights, and only inside a worker
-
-        downloaded: dict[str, Tensor] = load_file(hf_hub_download(source, file_name, subfolder=part.subfolder or None))
-        return downloaded
+        tensors: dict[str, Tensor] = load_file(file)
     except Exception as error:
         raise WeightsError(_sentence(name, part, error)) from error
+    return tensors
 
 
 def load_tokenizer(preset: Preset, name: str) -> Any:
@@ -114,17 +138,55 @@ def load_tokenizer(preset: Preset, name: str) -> Any:
     from transformers import CLIPTokenizer
 
     part = find_part(preset, name)
-    source = source_of(part)
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(source, **({"subfolder": part.subfolder} if part.subfolder else {}))
+        tokenizer = CLIPTokenizer.from_pretrained(str(find_folder(name, part)))
         if len(tokenizer) < _LEAST_TOKENS:  # transformers makes an empty one where the files are missing
             raise ValueError(f"it holds no vocabulary, only {len(tokenizer)} tokens")
         return tokenizer
+    except WeightsError:
+        raise
     except Exception as error:
         raise WeightsError(_sentence(name, part, error)) from error
 
 
+def _judge(name: str, part: Part, cls: type, info: Any) -> None:
+    """Compare what the file held with what the module needs."""
+    if missing := sorted(info["missing_keys"]):
+        raise WeightsError(
+            f"Part {name!r} from {_place(part)} lacks the tensors {_three(missing)} of a {cls.__name__}; "
+            f"it belongs to another model, or is incomplete: fetch it again."
+        )
+    if wrong := sorted(info["mismatched_keys"]):
+        shapes = [f"{key} is {tuple(found)} instead of {tuple(wanted)}" for key, found, wanted in wrong]
+        raise WeightsError(
+            f"Part {name!r} from {_place(part)} has tensors of another shape than its config.json says: "
+            f"{_three(shapes)}; file and config belong to different models: fetch both again."
+        )
+    if unknown := sorted(info["unexpected_keys"]):
+        raise WeightsError(
+            f"Part {name!r} from {_place(part)} has tensors that a {cls.__name__} does not know: {_three(unknown)}; "
+            f"it belongs to another model: check the preset."
+        )
+
+
+def _three(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _place(part: Part) -> str:
+    return " ".join(filter(None, (part.source, part.subfolder, part.weight_name)))
+
+
 def _sentence(name: str, part: Part, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    place = " ".join(filter(None, (part.source, part.subfolder, part.weight_name)))
-    return f"Part {name!r} cannot be loaded from {place} ({reason}); check the folder or fetch it again."
+    return f"Part {name!r} cannot be loaded from {_place(part)} ({reason}); check the folder or fetch it again."
+
+
+def folder_of(preset: Preset, name: str) -> Path:
+    """Where part `name` lies on this machine.
+
+    Raises:
+        WeightsError: it does not, and cannot be fetched.
+    """
+    return find_folder(name, find_part(preset, name))

@@ -6,20 +6,23 @@ Takes a preset and the names of the parts that differ between the two stages. Wh
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+import accelerate
 import torch
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.base import WeightsError
 from stages.model import vae as codec
 from stages.model.appearance import Appearance
-from stages.model.control import ControlNet, load_controls
+from stages.model.control import ControlNet, PlainControl, load_controls
 from stages.model.loading import compute_dtype, load_module
+from stages.model.lora import merge_loras
 from stages.model.text import TextEncoder
 from stages.presets import Guide, Preset
+from stages.settings import Offload
 
 
 @dataclass
@@ -32,6 +35,9 @@ class VideoNetwork:
     appearance: Appearance
     controls: dict[str, ControlNet]  # by the name of their part
     max_frames: int  # positions that the motion module knows
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where it computes
+    dtype: torch.dtype = torch.float32  # of the latents
+    offload: Offload = "none"
 
     @classmethod
     def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
@@ -43,19 +49,58 @@ class VideoNetwork:
         dtype = compute_dtype(preset, device)
         adapter = load_module(preset, motion, MotionAdapter, "cpu", dtype)
         spatial = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
-        vae = load_module(preset, "vae", AutoencoderKL, device, dtype)
-        appearance = Appearance.load(preset, device, dtype)
+        merge_loras(spatial, preset)
         unet = inflate(spatial, adapter)
+        appearance = Appearance.load(preset, "cpu", dtype)
         appearance.install(unet)
-        unet.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        return cls(
-            unet=unet,
+        vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
+        network = cls(
+            unet=unet.to(dtype).eval().requires_grad_(False),
             vae=vae,
-            text=TextEncoder.load(preset, device, dtype),
+            text=TextEncoder.load(preset, "cpu", dtype),
             appearance=appearance,
-            controls=load_controls(preset, guide.controls, vae, device, dtype),
+            controls=load_controls(preset, guide.controls, vae, "cpu", dtype),
             max_frames=int(adapter.config.motion_max_seq_length),
+            device=torch.device(device),
+            dtype=dtype,
+            offload=preset.offload,
         )
+        network._place(preset)  # every part is there and fits: only now the device's memory is taken
+        return network
+
+    def _place(self, preset: Preset) -> None:
+        for control in self.controls.values():
+            if isinstance(control, PlainControl):
+                control.embedding.to(self.device)  # small, and not part of the model that comes and goes
+        if self.offload == "model":
+            return
+        for name, module in (("text_encoder", self.text.model), ("image_encoder", self.appearance.encoder)):
+            module.to(preset.parts[name].device or self.device)
+        self.vae.to(preset.parts["vae"].device or self.device)
+        for module in (self.unet, *(control.model for control in self.controls.values())):
+            if self.offload == "layers":
+                accelerate.cpu_offload(module, self.device)
+            else:
+                module.to(self.device)
+
+    @contextmanager
+    def lend(self, *modules: nn.Module) -> Iterator[None]:
+        """With `modules` on the device; where the preset offloads whole models, they leave it afterwards."""
+        if self.offload != "model":
+            yield
+            return
+        for module in modules:
+            module.to(self.device)
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.to("cpu")
+
+    @property
+    def denoisers(self) -> tuple[nn.Module, ...]:
+        """What every step runs: the UNet and the ControlNets."""
+        return (self.unet, *(control.model for control in self.controls.values()))
 
     @property
     def reduction(self) -> int:

@@ -54,7 +54,7 @@ def decode_raw(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """(N, 3, H, W) -> scaled latents (N, C, h, w): the posterior's mean, so that no noise is drawn."""
-    mean, _ = encode_moments(vae, pictures.to(vae.dtype))
+    mean, _ = encode_moments(vae, pictures.to(vae.device, vae.dtype))
     scaled: Tensor = mean * vae.config.scaling_factor
     return scaled
 
@@ -67,7 +67,7 @@ def decode(vae: AutoencoderKL, latents: Tensor, each: Callable[[], None] | None 
     """
     frames = []
     for latent in torch.split(latents, 1):
-        frames.append(to_pixels(decode_raw(vae, latent.to(vae.dtype) / vae.config.scaling_factor)))
+        frames.append(to_pixels(decode_raw(vae, latent.to(vae.device, vae.dtype) / vae.config.scaling_factor)))
         if each is not None:
             each()
     return np.concatenate(frames)

@@ -43,15 +43,18 @@ def guide_request(
     Raises:
         InputError: a ControlNet that was not loaded.
     """
-    given = condition(
-        network,
-        (params.negative_prompt, params.prompt),
-        image.pixels,
-        guidance=params.denoising.guidance,
-        image_scale=params.guide.image_scale,
-    )
-    return replace(
-        given,
-        hints=prepare_hints(network.controls, params.guide.controls, pictures, params.size, frames),
-        motion=params.motion and not (frames == 1 and params.image_mode == "bypass"),
-    )
+    with network.lend(network.text.model, network.appearance.encoder, network.vae):
+        given = condition(
+            network,
+            (params.negative_prompt, params.prompt),
+            image.pixels,
+            guidance=params.denoising.guidance,
+            image_scale=params.guide.image_scale,
+        )
+        return replace(
+            given,
+            text=given.text.to(network.device, network.dtype),
+            image=[tensor.to(network.device, network.dtype) for tensor in given.image],
+            hints=prepare_hints(network.controls, params.guide.controls, pictures, params.size, frames),
+            motion=params.motion and not (frames == 1 and params.image_mode == "bypass"),
+        )

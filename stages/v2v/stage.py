@@ -72,17 +72,29 @@ class V2V:
         span = spans[params.part]
         check_request("V2V", network, params.size, [span])
         scheduler = build_scheduler(params.denoising)
-        scheduler.set_timesteps(params.denoising.steps, device=network.unet.device)
+        scheduler.set_timesteps(params.denoising.steps, device=network.device)
         timesteps = tail_timesteps(scheduler, params.strength)
         own = resize_frames(clip.frames[span.start : span.stop], params.size)
         pictures = {"reference": image.pixels[None], "keyframes": own}
         given = guide_request(network, params, image, pictures, len(span))
-        latents = self._renoise(own, self._noise(len(clip.frames), span, params, seed), scheduler, timesteps)
+        noise = self._noise(len(clip.frames), span, params, seed)
+        with network.lend(network.vae):
+            latents = self._renoise(own, noise, scheduler, timesteps)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "v2v", "steps", params.part))
-        latents = latents.to(network.unet.device, network.unet.dtype)
-        latents = denoise(network, latents, scheduler, timesteps, given, report, generators=[steps])
+        with network.lend(*network.denoisers):
+            latents = denoise(
+                network,
+                latents.to(network.device, network.dtype),
+                scheduler,
+                timesteps,
+                given,
+                report,
+                generators=[steps],
+                reuse_every=params.denoising.reuse_every,
+            )
         done = partial(report, len(timesteps), len(timesteps))
-        pixels = codec.decode(network.vae, latents[0].transpose(0, 1), each=done)
+        with network.lend(network.vae):
+            pixels = codec.decode(network.vae, latents[0].transpose(0, 1), each=done)
         return cut_piece(pixels, clip.fps, spans, params.part)
 
     def _noise(self, frames: int, span: Span, params: V2VParams, seed: int) -> Tensor:

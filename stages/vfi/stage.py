@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from stages.base import InputError, Report, StageName, WeightsError
+from stages.model.loading import compute_dtype
 from stages.model.windows import join
 from stages.presets import Preset, VFIParams
 from stages.types import Clip, Piece, UInt8, Window
@@ -56,8 +57,7 @@ class VFI:
         Raises:
             WeightsError: a file is missing, broken, of another shape, or cannot make the times that `vfi_factor` needs.
         """
-        target = torch.device(device)
-        dtype: torch.dtype = torch.float32 if target.type == "cpu" else getattr(torch, preset.dtype)
+        dtype, target = compute_dtype(preset, device), torch.device(device)
         parts = {name: preset.parts[name] for name in ("flow", "gan") if name in preset.parts}
         fixed = fixed_time_of(parts)
         if fixed and not _only_middle(preset.vfi_factor):

@@ -199,6 +199,6 @@ def paper_like(folder: Path) -> Preset:
         keyframes=MappingProxyType({"1": 6}),
         t2i=replace(PAPER.t2i, steps=3),
         i2v=replace(PAPER.i2v, steps=3),
-        v2v=replace(PAPER.v2v, steps=4),
+        v2v=replace(PAPER.v2v, steps=6),
         v2v_windows=Windows(length=4, overlap=1),
     )

@@ -1,0 +1,288 @@
+"""Where a part's files are: embedded, in a local folder, under `MAGICVIDEO_WEIGHTS`, in the hub's cache, or to fetch.
+
+`MAGICVIDEO_WEIGHTS` names a folder with copies of repositories as `<org>/<name>`, for machines without network. Only
+what a part needs is fetched: configs, vocabularies and safetensors of its subfolder and variant. A pickle is recognised
+by its name and by its first bytes, and never read: it can run code. Knows nothing of modules.
+"""
+
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.base import WeightsError
+from stages.presets import Part
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
+_EMBEDDED = "embedded:"
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_TEXTS = ("*.json", "*.txt", "*.model")
+
+State = Literal["embedded", "local", "cached", "partly cached", "missing"]
+
+
+def is_hub_id(part: Part) -> bool:
+    """Whether the part is named by a repository of the hub."""
+    return not part.source.startswith((_EMBEDDED, "/", "~", "."))
+
+
+def is_pipeline(name: str) -> bool:
+    """Whether the part of that name is a whole pipeline of diffusers."""
+    return name == "t2i" or name.endswith("_pipeline")
+
+
+def source_of(part: Part) -> str:
+    """What `from_pretrained` takes: an existing folder, or a hub id.
+
+    Raises:
+        WeightsError: an embedded folder is not there.
+    """
+    if is_hub_id(part):
+        copy = _mirror(part)
+        return part.source if copy is None else str(copy)
+    if not part.source.startswith(_EMBEDDED):
+        return str(Path(part.source).expanduser())
+    folder = WEIGHTS / part.source.removeprefix(_EMBEDDED)
+    if not folder.is_dir():
+        raise WeightsError(
+            f"The embedded weights {part.source!r} are missing: there is no folder {folder}; "
+            f"restore it from the repository or run `make train`."
+        )
+    return str(folder)
+
+
+def patterns(name: str, part: Part) -> list[str]:
+    """The files of its repository that a part needs, as the hub's patterns."""
+    if part.weight_name:
+        return [_inside(part, part.weight_name)]
+    endings = [f".{part.variant}.safetensors"] if part.variant else [".safetensors"]
+    files = [f"{stem}{ending}" for stem in ("diffusion_pytorch_model", "model") for ending in endings]
+    if is_pipeline(name):
+        return ["model_index.json", *(f"*/{file}" for file in (*_TEXTS, *files, "*-of-*.safetensors"))]
+    if "tokenizer" in name:
+        return [_inside(part, text) for text in _TEXTS]
+    return [_inside(part, file) for file in (*_TEXTS, *files, "*-of-*.safetensors")]
+
+
+def find_folder(name: str, part: Part) -> Path:
+    """The folder of the part on this machine, fetched if it is not there.
+
+    Raises:
+        WeightsError: it is not there and cannot be fetched.
+    """
+    source = source_of(part)
+    if not is_hub_id(part) or _mirror(part) is not None:
+        return Path(source) / part.subfolder
+    return _snapshot(name, part) / part.subfolder
+
+
+def fetch_file(name: str, part: Part, file_name: str) -> Path:
+    """One file of the part on this machine.
+
+    Raises:
+        WeightsError: there is none, and it cannot be fetched.
+    """
+    file = find_folder(name, part) / file_name
+    if not file.is_file():
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {part.source}: there is no file {file}; "
+            f"check `weight_name` in the preset, or fetch it again."
+        )
+    return file
+
+
+def check_files(name: str, part: Part, folder: Path) -> None:
+    """That the folder holds a config and whole safetensors, before anything is built.
+
+    Raises:
+        WeightsError: one sentence on what is wrong.
+    """
+    if not folder.is_dir():
+        raise WeightsError(f"Part {name!r} cannot be loaded: there is no folder {folder}; check {part.source!r}.")
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {folder}: it has no config.json; "
+            f"copy the whole folder of the hub, not the weights alone."
+        )
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+        if pickles:
+            raise WeightsError(
+                f"Part {name!r} from {folder} has {pickles[0]}, a pickle, where a .safetensors file belongs; a pickle "
+                f"can run code and is never read here: `python -m stages weights --convert {folder}` makes the "
+                f"safetensors file, if you trust where it comes from."
+            )
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {folder}: it has no .safetensors file; fetch it again."
+        )
+    for file in files:
+        refuse_pickle(name, part, file)
+        _check_whole(name, file)
+
+
+def refuse_pickle(name: str, part: Part, file: Path) -> None:
+    """By the first bytes, whatever the file is called.
+
+    Raises:
+        WeightsError: it is a pickle.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(9)
+    pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")  # safetensors: a length, then JSON
+    if file.suffix in _PICKLES or pickled:
+        raise WeightsError(
+            f"Part {name!r} from {part.source}: {file.name} is a pickle, where safetensors belong; a pickle can run "
+            f"code and is never read here: fetch the safetensors file."
+        )
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """Names, dtypes, shapes and offsets of a safetensors file, without its tensors.
+
+    Raises:
+        ValueError: it has no readable header.
+    """
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8).ljust(8, b"\0"))
+        if not 2 <= length <= file.stat().st_size - 8:
+            raise ValueError(f"its header would be {length} bytes long, the file has {file.stat().st_size}")
+        header: dict[str, Any] = json.loads(opened.read(length))
+    return header
+
+
+def _check_whole(name: str, file: Path) -> None:
+    try:
+        header = read_header(file)
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+        wanted, found = 8 + length + max(ends, default=0), file.stat().st_size
+        if found < wanted:
+            raise ValueError(f"it is cut off after {found} of {wanted} bytes")
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {file} ({error}); check the folder or fetch it again."
+        ) from error
+
+
+def local_state(name: str, part: Part) -> State:
+    """Whether the part is on this machine; nothing is fetched."""
+    if part.source.startswith(_EMBEDDED):
+        return "embedded" if (WEIGHTS / part.source.removeprefix(_EMBEDDED)).is_dir() else "missing"
+    if not is_hub_id(part):
+        return "local" if (Path(part.source).expanduser() / part.subfolder).is_dir() else "missing"
+    if _mirror(part) is not None:
+        return "local"
+    folder = _cached(part)
+    if folder is None:
+        return "missing"
+    return "cached" if _complete(name, part, folder) else "partly cached"
+
+
+def pull(name: str, part: Part, progress: Any = None) -> Path:
+    """Fetch what is not there yet; goes on where it stopped.
+
+    Args:
+        progress: a class like tqdm, for the hub's progress bars.
+    """
+    from huggingface_hub import snapshot_download  # only for public weights
+
+    options = {} if progress is None else {"tqdm_class": progress}
+    return Path(snapshot_download(part.source, allow_patterns=patterns(name, part), **options))
+
+
+def no_network(name: str, part: Part, reason: str) -> str:
+    """One sentence: the repository, the command to run elsewhere, the folder to copy."""
+    include = " ".join(f"--include '{pattern}'" for pattern in patterns(name, part))
+    target = os.environ.get(MIRROR_VARIABLE) or "/models"
+    return (
+        f"Part {name!r} is not on this machine and {part.source} cannot be reached ({reason}): where there is network, "
+        f"run `hf download {part.source} {include} --local-dir {part.source}`, copy the folder {part.source} to "
+        f"{target}/{part.source} here, and set {MIRROR_VARIABLE}={target}."
+    )
+
+
+def convert_pickle(folder: Path) -> list[Path]:
+    """Make a safetensors file of every torch pickle in `folder`, which is read once with `weights_only=True`.
+
+    Raises:
+        WeightsError: there is none, or it holds more than tensors.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    pickles = sorted(file for file in folder.glob("*") if file.suffix in _PICKLES)
+    if not pickles:
+        raise WeightsError(f"{folder} holds no pickle to convert; it needs one of {', '.join(_PICKLES)}.")
+    written = []
+    for file in pickles:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            tensors = {key: value.contiguous().clone() for key, value in state.items()}
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise WeightsError(f"{file} holds more than tensors and was not read further ({reason}).") from error
+        target = file.with_name(file.name.replace("pytorch_model", "diffusion_pytorch_model", 1)).with_suffix("")
+        if "diffusion_pytorch_model" in file.name or "pytorch_model" not in file.name:
+            target = file.with_suffix("")
+        save_file(tensors, target.with_name(target.name + ".safetensors"), {"format": "pt"})
+        written.append(target.with_name(target.name + ".safetensors"))
+    return written
+
+
+def _mirror(part: Part) -> Path | None:
+    root = os.environ.get(MIRROR_VARIABLE)
+    copy = Path(root).expanduser() / part.source if root else None
+    return copy if copy is not None and copy.is_dir() else None
+
+
+def _snapshot(name: str, part: Part) -> Path:
+    folder = _cached(part)
+    if folder is not None and _complete(name, part, folder):
+        return folder
+    try:
+        return pull(name, part)
+    except Exception as error:  # offline mode, no route, no such repository, no right to it
+        reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
+        raise WeightsError(no_network(name, part, reason)) from error
+
+
+def _cached(part: Part) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(part.source, local_files_only=True))
+    except Exception:  # the hub's own kinds: nothing of the repository is in the cache
+        return None
+
+
+def _complete(name: str, part: Part, folder: Path) -> bool:
+    root = folder / part.subfolder
+    if part.weight_name:
+        return (root / part.weight_name).is_file()
+    if is_pipeline(name):
+        return (folder / "model_index.json").is_file() and _components(folder)
+    if "tokenizer" in name:
+        return any((root / file).is_file() for file in ("vocab.json", "tokenizer.json"))
+    return (root / "config.json").is_file() and _has_weights(root, part.variant)
+
+
+def _components(folder: Path) -> bool:
+    index = json.loads((folder / "model_index.json").read_text())
+    wanted = [name for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None]
+    return all((folder / name).is_dir() and any((folder / name).iterdir()) for name in wanted)
+
+
+def _has_weights(folder: Path, variant: str | None) -> bool:
+    ending = f"*.{variant}.safetensors" if variant else "*.safetensors"
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
+    return any(folder.glob(ending))
+
+
+def _inside(part: Part, name: str) -> str:
+    return f"{part.subfolder}/{name}" if part.subfolder else name

@@ -1,0 +1,83 @@
+"""Low-rank changes merged into a UNet when it loads: W + scale · alpha / rank · up · down (arXiv 2106.09685).
+
+Takes a bare UNet and the preset's `loras`; changes its weights in place, so that nothing is paid at a step. The
+names of the three layouts in use are understood: kohya's (`lora_unet_..._to_q.lora_down.weight`, with `.alpha`;
+AnimateLCM's and LCM's files), PEFT's (`unet.....to_q.lora_A.weight`; what `stages.training` saves) and diffusers'
+older one (`unet.....processor.to_q_lora.down.weight`). Tensors of a text encoder are passed over. Knows nothing of
+video.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.base import WeightsError
+from stages.model.loading import load_tensors
+from stages.presets import Preset
+
+_DOWN = (".lora_down.weight", ".lora_A.weight", "_lora.down.weight", ".lora.down.weight")
+_UP = (".lora_up.weight", ".lora_B.weight", "_lora.up.weight", ".lora.up.weight")
+_TEXT = ("lora_te", "text_encoder.", "lora_te1", "lora_te2")
+
+
+def merge_loras(unet: Any, preset: Preset) -> None:
+    """Merge every LoRA of the preset; a scale of 0 leaves the weights as they are.
+
+    Raises:
+        WeightsError: a file is missing or fits no layer of the UNet.
+    """
+    for lora in preset.loras:
+        tensors = load_tensors(preset, lora.part)
+        if lora.scale:
+            merge(unet, tensors, lora.scale, lora.part)
+
+
+@torch.no_grad()
+def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str) -> int:
+    """Add the changes to the weights; how many layers changed.
+
+    Raises:
+        WeightsError: a change that fits no layer, or a layer of another shape.
+    """
+    layers = {_plain(name): layer for name, layer in unet.named_modules() if hasattr(layer, "weight")}
+    pairs = _pairs(tensors)
+    unknown = sorted(name for name in pairs if name not in layers)
+    if unknown or not pairs:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        told = f"changes layers that this UNet has not: {', '.join(unknown[:3])}{more}" if pairs else "holds no change"
+        raise WeightsError(f"Part {part!r} is no LoRA of this UNet, it {told}; choose one made for the same base.")
+    for name, (down, up, alpha) in pairs.items():
+        weight, rank = layers[name].weight, len(down)
+        change = (up.flatten(1).float() @ down.flatten(1).float()) * (scale * (alpha or rank) / rank)
+        if change.numel() != weight.numel():
+            raise WeightsError(
+                f"Part {part!r} changes {name} by {tuple(change.shape)}, the layer is {tuple(weight.shape)}; "
+                f"choose a LoRA made for the same base."
+            )
+        weight.copy_((weight.float() + change.view(weight.shape).to(weight.device)).to(weight.dtype))
+    return len(pairs)
+
+
+def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor, float | None]]:
+    """Name of a layer -> down, up, alpha."""
+    result = {}
+    for key, down in tensors.items():
+        ending = next((ending for ending in _DOWN if key.endswith(ending)), None)
+        if ending is None or key.startswith(_TEXT):
+            continue
+        stem = key.removesuffix(ending)
+        up = tensors.get(stem + _UP[_DOWN.index(ending)])
+        if up is None:
+            continue
+        alpha = tensors.get(f"{stem}.alpha")
+        result[_plain(stem)] = (down, up, None if alpha is None else float(alpha))
+    return result
+
+
+def _plain(name: str) -> str:
+    """One spelling for all layouts: without prefix, processor and the list around an output, dots as underscores."""
+    name = re.sub(r"^(lora_unet_|unet\.)", "", name).replace(".processor.", ".")
+    return re.sub(r"\.to_out$", ".to_out.0", name).replace(".", "_")

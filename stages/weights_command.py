@@ -1,0 +1,93 @@
+"""The command `python -m stages weights`: which weights a preset needs, where they are, and fetching them.
+
+Prints a table of part, source, licence, size and state on this machine; `--pull` fetches what is missing, with progress
+bars, and goes on where it stopped; `--convert FOLDER` makes safetensors of a torch pickle that somebody trusts. Exit
+status 1 where something could not be fetched. Knows nothing of models.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from stages.base import WeightsError
+from stages.presets import PRESETS, Part, Preset, RequestError, get_preset
+
+_READY = ("embedded", "local", "cached")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m stages weights", description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="paper", help=f"one of: {', '.join(PRESETS)} (default: paper)")
+    parser.add_argument("--pull", action="store_true", help="fetch what is not on this machine")
+    parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make safetensors of the pickles in a folder")
+    args = parser.parse_args(argv)
+    console, errors = Console(), Console(stderr=True)
+    from stages.model.files import convert_pickle
+
+    try:
+        if args.convert is not None:
+            for written in convert_pickle(args.convert):
+                console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True, highlight=False)
+            return 0
+        preset = get_preset(args.preset)
+    except RequestError as error:
+        errors.print(str(error), highlight=False, soft_wrap=True)
+        return 2
+    except WeightsError as error:
+        errors.print(str(error), highlight=False, soft_wrap=True)
+        return 1
+    failed = _pull(preset, errors) if args.pull else 0
+    console.print(_table(preset))
+    return 1 if failed else 0
+
+
+def _table(preset: Preset) -> Table:
+    from stages.model.files import local_state
+
+    table = Table(title=f"Weights of preset {preset.name}", title_justify="left")
+    for column in ("part", "source", "licence", "GB", "on this machine"):
+        table.add_column(column, overflow="fold", justify="right" if column == "GB" else "left")
+    counted: set[tuple[str, str, str]] = set()
+    total = 0.0
+    for name, part in preset.parts.items():
+        if _key(part) not in counted:
+            counted.add(_key(part))
+            total += part.size_gb
+        size = f"{part.size_gb:.2f}" if part.size_gb else "-"
+        table.add_row(name, _source(part), part.licence, size, local_state(name, part))
+    table.caption = f"{total:.1f} GB in all where nothing is on this machine; each file once"
+    return table
+
+
+def _pull(preset: Preset, errors: Console) -> int:
+    """Fetch every part that is not ready; how many could not be fetched."""
+    from stages.model.files import is_hub_id, local_state, no_network, pull
+
+    failed = 0
+    for name, part in preset.parts.items():
+        if not is_hub_id(part) or local_state(name, part) in _READY:
+            continue
+        errors.print(f"{name}: {_source(part)}", highlight=False)
+        try:
+            pull(name, part)
+        except Exception as error:  # offline, no such repository, no right to it: told part by part
+            failed += 1
+            reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
+            errors.print(no_network(name, part, reason), highlight=False, soft_wrap=True)
+    return failed
+
+
+def _source(part: Part) -> str:
+    return " ".join(filter(None, (part.source, part.subfolder, part.weight_name, part.variant)))
+
+
+def _key(part: Part) -> tuple[str, str, str]:
+    return part.source, part.subfolder, part.weight_name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Where a part is found: a copy for machines without network, the hub's cache, or one sentence on how to get it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import MotionAdapter
+from safetensors.torch import save_file
+
+from stages.base import WeightsError
+from stages.model.files import local_state, patterns, read_header, source_of
+from stages.model.loading import load_module, load_tensors
+from stages.presets import PAPER, PRESETS, Part
+from stages.weights_command import main
+from tests.stages.model.test_loading import preset_with
+from tests.stages.random_parts import make_motion, patch_adapter
+
+REPOSITORY = "somebody/motion"
+
+
+@pytest.fixture
+def no_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache of the hub, and no folder of copies."""
+    monkeypatch.delenv("MAGICVIDEO_WEIGHTS", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def cache(hub: Path, repository: str, revision: str = "abc") -> Path:
+    """The folder of a snapshot in the layout of the hub's cache."""
+    root = hub / f"models--{repository.replace('/', '--')}"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(revision)
+    snapshot = root / "snapshots" / revision
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def load(part: str = REPOSITORY) -> MotionAdapter:
+    return load_module(preset_with(motion=part), "motion", MotionAdapter, "cpu", torch.float32)
+
+
+def test_without_network_one_sentence_names_repository_command_and_folder(no_copy: Path) -> None:
+    with pytest.raises(WeightsError) as failed:
+        load()
+    told = str(failed.value)
+    assert "hf download somebody/motion" in told
+    assert "--include 'diffusion_pytorch_model.safetensors'" in told
+    assert "MAGICVIDEO_WEIGHTS=/models" in told
+    assert "/models/somebody/motion" in told
+    assert local_state("motion", Part(REPOSITORY, "test")) == "missing"
+
+
+def test_what_lies_in_the_hubs_cache_is_taken(no_copy: Path) -> None:
+    snapshot = cache(no_copy, REPOSITORY)
+    motion = make_motion()
+    motion.save_pretrained(snapshot)
+    assert local_state("motion", Part(REPOSITORY, "test")) == "cached"
+    assert all(torch.equal(a, b) for a, b in zip(load().parameters(), motion.parameters(), strict=True))
+    (snapshot / "diffusion_pytorch_model.safetensors").unlink()
+    assert local_state("motion", Part(REPOSITORY, "test")) == "partly cached"
+
+
+def test_a_folder_of_copies_comes_first(no_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    motion = make_motion()
+    motion.save_pretrained(tmp_path / "models" / "somebody" / "motion")
+    monkeypatch.setenv("MAGICVIDEO_WEIGHTS", str(tmp_path / "models"))
+    assert local_state("motion", Part(REPOSITORY, "test")) == "local"
+    assert source_of(Part(REPOSITORY, "test")) == str(tmp_path / "models" / "somebody" / "motion")
+    assert all(torch.equal(a, b) for a, b in zip(load().parameters(), motion.parameters(), strict=True))
+
+
+def test_the_published_adapter_is_one_file_in_a_subfolder(no_copy: Path) -> None:
+    snapshot = cache(no_copy, "h94/IP-Adapter")
+    (snapshot / "models").mkdir()
+    assert local_state("appearance", PAPER.parts["appearance"]) == "partly cached"
+    torch.manual_seed(0)
+    tensors = patch_adapter()
+    save_file(tensors, snapshot / "models" / "ip-adapter-plus_sd15.safetensors")
+    assert local_state("appearance", PAPER.parts["appearance"]) == "cached"
+    loaded = load_tensors(PAPER, "appearance")
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+
+
+def test_the_table_shows_every_part_and_pulling_without_network_is_exit_code_1(
+    no_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["--preset", "paper"]) == 0
+    shown = capsys.readouterr().out
+    for name, part in PAPER.parts.items():
+        assert name in shown
+        assert part.source in shown
+    assert main(["--preset", "paper", "--pull"]) == 1
+    told = capsys.readouterr().err
+    for repository in {part.source for part in PAPER.parts.values() if "/" in part.source}:
+        assert f"hf download {repository}" in told
+    assert main(["--preset", "tiny", "--pull"]) == 0
+    assert main(["--preset", "huge"]) == 2
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_only_what_is_needed_is_fetched_and_never_a_pickle(preset: object) -> None:
+    for name, part in preset.parts.items():  # type: ignore[attr-defined]
+        wanted = patterns(name, part)
+        assert wanted
+        assert not any(pattern.endswith((".bin", ".ckpt", ".pt", "*")) for pattern in wanted)
+        assert all(pattern.startswith(part.subfolder) for pattern in wanted if part.subfolder)
+
+
+def test_a_header_is_read_without_the_tensors(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2, 3)}, tmp_path / "one.safetensors")
+    assert read_header(tmp_path / "one.safetensors")["a"]["shape"] == [2, 3]
+    (tmp_path / "two.safetensors").write_bytes(json.dumps({}).encode())
+    with pytest.raises(ValueError, match="its header would be"):
+        read_header(tmp_path / "two.safetensors")
