@@ -7,7 +7,8 @@
     python -m stages.training dpo --data pairs.jsonl --out DIR                     human feedback by preference
     python -m stages.training vfi [--videos FOLDER]                                the interpolation GAN
 
-On several GPUs: `accelerate launch --multi_gpu --num_processes 8 -m stages.training i2v ...`. Every run goes on where it stopped.
+On several GPUs: `accelerate launch --multi_gpu --num_processes 8 -m stages.training i2v ...`. Every run goes on where
+it stopped.
 """
 
 import sys

@@ -10,7 +10,7 @@ CACHE = Path.home() / ".cache" / "magicvideo"
 _EPILOG = """without a command, the tiny weights are trained from nothing (`make train`).
 
 on several GPUs of one machine or many, put the launcher of accelerate in front:
-  accelerate launch --multi_gpu --num_processes 8 -m stages.training i2v --preset paper --data clips.jsonl --out out/mine
+  accelerate launch --multi_gpu --num_processes 8 -m stages.training i2v --preset paper --data clips.jsonl --out mine
 
 exit status: 0 done, 1 the data, the weights or the run failed, 2 a wrong argument, 130 interrupted (goes on when
 started again)."""
@@ -77,7 +77,7 @@ def _common(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     command.add_argument("--data", type=Path, required=True, help=data.get(name, "a manifest: .jsonl of file, caption"))
     command.add_argument("--out", type=Path, required=True, help="folder of the parts; checkpoints and logs in OUT/run")
     command.add_argument("--size", type=size, help="WxH of what is trained on (default: the preset's)")
-    command.add_argument("--steps", type=positive, default=1000, help="default 1000")
+    command.add_argument("--steps", type=positive, default=1000, help="of the optimiser (default 1000)")
     rate = 1e-5 if name in ("refl", "dpo") else 1e-4
     command.add_argument("--rate", type=float, default=rate, help=f"learning rate (default {rate:g})")
     command.add_argument("--warmup", type=positive, default=100, help="steps over which the rate rises (default 100)")

@@ -53,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
-    del sys.modules["a_users_preset"]
+    sys.modules.pop("a_users_preset", None)
 
 
 @pytest.fixture(scope="module")
