@@ -39,7 +39,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     manifest.add_argument("--out", type=Path, required=True, help="the manifest, a .jsonl")
 
     i2v = _video(commands, "i2v", "I2V on clips and pictures jointly: the motion module, and what else --train names")
-    i2v.add_argument("--train", type=_names, default=("motion",), help="of motion,control,appearance,encoder")
+    i2v.add_argument(
+        "--train",
+        type=_names,
+        default=("motion",),
+        help="parts that learn, of motion,control,appearance,encoder (default motion)",
+    )
 
     v2v = _video(commands, "v2v", "V2V's motion module on the high-resolution part of the data")
     v2v.add_argument("--least-size", type=size, help="WxH: smaller files are left out (default: V2V's size)")
@@ -49,7 +54,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         command.add_argument("--stage", choices=("i2v", "v2v"), default="i2v", help="whose (default i2v)")
 
     refl = _common(commands, "refl", "human feedback by a differentiable reward (ReFL), on the base UNet")
-    refl.add_argument("--reward", default="stages.training.rewards:colourfulness", help="module:function")
+    refl.add_argument(
+        "--reward",
+        default="stages.training.rewards:colourfulness",
+        help="a function of pictures and prompts, as module:function",
+    )
     refl.add_argument("--draw-steps", type=positive, default=40, help="denoising steps of a picture (default 40)")
     refl.add_argument("--margin", type=float, default=2.0, help="rewards above it are not pushed further (default 2)")
     dpo = _common(commands, "dpo", "human feedback by preference (Diffusion-DPO), on the base UNet")
