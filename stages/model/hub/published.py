@@ -8,6 +8,8 @@ nothing of weights.
 from collections.abc import Mapping
 from typing import Any
 
+from stages.model.published import PIPELINES
+
 Config = Mapping[str, Any]
 
 _T5_XXL: Config = {
@@ -89,6 +91,7 @@ _WAN_A14B: Config = {
 }
 
 PUBLISHED: Mapping[str, Mapping[str, Config]] = {
+    **PIPELINES,
     "black-forest-labs/FLUX.1-schnell": _FLUX_SCHNELL,
     "Wan-AI/Wan2.2-I2V-A14B-Diffusers": {
         "model_index": {

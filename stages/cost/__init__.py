@@ -1,0 +1,9 @@
+"""What a stage's call costs, counted from configurations alone: FLOPs, weights, peak of activations, bytes of output.
+
+    command.py   `python -m stages cost`: the table
+    stages.py    the passes of every stage's call
+    sketch.py    a stage's networks without weights, on the meta device
+    meter.py     counts FLOPs and live bytes while a pass runs
+
+Knows nothing of seconds: those are measured.
+"""
