@@ -19,7 +19,7 @@ import transformers
 from torch import nn
 
 from stages.base import WeightsError
-from stages.model.loading import compute_dtype, find_part, load_module, source_of
+from stages.model.loading import compute_dtype, find_part, source_of
 from stages.presets import Part, Preset
 
 Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs?
@@ -100,13 +100,19 @@ def load_pipeline(
     part = find_part(preset, name)
 
     def make(component: str, kind: type[Any]) -> Any:
-        return _load_component(preset, *part_of(preset, name, component), kind, device)
+        return _load_component(preset, *part_of(preset, name, component), kind, part.device or device)
 
+    other, vae = part_of(preset, name, "vae")
+    if other != name and vae.device not in (None, part.device):
+        raise WeightsError(
+            f"Part {other!r} is to be on {vae.device}, its pipeline {name!r} on {part.device or device}; a pipeline "
+            f"is on one device: leave `device` out, or use the preset's `offload`."
+        )
     index = read_index(name, part)
     _refuse_pickles(name, part, [key for key in index if part_of(preset, name, key)[0] == name])
     pipeline = assemble(name, part, index, choose(str(index["_class_name"])), make)
     judge(pipeline)
-    return _place(pipeline, preset, device)
+    return _place(pipeline, preset, part.device or device)
 
 
 def part_of(preset: Preset, name: str, component: str) -> tuple[str, Part]:
@@ -192,22 +198,39 @@ def _refuse_pickles(name: str, part: Part, components: list[str]) -> None:
 
 def _load_component(preset: Preset, name: str, part: Part, kind: type[Any], device: str) -> Any:
     """From the folder of `part`, on the CPU."""
-    if issubclass(kind, nn.Module):
-        alone = replace(preset, parts={**preset.parts, name: part})
-        return load_module(alone, name, kind, "cpu", dtype_of(preset, part, device))
+    network = issubclass(kind, nn.Module)
+    options: dict[str, Any] = {}
+    if network:
+        dtype = dtype_of(preset, part, device)
+        options = {"use_safetensors": True, "output_loading_info": True, "variant": part.variant}
+        if kind.__module__.startswith("transformers"):
+            options |= {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below
+        else:
+            options |= {"torch_dtype": dtype}
     try:
-        made = kind.from_pretrained(source_of(part), subfolder=part.subfolder)
+        made = kind.from_pretrained(source_of(part), subfolder=part.subfolder, **options)
         if isinstance(made, transformers.PreTrainedTokenizerBase):
             words = sum(not token.startswith("<") for token in made.get_vocab())
             if words < _LEAST_WORDS:  # transformers makes an empty one where the files are missing
                 raise ValueError(f"it holds no vocabulary, only {words} words")
-        return made
-    except Exception as error:
+    except Exception as error:  # the libraries' loaders raise a dozen kinds; to a user they are one
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise WeightsError(
             f"Part {name!r} cannot be loaded from {part.source} {part.subfolder} ({reason}); "
             f"check the folder or fetch it again."
         ) from error
+    if not network:
+        return made
+    module, info = made
+    wrong = [f"{key} is {tuple(had)}, not {tuple(wanted)}" for key, had, wanted in info["mismatched_keys"]]
+    for found, what in ((sorted(info["missing_keys"]), "lacks the tensors"), (sorted(wrong), "has misshapen tensors")):
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise WeightsError(
+                f"Part {name!r} from {part.source} {part.subfolder} {what} {', '.join(found[:3])}{more} of a "
+                f"{kind.__name__}; it belongs to another model, or is incomplete: fetch it again."
+            )
+    return module.eval().requires_grad_(False)
 
 
 def _place(pipeline: Any, preset: Preset, device: str) -> Any:

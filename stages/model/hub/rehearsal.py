@@ -268,8 +268,3 @@ def _recording(pipeline: Any, rehearsal: Rehearsal) -> Iterator[None]:
 
 def _shape(value: Any) -> Any:
     return (tuple(value.shape), str(value.dtype)) if isinstance(value, Tensor) else value
-
-
-def is_published(part: Part) -> bool:
-    """Whether a part's configurations are known here, or lie in a folder."""
-    return part.source in PUBLISHED or Path(part.source).is_dir()

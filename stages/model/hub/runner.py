@@ -19,8 +19,6 @@ from stages.model.sampler import build_scheduler
 from stages.presets import Denoising
 from stages.types import UInt8
 
-_DENOISERS = ("transformer", "transformer_2", "unet")
-
 
 class Runner:
     """A pipeline that is called again and again, one call at a time."""
@@ -78,7 +76,10 @@ class Runner:
 
     @contextmanager
     def _watched(self, steps: int, report: Report) -> Iterator[Callable[..., dict[str, Any]]]:
-        """Reports every step, and may stop between: before each pass of a denoiser, and of the VAE's decoder."""
+        """Reports every step, and may stop between: before each pass of a network, and of the VAE's decoder.
+
+        Not of its encoder: some pipelines change the VAE's dtype around it, and would not change it back.
+        """
         pipeline, done, total = self.pipeline, 0, steps
 
         def again(*_: Any) -> None:
@@ -91,8 +92,8 @@ class Runner:
             report(done, total)
             return {}
 
-        decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
-        watched = [getattr(pipeline, name, None) for name in _DENOISERS] + [decoder]
+        watched: list[Any] = [module for name, module in self.modules.items() if name != "vae"]
+        watched.append(getattr(getattr(pipeline, "vae", None), "decoder", None))
         with ExitStack() as stack:
             for module in watched:
                 if isinstance(module, nn.Module):

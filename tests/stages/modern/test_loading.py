@@ -162,6 +162,14 @@ def test_the_vae_is_replaced_by_one_line(shelf: Shelf) -> None:
     assert any(not torch.equal(own[name], new[name]) for name in own)
 
 
+def test_a_vae_on_another_device_than_its_pipeline(shelf: Shelf) -> None:
+    preset = modern_preset({"i2v_pipeline": shelf["wan_a14b"]})
+    vae = Part(shelf["wan_text"], "test", subfolder="vae", device="cuda:1")
+    changed = replace(preset, parts=MappingProxyType({**preset.parts, "i2v_vae": vae}))
+    with pytest.raises(WeightsError, match="'i2v_vae' is to be on cuda:1, its pipeline 'i2v_pipeline' on cpu; a pipe"):
+        I2V.load(changed, "cpu")
+
+
 def test_every_network_can_be_enumerated_and_needs_no_gradient(shelf: Shelf) -> None:
     stage = I2V.load(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), "cpu")
     modules = stage.maker.runner.modules  # type: ignore[union-attr]
@@ -186,3 +194,15 @@ def test_offload_changes_nothing_on_a_cpu(shelf: Shelf, offload: Any) -> None:
     preset = replace(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), offload=offload)
     stage = I2V.load(preset, "cpu")
     assert {next(module.parameters()).device.type for module in stage.maker.runner.modules.values()} == {"cpu"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("component", "tensor"), [("transformer", "proj_out.weight"), ("text_encoder", "shared.weight")]
+)
+def test_a_tensor_of_another_shape(copy: Callable[[str], Path], component: str, tensor: str) -> None:
+    folder = copy("wan_text")
+    file = next((folder / component).glob("*.safetensors"))
+    save_file({**load_file(file), tensor: torch.zeros(3, 5)}, file, {"format": "pt"})
+    text = refusal("v2v", folder)
+    assert tensor in text
+    assert "3, 5" in text
