@@ -51,7 +51,7 @@ class Recipe:
     laplacian: float = 1.0
     codebook: float = 1.0
     commitment: float = 0.25
-    adversarial: float = 0.03  # of the reconstruction's gradient at the last layer
+    adversarial: float = 0.01  # of the reconstruction's gradient at the last layer
     judge_from: float = 0.25  # of the run
 
 
@@ -113,7 +113,7 @@ def validate(gan: Gan, records: Records, device: torch.device, *, count: int = 4
     """Over held-out records: mean PSNR in dB of the flow model, of the combination, and the share of codes used."""
     rng, rows, used = random.Random(0), list[tuple[float, float]](), set[int]()
     for _ in range(count):
-        batch: Batch = records.draw(1, TILE_PX, rng)
+        batch: Batch = records.draw(1, records.side_px, rng)
         given, truth = batch.given.to(device), batch.truth.to(device)
         made = gan(given)
         flow, both = (-10 * torch.log10(_mse(frame, truth)) for frame in (given.frame, made.frame.clamp(0, 1)))
@@ -161,8 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--videos", type=Path, help="a folder of videos to train on, instead of film and animations")
     parser.add_argument("--records", type=int, default=2700, help="moments to keep on disk, about 1.6 MB each")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--rate", type=float, default=4e-4, help="learning rate")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate")
     parser.add_argument("--batch", type=int, default=Recipe.batch)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=1, help="more than the free cores is slower, not faster")
@@ -179,7 +179,12 @@ def main(arguments: list[str] | None = None) -> None:
     training, held_out = _prepare(args.videos, args.records, args.cache, options)
     work = args.cache / "train" / ("vfi" if args.videos is None else f"vfi-{args.videos.resolve().name}")
     gan = run(
-        training, held_out, Schedule(args.steps, args.rate), work, recipe=Recipe(batch=args.batch), options=options
+        training,
+        held_out,
+        Schedule(args.steps, args.rate, decay=0.6),
+        work,
+        recipe=Recipe(batch=args.batch),
+        options=options,
     )
     if options.team.leads:
         source = "Big Buck Bunny and Fluent Emoji" if args.videos is None else args.videos.name
@@ -198,6 +203,8 @@ def _prepare(videos: Path | None, count: int, cache: Path, options: Options) -> 
         for name, part in (("film", of_films), ("film-held-out", 60)):
             chosen = [film.held_out if "held" in name else film.training for film in films]
             frames = [sum(map(len, shots)) for shots in chosen]
+            if not sum(frames):
+                continue  # a short video has no eighth shot to hold out
             moments = (
                 moment
                 for film, shots, share in zip(films, chosen, frames, strict=True)
@@ -213,7 +220,8 @@ def _prepare(videos: Path | None, count: int, cache: Path, options: Options) -> 
     options.team.once(write)
     kinds = ("film",) if videos else ("film", "animated")
     training = Records({home / kind: 1 / len(kinds) for kind in kinds})
-    return training, {kind: Records({home / f"{kind}-held-out": 1.0}) for kind in kinds}
+    held_out = {kind: home / f"{kind}-held-out" for kind in kinds}
+    return training, {kind: Records({folder: 1.0}) for kind, folder in held_out.items() if folder.is_dir()}
 
 
 if __name__ == "__main__":

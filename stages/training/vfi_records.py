@@ -13,7 +13,7 @@ the flow model.
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,11 @@ class Records:
     def __len__(self) -> int:
         return sum(len(part["time"]) for parts in self._parts for part in parts)
 
+    @property
+    def side_px(self) -> int:
+        """Side of a whole record."""
+        return int(self._parts[0][0]["frame"].shape[-1])
+
     def draw(self, count: int, crop_px: int, rng: random.Random) -> Batch:
         """`count` random crops of `crop_px` squared."""
         rows = [self._one(crop_px, rng) for _ in range(count)]
@@ -130,9 +135,3 @@ class Records:
         if rng.random() < 0.5:  # backwards in time
             left, right, flow, mask, t = right, left, flow[[2, 3, 0, 1]], -mask, 1 - t
         return left, right, truth, frame, flow, mask, t
-
-
-def batches(records: Records, count: int, crop_px: int, rng: random.Random) -> Iterator[Batch]:
-    """An endless supply."""
-    while True:
-        yield records.draw(count, crop_px, rng)

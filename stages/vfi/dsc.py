@@ -79,7 +79,10 @@ def _band(frame: Tensor, fields: list[Tensor], top: int) -> Tensor:
         frame, grid.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
     ).view(count, channels, taps * taps, rows, width)
     weight = (vertical[:, :, None] * horizontal[:, None]).flatten(1, 2) * mask
-    return (samples * weight[:, None]).sum(dim=2)
+    out = samples[:, :, 0] * weight[:, None, 0]
+    for tap in range(1, taps * taps):  # tap by tap, because the products of all of them would not stay in the cache
+        out = torch.addcmul(out, samples[:, :, tap], weight[:, None, tap])
+    return out
 
 
 def _check(frame: Tensor, vertical: Tensor, horizontal: Tensor, mask: Tensor, dy: Tensor, dx: Tensor, top: int) -> None:

@@ -158,6 +158,7 @@ class Gan(nn.Module):
     def __init__(self, design: Design | None = None) -> None:
         super().__init__()
         self.design = design or Design()
+        self.band_rows: int | None = BAND_ROWS  # of the head at once; None for all, which needs far more memory
         widths = self.design.widths
         self.encoder = Encoder(widths)
         self.squeeze = nn.Conv2d(widths[2], self.design.code_width, 1)
@@ -192,7 +193,7 @@ class Gan(nn.Module):
         seen = torch.cat((given.frame, from_left, from_right, given.mask.clamp(-8, 8)), 1)
         fields, sharp = self.head(x, F.pixel_unshuffle(seen, 2), given.t)
         gate, bias = torch.split(torch.tanh(sharp), [1, 3], dim=1)
-        kernels = _convolve(given, fields)
+        kernels = _convolve(given, fields, self.band_rows)
         made: Tensor = (
             given.frame + gate * (kernels - given.frame) + bias * _disagreement(given.frame, from_left, from_right)
         )
@@ -215,16 +216,17 @@ def _along(levels: list[Tensor], flow: Tensor) -> list[Tensor]:
     return moved
 
 
-def _convolve(given: Candidates, fields: Tensor) -> Tensor:
+def _convolve(given: Candidates, fields: Tensor, band_rows: int | None) -> Tensor:
     """E of the module's text: both neighbours through `deform_sep_conv`, in bands of rows."""
     square = TAPS * TAPS
     sizes = [TAPS, TAPS, square, square]
     centre = torch.zeros(1, TAPS, 1, 1, device=fields.device)
     centre[:, TAPS // 2] = 1
     padded = F.pad(fields.contiguous(), (0, 0, 1, 1), mode="replicate")  # a row of either side, as enlarging needs
+    step = fields.shape[2] if band_rows is None else band_rows // 2
     bands = []
-    for top in range(0, fields.shape[2], BAND_ROWS // 2):
-        part = padded[:, :, top : top + BAND_ROWS // 2 + 2]
+    for top in range(0, fields.shape[2], step):
+        part = padded[:, :, top : top + step + 2]
         large = F.interpolate(part, scale_factor=2, mode="bilinear", align_corners=False)[:, :, 2:-2]
         rows = slice(2 * top, 2 * top + large.shape[2])
         of_left, of_right, shares = torch.split(large, [sum(sizes), sum(sizes), square], dim=1)
@@ -243,6 +245,7 @@ def _convolve(given: Candidates, fields: Tensor) -> Tensor:
                 dy + flow[:, 1:],
                 dx + flow[:, :1],
                 top=2 * top,
+                band_rows=band_rows,
             )
         bands.append(band)
     return torch.cat(bands, dim=2)

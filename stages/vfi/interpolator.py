@@ -39,16 +39,24 @@ class Interpolator:
         encoded = self._flow.encode(pixels.permute(2, 0, 1)[None].float().contiguous() / 255)
         return Neighbour(encoded, [] if self._gan is None else self._gan.encode(encoded.frame))
 
-    @torch.inference_mode()
     def frame(self, left: Neighbour, right: Neighbour, t: float) -> UInt8:
         """The frame (H, W, 3) at time `t`, 0 < t < 1."""
+        return self.both(left, right, t)[-1]
+
+    @torch.inference_mode()
+    def both(self, left: Neighbour, right: Neighbour, t: float) -> tuple[UInt8, ...]:
+        """The frame (H, W, 3) at time `t` as the flow model makes it and, with a GAN, as both make it."""
         made = self._flow.estimate(left.encoded, right.encoded, t)
-        frame = made.frame
+        frames = [made.frame]
         if self._gan is not None:
             time = torch.full((1,), t, device=self._device)
-            given = Candidates(left.encoded.frame, right.encoded.frame, frame, made.flow, made.mask, time)
-            frame = self._gan.between(given, left.features, right.features)
+            given = Candidates(left.encoded.frame, right.encoded.frame, made.frame, made.flow, made.mask, time)
+            frames.append(self._gan.between(given, left.features, right.features))
         height, width = left.encoded.size
-        rounded = (frame[0, :, :height, :width] * 255).round().to(torch.uint8)
-        pixels: UInt8 = rounded.permute(1, 2, 0).cpu().numpy()
-        return pixels
+        return tuple(_as_pixels(frame[0, :, :height, :width]) for frame in frames)
+
+
+def _as_pixels(frame: Tensor) -> UInt8:
+    """(3, H, W) in [0, 1] -> (H, W, 3) uint8."""
+    pixels: UInt8 = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return pixels
