@@ -122,10 +122,10 @@ class Pipeline:
         return cls(load_pipeline(preset, "t2i", device, partial(_painter_class, part), judge))
 
     @classmethod
-    def rehearse(cls, preset: Preset, params: T2IParams) -> Rehearsal:
-        """What one call would compute; from configurations alone."""
+    def rehearse(cls, preset: Preset, params: T2IParams, device: str = "meta") -> Rehearsal:
+        """What one call would compute; from configurations alone, in the dtype of `device` ("meta": a GPU)."""
         part = find_part(preset, "t2i")
-        made = cls(sketch_pipeline(preset, "t2i", partial(_painter_class, part)))
+        made = cls(sketch_pipeline(preset, "t2i", partial(_painter_class, part), device))
         return rehearse(made, lambda: made.paint(params, 0, ignore_progress))
 
     def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:

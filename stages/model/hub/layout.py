@@ -19,13 +19,13 @@ import transformers
 from torch import nn
 
 from stages.base import WeightsError
-from stages.model.loading import compute_dtype, find_part, source_of
+from stages.model.files import check_files, find_folder
+from stages.model.loading import compute_dtype, find_part
 from stages.presets import Part, Preset
 
 Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs?
 
 _LEAST_WORDS = 10
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def takes(cls: type, *names: str) -> bool:
@@ -63,16 +63,14 @@ def choose_class(part_name: str, part: Part, own: str, fits: Choice, relatives: 
     )
 
 
-def read_index(name: str, part: Part) -> Mapping[str, Any]:
-    """The `model_index.json` of a pipeline.
+def read_index(name: str, part: Part, place: str) -> Mapping[str, Any]:
+    """The `model_index.json` of a pipeline at `place`: a folder, or a hub id.
 
     Raises:
-        WeightsError: it is missing or broken, or the folder holds pickles where safetensors belong.
+        WeightsError: it is missing or broken.
     """
-    source = source_of(part)
-    options = {"subfolder": part.subfolder} if part.subfolder else {}
     try:
-        index = diffusers.DiffusionPipeline.load_config(source, **options)
+        index = diffusers.DiffusionPipeline.load_config(place)
         if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
             raise ValueError("its model_index.json names no pipeline class of diffusers")
     except Exception as error:  # the hub's loaders raise a dozen kinds; to a user they are one
@@ -98,19 +96,28 @@ def load_pipeline(
         WeightsError: a part is missing, broken, a pickle, or does not fit.
     """
     part = find_part(preset, name)
-
-    def make(component: str, kind: type[Any]) -> Any:
-        return _load_component(preset, *part_of(preset, name, component), kind, part.device or device)
-
     other, vae = part_of(preset, name, "vae")
     if other != name and vae.device not in (None, part.device):
         raise WeightsError(
             f"Part {other!r} is to be on {vae.device}, its pipeline {name!r} on {part.device or device}; a pipeline "
             f"is on one device: leave `device` out, or use the preset's `offload`."
         )
-    index = read_index(name, part)
-    _refuse_pickles(name, part, [key for key in index if part_of(preset, name, key)[0] == name])
-    pipeline = assemble(name, part, index, choose(str(index["_class_name"])), make)
+    root = find_folder(name, part)
+    index = read_index(name, part, str(root))
+    cls = choose(str(index["_class_name"]))
+    kinds = component_classes(name, part, index, cls)
+    folders = {component: root / component for component in kinds}
+    if other != name:
+        folders["vae"] = find_folder(other, vae)
+    for component, kind in kinds.items():
+        if kind is not None and issubclass(kind, nn.Module):
+            check_files(*part_of(preset, name, component), folders[component])
+
+    def make(component: str, kind: type[Any]) -> Any:
+        owner, own = part_of(preset, name, component)
+        return _load_component(owner, own, folders[component], kind, dtype_of(preset, own, part.device or device))
+
+    pipeline = assemble(cls, index, kinds, make)
     judge(pipeline)
     return _place(pipeline, preset, part.device or device)
 
@@ -124,17 +131,22 @@ def part_of(preset: Preset, name: str, component: str) -> tuple[str, Part]:
     return name, replace(part, subfolder=str(PurePosixPath(part.subfolder) / component))
 
 
-def assemble(name: str, part: Part, index: Mapping[str, Any], cls: type, make: Callable[[str, type[Any]], Any]) -> Any:
-    """A `cls` with the settings of the index and the components that `make` gives for (name, class).
+def component_classes(name: str, part: Part, index: Mapping[str, Any], cls: type) -> dict[str, type[Any] | None]:
+    """The class of every component that `cls` is built from, None where the repository has none.
 
     Raises:
         WeightsError: a component is missing, or its class is not one of diffusers or transformers.
     """
-    arguments = _plain_settings(index, cls)
     wanted = _wanted(name, part, index, cls)
-    kinds = {key: _component_class(name, part, key, *entry) for key, entry in wanted.items() if entry}
-    for component in wanted:
-        arguments[component] = make(component, kinds[component]) if component in kinds else None
+    return {key: _component_class(name, part, key, *entry) if entry else None for key, entry in wanted.items()}
+
+
+def assemble(
+    cls: type, index: Mapping[str, Any], kinds: Mapping[str, type[Any] | None], make: Callable[[str, type[Any]], Any]
+) -> Any:
+    """A `cls` with the settings of the index and the components that `make` gives for (name, class)."""
+    arguments = _plain_settings(index, cls)
+    arguments |= {component: None if kind is None else make(component, kind) for component, kind in kinds.items()}
     pipeline = cls(**arguments)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -183,32 +195,20 @@ def _component_class(name: str, part: Part, component: str, library: str, kind: 
     return cls
 
 
-def _refuse_pickles(name: str, part: Part, components: list[str]) -> None:
-    """Of a local folder: every component's weights are safetensors, seen before anything is read."""
-    root = Path(source_of(part)) / part.subfolder
-    for component in components:
-        files = sorted(root.glob(f"{component}/*")) if root.is_dir() else []
-        pickles = [file.name for file in files if file.suffix in _PICKLES]
-        if pickles and not any(file.suffix == ".safetensors" for file in files):
-            raise WeightsError(
-                f"Part {name!r} from {part.source} has {component}/{pickles[0]}, a pickle, where a .safetensors file "
-                f"belongs; a pickle can run code and is never read: convert it, or fetch the safetensors files."
-            )
-
-
-def _load_component(preset: Preset, name: str, part: Part, kind: type[Any], device: str) -> Any:
-    """From the folder of `part`, on the CPU."""
+def _load_component(name: str, part: Part, folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
+    """From its folder, on the CPU."""
     network = issubclass(kind, nn.Module)
     options: dict[str, Any] = {}
     if network:
-        dtype = dtype_of(preset, part, device)
         options = {"use_safetensors": True, "output_loading_info": True, "variant": part.variant}
         if kind.__module__.startswith("transformers"):
             options |= {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below
         else:
             options |= {"torch_dtype": dtype}
     try:
-        made = kind.from_pretrained(source_of(part), subfolder=part.subfolder, **options)
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {folder}")
+        made = kind.from_pretrained(str(folder), **options)
         if isinstance(made, transformers.PreTrainedTokenizerBase):
             words = sum(not token.startswith("<") for token in made.get_vocab())
             if words < _LEAST_WORDS:  # transformers makes an empty one where the files are missing

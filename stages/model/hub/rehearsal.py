@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from stages.model.hub.layout import assemble, dtype_of, part_of, read_index
+from stages.model.hub.layout import assemble, component_classes, dtype_of, part_of, read_index
 from stages.model.hub.published import PUBLISHED
 from stages.model.hub.runner import Runner
 from stages.model.loading import find_part, source_of
@@ -88,15 +88,16 @@ def _to_meta(values: Any) -> Any:
     return tree_map(lambda value: value.to("meta") if isinstance(value, Tensor) else value, values)
 
 
-def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type]) -> Any:
-    """Part `name` as a pipeline on the meta device, in the dtype that a GPU would compute in.
+def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type], device: str = "meta") -> Any:
+    """Part `name` as a pipeline on the meta device, in the dtype of `device`: "meta" stands for any GPU.
 
     Raises:
         WeightsError: it is neither published here, nor in a folder, nor reachable.
     """
     part = find_part(preset, name)
     known = PUBLISHED.get(part.source, {})
-    index = known.get("model_index") or read_index(name, part)
+    index = known.get("model_index") or read_index(name, part, source_of(part))
+    cls = choose(str(index["_class_name"]))
 
     def make(component: str, kind: type[Any]) -> Any:
         own = part_of(preset, name, component)[1]
@@ -107,10 +108,10 @@ def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type]) ->
         with torch.device("meta"):
             module: nn.Module = _empty(own, kind, PUBLISHED.get(own.source, {}).get(component))
         module = module.to("meta")  # what is made of plain numbers is on the CPU until here
-        _cast(module, dtype_of(preset, own, "meta"))
+        _cast(module, dtype_of(preset, own, device))
         return module.eval().requires_grad_(False)
 
-    return assemble(name, part, index, choose(str(index["_class_name"])), make)
+    return assemble(cls, index, component_classes(name, part, index, cls), make)
 
 
 def _longest(part: Part) -> int:

@@ -63,9 +63,9 @@ class HubAnimator:
         return cls(load_pipeline(preset, name, device, partial(_animator_class, preset), judge))
 
     @classmethod
-    def rehearse(cls, preset: Preset, params: I2VParams) -> Rehearsal:
-        """What one call would compute; from configurations alone."""
-        made = cls(sketch_pipeline(preset, _I2V, partial(_animator_class, preset)))
+    def rehearse(cls, preset: Preset, params: I2VParams, device: str = "meta") -> Rehearsal:
+        """What one call would compute; from configurations alone, in the dtype of `device` ("meta": a GPU)."""
+        made = cls(sketch_pipeline(preset, _I2V, partial(_animator_class, preset), device))
         image = Image(np.zeros((params.size[1], params.size[0], 3), np.uint8))
         return rehearse(made, lambda: made(image, params=params, seed=0, report=ignore_progress))
 
@@ -129,9 +129,9 @@ class HubRedrawer:
         return cls(load_pipeline(preset, name, device, partial(_redrawer_class, preset), judge))
 
     @classmethod
-    def rehearse(cls, preset: Preset, params: V2VParams, frames: int) -> Rehearsal:
-        """What the call of one window of a clip of `frames` would compute; from configurations alone."""
-        made = cls(sketch_pipeline(preset, _V2V, partial(_redrawer_class, preset)))
+    def rehearse(cls, preset: Preset, params: V2VParams, frames: int, device: str = "meta") -> Rehearsal:
+        """What the call of one window of a clip of `frames` would compute; as `HubAnimator.rehearse`."""
+        made = cls(sketch_pipeline(preset, _V2V, partial(_redrawer_class, preset), device))
         clip = Clip(np.zeros((frames, params.size[1], params.size[0], 3), np.uint8), preset.keyframe_fps)
         image = Image(clip.frames[0])
         return rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))

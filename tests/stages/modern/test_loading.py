@@ -60,7 +60,9 @@ def test_pickles_are_never_read(copy: Callable[[str], Path], stage: str, name: s
     torch.save(load_file(file), file.with_suffix(".bin"))
     file.unlink()
     text = refusal(stage, folder)
-    assert f"has {component}/{file.stem}.bin, a pickle, where a .safetensors file belongs" in text
+    assert f"from {folder / component} has {file.stem}.bin, a pickle, where a .safetensors file belongs" in text
+    file.with_suffix(".bin").rename(file)
+    assert f"{file.name} is a pickle, where safetensors belong" in refusal(stage, folder)
 
 
 def test_tensors_that_are_missing_are_named(copy: Callable[[str], Path]) -> None:
@@ -76,15 +78,21 @@ def test_tensors_that_are_missing_are_named(copy: Callable[[str], Path]) -> None
 def test_a_file_that_is_cut_off(copy: Callable[[str], Path]) -> None:
     folder = copy("ltx_text")
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    assert f"Part 'i2v_pipeline' cannot be loaded from {folder} vae (" in refusal("i2v", folder)
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert f"Part 'i2v_pipeline' cannot be loaded from {file} (it is cut off after " in refusal("i2v", folder)
 
 
 def test_a_component_that_is_missing(copy: Callable[[str], Path]) -> None:
     folder = copy("ltx_text")
-    shutil.rmtree(folder / "tokenizer")
+    for file in (folder / "tokenizer").iterdir():
+        file.unlink()
     text = refusal("i2v", folder)
     assert f"Part 'i2v_pipeline' cannot be loaded from {folder} tokenizer (it holds no vocabulary" in text
+    (folder / "tokenizer").rmdir()
+    text = refusal("i2v", folder)
+    assert f"Part 'i2v_pipeline' cannot be loaded from {folder} tokenizer (there is no folder" in text
+    shutil.rmtree(folder / "vae")
+    assert f"Part 'i2v_pipeline' cannot be loaded: there is no folder {folder / 'vae'}" in refusal("i2v", folder)
 
 
 def edit_index(folder: Path, **changes: Any) -> None:
@@ -116,6 +124,24 @@ def test_code_of_a_repository_is_never_run(copy: Callable[[str], Path], tmp_path
 ])  # fmt: skip
 def test_a_pipeline_that_does_something_else(shelf: Shelf, stage: str, name: str, need: str) -> None:
     assert need in refusal(stage, shelf[name])
+
+
+def test_a_repository_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    text = refusal("i2v", "nobody/nothing")
+    assert text.startswith("Part 'i2v_pipeline' is not on this machine and nobody/nothing cannot be reached (")
+    assert "run `hf download nobody/nothing --include 'model_index.json'" in text
+
+
+def test_a_copy_of_the_repository_under_the_folder_for_machines_without_network(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MAGICVIDEO_WEIGHTS", str(tmp_path))
+    shutil.copytree(shelf["ltx_text"], tmp_path / "somebody" / "something")
+    stage = I2V.load(modern_preset({"i2v_pipeline": "somebody/something"}, size=(64, 32)), "cpu")
+    assert stage.maker.runner.name == "LTXImageToVideoPipeline"  # type: ignore[union-attr]
 
 
 def test_parts_of_another_pipeline(copy: Callable[[str], Path]) -> None:
