@@ -13,6 +13,7 @@ nothing of schedules; what reuses deep features is in `stages.model.reuse`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -79,9 +80,10 @@ def embed_time(network: Any, t: Tensor, rows: int, dtype: torch.dtype) -> Tensor
     return embedded[:1]
 
 
-def open_unet(unet: Any, latents: Tensor) -> Frames:
-    """(B, C, F, h, w) -> features, one copy."""
-    return Frames(unet.conv_in(latents.transpose(1, 2).flatten(0, 1)), 1)
+def spread(latents: Tensor, copies: int) -> Frames:
+    """(B, C, F, h, w) -> rows, one copy; a single row is copied at once: alone it would be rounded otherwise."""
+    frames = Frames(latents.transpose(1, 2).flatten(0, 1).contiguous(), 1)
+    return frames if len(frames.states) > 1 else frames.apart(copies)
 
 
 def close_unet(unet: Any, frames: Frames, call: Call) -> Tensor:
@@ -115,7 +117,7 @@ def descend(block: Any, frames: Frames, call: Call, *, shrink: bool = True) -> S
 def turn(block: Any, frames: Frames, call: Call) -> Frames:
     """The block between the way down and the way up."""
     if type(block).__name__ == "UNetMidBlock2D":
-        return resnet(block, frames, call)
+        return frames.map(lambda states: block(states, call.time.repeat(len(states), 1)))
     frames = resnet(block.resnets[0], frames, call)
     motions = getattr(block, "motion_modules", (None,) * len(block.attentions))
     for attention, motion, layer in zip(block.attentions, motions, block.resnets[1:], strict=True):
@@ -160,8 +162,8 @@ def control_plain(
     batch, _, count = latents.shape[:3]
     time = embed_time(model, t, copies * batch * count, latents.dtype)
     call = Call(copies, count, time, tokens)
-    opened = model.conv_in(latents.transpose(1, 2).flatten(0, 1)) + embedded.flatten(0, 1)
-    return _control(model, Frames(opened, 1), call)
+    opened = spread(latents, copies).map(model.conv_in)
+    return _control(model, opened + Frames(embedded.flatten(0, 1), 1), call)
 
 
 def control_sparse(
@@ -176,10 +178,10 @@ def control_sparse(
     batch, _, count = condition.shape[:3]
     call = Call(copies, count, embed_time(model, t, copies * batch, condition.dtype), tokens)
     firsts = [places.index(place) for place in range(max(places) + 1)]
-    rows = condition[:, :, firsts].transpose(1, 2).flatten(0, 1)
-    blank = rows.new_zeros((len(rows), model.conv_in.in_channels, *rows.shape[2:]))
-    opened = model.conv_in(blank) + model.controlnet_cond_embedding(rows)
-    return _control(model, Frames(opened, 1, () if len(firsts) == count else places), call)
+    rows = spread(condition[:, :, firsts], copies)
+    blank = rows.map(lambda states: states.new_zeros((len(states), model.conv_in.in_channels, *states.shape[2:])))
+    opened = blank.map(model.conv_in) + rows.map(model.controlnet_cond_embedding)
+    return _control(model, replace(opened, places=() if len(firsts) == count else places), call)
 
 
 def _control(model: Any, frames: Frames, call: Call) -> tuple[Skips, Frames]:
@@ -187,8 +189,10 @@ def _control(model: Any, frames: Frames, call: Call) -> tuple[Skips, Frames]:
     for block in model.down_blocks:
         skips += descend(block, skips[-1], call)
     middle = turn(model.mid_block, skips[-1], call)
-    down = tuple(skip.map(layer) for skip, layer in zip(skips, model.controlnet_down_blocks, strict=True))
-    return down, middle.map(model.controlnet_mid_block)
+    down = tuple(
+        skip.map_whole(layer, call.copies) for skip, layer in zip(skips, model.controlnet_down_blocks, strict=True)
+    )
+    return down, middle.map_whole(model.controlnet_mid_block, call.copies)
 
 
 def scale(residuals: tuple[Skips, Frames], by: float) -> tuple[Skips, Frames]:

@@ -7,7 +7,8 @@ CPU attention and feed-forward run in chunks that stay in the cache. Every row i
 modules' own `forward` uses, so the results are theirs. Knows nothing of steps, requests or schedules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,14 @@ from torch.nn import functional as F
 
 CHUNK_VALUES = 131_072  # numbers in the features of one chunk on a CPU, 0.5 MB in float32
 FEED_VALUES = 65_536  # the same for the feed-forward, whose inside is eight times wider
+
+
+COUNTED_AS: ContextVar[str] = ContextVar("COUNTED_AS", default="")  # the device that meta tensors stand for
+
+
+def on_cpu(states: Tensor) -> bool:
+    """Whether a CPU computes with them, or is asked about."""
+    return states.device.type == "cpu" or (states.is_meta and COUNTED_AS.get() == "cpu")
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,20 @@ class Frames:
             one, two = one.every(), two.every()
         return replace(one, states=one.states + two.states)
 
-    def map(self, layer: Any) -> "Frames":
-        """`layer` treats every row alone."""
+    def map(self, layer: Callable[[Tensor], Tensor]) -> "Frames":
+        """After `layer`, which treats every row alone."""
         return replace(self, states=layer(self.states))
+
+    def map_whole(self, layer: Callable[[Tensor], Tensor], copies: int) -> "Frames":
+        """The same for a layer that rounds by the number of its rows, as a CPU's 1x1 convolutions do."""
+        if not on_cpu(self.states) or (self.copies == copies and not self.places):
+            return self.map(layer)
+        made = layer(self.every().apart(copies).states)
+        made = made[: len(made) * self.copies // copies]
+        if self.places:
+            firsts = [self.places.index(place) for place in range(max(self.places) + 1)]
+            made = made.unflatten(0, (-1, len(self.places)))[:, firsts].flatten(0, 1)
+        return replace(self, states=made)
 
 
 class Tokens:
@@ -93,25 +113,31 @@ def reads_pictures(attention: Any) -> bool:
 
 
 def resnet(layer: Any, frames: Frames, call: Call) -> Frames:
-    return frames.map(lambda states: layer(states, call.time.expand(len(states), -1)))
+    """A ResnetBlock2D."""
+
+    def run(states: Tensor) -> Tensor:
+        made: Tensor = layer(states, call.time.repeat(len(states), 1))
+        return made
+
+    return frames.map(run) if layer.conv_shortcut is None else frames.map_whole(run, call.copies)
 
 
 def spatial(layer: Any, frames: Frames, call: Call) -> Frames:
     """A Transformer2DModel; the copies stand apart afterwards."""
     height, width = frames.states.shape[2:]
-    states = layer.norm(frames.states)
+    opened = frames.map(layer.norm)
     if layer.use_linear_projection:
-        states = layer.proj_in(states.permute(0, 2, 3, 1).flatten(1, 2))
+        states = layer.proj_in(opened.states.permute(0, 2, 3, 1).flatten(1, 2))
     else:
-        states = layer.proj_in(states).permute(0, 2, 3, 1).flatten(1, 2)  # (rows, h·w, C)
+        states = opened.map_whole(layer.proj_in, call.copies).states.permute(0, 2, 3, 1).flatten(1, 2)  # (rows, h·w, C)
     frames = frames.apart(call.copies)
     each = max(frames.places) + 1 if frames.places else call.frames
     for block in layer.transformer_blocks:
-        states = _cat([_attend_self(block, part) for part in states.split(_rows(states))])
+        states = _cat([_attend_self(block, part) for part in _chunks(states)])
         if len(states) < len(frames.states):
             states = states.repeat(len(frames.states) // len(states), 1, 1)
         owners = torch.arange(len(states), device=states.device) // each
-        parts = zip(states.split(_rows(states)), owners.split(_rows(states)), strict=True)
+        parts = zip(_chunks(states), owners.tensor_split(_count(states)), strict=True)
         states = _cat([_feed(block, _attend_told(block, part, owner, call.tokens)) for part, owner in parts])
     if layer.use_linear_projection:
         states = layer.proj_out(states).unflatten(1, (height, width)).permute(0, 3, 1, 2).contiguous()
@@ -129,7 +155,7 @@ def temporal(layer: Any, frames: Frames, call: Call) -> Frames:
     batch, channels, count, height, width = clips.shape
     normed = layer.norm(clips).permute(0, 3, 4, 2, 1).reshape(-1, count, channels)
     done = []
-    for part in normed.split(_rows(normed)):
+    for part in _chunks(normed):
         states = layer.proj_in(part)
         for block in layer.transformer_blocks:
             states = _attend_self(block, states)
@@ -137,8 +163,8 @@ def temporal(layer: Any, frames: Frames, call: Call) -> Frames:
                 states = _attend_again(block, states)
             states = _feed(block, states)
         done.append(layer.proj_out(states))
-    moved = _cat(done).view(batch, height, width, count, channels).permute(0, 3, 4, 1, 2).flatten(0, 1)
-    return replace(frames, states=moved + frames.states)
+    moved = _cat(done).view(batch, height, width, count, channels).permute(0, 3, 4, 1, 2)
+    return replace(frames, states=moved.contiguous().flatten(0, 1).add_(frames.states))
 
 
 def _attend_self(block: Any, states: Tensor) -> Tensor:
@@ -164,8 +190,7 @@ def _attend_told(block: Any, states: Tensor, owners: Tensor, tokens: Tokens) -> 
 
 def _feed(block: Any, states: Tensor) -> Tensor:
     rows = block.norm3(states).flatten(0, 1)
-    size = max(256, FEED_VALUES // rows.shape[1]) if rows.device.type == "cpu" else len(rows)
-    fed = _cat([block.ff(part) for part in rows.split(size)])
+    fed = _cat([block.ff(part) for part in rows.tensor_split(_count(rows, FEED_VALUES))])
     return fed.view(states.shape).add_(states)
 
 
@@ -190,11 +215,13 @@ def _join(states: Tensor) -> Tensor:
     return states.transpose(1, 2).flatten(2)
 
 
-def _rows(states: Tensor) -> int:
-    """How many rows of (rows, positions, C) make a chunk."""
-    if states.device.type != "cpu":
-        return len(states)
-    return max(1, CHUNK_VALUES // states[0].numel())
+def _count(states: Tensor, values: int = CHUNK_VALUES) -> int:
+    """Into how many chunks to cut the rows of `states`; only a CPU's cache asks for more than one."""
+    return min(len(states), -(-states.numel() // values)) if on_cpu(states) else 1
+
+
+def _chunks(states: Tensor) -> tuple[Tensor, ...]:
+    return states.tensor_split(_count(states))
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stages.model.fast import Skips, add, ascend, close_unet, descend, open_unet, turn
+from stages.model.fast import Skips, add, ascend, close_unet, descend, spread, turn
 from stages.model.layers import Call, Frames
 
 Residuals = tuple[Skips, Frames] | None
@@ -49,7 +49,7 @@ def run_unet(
     """
     first, last = unet.down_blocks[0], unet.up_blocks[-1]
     top = len(last.resnets)  # how many skips stay at the finest level: what the UNet opens with, and its first block's
-    skips: Skips = (open_unet(unet, latents),)
+    skips: Skips = (spread(latents, call.copies).map(unet.conv_in),)
     if not full:
         if kept is None or kept.below is None:
             raise ValueError("Nothing was kept to reuse; the first step of a window must be full.")
