@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, SparseControlNetModel
 from torch import Tensor, nn
@@ -157,8 +158,10 @@ class PlainControl:
     def prepare(self, pictures: UInt8, size: tuple[int, int], frames: int, scale: float) -> PlainHint:
         """For 1 or `frames` pictures (N, H, W, 3) at the (width, height) of the video."""
         weight = next(self.embedding.parameters())
-        rgb = codec.to_tensor(resize_frames(pictures, size), weight.device, weight.dtype)
-        embedded = self.embedding((rgb + 1) / 2)  # ControlNets read RGB in 0..1
+        pixels = torch.from_numpy(np.array(resize_frames(pictures, size))).to(weight.device)
+        rgb = (pixels.permute(0, 3, 1, 2).float() / 255).to(weight.dtype)  # ControlNets read RGB in 0..1
+        rows = rgb.expand(2, -1, -1, -1) if len(rgb) == 1 else rgb  # a single row is rounded otherwise than several
+        embedded = self.embedding(rows)[: len(rgb)]
         return PlainHint(self.model, embedded.expand(frames, -1, -1, -1)[None], scale)
 
 

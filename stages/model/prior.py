@@ -41,13 +41,14 @@ def start_latents(reference: Tensor, noise: Tensor, shared: Tensor | None, sched
         noised: Tensor = scheduler.add_noise(prior.weight * fade * reference.expand_as(noise), noise, start)
         return noised
     product = scheduler.alphas_cumprod[int(scheduler.timesteps[0])].to(noise)
-    mean = prior.weight * _fade(frames, prior.decay).to(noise) * product.sqrt()
+    weight = prior.weight * _fade(frames, prior.decay).to(noise)
+    mean = weight * product.sqrt()
     if float(mean.max()) > 1:
         raise InputError(
             f"The noise prior's weight {prior.weight:g} makes the mean {float(mean.max()):.2f} of the reference, "
             f"the limit is 1; use a weight of at most {float(1 / product.sqrt()):.1f}."
         )
-    start_from: Tensor = mean * reference + (1 - mean**2).sqrt() * noise
+    start_from: Tensor = mean * reference + (1 - weight**2 * product).sqrt() * noise
     return start_from
 
 

@@ -61,12 +61,19 @@ def make_vae() -> AutoencoderKL:
     )
 
 
-def make_control(unet: UNet2DConditionModel) -> ControlNetModel:
-    """With weights where a fresh ControlNet has zeros, so that it changes something."""
-    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 8))
+def wake(control: ControlNetModel | SparseControlNetModel) -> None:
+    """Give it weights where a fresh ControlNet has zeros, so that it sees its picture and changes something."""
+    embedding = control.controlnet_cond_embedding
+    silent = (control.controlnet_down_blocks, control.controlnet_mid_block, getattr(embedding, "conv_out", embedding))
     with torch.no_grad():
-        for parameter in [*control.controlnet_down_blocks.parameters(), *control.controlnet_mid_block.parameters()]:
-            parameter.copy_(0.1 * torch.randn_like(parameter))
+        for module in silent:
+            for parameter in module.parameters():
+                parameter.copy_(0.1 * torch.randn_like(parameter))
+
+
+def make_control(unet: UNet2DConditionModel) -> ControlNetModel:
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 8))
+    wake(control)
     return control
 
 
@@ -83,9 +90,7 @@ def make_sparse() -> SparseControlNetModel:
         motion_num_attention_heads=2,
         use_simplified_condition_embedding=True,
     )
-    with torch.no_grad():
-        for parameter in [*sparse.controlnet_down_blocks.parameters(), *sparse.controlnet_mid_block.parameters()]:
-            parameter.copy_(0.1 * torch.randn_like(parameter))
+    wake(sparse)
     return sparse
 
 

@@ -1,19 +1,22 @@
 """The noise prior: its two equalities, its marginal, and its limit."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
 from stages.base import InputError
 from stages.model.prior import start_latents
 from stages.model.sampler import build_scheduler
-from stages.presets import TINY, Prior
+from stages.presets import TINY, Prior, SchedulerName
 
 SHAPE = (1, 4, 6, 5, 5)
 
 
-def scheduler(steps: int = 10):  # type: ignore[no-untyped-def]
-    made = build_scheduler(TINY.i2v)
-    made.set_timesteps(steps)
+def scheduler(name: SchedulerName = "ddim") -> Any:
+    made = build_scheduler(replace(TINY.i2v, scheduler=name))
+    made.set_timesteps(10)
     return made
 
 
@@ -22,16 +25,36 @@ def draws() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(1, 4, 1, 5, 5, generator=generator), torch.randn(SHAPE, generator=generator)
 
 
-def test_weight_zero_is_plain_noise_bit_for_bit() -> None:
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "lcm", "euler"])
+def test_weight_zero_is_plain_noise_bit_for_bit(name: SchedulerName) -> None:
     reference, noise = draws()
-    assert torch.equal(start_latents(reference, noise, None, scheduler(), Prior(0.0, 0.0, 0.0)), noise)
+    made = scheduler(name)
+    plain = start_latents(reference, noise, None, made, Prior(0.0, 0.0, 0.0))
+    assert torch.equal(plain, noise * made.init_noise_sigma)
 
 
-def test_weight_one_is_a_noised_still_video() -> None:
+@pytest.mark.parametrize("name", ["ddim", "lcm", "euler"])
+def test_weight_one_is_a_noised_still_video_bit_for_bit(name: SchedulerName) -> None:
     reference, noise = draws()
-    made = scheduler()
+    made = scheduler(name)
     still = made.add_noise(reference.expand(SHAPE), noise, made.timesteps[:1])
-    assert torch.allclose(start_latents(reference, noise, None, made, Prior(1.0, 0.0, 0.0)), still, atol=1e-6)
+    assert torch.equal(start_latents(reference, noise, None, made, Prior(1.0, 0.0, 0.0)), still)
+
+
+def test_weight_one_is_a_noised_still_video_where_noising_goes_by_sigmas() -> None:
+    reference, noise = draws()
+    made = scheduler("dpmpp_2m")
+    still = made.add_noise(reference.expand(SHAPE), noise, made.timesteps[:1])
+    assert torch.allclose(start_latents(reference, noise, None, made, Prior(1.0, 0.0, 0.0)), still, atol=1e-5)
+
+
+@pytest.mark.parametrize(("weight", "decay"), [(3.0, 0.0), (2.0, 1.0)])
+def test_a_sigma_scheduler_noises_the_weighted_reference(weight: float, decay: float) -> None:
+    reference, noise = draws()
+    made = scheduler("euler")
+    fade = (1 - torch.arange(6) / 6).pow(decay).view(1, 1, 6, 1, 1)
+    expected = weight * fade * reference + made.sigmas[0] * noise
+    assert torch.allclose(start_latents(reference, noise, None, made, Prior(weight, decay, 0.0)), expected, atol=1e-5)
 
 
 def test_mean_follows_the_reference_and_the_variance_stays_one() -> None:
@@ -47,11 +70,15 @@ def test_mean_follows_the_reference_and_the_variance_stays_one() -> None:
         assert float(values.var()) == pytest.approx(1 - float(slope) ** 2, abs=0.04)
 
 
-def test_shared_noise_correlates_the_frames() -> None:
-    reference, noise = draws()
-    shared = torch.randn(1, 4, 1, 5, 5, generator=torch.Generator().manual_seed(4))
-    made = start_latents(reference * 0, noise, shared, scheduler(), Prior(1.0, 0.0, 1.0))
-    assert torch.equal(made[:, :, 0], made[:, :, 5])
+@pytest.mark.parametrize("part", [0.0, 0.3, 1.0])
+def test_shared_noise_correlates_the_frames(part: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((1, 1, 3, 100, 100), generator=generator)
+    shared = torch.randn((1, 1, 1, 100, 100), generator=generator)
+    made = start_latents(shared * 0, noise, shared, scheduler(), Prior(0.0, 0.0, part))[0, 0].flatten(1)
+    correlations = torch.corrcoef(made)
+    assert torch.allclose(correlations, torch.full((3, 3), part).fill_diagonal_(1.0), atol=0.04)
+    assert torch.allclose(made.var(1), torch.ones(3), atol=0.05)
 
 
 def test_a_weight_beyond_the_whole_variance_is_refused() -> None:

@@ -79,9 +79,7 @@ def make_sparse() -> SparseControlNetModel:
         cross_attention_dim=parts.TEXT, attention_head_dim=4, norm_num_groups=8, motion_num_attention_heads=2,
         use_simplified_condition_embedding=True,
     )  # fmt: skip
-    with torch.no_grad():
-        for parameter in [*sparse.controlnet_down_blocks.parameters(), *sparse.controlnet_mid_block.parameters()]:
-            parameter.copy_(0.1 * torch.randn_like(parameter))
+    parts.wake(sparse)
     return sparse
 
 
@@ -168,6 +166,16 @@ def hooked(module: Any) -> Iterator[None]:
         yield
     finally:
         remove_hook_from_module(module)
+
+
+def with_their_condition(given: Conditions, pipeline: Any, reference: UInt8, size: tuple[int, int]) -> Conditions:
+    """`given`, its SparseCtrl reading the latent that `pipeline` encodes; it equals ours up to rounding."""
+    hint: Any = given.hints[0]
+    with torch.no_grad():
+        latent = pipeline.prepare_image(images(reference[None]), *size, "cpu", torch.float32)
+    assert difference(hint.condition[:, :, :1], latent) < 1e-6
+    condition = torch.cat([latent, hint.condition[:, :, 1:]], 2)
+    return replace(given, hints=(replace(hint, condition=condition),))
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 from stages.presets import Control, SchedulerName
-from tests.stages.parity.rig import PATHS, SCHEDULERS, Rig, assert_equal, call, draw, images, picture, settings
+from tests.stages.parity.rig import (
+    PATHS,
+    SCHEDULERS,
+    SMALL,
+    Rig,
+    assert_equal,
+    call,
+    draw,
+    images,
+    picture,
+    settings,
+    with_their_condition,
+)
 
 FRAMES = 4
 every_path = pytest.mark.parametrize("path", PATHS)
@@ -46,7 +58,9 @@ def test_animatediff_with_the_appearance_encoder(
 def test_sparse_control_with_the_appearance_encoder(rig: Rig, scheduler: SchedulerName, path: str) -> None:
     denoising, noise, reference = settings(scheduler), draw(FRAMES), picture()
     given = rig.guide(reference, FRAMES, controls=[Control("sparse", kind="sparse", scale=0.8)])
-    theirs = rig.pipeline(diffusers.AnimateDiffSparseControlNetPipeline, denoising, "sparse")(
+    pipeline = rig.pipeline(diffusers.AnimateDiffSparseControlNetPipeline, denoising, "sparse")
+    given = with_their_condition(given, pipeline, reference, SMALL)
+    theirs = pipeline(
         **call(
             denoising, num_frames=FRAMES, latents=noise, ip_adapter_image_embeds=given.image,
             conditioning_frames=images(reference[None]), controlnet_conditioning_scale=0.8,
