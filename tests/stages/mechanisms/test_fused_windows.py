@@ -22,7 +22,8 @@ def naive(rig: Rig, noise: torch.Tensor, given: Any, scheduler: SchedulerName) -
     """By the published modules, window after window; frame 3 is the mean of the two that hold it."""
     made = build_scheduler(settings(scheduler))
     made.set_timesteps(3)
-    latents, unet = noise * made.init_noise_sigma, rig.network.unet
+    latents: torch.Tensor = noise * made.init_noise_sigma
+    unet = rig.network.unet
     rgb = torch.from_numpy(REFERENCE.copy()).permute(2, 0, 1)[None].float() / 255
     generator = torch.Generator().manual_seed(5)
     draws = {"generator": generator} if scheduler == "lcm" else {}

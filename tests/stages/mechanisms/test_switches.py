@@ -26,4 +26,4 @@ def test_it_reaches_the_stages(switch: str, value: Any, reaches: dict[str, str])
     for stage, name in reaches.items():
         assert getattr(planned[stage], name) == value  # type: ignore[index]
     untouched = plan(TINY, "a fox")
-    assert all(planned[stage] == untouched[stage] for stage in ("t2i", "i2v", "v2v") if stage not in reaches)  # type: ignore[index]
+    assert all(planned[stage] == untouched[stage] for stage in ("t2i", "i2v", "v2v") if stage not in reaches)

@@ -56,7 +56,8 @@ def mean_vae(vae: AutoencoderKL) -> MeanVAE:
     """With the weights of `vae`."""
     made = MeanVAE.from_config(vae.config)
     made.load_state_dict(vae.state_dict())
-    return made.eval().requires_grad_(False)
+    quiet: MeanVAE = made.eval().requires_grad_(False)
+    return quiet
 
 
 def make_unet() -> UNet2DConditionModel:
