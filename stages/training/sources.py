@@ -50,6 +50,8 @@ class FolderSource:
     ) -> None:
         self._vae, self._cut, self._cache = vae, cut, cache
         self._pieces = [piece for entry, facts in files for piece in _pieces(entry, facts, cut, cache is not None)]
+        weight = next(vae.parameters()).detach().float()
+        self._vae_facts = (float(vae.config.scaling_factor), float(weight.abs().sum()))
         if cache is not None:
             cache.mkdir(parents=True, exist_ok=True)
 
@@ -100,10 +102,8 @@ class FolderSource:
         """Names a cached piece by everything that its content depends on."""
         file = piece.entry.file
         about = file.stat()
-        weight = next(self._vae.parameters()).detach().float()
         facts = (
-            file.resolve(), about.st_size, about.st_mtime_ns, round(piece.start_s, 6), self._cut,
-            self._vae.config.scaling_factor, float(weight.abs().sum()),
+            file.resolve(), about.st_size, about.st_mtime_ns, round(piece.start_s, 6), self._cut, self._vae_facts
         )  # fmt: skip
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 

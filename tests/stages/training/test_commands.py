@@ -82,11 +82,11 @@ def judge(preset: Preset, stage: str, data: Path) -> float:
     batch = FolderSource(clips, trainee.network.vae, cut).pick([0, 1, 2])
     noising, total = Noising(preset.i2v), 0.0
     with torch.no_grad():
-        for seed in range(6):
+        for seed in range(4):
             torch.manual_seed(seed)
             times = torch.tensor([50, 200, 350]) + 20 * seed
             total += float(trainee.loss(batch, times, noising, random.Random(3)))
-    return total / 6
+    return total / 4
 
 
 def run_stage(preset: Preset, stage: str) -> Clip:
@@ -113,7 +113,7 @@ def test_a_video_part_is_trained_saved_loaded_and_run(
 ) -> None:
     data, out = home / "clips.jsonl", tmp_path / "out"
     common = ["--preset", PRESET, "--data", str(data), "--out", str(out), "--frames", "4", "--latents", str(home / "l")]
-    samples = ["--sample-every", "10", "--samples", "2", "--tensorboard"]
+    samples = ["--sample-every", "20", "--samples", "2", "--tensorboard"]
     assert main([command, *common, *QUICK, *samples, *options]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted([*written, "run", "samples"])
     trained = with_parts(preset, out, *written)
@@ -122,8 +122,8 @@ def test_a_video_part_is_trained_saved_loaded_and_run(
     assert before.frames.shape == after.frames.shape
     assert not np.array_equal(before.frames, after.frames)
     grids = sorted((out / "samples").iterdir())
-    assert [path.suffix for path in grids] == [".webp", ".webp"]
-    with PIL.Image.open(grids[1]) as grid:
+    assert [path.suffix for path in grids] == [".webp"]
+    with PIL.Image.open(grids[0]) as grid:
         side = 40 if stage == "i2v" else 72
         assert (grid.size, grid.n_frames) == ((2 * side + 4, side), 4)  # type: ignore[attr-defined]
     assert list((out / "run" / "tensorboard").rglob("events.out.tfevents.*"))
@@ -254,6 +254,14 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
     assert options
     for name, text in options:
         assert re.search(r"[a-z]{3,} .*[a-z]{2,}", text.replace("\n", " ")), name  # more than its placeholder
+
+
+@pytest.mark.slow
+def test_the_gan_is_trained_by_a_command_of_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["vfi", "--help"])
+    assert stopped.value.code == 0
+    assert "--videos" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

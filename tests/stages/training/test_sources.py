@@ -48,7 +48,7 @@ def test_draws_follow_the_seed_and_start_anywhere(tmp_path: Path, vae: torch.nn.
     assert torch.equal(one.latents, again.latents)
     assert one.captions == again.captions
     assert not torch.equal(one.latents, other.latents)
-    starts = {tuple(source.draw(1, random.Random(seed)).references.flatten()[::97].tolist()) for seed in range(12)}
+    starts = {tuple(source.draw(1, random.Random(seed)).references.flatten()[::97].tolist()) for seed in range(6)}
     assert len(starts) > 3  # three clips, many moments
 
 
