@@ -1,10 +1,14 @@
-"""How the tiny weights are made: data, captions, one recipe a model, and a loop that goes on where it stopped.
+"""Training: the tiny weights from nothing, and the parts of any preset on a user's own data, by the same code.
 
-    fetch.py backgrounds.py captions.py data.py    what is learnt from
-    networks.py tokens.py                          what learns
-    noising.py latents.py loop.py                  how
-    recipe_vae.py recipe_t2i.py recipe_video.py    in which order; `python -m stages.training` runs them
-    measure.py                                     how good the result is
+    __main__.py arguments.py commands.py                       the command; README.md tells all of it
+    loop.py journal.py team.py                                 how: steps, log, processes
+    trainee.py recipe_video.py fresh.py noising.py             the video network
+    spatial.py recipe_refl.py rewards.py recipe_dpo.py lora.py human feedback
+    manifest.py footage.py sources.py batches.py grids.py      a user's data, and samples to look at
+    tiny.py recipe_vae.py recipe_t2i.py networks.py tokens.py  the tiny weights, in order
+    data.py captions.py backgrounds.py fetch.py latents.py     what they are learnt from
+    recipe_vfi.py vfi_*.py                                     the interpolation GAN
+    measure.py                                                 how good the tiny result is
 
 Nothing here is imported when a video is made.
 """
