@@ -26,10 +26,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make safetensors of the pickles in a folder")
     args = parser.parse_args(argv)
     console, errors = Console(), Console(stderr=True)
-    from stages.model.files import convert_pickle
-
     try:
         if args.convert is not None:
+            from stages.model.convert import convert_pickle
+
             for written in convert_pickle(args.convert):
                 console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True, highlight=False)
             return 0

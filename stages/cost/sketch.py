@@ -42,7 +42,7 @@ def sketch_module(preset: Preset, name: str, cls: type[ModuleT], dtype: torch.dt
     config = _config(preset, name)
     with torch.device("meta"):
         made: Any = cls(_CONFIGS[cls](**config)) if cls in _CONFIGS else cls.from_config(config)  # type: ignore[attr-defined]
-    module: ModuleT = made.to(device="meta", dtype=dtype).eval().requires_grad_(False)
+    module: ModuleT = _cast(made.to("meta"), dtype)
     return module
 
 
@@ -71,7 +71,7 @@ def sketch_network(preset: Preset, *, motion: str, guide: Guide, device: str) ->
             controls[control.part] = PlainControl(sketch_module(preset, control.part, ControlNetModel, dtype))
     text = sketch_module(preset, "text_encoder", CLIPTextModel, dtype)
     return VideoNetwork(
-        unet=unet.to(device="meta", dtype=dtype).eval().requires_grad_(False),
+        unet=_cast(unet.to("meta"), dtype),
         vae=vae,
         text=TextEncoder(SimpleNamespace(), text),
         appearance=appearance,
@@ -92,6 +92,13 @@ def modules_of(network: VideoNetwork) -> list[nn.Module]:
     """Everything that a video network holds."""
     embeddings = [control.embedding for control in network.controls.values() if isinstance(control, PlainControl)]
     return [network.vae, network.text.model, network.appearance.encoder, *network.denoisers, *embeddings]
+
+
+def _cast(module: Any, dtype: torch.dtype) -> Any:
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return module.eval().requires_grad_(False)
 
 
 def _config(preset: Preset, name: str) -> dict[str, Any]:

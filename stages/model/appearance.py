@@ -36,7 +36,7 @@ class Appearance:
     def __init__(self, encoder: CLIPVisionModelWithProjection, weights: AdapterWeights) -> None:
         self.encoder = encoder
         self.weights = weights
-        self._by_patches = "latents" in weights["image_proj"]
+        self.by_patches = "latents" in weights["image_proj"]
 
     @classmethod
     def load(cls, preset: Preset, device: str, dtype: torch.dtype) -> Self:
@@ -75,7 +75,7 @@ class Appearance:
         pixels = centre_square(resize_frames(reference[None], size, BICUBIC)[0])[None]
         picture = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).to(self.encoder.device).float() / 127.5 - 1
         inputs = normalise(picture).to(self.encoder.dtype)
-        if self._by_patches:
+        if self.by_patches:
             both = torch.cat([torch.zeros_like(inputs), inputs])
             states: Tensor = self.encoder(both, output_hidden_states=True).hidden_states[-2]
             return [states[:, None]]

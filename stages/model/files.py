@@ -17,7 +17,7 @@ from stages.presets import Part
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _TEXTS = ("*.json", "*.txt", "*.model")
 
 State = Literal["embedded", "local", "cached", "partly cached", "missing"]
@@ -108,7 +108,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
         )
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
         if pickles:
             raise WeightsError(
                 f"Part {name!r} from {folder} has {pickles[0]}, a pickle, where a .safetensors file belongs; a pickle "
@@ -132,7 +132,7 @@ def refuse_pickle(name: str, part: Part, file: Path) -> None:
     with file.open("rb") as opened:
         head = opened.read(9)
     pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")  # safetensors: a length, then JSON
-    if file.suffix in _PICKLES or pickled:
+    if file.suffix in PICKLES or pickled:
         raise WeightsError(
             f"Part {name!r} from {part.source}: {file.name} is a pickle, where safetensors belong; a pickle can run "
             f"code and is never read here: fetch the safetensors file."
@@ -203,34 +203,6 @@ def no_network(name: str, part: Part, reason: str) -> str:
         f"run `hf download {part.source} {include} --local-dir {part.source}`, copy the folder {part.source} to "
         f"{target}/{part.source} here, and set {MIRROR_VARIABLE}={target}."
     )
-
-
-def convert_pickle(folder: Path) -> list[Path]:
-    """Make a safetensors file of every torch pickle in `folder`, which is read once with `weights_only=True`.
-
-    Raises:
-        WeightsError: there is none, or it holds more than tensors.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    pickles = sorted(file for file in folder.glob("*") if file.suffix in _PICKLES)
-    if not pickles:
-        raise WeightsError(f"{folder} holds no pickle to convert; it needs one of {', '.join(_PICKLES)}.")
-    written = []
-    for file in pickles:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            tensors = {key: value.contiguous().clone() for key, value in state.items()}
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise WeightsError(f"{file} holds more than tensors and was not read further ({reason}).") from error
-        target = file.with_name(file.name.replace("pytorch_model", "diffusion_pytorch_model", 1)).with_suffix("")
-        if "diffusion_pytorch_model" in file.name or "pytorch_model" not in file.name:
-            target = file.with_suffix("")
-        save_file(tensors, target.with_name(target.name + ".safetensors"), {"format": "pt"})
-        written.append(target.with_name(target.name + ".safetensors"))
-    return written
 
 
 def _mirror(part: Part) -> Path | None:

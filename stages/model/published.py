@@ -117,7 +117,9 @@ PIPELINES: Mapping[str, Mapping[str, Config]] = {
         "unet": SDXL_UNET,
         "vae": {**SD_VAE, "sample_size": 1024, "scaling_factor": 0.13025},
     },
-    "madebyollin/sdxl-vae-fp16-fix": {"vae": {**SD_VAE, "sample_size": 512, "scaling_factor": 0.13025}},
+    "madebyollin/sdxl-vae-fp16-fix": {
+        "vae": {**SD_VAE, "sample_size": 512, "scaling_factor": 0.13025, "force_upcast": False}
+    },
 }
 
 ADAPTER_PLUS_QUERIES, ADAPTER_PLUS_DEPTH = 16, 4  # ip-adapter-plus_sd15: a resampler over the states of ViT-H

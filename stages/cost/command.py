@@ -1,0 +1,67 @@
+"""The command `python -m stages cost`: what a preset's stages compute, and how much memory each needs.
+
+Nothing is loaded and no GPU is needed: everything is counted on the meta device.
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+
+from rich.console import Console
+from rich.table import Table
+
+from stages.base import StageError
+from stages.presets import PRESETS, RequestError, get_preset, plan
+
+_GIB = 2**30
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m stages cost", description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="paper", help=f"one of: {', '.join(PRESETS)} (default: paper)")
+    parser.add_argument("--size", help="WIDTHxHEIGHT of the video, one that the preset allows")
+    parser.add_argument("--seconds", help="length, one that the preset allows")
+    parser.add_argument(
+        "--device", default="cuda", help='"cuda" (the preset\'s dtype) or "cpu" (float32; default: cuda)'
+    )
+    args = parser.parse_args(argv)
+    errors = Console(stderr=True)
+    try:
+        preset = get_preset(args.preset)
+        frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
+    except RequestError as error:
+        errors.print(str(error), highlight=False, soft_wrap=True)
+        return 2
+    size = args.size or preset.default_size
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    from stages.cost.stages import OVERHEAD_BYTES, cost_of
+
+    try:
+        costs = cost_of(preset, size, frames, args.device)
+    except StageError as error:
+        errors.print(str(error), highlight=False, soft_wrap=True)
+        return 1
+    table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")
+    for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "activations GiB", "output MB", "memory GiB"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, cost in costs.items():
+        table.add_row(
+            name,
+            str(cost.calls),
+            f"{cost.flops / 1e12:,.2f}",
+            f"{cost.step_flops / 1e12:,.2f}" if cost.step_flops else "-",
+            f"{cost.weight_bytes / _GIB:.2f}",
+            f"{cost.activation_peak_bytes / _GIB:.2f}",
+            f"{cost.output_bytes / 1e6:.1f}",
+            f"{cost.memory_bytes / _GIB:.1f}",
+        )
+    table.caption = f"memory = weights + activations + {OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
