@@ -17,6 +17,7 @@ from deployments.config import AppArgs, check_environment, parse_args
 from deployments.ingress import Ingress
 from deployments.pipeline import Pipeline
 from deployments.replica import Replica
+from deployments.routing import IdleFirst
 from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"
@@ -61,7 +62,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "graceful_shutdown_timeout_s": stage.graceful_shutdown_timeout_s,
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
         "max_constructor_retry_count": stage.max_start_attempts,
-        "request_router_config": RequestRouterConfig(**args.router.model_dump()),
+        "request_router_config": RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
     }
     if stage.autoscaling is None:
         options["num_replicas"] = stage.replicas

@@ -73,7 +73,7 @@ class StageCalls:
                             yield payload
                 return
             except Exception as error:
-                self._judge(stage, error, attempt)
+                self._judge(stage, error, attempt, number)
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Have the stage's replica join `chunks`; gives the description of what it kept. Raises as `one` does."""
@@ -120,7 +120,7 @@ class StageCalls:
             if not ended:
                 response.cancel()
 
-    def _judge(self, stage: StageName, error: Exception, attempt: int) -> None:
+    def _judge(self, stage: StageName, error: Exception, attempt: int, number: int = 0) -> None:
         """Return when the call should be repeated, else raise what the error means."""
         if isinstance(error, JobFailure):
             raise error
@@ -134,7 +134,7 @@ class StageCalls:
                 "pipeline.stage_attempts; look into its log for what killed it."
             ) from error
         self._metrics.retried(stage)
-        self._progress.retried(stage, attempt, type(error).__name__)
+        self._progress.retried(stage, attempt, type(error).__name__, number)
 
     def _too_long(self, stage: StageName) -> StageTimeoutError:
         return StageTimeoutError(

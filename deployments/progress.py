@@ -69,20 +69,19 @@ class JobProgress:
         else:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
-            self._events.append(
-                ("stage_output", {"stage": name, "index": number + info["index"], "bytes": info["bytes"]})
-            )
+            made = {"stage": name, "index": number + info["index"], "bytes": info["bytes"], "replica": info["replica"]}
+            self._events.append(("stage_output", made))
             if info["last"]:
                 stage.calls_done += 1
                 stage.fractions.pop(number, None)
         self._changed.add(name)
 
-    def retried(self, name: StageName, attempt: int, reason: str) -> None:
-        """A call is repeated because its replica died."""
-        self._stages[name].fractions.clear()
+    def retried(self, name: StageName, attempt: int, reason: str, number: int = 0) -> None:
+        """The `number`-th call is repeated because its replica died."""
+        self._stages[name].fractions.pop(number, None)
         self._stages[name].shown = 0
         self._changed.add(name)
-        self._events.append(("stage_retried", {"stage": name, "attempt": attempt, "reason": reason}))
+        self._events.append(("stage_retried", {"stage": name, "index": number, "attempt": attempt, "reason": reason}))
 
     def restarted(self, attempt: int, reason: str) -> None:
         """The job begins again: every stage waits as at the start."""

@@ -12,6 +12,8 @@ the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stag
 
 import asyncio
 import importlib
+import os
+import socket
 import sys
 import threading
 import time
@@ -84,6 +86,7 @@ class Replica:
         self._stage: Stage = self._device.submit(_load, factory, preset, device, options or {}, threads).result()
         self._metrics = StageMetrics(self._stage.name)
         self._ended: Counter[str] = Counter()
+        self._who = f"{socket.gethostname()}:{os.getpid()}"
 
     async def run(self, *inputs: Any, params: Any, seed: int) -> AsyncIterator[Any]:
         """Compute one call; yields payload, info, payload, info, ...
@@ -153,7 +156,8 @@ class Replica:
         value = self._stage(*inputs, params=params, seed=seed, report=report)
         payload = self._finisher.encode(value) if self._finisher else value
         run_s, nbytes = time.monotonic() - since, int(payload.nbytes)
-        call.put(payload, {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": nbytes})
+        made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": nbytes, "replica": self._who}
+        call.put(payload, made)
         self._metrics.produced(run_s, nbytes)
 
 

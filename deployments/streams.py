@@ -29,6 +29,7 @@ class Info(TypedDict):
     run_s: NotRequired[float]  # computing since the output before
     queued_s: NotRequired[float]  # waiting for the device inside the replica
     bytes: NotRequired[int]
+    replica: NotRequired[str]  # host and process that computed the output
 
 
 class StreamBrokenError(RuntimeError):

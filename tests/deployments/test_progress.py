@@ -16,7 +16,7 @@ class Clock:
 
 
 def output(index: int, last: bool, nbytes: int = 10, run_s: float = 1.0) -> Info:
-    return Info(kind="output", last=last, index=index, bytes=nbytes, run_s=run_s)
+    return Info(kind="output", last=last, index=index, bytes=nbytes, run_s=run_s, replica="node:7")
 
 
 def step(step: int, total: int) -> Info:
@@ -83,10 +83,27 @@ def test_a_retry_and_a_restart_are_told_and_begin_again() -> None:
     progress.retried("i2v", 1, "ActorDiedError")
     states, events = progress.take()
     assert states[0].progress == 0
-    assert events == (("stage_retried", {"stage": "i2v", "attempt": 1, "reason": "ActorDiedError"}),)
+    told = {"stage": "i2v", "index": 0, "attempt": 1, "reason": "ActorDiedError"}
+    assert events == (("stage_retried", told),)
     progress.restarted(1, "lost")
     states, _ = progress.take()
     assert [state.status for state in states] == ["waiting"] * 4
+
+
+def test_a_retry_of_one_window_leaves_the_others_as_far_as_they_are() -> None:
+    progress = JobProgress(Clock())
+    progress.expect_calls("v2v", 4)
+    for number in range(3):
+        progress.sent("v2v")
+        progress.info("v2v", STARTED, number)
+    progress.info("v2v", output(0, last=True), 0)
+    progress.info("v2v", step(8, 10), 1)
+    progress.info("v2v", step(6, 10), 2)
+    assert state_of(progress, "v2v").progress == 60
+    progress.retried("v2v", 1, "ActorDiedError", 2)
+    states, events = progress.take()
+    assert states[0].progress == 45
+    assert events[-1][1]["index"] == 2
 
 
 def test_the_whole_is_between_nothing_and_everything() -> None:

@@ -12,11 +12,12 @@ from typing import Any, Self, TypeVar
 
 import httpx
 import psutil
+from ray import serve
 from ray._private.internal_api import memory_summary
 
 from client.schema import Video
 from cluster.replay import ReplayProfile
-from deployments.app import APP_NAME
+from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.job_types import Event
 from deployments.jobs import Journal
@@ -108,12 +109,13 @@ class Rig:
     def events(self, video_id: str) -> list[Event]:
         return self.journal.events(video_id)
 
-    def replica(self, deployment: str, app: str = APP_NAME) -> psutil.Process | None:
-        """The process of a deployment's replica; None while there is none."""
+    @staticmethod
+    def replica(deployment: str, app: str = APP_NAME, pid: int | None = None) -> psutil.Process | None:
+        """The process of a deployment's replica, of several the one with that `pid`; None while there is none."""
         title = f"ServeReplica:{app}:{deployment}"
         for process in psutil.Process().children(recursive=True):
             try:
-                if any(title in part for part in process.cmdline()):
+                if any(title in part for part in process.cmdline()) and pid in (None, process.pid):
                     return process
             except psutil.Error:
                 continue  # it ended while we looked
@@ -130,3 +132,43 @@ class Rig:
     @staticmethod
     def spilled() -> bool:
         return "Spilled" in memory_summary(stats_only=True)
+
+
+class SecondApp:
+    """Another application on the same Ray, with arguments and a journal of its own."""
+
+    def __init__(self, rig: Rig, name: str, args: AppArgs) -> None:
+        self.name, self.args = name, args
+        self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=30.0)
+        self.deploy()
+        self.journal = Journal(args.storage.database_url)
+
+    def deploy(self) -> None:
+        """Start it, or change it to what `args` say now."""
+        serve.run(build(self.args), name=self.name, route_prefix=f"/{self.name}")
+
+    def close(self) -> None:
+        serve.delete(self.name)
+        self.http.close()
+        self.journal.close()
+
+    def create(self, **body: Any) -> str:
+        answer = self.http.post("/v1/videos", json={"prompt": "a fox", **body})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    def video(self, video_id: str) -> Video:
+        return Video.model_validate(self.http.get(f"/v1/videos/{video_id}").json())
+
+    def ended(self, video_id: str, deadline_s: float = DEADLINE_S) -> Video:
+        """The video once it is completed or failed."""
+
+        def final() -> Video | None:
+            video = self.video(video_id)
+            return video if video.status in ("completed", "failed") else None
+
+        return wait_for(f"the end of {video_id}", final, deadline_s)
+
+    def told(self, video_id: str, kind: str, stage: StageName) -> list[dict[str, Any]]:
+        """What the job's events of one kind say about a stage, in order."""
+        return [e.data for e in self.journal.events(video_id) if e.kind == kind and e.data["stage"] == stage]

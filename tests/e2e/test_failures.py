@@ -2,64 +2,36 @@
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from ray import serve
 
-from client.schema import Video
-from deployments.app import build
-from deployments.config import AppArgs, StorageArgs
-from deployments.jobs import Journal
+from deployments.config import StorageArgs
 from stages.types import StageName
 from tests.e2e.faulty import HANGS, RAISES
-from tests.e2e.rig import Rig, wait_for
+from tests.e2e.rig import Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
 
 APP = "faulty"
 
 
-class FaultyApp:
-    def __init__(self, rig: Rig, folder: str) -> None:
-        changes: dict[StageName, dict[str, object]] = {"i2v": {"run_timeout_s": 1.0}, "v2v": {}}
-        faulty = {
-            name: rig.args.stages[name].model_copy(update={"factory": "tests.e2e.faulty:Faulty", **change})
-            for name, change in changes.items()
-        }
-        storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
-        stages = {**rig.args.stages, **faulty}
-        self.args: AppArgs = rig.args.model_copy(update={"stages": stages, "storage": storage})
-        self.http = httpx.Client(base_url=f"{rig.url}/{APP}", timeout=30.0)
-        self.deploy()
-        self.journal = Journal(storage.database_url)
-
-    def deploy(self) -> None:
-        serve.run(build(self.args), name=APP, route_prefix=f"/{APP}")
-
-    def create(self, seed: int) -> str:
-        answer = self.http.post("/v1/videos", json={"prompt": "a fox", "seed": seed})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["id"])
-
-    def video(self, video_id: str) -> Video:
-        return Video.model_validate(self.http.get(f"/v1/videos/{video_id}").json())
-
-    def ended(self, video_id: str) -> Video:
-        wait_for(f"the end of {video_id}", lambda: self.video(video_id).status in ("completed", "failed"))
-        return self.video(video_id)
-
-
 @pytest.fixture(scope="module")
-def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyApp]:
-    made = FaultyApp(rig, str(tmp_path_factory.mktemp("faulty")))
+def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
+    folder = tmp_path_factory.mktemp("faulty")
+    changes: dict[StageName, dict[str, object]] = {"i2v": {"run_timeout_s": 1.0}, "v2v": {}}
+    faulty = {
+        name: rig.args.stages[name].model_copy(update={"factory": "tests.e2e.faulty:Faulty", **change})
+        for name, change in changes.items()
+    }
+    storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
+    args = rig.args.model_copy(update={"stages": {**rig.args.stages, **faulty}, "storage": storage})
+    made = SecondApp(rig, APP, args)
     yield made
-    serve.delete(APP)
-    made.http.close()
-    made.journal.close()
+    made.close()
 
 
-def test_a_stage_that_raises_fails_its_job_with_its_own_words_and_no_other(app: FaultyApp) -> None:
-    bad, good = app.create(RAISES), app.create(7)
+def test_a_stage_that_raises_fails_its_job_with_its_own_words_and_no_other(app: SecondApp) -> None:
+    bad, good = app.create(seed=RAISES), app.create(seed=7)
     video = app.ended(bad)
     assert video.error is not None
     assert video.error.code == "stage_failed"
@@ -69,19 +41,19 @@ def test_a_stage_that_raises_fails_its_job_with_its_own_words_and_no_other(app: 
     assert app.ended(good).status == "completed"
 
 
-def test_a_stage_that_computes_too_long_is_stopped_and_its_limit_is_named(app: FaultyApp) -> None:
-    video = app.ended(app.create(HANGS))
+def test_a_stage_that_computes_too_long_is_stopped_and_its_limit_is_named(app: SecondApp) -> None:
+    video = app.ended(app.create(seed=HANGS))
     assert video.error is not None
     assert video.error.code == "stage_timeout"
     assert "more than 1 s" in video.error.message
     assert "stages.i2v.run_timeout_s" in video.error.message
     handle = serve.get_deployment_handle("i2v", APP)
     wait_for("i2v to stop", lambda: handle.ended.remote().result(timeout_s=30).get("cancelled") == 1)
-    assert app.ended(app.create(7)).status == "completed"
+    assert app.ended(app.create(seed=7)).status == "completed"
 
 
-def test_a_job_that_a_shutdown_interrupts_is_done_after_the_next_start(app: FaultyApp) -> None:
-    video_id = app.create(7)
+def test_a_job_that_a_shutdown_interrupts_is_done_after_the_next_start(app: SecondApp) -> None:
+    video_id = app.create(seed=7)
     wait_for("a running job", lambda: app.journal.get(video_id).state == "running")
     serve.delete(APP)
     given_back = app.journal.get(video_id)

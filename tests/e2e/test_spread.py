@@ -1,0 +1,116 @@
+"""The windows of one job on several V2V replicas: all are used, the file stays the same, a lost one costs its windows.
+
+First with replayed stages, then with the trained ones.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.config import AppArgs, StorageArgs, laptop, load_config
+from stages.model.windows import plan_windows
+from stages.presets import TINY, plan
+from tests.e2e.rig import Rig, SecondApp, wait_for
+
+pytestmark = pytest.mark.slow
+
+REPLICAS = 3
+VIDEO_S = 400.0  # of the real stages, on a busy machine
+
+
+def windows_of(seconds: str) -> int:
+    return len(plan_windows(plan(TINY, "a fox", seconds=seconds).i2v.frames, TINY.v2v_windows))
+
+
+def with_v2v(args: AppArgs, replicas: int, folder: Path) -> AppArgs:
+    stages = {**args.stages, "v2v": args.stages["v2v"].model_copy(update={"replicas": replicas})}
+    storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
+    return args.model_copy(update={"stages": stages, "storage": storage})
+
+
+def content(app: SecondApp, video_id: str) -> bytes:
+    return app.http.get(f"/v1/videos/{video_id}/content").content
+
+
+def outputs(app: SecondApp, video_id: str) -> list[dict[str, Any]]:
+    return app.told(video_id, "stage_output", "v2v")
+
+
+def has_replicas(app: SecondApp, count: int) -> bool:
+    return bool(app.http.get("/healthz").json()["stages"]["v2v"] == count)
+
+
+@pytest.fixture(scope="module")
+def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
+    made = SecondApp(rig, "spread", with_v2v(rig.args, REPLICAS, tmp_path_factory.mktemp("spread")))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("seconds", ["4", "8"])
+def test_one_job_uses_every_idle_replica_evenly_and_gives_the_frames_of_one_replica(
+    rig: Rig, app: SecondApp, seconds: str
+) -> None:
+    spread, alone = app.create(seed=5, seconds=seconds), rig.create(seed=5, seconds=seconds).id
+    video = app.ended(spread)
+    assert (video.status, video.error) == ("completed", None)
+    made = outputs(app, spread)
+    assert sorted(output["index"] for output in made) == list(range(windows_of(seconds)))
+    calls = Counter(output["replica"] for output in made)
+    assert len(calls) == REPLICAS
+    assert max(calls.values()) - min(calls.values()) <= 1
+    assert rig.ended(alone).frames == video.frames
+    assert content(app, spread) == rig.http.get(f"/v1/videos/{alone}/content").content != b""
+
+
+def test_one_replica_takes_the_windows_in_their_order(rig: Rig) -> None:
+    """Nearly: a call that a full replica turned away may be overtaken by those that have a place already."""
+    video_id = rig.create(seconds="8").id
+    assert rig.ended(video_id).status == "completed"
+    made = [e.data["index"] for e in rig.events(video_id) if (e.kind, e.data.get("stage")) == ("stage_output", "v2v")]
+    assert sorted(made) == list(range(windows_of("8")))
+    slots = rig.args.stages["v2v"].max_ongoing_requests
+    assert all(abs(place - window) <= slots for place, window in enumerate(made)), made
+
+
+def test_a_killed_replica_costs_the_windows_it_had_and_no_other(app: SecondApp) -> None:
+    wait_for("three replicas", partial(has_replicas, app, REPLICAS))
+    video_id = app.create(seed=6, seconds="8")
+    first = wait_for("a first window", lambda: next(iter(outputs(app, video_id)), None))
+    host_and_pid = str(first["replica"])
+    victim = Rig.replica("v2v", app.name, pid=int(host_and_pid.rpartition(":")[2]))
+    assert victim is not None
+    victim.kill()
+    video = app.ended(video_id)
+    assert (video.status, video.error) == ("completed", None)
+    lost = [retry["index"] for retry in app.told(video_id, "stage_retried", "v2v")]
+    assert 1 <= len(lost) <= app.args.stages["v2v"].max_ongoing_requests
+    made = outputs(app, video_id)
+    assert sorted(output["index"] for output in made) == list(range(windows_of("8")))
+    assert all(output["replica"] != host_and_pid for output in made if output["index"] in lost)
+    undisturbed = app.create(seed=6, seconds="8")
+    app.ended(undisturbed)
+    assert content(app, video_id) == content(app, undisturbed) != b""
+
+
+def test_the_trained_stages_give_the_same_file_with_one_and_with_three_replicas(rig: Rig, tmp_path: Path) -> None:
+    args = laptop(load_config(), data_dir=tmp_path)
+    app = SecondApp(rig, "trained", args)
+    try:
+        files, used = [], []
+        for replicas in (1, REPLICAS):
+            app.args = with_v2v(args, replicas, tmp_path)
+            app.deploy()
+            wait_for(f"{replicas} replicas", partial(has_replicas, app, replicas))
+            video_id = app.create(seed=7, seconds="4", steps=2)
+            assert app.ended(video_id, VIDEO_S).error is None
+            files.append(content(app, video_id))
+            used.append({output["replica"] for output in outputs(app, video_id)})
+    finally:
+        app.close()
+    assert [len(replicas) for replicas in used] == [1, REPLICAS]
+    assert files[0] == files[1] != b""
