@@ -24,11 +24,12 @@ NOT_HERE = {
     "serve deploy serve_config.yaml": "it needs four pools of GPU nodes; tests/deployments reads that file",
 }
 CLIENT = [command for command in COMMANDS if "magicvideo" in command or command.startswith("curl")]
-VIDEO = [command for command in COMMANDS if command.startswith("make demo") or "-m stages" in command]
+TABLES = [command for command in COMMANDS if "-m stages weights" in command or "-m stages cost" in command]
+VIDEO = [command for command in COMMANDS if command.startswith("make demo") or "-m stages \"" in command]
 
 
 def test_every_command_is_run_or_has_its_reason() -> None:
-    assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *VIDEO])
+    assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *TABLES, *VIDEO])
 
 
 def test_links_lead_somewhere() -> None:
@@ -65,6 +66,14 @@ def test_the_clients_commands(server: str, tmp_path: Path, command: str) -> None
     assert done.returncode == 0, done.stderr
     if command.startswith("curl"):
         assert json.loads(done.stdout)["object"] == "video"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TABLES)
+def test_the_commands_that_print_a_table(command: str) -> None:
+    done = subprocess.run(shlex.split(command), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "i2v" in done.stdout or "motion" in done.stdout
 
 
 @pytest.mark.slow
