@@ -55,7 +55,9 @@ def test_i2v_sees_the_reference(rig: Rig, control: Control) -> None:
 
 @every_kind
 def test_at_scale_zero_there_is_none(rig: Rig, control: Control) -> None:
-    assert same(animate(rig), animate(rig, guide=guide(replace(control, scale=0.0))))
+    off = replace(control, scale=0.0)
+    assert same(animate(rig), animate(rig, guide=guide(off)))
+    assert prepare_hints(rig.network.controls, [off], {"reference": REFERENCE[None]}, SIZE, FRAMES) == ()
 
 
 @every_kind
