@@ -54,7 +54,8 @@ def decode_raw(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """(N, 3, H, W) -> scaled latents (N, C, h, w): the posterior's mean, so that no noise is drawn."""
-    mean, _ = encode_moments(vae, pictures.to(vae.device, vae.dtype))
+    planes = pictures.to(vae.device, vae.dtype).contiguous()  # norms over channels-last pictures lose two digits
+    mean, _ = encode_moments(vae, planes)
     scaled: Tensor = mean * vae.config.scaling_factor
     return scaled
 

@@ -169,16 +169,6 @@ def hooked(module: Any) -> Iterator[None]:
         remove_hook_from_module(module)
 
 
-def with_their_condition(given: Conditions, pipeline: Any, reference: UInt8, size: tuple[int, int]) -> Conditions:
-    """`given`, its SparseCtrl reading the latent that `pipeline` encodes; it equals ours up to rounding."""
-    hint: Any = given.hints[0]
-    with torch.no_grad():
-        latent = pipeline.prepare_image(images(reference[None]), *size, "cpu", torch.float32)
-    assert difference(hint.condition[:, :, :1], latent) < 1e-6
-    condition = torch.cat([latent, hint.condition[:, :, 1:]], 2)
-    return replace(given, hints=(replace(hint, condition=condition),))
-
-
 def difference(ours: Tensor, theirs: Tensor) -> float:
     """The largest, over the largest number of theirs: random networks let latents grow."""
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1))

@@ -11,7 +11,6 @@ from stages.presets import Control, SchedulerName
 from tests.stages.parity.rig import (
     PATHS,
     SCHEDULERS,
-    SMALL,
     Rig,
     assert_equal,
     call,
@@ -19,7 +18,6 @@ from tests.stages.parity.rig import (
     images,
     picture,
     settings,
-    with_their_condition,
 )
 
 FRAMES = 4
@@ -59,7 +57,6 @@ def test_sparse_control_with_the_appearance_encoder(rig: Rig, scheduler: Schedul
     denoising, noise, reference = settings(scheduler), draw(FRAMES), picture()
     given = rig.guide(reference, FRAMES, controls=[Control("sparse", kind="sparse", scale=0.8)])
     pipeline = rig.pipeline(diffusers.AnimateDiffSparseControlNetPipeline, denoising, "sparse")
-    given = with_their_condition(given, pipeline, reference, SMALL)
     theirs = pipeline(
         **call(
             denoising, num_frames=FRAMES, latents=noise, ip_adapter_image_embeds=given.image,

@@ -4,7 +4,7 @@ import diffusers
 import pytest
 
 from stages.presets import Control, SchedulerName
-from tests.stages.parity.rig import Rig, assert_equal, call, draw, images, picture, settings, with_their_condition
+from tests.stages.parity.rig import Rig, assert_equal, call, draw, images, picture, settings
 
 FRAMES = 2
 pytestmark = [
@@ -20,7 +20,6 @@ def test_i2v_at_600(patch_rig: Rig, scheduler: SchedulerName, path: str) -> None
     denoising, noise, reference = settings(scheduler, steps=2), draw(FRAMES, 75), picture(size)
     given = rig.guide(reference, FRAMES, controls=[Control("sparse", kind="sparse")], size=size)
     pipeline = rig.pipeline(diffusers.AnimateDiffSparseControlNetPipeline, denoising, "sparse")
-    given = with_their_condition(given, pipeline, reference, size)
     theirs = pipeline(
         **call(
             denoising, size, num_frames=FRAMES, latents=noise, ip_adapter_image_embeds=given.image,
