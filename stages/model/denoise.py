@@ -20,6 +20,7 @@ from stages.model.appearance import set_scale
 from stages.model.control import Hint, add_up
 from stages.model.memory import remember
 from stages.model.network import VideoNetwork, bypass_motion
+from stages.model.sampler import draws_noise
 from stages.model.windows import Span, fuse_weights
 from stages.types import UInt8
 
@@ -112,7 +113,7 @@ def denoise(
     windows = tuple(spans) or (Span(0, frames),)
     weights = torch.from_numpy(fuse_weights(windows, frames)).to(latents)
     conditions = [given.cut(span) for span in windows] if len(windows) > 1 else [given]
-    draws = {"generator": list(generators)} if generators and _draws_noise(scheduler) else {}
+    draws = {"generator": list(generators)} if generators and draws_noise(scheduler) else {}
     set_scale(network.unet, given.image_scale)
     memory = remember(
         network.unet,
@@ -172,7 +173,3 @@ def _guide(said: Tensor, given: Conditions) -> Tensor:
         return said
     without, with_text = said.chunk(2)
     return without + given.guidance * (with_text - without)
-
-
-def _draws_noise(scheduler: Any) -> bool:
-    return type(scheduler).__name__ == "LCMScheduler"

@@ -45,6 +45,11 @@ def draw_noise(shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
+def draws_noise(scheduler: Any) -> bool:
+    """Whether its steps draw noise, for which they are then given a generator (LCM)."""
+    return type(scheduler).__name__ == "LCMScheduler"
+
+
 def tail_timesteps(scheduler: Any, strength: float) -> Tensor:
     """The last `strength` of the timesteps that are set: what is left after renoising.
 

@@ -19,7 +19,7 @@ from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.loading import compute_dtype, find_part, load_module
-from stages.model.sampler import build_scheduler, draw_noise
+from stages.model.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.text import TextEncoder
 from stages.presets import Part, Preset, T2IParams
 from stages.types import Image, UInt8
@@ -102,12 +102,14 @@ class OwnLoop:
         shape = (1, int(self._unet.config.in_channels), height // reduction, width // reduction)
         latents = draw_noise(shape, seed, "t2i").to(device, dtype) * scheduler.init_noise_sigma
         text = self._text.encode([params.negative_prompt, params.prompt])
+        steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i", "steps"))
+        draws = {"generator": steps} if draws_noise(scheduler) else {}
         report(0, params.denoising.steps)
         for step, t in enumerate(scheduler.timesteps, 1):
             pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
             without, given = self._unet(pair, t, text).sample.chunk(2)
             guided = without + params.denoising.guidance * (given - without)
-            latents = scheduler.step(guided, t, latents).prev_sample
+            latents = scheduler.step(guided, t, latents, **draws).prev_sample
             report(step, params.denoising.steps)
         pixels: UInt8 = codec.decode(self._vae, latents)[0]
         return pixels
