@@ -15,7 +15,8 @@ for several prompts, the frames of both stages against the exact ones; the worst
 
 All speeds are against the pipeline of diffusers in float32. Fewer steps lie further apart: what reuse costs grows, and
 with four to eight steps (LCM) it should stay off. One thread unless `--threads`, timed in seconds of that thread; about
-eight minutes on a quiet machine. `--quick` measures a narrow network, one pair and one prompt with few steps, and proves nothing.
+eight minutes on a quiet machine. `--quick` measures a narrow network, one pair and one prompt with few steps, and
+proves nothing.
 """
 
 import argparse
@@ -131,7 +132,7 @@ class Quality:
     """I2V and V2V of the committed weights, for a few prompts."""
 
     def __init__(self, effort: Effort) -> None:
-        painter, self.i2v, self.v2v = (stage.load(TINY, "cpu") for stage in (T2I, I2V, V2V))
+        painter, self.i2v, self.v2v = T2I.load(TINY, "cpu"), I2V.load(TINY, "cpu"), V2V.load(TINY, "cpu")
         self.requests: list[tuple[Plan, Image]] = []
         for prompt in effort.prompts:
             asked = plan(TINY, prompt, seconds="1", steps=effort.steps)

@@ -44,7 +44,8 @@ class TimedScheduler(diffusers.DDIMScheduler):  # type: ignore[misc]
     """DDIM that notes when each step was taken, and what came out."""
 
     def start(self) -> None:
-        self.marks, self.taken = [clock()], []
+        self.marks: list[float] = [clock()]
+        self.taken: list[Tensor] = []
 
     def step(self, *args: Any, **options: Any) -> Any:
         made = super().step(*args, **options)

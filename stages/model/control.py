@@ -33,6 +33,10 @@ FrameResiduals = tuple[tuple[Frames, ...], Frames]
 class Hint(Protocol):
     """One ControlNet with its condition, for B requests of F frames."""
 
+    @property
+    def model(self) -> Any:
+        """The network that makes the residuals."""
+
     def __call__(self, latents: Tensor, time: Tensor, text: Tensor) -> Residuals:
         """Residuals of one step.
 

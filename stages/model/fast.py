@@ -14,6 +14,7 @@ nothing of schedules; what reuses deep features is in `stages.model.reuse`.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -140,7 +141,7 @@ def ascend(block: Any, frames: Frames, skips: Skips, call: Call, size: Any = Non
             frames = spatial(attention, frames, call)
         frames = temporal(motion, frames, call)
     for layer in block.upsamplers or ():
-        frames = frames.map(lambda states, up=layer: up(states, output_size=size))
+        frames = frames.map(partial(layer, output_size=size))
     return frames
 
 

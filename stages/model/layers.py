@@ -50,7 +50,7 @@ class Frames:
         if not self.places:
             return self
         count = max(self.places) + 1
-        return Frames(self.states.unflatten(0, (-1, count))[:, self.places].flatten(0, 1), self.copies)
+        return Frames(torch.unflatten(self.states, 0, (-1, count))[:, self.places].flatten(0, 1), self.copies)
 
     def __add__(self, other: "Frames") -> "Frames":
         copies = max(self.copies, other.copies)
@@ -71,7 +71,7 @@ class Frames:
         made = made[: len(made) * self.copies // copies]
         if self.places:
             firsts = [self.places.index(place) for place in range(max(self.places) + 1)]
-            made = made.unflatten(0, (-1, len(self.places)))[:, firsts].flatten(0, 1)
+            made = torch.unflatten(made, 0, (-1, len(self.places)))[:, firsts].flatten(0, 1)
         return replace(self, states=made)
 
 
@@ -151,7 +151,7 @@ def temporal(layer: Any, frames: Frames, call: Call) -> Frames:
     frames = frames.every()
     if not call.motion:
         return frames
-    clips = frames.states.unflatten(0, (-1, call.frames)).permute(0, 2, 1, 3, 4)  # (B, C, F, h, w)
+    clips = torch.unflatten(frames.states, 0, (-1, call.frames)).permute(0, 2, 1, 3, 4)  # (B, C, F, h, w)
     batch, channels, count, height, width = clips.shape
     normed = layer.norm(clips).permute(0, 3, 4, 2, 1).reshape(-1, count, channels)
     done = []

@@ -120,7 +120,7 @@ def test_requests_in_a_batch_keep_their_own_text_and_picture(network: VideoNetwo
     one, other = guide(network, PLAIN, SPARSE), guide(network, PLAIN, SPARSE, prompt="a house by the sea")
     starts = noise(seed=1), noise(seed=2)
     both, _ = ask(network, batch([one, other]), torch.cat(starts))
-    for said, given, start in zip(both.split(1), (one, other), starts, strict=True):
+    for said, given, start in zip(both.chunk(2), (one, other), starts, strict=True):
         assert apart(said, ask(network, given, start)[0]) < ROUNDING
 
 
@@ -193,7 +193,7 @@ def test_the_first_and_the_last_step_are_full(every: int, full: list[int]) -> No
 @pytest.mark.parametrize("controls", [(), (PLAIN,), (SPARSE,)], ids=len)
 def test_reuse_changes_a_little(network: VideoNetwork, controls: tuple[Control, ...]) -> None:
     given = guide(network, *controls, guidance=1.5)
-    exact, reused = (run(network, given, noise(), steps=12, reuse_every=every) for every in (1, 2))
+    exact, reused = (run(network, given, noise(), steps=8, reuse_every=every) for every in (1, 2))
     assert not torch.equal(exact, reused)
     assert float((exact - reused).norm() / exact.norm()) < 0.2
 
