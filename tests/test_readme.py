@@ -25,7 +25,7 @@ NOT_HERE = {
 }
 CLIENT = [command for command in COMMANDS if "magicvideo" in command or command.startswith("curl")]
 TABLES = [command for command in COMMANDS if "-m stages weights" in command or "-m stages cost" in command]
-VIDEO = [command for command in COMMANDS if command.startswith("make demo") or "-m stages \"" in command]
+VIDEO = [command for command in COMMANDS if command.startswith("make demo") or '-m stages "' in command]
 
 
 def test_every_command_is_run_or_has_its_reason() -> None:

@@ -1,4 +1,4 @@
-"""Offloading changes where modules are, not what they compute. Without a GPU the same code moves them to where they are."""
+"""Offloading changes where modules are, not what they compute. Without a GPU the same code moves them to the CPU."""
 
 from dataclasses import replace
 
