@@ -47,4 +47,4 @@ train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install
 
 bench: setup
-	for script in pipelining end_to_end vfi_quality; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in pipelining end_to_end denoise vfi vfi_quality; do $(BIN)/python -m benchmarks.$$script || exit 1; done

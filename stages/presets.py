@@ -111,6 +111,7 @@ TINY = Preset(
             "appearance": _embedded("appearance"),
             "control": _embedded("control"),
             "flow": Part("embedded:rife", "MIT"),
+            "gan": Part("embedded:gan", "Apache-2.0"),
         }
     ),
     sizes=MappingProxyType({"256x256": Sizes(t2i=(256, 256), i2v=(128, 128), v2v=(256, 256))}),
@@ -152,6 +153,7 @@ PAPER = Preset(
             "control": Part("guoyww/animatediff-sparsectrl-rgb", "see hub", size_gb=1.99),
             "control_v2v": Part("lllyasviel/control_v11f1e_sd15_tile", _OPENRAIL, size_gb=1.45),
             "flow": Part("embedded:rife", "MIT"),
+            "gan": Part("embedded:gan", "Apache-2.0"),
         }
     ),
     sizes=MappingProxyType({"1048x1048": Sizes(t2i=(1024, 1024), i2v=(600, 600), v2v=(1048, 1048))}),
@@ -207,6 +209,7 @@ MODERN = Preset(
             "v2v_pipeline": _WAN_21,
             "v2v_vae": replace(_WAN_21, subfolder="vae", dtype="float32"),
             "flow": Part("embedded:rife", "MIT"),
+            "gan": Part("embedded:gan", "Apache-2.0"),
         }
     ),
     sizes=MappingProxyType(

@@ -4,14 +4,16 @@ Trains `stages.vfi.gan` beside the frozen flow model, on Big Buck Bunny's traini
 folder of a user's own videos. First it writes records (crops with what the flow model says of them), then it trains,
 from the last checkpoint where there is one, and writes `gan.safetensors`.
 
-    loss = pixels + Laplacian pyramid + codebook + commitment + adaptive weight * adversarial (hinge PatchGAN)
+    loss = pixels + Laplacian pyramid, of the result and of the kernels' frame E
+           + codebook + commitment + adaptive weight * adversarial (hinge PatchGAN)
 
 Pixels and pyramid of a frame are divided by what the flow model alone scores on it: else the frames that no model gets
-right would drown those which a little can still be gained on. The PatchGAN joins after a quarter of the steps; its
-weight keeps the adversarial gradient at a fixed small share of the reconstruction's, because the paper's pipeline
-wants frames that are right before frames that are crisp. Generator and judge take their steps together: each loss
-stops at the other's weights. Every `REVIVE_EVERY` steps codes that a fresh draw of latents does not use move to where
-latents are.
+right would drown those which a little can still be gained on. The kernels' frame is scored too, because a gate that
+starts at zero hides it from the result's loss: without that it drifted 3 dB below the flow model and stayed unused.
+The PatchGAN joins half-way; its weight keeps the adversarial gradient at a fixed small share of the reconstruction's,
+because the paper's pipeline wants frames that are right before frames that are crisp. Generator and judge take their
+steps together: each loss stops at the other's weights. Every `REVIVE_EVERY` steps codes that a fresh draw of latents
+does not use move to where latents are.
 
 Knows nothing of the served stage.
 """
@@ -49,10 +51,11 @@ class Recipe:
     batch: int = 4
     crop_px: int = 128  # a multiple of 64
     laplacian: float = 1.0
+    kernels: float = 0.5
     codebook: float = 1.0
     commitment: float = 0.25
     adversarial: float = 0.01  # of the reconstruction's gradient at the last layer
-    judge_from: float = 0.25  # of the run
+    judge_from: float = 0.5  # of the run
 
 
 class Pair(nn.Module):
@@ -75,11 +78,18 @@ def loss_function(pair: Pair, records: Records, recipe: Recipe, steps: int, devi
         given, truth = batch.given.to(device), batch.truth.to(device)
         made = gan(given)
         codebook, commitment = gan.quantiser.losses(made.latents)
-        kept = (_kept(made.frame, truth, recipe) / (_kept(given.frame, truth, recipe) + _FLOOR)).mean()
-        total = kept + recipe.codebook * codebook + recipe.commitment * commitment
+        scored = _kept(given.frame, truth, recipe) + _FLOOR
+        kept = (_kept(made.frame, truth, recipe) / scored).mean()
+        kernels = (_kept(made.kernels, truth, recipe) / scored).mean()
+        total = kept + recipe.kernels * kernels + recipe.codebook * codebook + recipe.commitment * commitment
         with torch.no_grad():
             gain = 10 * torch.log10(_mse(given.frame, truth) / _mse(made.frame.clamp(0, 1), truth)).mean()
-        figures = {"kept": float(kept.detach()), "codebook": float(codebook.detach()), "gain_db": float(gain)}
+        figures = {
+            "kept": float(kept.detach()),
+            "kernels": float(kernels.detach()),
+            "codebook": float(codebook.detach()),
+            "gain_db": float(gain),
+        }
         if step >= recipe.judge_from * steps:
             adversarial = fool(judge, made.frame)
             weight = adaptive_weight(kept, adversarial, gan.head.blend.weight)

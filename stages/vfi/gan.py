@@ -8,7 +8,8 @@ The paper combines such a GAN with a flow model and does not say how. The rule h
 - The frame that is to be made does not exist, so the encoder gets the flow model's guess of it.
 - The head predicts, for every pixel and either neighbour, the kernels, masks and offsets of `deform_sep_conv`; offsets
   count from where the flow points, so that far motion needs no large ones. Heads of the left frame are told t, those
-  of the right one 1 - t. The sum over both neighbours is E.
+  of the right one 1 - t. The sum over both neighbours is E. What a kernel adds to the identity adds up to zero, so that
+  brightness is kept; published heads leave that to be learned, which takes longer than we can train.
 - The flow model's frame F is the third candidate: out = F + g (E - F) + d b, with a weight g and a bias b in (-1, 1)
   that the head predicts at every pixel, and d, how far F and both neighbours moved to t differ around it. So the
   bias can do nothing where all agree. The layer behind g and b starts at zero: an untrained network gives F exactly,
@@ -38,6 +39,7 @@ __all__ = ["Candidates", "Design", "Gan", "Made"]
 
 TAPS = 5
 _SHARP = (1 + 3) * 4  # gate and bias of 2 x 2 pixels
+_GATE = 8.0  # of the head's output: the gate has far to go, from zero to about a half, and should go there early
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Made:
     """What training needs beside the frame."""
 
     frame: Tensor  # (N, 3, H, W), not clamped
+    kernels: Tensor  # E of the module's text, likewise
     latents: Tensor  # (N, D, h, w) before the codebook
 
 
@@ -177,14 +180,17 @@ class Gan(nn.Module):
         levels = self.encode(torch.cat((given.left, given.right, given.frame)))
         left, right, own = zip(*(torch.split(level, count) for level in levels), strict=True)
         latents = self.squeeze(own[-1])
-        return Made(self._decode(given, latents, list(left), list(right)), latents)
+        return Made(*self._decode(given, latents, list(left), list(right)), latents)
 
     def between(self, given: Candidates, left: list[Tensor], right: list[Tensor]) -> Tensor:
         """The frame (N, 3, H, W) in [0, 1], from neighbours already encoded."""
         latents = self.squeeze(self.encode(given.frame)[-1])
-        return self._decode(given, latents, left, right).clamp(0, 1)
+        return self._decode(given, latents, left, right)[0].clamp(0, 1)
 
-    def _decode(self, given: Candidates, latents: Tensor, left: list[Tensor], right: list[Tensor]) -> Tensor:
+    def _decode(
+        self, given: Candidates, latents: Tensor, left: list[Tensor], right: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """(the frame, E of the module's text)."""
         to_left, to_right = given.flow[:, :2], given.flow[:, 2:]
         moved = zip(_along(left, to_left), _along(right, to_right), strict=True)
         moved_left, moved_right = (list(levels) for levels in zip(*moved, strict=True))
@@ -192,12 +198,12 @@ class Gan(nn.Module):
         from_left, from_right = warp(given.left, to_left), warp(given.right, to_right)
         seen = torch.cat((given.frame, from_left, from_right, given.mask.clamp(-8, 8)), 1)
         fields, sharp = self.head(x, F.pixel_unshuffle(seen, 2), given.t)
-        gate, bias = torch.split(torch.tanh(sharp), [1, 3], dim=1)
+        gate, bias = torch.tanh(_GATE * sharp[:, :1]), torch.tanh(sharp[:, 1:])
         kernels = _convolve(given, fields, self.band_rows)
         made: Tensor = (
             given.frame + gate * (kernels - given.frame) + bias * _disagreement(given.frame, from_left, from_right)
         )
-        return made
+        return made, kernels
 
 
 def _disagreement(*candidates: Tensor) -> Tensor:
@@ -239,8 +245,8 @@ def _convolve(given: Candidates, fields: Tensor, band_rows: int | None) -> Tenso
             vertical, horizontal, dy, dx = torch.split(field, sizes, dim=1)
             band = band + deform_sep_conv(
                 frame,
-                vertical + centre,
-                horizontal + centre,
+                centre + vertical - vertical.mean(1, keepdim=True),
+                centre + horizontal - horizontal.mean(1, keepdim=True),
                 weight,
                 dy + flow[:, 1:],
                 dx + flow[:, :1],

@@ -14,7 +14,7 @@ from deployments.config import CONFIG_PATH
 from deployments.server import ROOT
 from stages.types import STAGE_NAMES
 
-SCRIPTS = ("pipelining", "end_to_end", "vfi_quality")
+SCRIPTS = ("pipelining", "end_to_end", "denoise", "vfi", "vfi_quality")
 QUICK_S = 400
 
 
@@ -88,3 +88,25 @@ def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     assert all(figures[f"seconds_{name}"] >= 0.2 for name in STAGE_NAMES)
     assert figures["seconds"] > figures["seconds_t2i"] + figures["seconds_i2v"] + figures["seconds_v2v"]
     assert figures["server_gib"] > 0.1
+
+
+@pytest.mark.slow
+def test_denoise_gives_its_figures() -> None:
+    figures = figures_of(run("denoise", "--quick"))
+    speeds = {f"exact_speedup_{size}" for size in ("mid", "mid_control", "mid_sparse", "tiny")}
+    speeds |= {"cached_speedup_mid", "cached2_speedup_mid", "cached_speedup_tiny", "bf16_speedup_mid"}
+    assert set(figures) == speeds | {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    assert all(figures[name] > 0 for name in figures)
+    assert figures["exact_speedup_mid"] == min(
+        figures["exact_speedup_mid_control"], figures["exact_speedup_mid_sparse"]
+    )
+    assert figures["cached_psnr_db"] < figures["cached2_psnr_db"] < 100
+
+
+@pytest.mark.slow
+def test_vfi_gives_its_figures() -> None:
+    figures = figures_of(run("vfi", "--quick"))
+    frames = {f"{kind}_264{way}" for kind in ("seconds_per_frame", "peak_gib") for way in ("", "_unchunked")}
+    assert set(figures) == {"dsc_speedup_512", "dsc_speedup_taps_512", "base_gib"} | frames
+    assert all(value > 0 for value in figures.values())
+    assert figures["peak_gib_264"] < figures["peak_gib_264_unchunked"]

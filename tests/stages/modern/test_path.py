@@ -76,4 +76,4 @@ def test_the_presets_numbers_fit_the_models_it_names(shelf: Shelf) -> None:
     parts = {"t2i": shelf["flux"], "i2v_pipeline": shelf["wan_a14b"], "v2v_pipeline": shelf["wan_text"]}
     stand_in = modern_preset(parts)
     LocalPipeline.load(replace(preset, parts=stand_in.parts))
-    assert np.array_equal(sorted(preset.parts), sorted([*parts, "flow", "i2v_vae", "v2v_vae"]))
+    assert np.array_equal(sorted(preset.parts), sorted([*parts, "flow", "gan", "i2v_vae", "v2v_vae"]))

@@ -142,8 +142,12 @@ def test_memory_is_that_of_a_band() -> None:
 )
 def test_fields_that_do_not_fit_are_refused(change: dict[str, tuple[int, ...]], message: str) -> None:
     shapes = {"vertical": (1, 5, 6, 8), "horizontal": (1, 5, 6, 8)} | dict.fromkeys(("mask", "dy", "dx"), (1, 25, 6, 8))
+    fields = {name: torch.zeros(shape) for name, shape in (shapes | change).items()}
     with pytest.raises(ValueError, match=message):
-        deform_sep_conv(torch.zeros(1, 3, 6, 8), **{k: torch.zeros(v) for k, v in (shapes | change).items()})
+        deform_sep_conv(
+            torch.zeros(1, 3, 6, 8),
+            *(fields[name] for name in ("vertical", "horizontal", "mask", "dy", "dx")),
+        )
 
 
 def test_fields_that_reach_beyond_the_frame_are_refused() -> None:

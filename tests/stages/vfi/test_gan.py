@@ -33,7 +33,7 @@ def trained() -> Gan:
     """As if trained: no layer is zero any more."""
     net = fresh()
     for parameter in net.parameters():
-        parameter += 0.05 * torch.randn_like(parameter)
+        parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return net
 
 
@@ -134,8 +134,8 @@ def test_codebook_and_latents_are_pulled_together_each_by_its_own_loss() -> None
     quantiser = Quantiser(16, 3)
     latents = torch.randn(1, 3, 4, 4, requires_grad=True)
     codebook, commitment = quantiser.losses(latents)
-    assert torch.autograd.grad(codebook, latents, allow_unused=True, retain_graph=True) == (None,)
-    assert torch.autograd.grad(commitment, quantiser.codebook, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(codebook, latents, allow_unused=True, retain_graph=True)[0] is None
+    assert torch.autograd.grad(commitment, quantiser.codebook, allow_unused=True, retain_graph=True)[0] is None
     (of_book,) = torch.autograd.grad(codebook, quantiser.codebook)
     (of_latents,) = torch.autograd.grad(commitment, latents)
     assert of_book.abs().sum() > 0

@@ -1,5 +1,7 @@
 """The VFI stage with its real weights: which frames come out, and that windows leave no trace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,3 +120,47 @@ def test_a_window_without_its_left_neighbour_is_refused(stage: VFI, six: UInt8, 
 
 def test_the_presets_ask_for_the_papers_factor() -> None:
     assert {preset.vfi_factor for preset in PRESETS.values()} == {3}
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 6, 7, 8])
+def test_every_factor_of_the_paper_and_beyond(stage: VFI, six: UInt8, factor: int) -> None:
+    made = interpolate(stage, first_window(*six[:2]), factor)
+    assert len(made.frames) == factor + 1
+    assert made.fps == 8.0 * factor
+    centres = [float(np.abs(frame.astype(int) - six[0]).mean()) for frame in made.frames]
+    assert centres == sorted(centres), "every frame is farther from the first than the one before"
+
+
+def test_a_scene_cut_is_copied_and_not_blended(stage: VFI, six: UInt8) -> None:
+    other = 255 - texture(*SMALL, seed=7) // 2
+    made = interpolate(stage, first_window(six[0], six[1], other, other), factor=4).frames
+    assert [bool(np.array_equal(frame, six[1])) for frame in made[5:8]] == [True, True, False]
+    assert np.array_equal(made[7], other)
+    assert not np.array_equal(made[2], six[0])  # the gap beside the cut is interpolated as ever
+    assert np.array_equal(made[:5], interpolate(stage, first_window(six[0], six[1]), factor=4).frames)
+
+
+def test_a_cut_between_two_windows_is_one_too(stage: VFI, six: UInt8) -> None:
+    frames = np.stack([six[0], 255 - texture(*SMALL, seed=7) // 2])
+    parts = [interpolate(stage, window, factor=2).frames for window in cut(frames, 1, 1)]
+    assert np.array_equal(np.concatenate(parts), interpolate(stage, first_window(*frames), factor=2).frames)
+    assert np.array_equal(parts[1][0], frames[0])
+
+
+def test_the_gan_is_a_switch(stage: VFI, six: UInt8, whole: Clip) -> None:
+    def with_gan(gan: bool, made_by: VFI) -> UInt8:
+        params = VFIParams(factor=3, gan=gan)
+        return made_by(first_window(*six), params=params, seed=0, report=ignore_progress).frames
+
+    flow_alone = with_gan(False, stage)
+    assert np.array_equal(with_gan(True, stage), whole.frames)
+    assert not np.array_equal(flow_alone, whole.frames)
+    preset = replace(PRESETS["tiny"], parts={"flow": PRESETS["tiny"].parts["flow"]})
+    assert np.array_equal(with_gan(True, VFI.load(preset, device="cpu")), flow_alone)
+
+
+def test_windows_leave_no_trace_without_the_gan_either(stage: VFI, six: UInt8) -> None:
+    params = VFIParams(factor=2, gan=False)
+    whole = stage(first_window(*six), params=params, seed=0, report=ignore_progress).frames
+    parts = [stage(window, params=params, seed=0, report=ignore_progress).frames for window in cut(six, 2, 4)]
+    assert np.array_equal(np.concatenate(parts), whole)

@@ -20,9 +20,11 @@ from tests.stages.vfi.pictures import first_window, scene
 COMMITTED = WEIGHTS / "rife" / FILE_NAME
 
 
-def load_from(source: str, **part: str) -> VFI:
+def load_from(source: str, subfolder: str = "", weight_name: str = "") -> VFI:
     preset = PRESETS["tiny"]
-    return VFI.load(replace(preset, parts={**preset.parts, "flow": Part(source, "MIT", **part)}), device="cpu")
+    return VFI.load(
+        replace(preset, parts={**preset.parts, "flow": Part(source, "MIT", subfolder, weight_name)}), device="cpu"
+    )
 
 
 def test_a_local_folder_and_another_name_work(tmp_path: Path) -> None:
