@@ -57,7 +57,7 @@ class Effort:
 
 
 FULL = Effort((128, 256, 512), 32, 8, 2, PROMPTS, None)
-QUICK = Effort((32, 64, 64), 8, 4, 1, PROMPTS[:1], 4)
+QUICK = Effort((64, 64, 128), 8, 4, 1, PROMPTS[:1], 4)
 
 
 @dataclass(frozen=True)
