@@ -2,6 +2,7 @@
 
     command.py   `python -m stages cost`: the table
     stages.py    the passes of every stage's call
+    denoising.py what I2V and V2V compute at every step, and once a request
     sketch.py    a stage's networks without weights, on the meta device
     meter.py     counts FLOPs and live bytes while a pass runs
 

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         errors.print(str(error), highlight=False, soft_wrap=True)
         return 1
     table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")
-    for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "activations GiB", "output MB", "memory GiB"):
+    for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "peak GiB", "output MB", "GPU GiB"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for name, cost in costs.items():
         table.add_row(
@@ -58,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
             f"{cost.output_bytes / 1e6:.1f}",
             f"{cost.memory_bytes / _GIB:.1f}",
         )
-    table.caption = f"memory = weights + activations + {OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
+    there = "weights" if preset.offload == "none" else f"weights that are there at once (offload {preset.offload!r})"
+    overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
+    table.caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
     Console().print(table)
     return 0
 

@@ -2,11 +2,12 @@
 
 FLOPs are torch's own count (a multiply and an add are two). Attention is counted by its two matrix products, and its
 scores take no memory: every device here computes it in one fused kernel. The peak holds everything that is alive beside
-the weights and inputs which were there before, and what a convolution takes while it runs: the libraries of CPU and GPU
-(oneDNN, cuDNN) copy what they read and write into a layout of their own, in groups of channels. Knows nothing of
-stages.
+the weights and inputs which were there before, and what a convolution takes while it runs: oneDNN copies what it reads
+and writes into a layout of its own, in groups of channels. That is measured on a CPU; a GPU's library chooses by shape
+between copies and none, so there it is an upper bound. Knows nothing of stages.
 """
 
+import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.model.layers import COUNTED_AS
-
+from stages.model.hub.rehearsal import OnMeta
 
 _GROUP = 16  # channels that a kernel of convolution handles at once; measured on a CPU
 
@@ -33,21 +33,22 @@ class Measured:
     peak_bytes: int
 
 
-class _Attention(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _Attention(TorchFunctionMode):
     """Fused attention: its FLOPs, and its result without the scores."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        query, key, value = (*args, *(kwargs or {}).get("value", ()))[:3]
-        batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]).numel()
-        rows, columns = query.shape[-2], key.shape[-2]
-        self.flops += 2 * batch * rows * columns * (query.shape[-1] + value.shape[-1])
-        return query.new_empty((*query.shape[:-1], value.shape[-1]))
+        return self._attend(*args, **(kwargs or {}))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+        *batch, rows, width = query.shape  # (..., heads, L, d)
+        self.flops += 2 * math.prod(batch) * rows * key.shape[-2] * (width + value.shape[-1])
+        return query.new_empty((*batch, rows, value.shape[-1]))
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -55,13 +56,13 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._cpu = COUNTED_AS.get() == "cpu"
         self.now = self.peak = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        beside = _reordered(func, args, result) if self._cpu else 0
+        if func is torch.ops.aten.convolution.default and (_by_pixel(args[0]) or _by_pixel(args[1])):
+            result = result.contiguous(memory_format=torch.channels_last)  # as on a device; meta forgets it
         given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
@@ -69,7 +70,7 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if storage._cdata not in given and storage._cdata not in self._known:
                     self._known.add(storage._cdata)
                     self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now + beside)
+                    self.peak = max(self.peak, self.now)
                     weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
         if func is torch.ops.aten.convolution.default:
             self.peak = max(self.peak, self.now + _scratch(args[0], args[1], result))
@@ -81,10 +82,19 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _scratch(given: Tensor, weight: Tensor, made: Tensor) -> int:
-    """Bytes that a convolution takes and gives back: copies of input and weight, or then of the output. None for 1x1."""
+    """Bytes that a convolution takes beside its result and gives back; none for 1x1."""
     if weight.shape[2:].numel() == 1:
         return 0
-    return max(_grouped(given) + weight.nbytes, _grouped(made))
+    if _by_pixel(made):  # computed in that layout, as it is
+        return (0 if _by_pixel(given) else given.nbytes) + weight.nbytes
+    read = _grouped(given) if given.shape[1] >= _GROUP else 0
+    return max(read + weight.nbytes, _grouped(made))  # the weight's and the input's copy are gone before the result's
+
+
+def _by_pixel(features: Tensor) -> bool:
+    """Whether a pixel's channels lie side by side, "channels last"."""
+    last = features.ndim == 4 and features.is_contiguous(memory_format=torch.channels_last)
+    return last and not features.is_contiguous()
 
 
 def _grouped(features: Tensor) -> int:
@@ -92,17 +102,25 @@ def _grouped(features: Tensor) -> int:
     return features.nbytes // channels * (-(-channels // _GROUP) * _GROUP)
 
 
-def _reordered(func: Any, args: Any, result: Any) -> int:
-    """What a convolution holds beside its result on a CPU: copies in blocks of its input and weights, then of that."""
-    if func is not torch.ops.aten.convolution.default or args[1].shape[-1] == 1:
-        return 0
-    return int(max(args[0].nbytes + args[1].nbytes, result.nbytes))
-
-
 def measure(work: Callable[[], object]) -> Measured:
     """What `work` computes and holds; its result counts while it is made."""
     attention, live = _Attention(), _Live()
-    with torch.no_grad(), FlopCounterMode(display=False) as meter, live, attention:
+    with OnMeta(), torch.no_grad(), FlopCounterMode(display=False) as meter, live, attention:  # type: ignore[no-untyped-call]
         result = work()
         del result
     return Measured(int(meter.get_total_flops()) + attention.flops, live.peak)
+
+
+@dataclass
+class Tally:
+    """Passes added up: their FLOPs, and the peak of the one that holds most."""
+
+    flops: int = 0
+    peak: int = 0
+
+    def add(self, work: Callable[[], object], times: int = 1, held: int = 0) -> int:
+        """Measure once, count `times`; `held` bytes lie beside it. Gives the FLOPs of one."""
+        found = measure(work)
+        self.flops += times * found.flops
+        self.peak = max(self.peak, found.peak_bytes + held)
+        return found.flops

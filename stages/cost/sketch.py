@@ -5,6 +5,7 @@ is downloaded. Knows nothing of what is done with them.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -23,18 +24,24 @@ from stages.model.network import VideoNetwork, inflate
 from stages.model.published import NETWORKS, adapter_plus_shapes
 from stages.model.text import TextEncoder
 from stages.presets import Guide, Preset
+from stages.settings import Offload
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _CONFIGS: dict[type, Any] = {CLIPTextModel: CLIPTextConfig, CLIPVisionModelWithProjection: CLIPVisionConfig}
 
 
+def is_cpu(device: str) -> bool:
+    """Whether the device that is asked about is a CPU; everything else is a GPU, there or not."""
+    return torch.device(device).type == "cpu"
+
+
 def dtype_on(preset: Preset, device: str) -> torch.dtype:
-    """What a stage computes in there; the device need not exist."""
-    return torch.float32 if torch.device(device).type == "cpu" else getattr(torch, preset.dtype)
+    """What a stage computes in there."""
+    return torch.float32 if is_cpu(device) else getattr(torch, preset.dtype)
 
 
 def sketch_module(preset: Preset, name: str, cls: type[ModuleT], dtype: torch.dtype) -> ModuleT:
-    """Part `name` as a `cls` on the meta device.
+    """Part `name` as a `cls` on the meta device, in its own dtype where the part has one, as `load_module` does it.
 
     Raises:
         WeightsError: its config is neither in a folder on this machine nor published here.
@@ -42,6 +49,11 @@ def sketch_module(preset: Preset, name: str, cls: type[ModuleT], dtype: torch.dt
     config = _config(preset, name)
     with torch.device("meta"):
         made: Any = cls(_CONFIGS[cls](**config)) if cls in _CONFIGS else cls.from_config(config)  # type: ignore[attr-defined]
+    part = find_part(preset, name)
+    if part.device and is_cpu(part.device):
+        dtype = torch.float32
+    elif part.dtype and dtype != torch.float32:
+        dtype = getattr(torch, part.dtype)
     module: ModuleT = _cast(made.to("meta"), dtype)
     return module
 
@@ -82,7 +94,7 @@ def sketch_network(preset: Preset, *, motion: str, guide: Guide, device: str) ->
     )
 
 
-def weight_bytes(modules: list[nn.Module]) -> int:
+def weight_bytes(modules: Sequence[nn.Module]) -> int:
     """Of all parameters, each once."""
     found = {id(tensor): tensor for module in modules for tensor in module.parameters()}
     return sum(tensor.numel() * tensor.element_size() for tensor in found.values())
@@ -90,8 +102,36 @@ def weight_bytes(modules: list[nn.Module]) -> int:
 
 def modules_of(network: VideoNetwork) -> list[nn.Module]:
     """Everything that a video network holds."""
-    embeddings = [control.embedding for control in network.controls.values() if isinstance(control, PlainControl)]
-    return [network.vae, network.text.model, network.appearance.encoder, *network.denoisers, *embeddings]
+    return [network.vae, network.text.model, network.appearance.encoder, *network.denoisers, *_embeddings(network)]
+
+
+def resident_network_bytes(preset: Preset, network: VideoNetwork, device: str) -> int:
+    """The most of a video network's weights that is on `device` at once, by the preset's offload and its parts."""
+    opening = {
+        "vae": network.vae, "text_encoder": network.text.model, "image_encoder": network.appearance.encoder,
+    }  # fmt: skip
+    if is_cpu(device):
+        return weight_bytes(modules_of(network))
+    if preset.offload == "model":  # what opens a request is there together, then what every step runs
+        steps, opens = weight_bytes([*network.denoisers]), weight_bytes([*opening.values()])
+        return max(steps, opens) + weight_bytes(_embeddings(network))
+    stays = [module for name, module in opening.items() if not is_cpu(preset.parts[name].device or device)]
+    return weight_bytes([*stays, *_embeddings(network)]) + resident_bytes(preset.offload, network.denoisers, device)
+
+
+def resident_bytes(offload: Offload, modules: Sequence[nn.Module], device: str) -> int:
+    """The most of the weights of `modules` that is on `device` at once."""
+    if offload == "none" or is_cpu(device):
+        return weight_bytes(modules)
+    if offload == "model":
+        return max(weight_bytes([module]) for module in modules)
+    layers = (layer for module in modules for layer in module.modules())
+    return max(sum(tensor.nbytes for tensor in layer.parameters(recurse=False)) for layer in layers)
+
+
+def _embeddings(network: VideoNetwork) -> list[nn.Module]:
+    """They lie beside their ControlNets."""
+    return [control.embedding for control in network.controls.values() if isinstance(control, PlainControl)]
 
 
 def _cast(module: Any, dtype: torch.dtype) -> Any:

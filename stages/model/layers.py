@@ -95,6 +95,11 @@ class Tokens:
             ]
         return self._told[attention]
 
+    def forget(self) -> list[Any]:
+        """Drop all keys and values; gives the attentions that had asked for them."""
+        asked, self._told = list(self._told), {}
+        return asked
+
 
 @dataclass(frozen=True)
 class Call:

@@ -44,6 +44,11 @@ class Memory:
         self._lent: dict[tuple[int, int], FrameResiduals] = {}  # of this step, by hint and window
         self._kept = [Kept() for _ in hints]
 
+    @property
+    def tokens(self) -> tuple[Tokens, ...]:
+        """What the UNet reads, then each ControlNet."""
+        return self._tokens, *self._texts
+
     def run(self, step: int, window: int, latents: Tensor, t: Tensor) -> Tensor:
         """(B, C, F, h, w) at step 0, 1, ... -> (k·B, C, F, h, w)."""
         if window == 0:
