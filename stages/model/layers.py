@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK_VALUES = 131_072  # numbers in the features of one chunk on a CPU, 0.5 MB in float32
+CHUNK_VALUES = 524_288  # numbers in the features of one chunk on a CPU, 2 MB in float32
 FEED_VALUES = 65_536  # the same for the feed-forward, whose inside is eight times wider
+FEED_ROWS = 512  # the least of a feed-forward's chunk: fewer rows cost more than the cache saves
 
 
 COUNTED_AS: ContextVar[str] = ContextVar("COUNTED_AS", default="")  # the device that meta tensors stand for
@@ -142,7 +143,7 @@ def spatial(layer: Any, frames: Frames, call: Call) -> Frames:
         if len(states) < len(frames.states):
             states = states.repeat(len(frames.states) // len(states), 1, 1)
         owners = torch.arange(len(states), device=states.device) // each
-        parts = zip(_chunks(states), owners.tensor_split(_count(states)), strict=True)
+        parts = zip(_chunks(states), owners.tensor_split(_count(states, CHUNK_VALUES)), strict=True)
         states = _cat([_feed(block, _attend_told(block, part, owner, call.tokens)) for part, owner in parts])
     if layer.use_linear_projection:
         states = layer.proj_out(states).unflatten(1, (height, width)).permute(0, 3, 1, 2).contiguous()
@@ -195,7 +196,8 @@ def _attend_told(block: Any, states: Tensor, owners: Tensor, tokens: Tokens) -> 
 
 def _feed(block: Any, states: Tensor) -> Tensor:
     rows = block.norm3(states).flatten(0, 1)
-    fed = _cat([block.ff(part) for part in rows.tensor_split(_count(rows, FEED_VALUES))])
+    count = min(_count(rows, FEED_VALUES), max(1, len(rows) // FEED_ROWS))
+    fed = _cat([block.ff(part) for part in rows.tensor_split(count)])
     return fed.view(states.shape).add_(states)
 
 
@@ -220,13 +222,13 @@ def _join(states: Tensor) -> Tensor:
     return states.transpose(1, 2).flatten(2)
 
 
-def _count(states: Tensor, values: int = CHUNK_VALUES) -> int:
-    """Into how many chunks to cut the rows of `states`; only a CPU's cache asks for more than one."""
+def _count(states: Tensor, values: int) -> int:
+    """Into how many chunks of about `values` numbers to cut the rows; only a CPU's cache asks for more than one."""
     return min(len(states), -(-states.numel() // values)) if on_cpu(states) else 1
 
 
 def _chunks(states: Tensor) -> tuple[Tensor, ...]:
-    return states.tensor_split(_count(states))
+    return states.tensor_split(_count(states, CHUNK_VALUES))
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

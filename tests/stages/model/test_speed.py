@@ -111,6 +111,7 @@ def test_chunks_change_nothing(network: VideoNetwork, monkeypatch: pytest.Monkey
     whole, _ = ask(network, given, noise())
     monkeypatch.setattr("stages.model.layers.CHUNK_VALUES", 500)
     monkeypatch.setattr("stages.model.layers.FEED_VALUES", 300)
+    monkeypatch.setattr("stages.model.layers.FEED_ROWS", 10)
     cut, theirs = ask(network, given, noise())
     assert apart(cut, whole) < ROUNDING
     assert apart(cut, theirs) < ROUNDING
