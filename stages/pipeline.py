@@ -39,7 +39,8 @@ class LocalPipeline:
         """
         i2v, v2v = I2V.load(preset, device), V2V.load(preset, device)
         built_in = not {"i2v_pipeline", "v2v_pipeline"} & set(preset.parts)
-        if built_in and preset.share_spatial and largest_difference(i2v.network.unet, v2v.network.unet) == 0:
+        at_hand = built_in and i2v.network.places.offload != "layers"  # whose weights are under accelerate's hooks
+        if at_hand and preset.share_spatial and largest_difference(i2v.network.unet, v2v.network.unet) == 0:
             share_spatial(v2v.network.unet, i2v.network.unet)
         return cls(T2I.load(preset, device), i2v, v2v, VFI.load(preset, device))
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from stages.base import WeightsError
 from stages.presets import PRESETS, Part, Preset, RequestError, get_preset
 
-_READY = ("embedded", "local", "cached")
+_READY = ("embedded", "local", "cached")  # of `stages.model.files.State`
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,32 +52,39 @@ def _table(preset: Preset) -> Table:
     for column in ("part", "source", "licence", "GB", "on this machine"):
         table.add_column(column, overflow="fold", justify="right" if column == "GB" else "left")
     counted: set[tuple[str, str, str]] = set()
-    total = 0.0
+    total = absent = 0.0
     for name, part in preset.parts.items():
+        state = local_state(name, part)
         if _key(part) not in counted:
             counted.add(_key(part))
             total += part.size_gb
+            absent += 0.0 if state in _READY else part.size_gb
         size = f"{part.size_gb:.2f}" if part.size_gb else "-"
-        table.add_row(name, _source(part), part.licence, size, local_state(name, part))
-    table.caption = f"{total:.1f} GB in all where nothing is on this machine; each file once"
+        table.add_row(name, _source(part), part.licence, size, state)
+    if total:
+        table.caption = f"{total:.1f} GB from the hub, each file once; {absent:.1f} GB of it not on this machine"
     return table
 
 
 def _pull(preset: Preset, errors: Console) -> int:
     """Fetch every part that is not ready; how many could not be fetched."""
-    from stages.model.files import is_hub_id, local_state, no_network, pull
+    from stages.model.files import fetch, is_hub_id, local_state, source_of
 
     failed = 0
     for name, part in preset.parts.items():
-        if not is_hub_id(part) or local_state(name, part) in _READY:
+        if local_state(name, part) in _READY:
             continue
-        errors.print(f"{name}: {_source(part)}", highlight=False)
+        errors.print(f"{name}: {_source(part)}", highlight=False, soft_wrap=True)
         try:
-            pull(name, part)
-        except Exception as error:  # offline, no such repository, no right to it: told part by part
+            if not is_hub_id(part):
+                raise WeightsError(
+                    f"Part {name!r} is a folder of this machine, {source_of(part)}, and not all of it is there; "
+                    f"copy it there, or name another in the preset."
+                )
+            fetch(name, part)
+        except WeightsError as error:  # told part by part
             failed += 1
-            reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
-            errors.print(no_network(name, part, reason), highlight=False, soft_wrap=True)
+            errors.print(str(error), highlight=False, soft_wrap=True)
     return failed
 
 

@@ -31,7 +31,7 @@ from stages.model import vae as codec
 from stages.model.hub.rehearsal import OnMeta, Rehearsal
 from stages.model.hub.video import HubAnimator, HubRedrawer
 from stages.model.network import VideoNetwork
-from stages.model.windows import plan_windows
+from stages.model.windows import Span, plan_windows
 from stages.presets import Preset, plan
 from stages.t2i.stage import Pipeline
 from stages.types import StageName
@@ -67,7 +67,7 @@ def cost_t2i(preset: Preset, size: tuple[int, int], device: str = "cuda") -> Cos
     params, (width, height) = replace(plan(preset, "x").t2i, size=size), size
     if "t2i" in preset.parts:
         rehearsal = Pipeline.rehearse(preset, params, _stand_in(device))
-        return _rehearsed("t2i", preset, [rehearsal], width * height * 3, device)
+        return _rehearsed("t2i", preset, [(rehearsal, 1)], width * height * 3, device)
     total, dtype = Tally(), dtype_on(preset, device)
     text = sketch_module(preset, "text_encoder", CLIPTextModel, dtype)
     unet = sketch_module(preset, "unet", UNet2DConditionModel, dtype)
@@ -87,7 +87,7 @@ def cost_i2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
     (width, height), pixels = size, frames * size[0] * size[1] * 3
     if "i2v_pipeline" in preset.parts:
         rehearsal = HubAnimator.rehearse(preset, params, _stand_in(device))
-        return _rehearsed("i2v", preset, [rehearsal], pixels, device)
+        return _rehearsed("i2v", preset, [(rehearsal, 1)], pixels, device)
     network = sketch_network(preset, motion="motion", guide=preset.i2v_guide, device=device)
     total, latent = Tally(), _latent(network, size)
     held = 4 * frames * latent.nbytes  # noise, latents, what was said, scaled
@@ -106,28 +106,28 @@ def cost_v2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
     """All windows of `frames` keyframes redrawn at `size`; the peak is that of one window's call."""
     params, (width, height) = replace(plan(preset, "x").v2v, size=size), size
     spans = plan_windows(frames, params.windows)
-    output = sum(map(len, spans)) * width * height * 3
+    lengths = [len(span) for span in spans]  # windows of one length cost the same
+    output = sum(lengths) * width * height * 3
     if "v2v_pipeline" in preset.parts:
+        part_of = {len(span): part for part, span in enumerate(spans)}
         calls = [
-            HubRedrawer.rehearse(preset, replace(params, part=part), frames, _stand_in(device))
-            for part in range(len(spans))
+            (HubRedrawer.rehearse(preset, replace(params, part=part), frames, _stand_in(device)), lengths.count(length))
+            for length, part in part_of.items()
         ]
         return _rehearsed("v2v", preset, calls, output, device)
     network = sketch_network(preset, motion="motion_v2v", guide=preset.v2v_guide, device=device)
     latent, one = _latent(network, size), empty((1, 3, height, width), network.vae.dtype)
     windows: dict[int, Tally] = {}
     step = 0
-    for span in spans:
-        if (length := len(span)) in windows:  # windows of one length cost the same
-            continue
+    for length in set(lengths):
         total = windows[length] = Tally()
         with counted_as(device):
             given = guide(total, network, params, length)
             held = 4 * length * latent.nbytes + given.nbytes
             total.add(partial(codec.encode_moments, network.vae, one), length, held)
-            step = max(step, denoise(total, network, params, given, [span], held))
+            step = max(step, denoise(total, network, params, given, [Span(0, length)], held))
             total.add(partial(codec.decode_raw, network.vae, latent.to(network.vae.dtype)), length, held)
-    flops = sum(windows[len(span)].flops for span in spans)
+    flops = sum(windows[length].flops for length in lengths)
     peak = max(total.peak for total in windows.values())
     weights, resident = weight_bytes(modules_of(network)), resident_network_bytes(preset, network, device)
     return Cost("v2v", flops, weights, resident, peak, output, len(spans), step)
@@ -177,15 +177,19 @@ def cost_of(preset: Preset, size: str, frames: int, device: str = "cuda") -> dic
     }
 
 
-def _rehearsed(stage: StageName, preset: Preset, calls: Sequence[Rehearsal], output: int, device: str) -> Cost:
-    """Of one rehearsal for every call of the stage."""
+def _rehearsed(
+    stage: StageName, preset: Preset, calls: Sequence[tuple[Rehearsal, int]], output: int, device: str
+) -> Cost:
+    """Of the different calls of a stage, and how many there are of each."""
     total, step = Tally(), 0
-    for rehearsal in calls:
+    for rehearsal, count in calls:
         for call in rehearsal.calls:
-            flops = total.add(call.run, call.times)
+            flops = total.add(call.run, call.times * count)
             step = max(step, flops if call.times > 1 else 0)
-    resident = resident_bytes(preset.offload, list(calls[0].modules.values()), device)
-    return Cost(stage, total.flops, calls[0].weight_bytes, resident, total.peak, output, len(calls), step)
+    first = calls[0][0]
+    resident = resident_bytes(preset.offload, list(first.modules.values()), device)
+    number = sum(count for _, count in calls)
+    return Cost(stage, total.flops, first.weight_bytes, resident, total.peak, output, number, step)
 
 
 def _stand_in(device: str) -> str:

@@ -1,13 +1,15 @@
 """Where a part's files are: embedded, in a local folder, under `MAGICVIDEO_WEIGHTS`, in the hub's cache, or to fetch.
 
-`MAGICVIDEO_WEIGHTS` names a folder with copies of repositories as `<org>/<name>`, for machines without network. Only
-what a part needs is fetched: configs, vocabularies and safetensors of its subfolder and variant. A pickle is recognised
-by its name and by its first bytes, and never read: it can run code. Knows nothing of modules.
+`MAGICVIDEO_WEIGHTS` names a folder with copies of repositories as `<org>/<name>`, for machines without network; a copy
+counts for a part only if it holds all that this part needs. Only that is fetched: configs, vocabularies and safetensors
+of its subfolder and variant. A pickle is recognised by its name and by its first bytes, and never read: it can run
+code. Knows nothing of modules.
 """
 
 import json
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +21,9 @@ MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _TEXTS = ("*.json", "*.txt", "*.model")
+_STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
-State = Literal["embedded", "local", "cached", "partly cached", "missing"]
+State = Literal["embedded", "local", "partly local", "cached", "partly cached", "missing"]
 
 
 def is_hub_id(part: Part) -> bool:
@@ -57,13 +60,32 @@ def patterns(name: str, part: Part) -> list[str]:
     """The files of its repository that a part needs, as the hub's patterns."""
     if part.weight_name:
         return [_inside(part, part.weight_name)]
-    endings = [f".{part.variant}.safetensors"] if part.variant else [".safetensors"]
-    files = [f"{stem}{ending}" for stem in ("diffusion_pytorch_model", "model") for ending in endings]
+    shards, variant = "-?????-of-?????", f".{part.variant}" if part.variant else ""
+    middles = dict.fromkeys([variant, f"{variant}{shards}", f"{shards}{variant}"])  # both orders are in use
+    files = [f"{stem}{middle}.safetensors" for stem in _STEMS for middle in middles]
     if is_pipeline(name):
-        return ["model_index.json", *(f"*/{file}" for file in (*_TEXTS, *files, "*-of-*.safetensors"))]
+        return ["model_index.json", *(f"*/{file}" for file in (*_TEXTS, *files))]
     if "tokenizer" in name:
         return [_inside(part, text) for text in _TEXTS]
-    return [_inside(part, file) for file in (*_TEXTS, *files, "*-of-*.safetensors")]
+    return [_inside(part, file) for file in (*_TEXTS, *files)]
+
+
+def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
+    """The safetensors of the module in `folder`: one file, or all the shards of its index; empty if one is missing."""
+    dot = f".{variant}" if variant else ""
+    for stem in _STEMS:
+        whole = folder / f"{stem}{dot}.safetensors"
+        if whole.is_file():
+            return (whole,)
+        for index in (folder / f"{stem}.safetensors.index{dot}.json", folder / f"{stem}{dot}.safetensors.index.json"):
+            if index.is_file():
+                try:
+                    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    return ()
+                shards = tuple(folder / name for name in names)
+                return shards if all(shard.is_file() for shard in shards) else ()
+    return ()
 
 
 def find_folder(name: str, part: Part) -> Path:
@@ -72,10 +94,12 @@ def find_folder(name: str, part: Part) -> Path:
     Raises:
         WeightsError: it is not there and cannot be fetched.
     """
-    source = source_of(part)
-    if not is_hub_id(part) or _mirror(part) is not None:
-        return Path(source) / part.subfolder
-    return _snapshot(name, part) / part.subfolder
+    if not is_hub_id(part):
+        return Path(source_of(part)) / part.subfolder
+    for root in (_mirror(part), _cached(part)):
+        if root is not None and _complete(name, part, root):
+            return root / part.subfolder
+    return fetch(name, part) / part.subfolder
 
 
 def fetch_file(name: str, part: Part, file_name: str) -> Path:
@@ -84,7 +108,7 @@ def fetch_file(name: str, part: Part, file_name: str) -> Path:
     Raises:
         WeightsError: there is none, and it cannot be fetched.
     """
-    file = find_folder(name, part) / file_name
+    file = find_folder(name, replace(part, weight_name=file_name)) / file_name
     if not file.is_file():
         raise WeightsError(
             f"Part {name!r} cannot be loaded from {part.source}: there is no file {file}; "
@@ -106,21 +130,34 @@ def check_files(name: str, part: Part, folder: Path) -> None:
             f"Part {name!r} cannot be loaded from {folder}: it has no config.json; "
             f"copy the whole folder of the hub, not the weights alone."
         )
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder, part.variant)
     if not files:
-        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
-        if pickles:
-            raise WeightsError(
-                f"Part {name!r} from {folder} has {pickles[0]}, a pickle, where a .safetensors file belongs; a pickle "
-                f"can run code and is never read here: `python -m stages weights --convert {folder}` makes the "
-                f"safetensors file, if you trust where it comes from."
-            )
-        raise WeightsError(
-            f"Part {name!r} cannot be loaded from {folder}: it has no .safetensors file; fetch it again."
-        )
+        _refuse_pickles(name, folder)
+        raise WeightsError(f"Part {name!r} cannot be loaded from {folder}: {_what_is_there(part, folder)}.")
     for file in files:
         refuse_pickle(name, part, file)
         _check_whole(name, file)
+
+
+def _refuse_pickles(name: str, folder: Path) -> None:
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES) if folder.is_dir() else []
+    if pickles:
+        raise WeightsError(
+            f"Part {name!r} from {folder} has {pickles[0]}, a pickle, where a .safetensors file belongs; a pickle "
+            f"can run code and is never read here: `python -m stages weights --convert {folder}` makes the "
+            f"safetensors file, if you trust where it comes from."
+        )
+
+
+def _what_is_there(part: Part, folder: Path) -> str:
+    """Why the folder has no weights of the part's variant, and what to do."""
+    if sorted(folder.glob("*.safetensors.index*.json")):
+        return "not all of the .safetensors files of its index are there; fetch it again"
+    others = sorted(file.name for file in folder.glob("*.safetensors"))
+    if others:
+        wanted = " or ".join(f"{stem}{f'.{part.variant}' if part.variant else ''}.safetensors" for stem in _STEMS)
+        return f"it has no {wanted}, only {others[0]}; choose that by `variant` in the preset, or fetch it again"
+    return "it has no .safetensors file; fetch it again"
 
 
 def refuse_pickle(name: str, part: Part, file: Path) -> None:
@@ -172,26 +209,35 @@ def local_state(name: str, part: Part) -> State:
     """Whether the part is on this machine; nothing is fetched."""
     if part.source.startswith(_EMBEDDED):
         return "embedded" if (WEIGHTS / part.source.removeprefix(_EMBEDDED)).is_dir() else "missing"
-    if not is_hub_id(part):
-        return "local" if (Path(part.source).expanduser() / part.subfolder).is_dir() else "missing"
-    if _mirror(part) is not None:
+    copy = _mirror(part) if is_hub_id(part) else Path(part.source).expanduser()
+    if copy is not None and _complete(name, part, copy):
         return "local"
-    folder = _cached(part)
-    if folder is None:
-        return "missing"
-    return "cached" if _complete(name, part, folder) else "partly cached"
+    cached = _cached(part) if is_hub_id(part) else None
+    if cached is not None:
+        return "cached" if _complete(name, part, cached) else "partly cached"
+    return "partly local" if copy is not None and (copy / part.subfolder).is_dir() else "missing"
 
 
-def pull(name: str, part: Part, progress: Any = None) -> Path:
-    """Fetch what is not there yet; goes on where it stopped.
+def fetch(name: str, part: Part) -> Path:
+    """Fetch what the hub's cache does not have yet, with its progress bars; goes on where it stopped.
 
-    Args:
-        progress: a class like tqdm, for the hub's progress bars.
+    Raises:
+        WeightsError: the hub cannot be reached, or its repository holds no safetensors for this part.
     """
-    from huggingface_hub import snapshot_download  # only for public weights
+    from huggingface_hub import HfApi, snapshot_download  # only for public weights
 
-    options = {} if progress is None else {"tqdm_class": progress}
-    return Path(snapshot_download(part.source, allow_patterns=patterns(name, part), **options))
+    try:
+        folder = Path(snapshot_download(part.source, allow_patterns=patterns(name, part)))
+        if _complete(name, part, folder):
+            return folder
+        HfApi().list_repo_files(part.source)  # without network, the call above gives what the cache has
+    except Exception as error:  # offline mode, no route, no such repository, no right to it
+        copy = _mirror(part)
+        if copy is not None:
+            _refuse_pickles(name, copy / part.subfolder)
+        reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
+        raise WeightsError(no_network(name, part, reason)) from error
+    raise WeightsError(no_safetensors(name, part))
 
 
 def no_network(name: str, part: Part, reason: str) -> str:
@@ -205,21 +251,22 @@ def no_network(name: str, part: Part, reason: str) -> str:
     )
 
 
+def no_safetensors(name: str, part: Part) -> str:
+    """One sentence for a repository that publishes a pickle alone."""
+    target, place = os.environ.get(MIRROR_VARIABLE) or "/models", _inside(part, "*.bin")
+    folder = "/".join(filter(None, (target, part.source, part.subfolder)))
+    return (
+        f"Part {name!r} needs one of {', '.join(patterns(name, part)[-2:])}, and {part.source} publishes none of them: "
+        f"if you trust its pickle, run `hf download {part.source} --include '{_inside(part, '*.json')}' --include "
+        f"'{place}' --local-dir {target}/{part.source}` and `python -m stages weights --convert {folder}`, and set "
+        f"{MIRROR_VARIABLE}={target}."
+    )
+
+
 def _mirror(part: Part) -> Path | None:
     root = os.environ.get(MIRROR_VARIABLE)
     copy = Path(root).expanduser() / part.source if root else None
     return copy if copy is not None and copy.is_dir() else None
-
-
-def _snapshot(name: str, part: Part) -> Path:
-    folder = _cached(part)
-    if folder is not None and _complete(name, part, folder):
-        return folder
-    try:
-        return pull(name, part)
-    except Exception as error:  # offline mode, no route, no such repository, no right to it
-        reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
-        raise WeightsError(no_network(name, part, reason)) from error
 
 
 def _cached(part: Part) -> Path | None:
@@ -236,24 +283,25 @@ def _complete(name: str, part: Part, folder: Path) -> bool:
     if part.weight_name:
         return (root / part.weight_name).is_file()
     if is_pipeline(name):
-        return (folder / "model_index.json").is_file() and _components(folder)
+        return (root / "model_index.json").is_file() and _components(root, part.variant)
     if "tokenizer" in name:
         return any((root / file).is_file() for file in ("vocab.json", "tokenizer.json"))
-    return (root / "config.json").is_file() and _has_weights(root, part.variant)
+    return (root / "config.json").is_file() and bool(weight_files(root, part.variant))
 
 
-def _components(folder: Path) -> bool:
-    index = json.loads((folder / "model_index.json").read_text())
-    wanted = [name for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None]
-    return all((folder / name).is_dir() and any((folder / name).iterdir()) for name in wanted)
-
-
-def _has_weights(folder: Path, variant: str | None) -> bool:
-    ending = f"*.{variant}.safetensors" if variant else "*.safetensors"
-    for index in folder.glob("*.safetensors.index.json"):
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
-    return any(folder.glob(ending))
+def _components(folder: Path, variant: str | None) -> bool:
+    try:
+        index = json.loads((folder / "model_index.json").read_text())
+    except ValueError:
+        return False
+    for name, entry in index.items():
+        if isinstance(entry, list) and entry[0] is not None:
+            own = folder / name
+            if not own.is_dir() or not any(own.iterdir()):
+                return False
+            if (own / "config.json").is_file() and not weight_files(own, variant):
+                return False
+    return True
 
 
 def _inside(part: Part, name: str) -> str:

@@ -5,7 +5,11 @@ A part is a folder in the layout of the hub: embedded in `stages/weights`, local
 the CPU before a GPU is touched. Gives modules on a device, without gradients. Knows nothing of what they are for.
 """
 
-from pathlib import Path
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +18,7 @@ from torch import Tensor, nn
 
 from stages.base import WeightsError
 from stages.model.files import WEIGHTS, check_files, fetch_file, find_folder, refuse_pickle, source_of
-from stages.presets import Part, Preset
+from stages.presets import DTypeName, Part, Preset
 
 __all__ = [
     "WEIGHTS",
@@ -24,10 +28,14 @@ __all__ = [
     "load_module",
     "load_tensors",
     "load_tokenizer",
+    "settle",
     "source_of",
 ]
 
+log = logging.getLogger(__name__)
+
 _LEAST_TOKENS = 10
+_LEAST_CAPABILITY: dict[DTypeName, tuple[int, int]] = {"bfloat16": (8, 0), "float16": (5, 3)}  # of CUDA devices
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -52,17 +60,65 @@ def check_device(preset: Preset, device: str) -> None:
         target = torch.device(device)
     except RuntimeError as error:
         raise WeightsError(f"Device {device!r} is not one that torch knows; use 'cpu', 'cuda' or 'cuda:1'.") from error
+    if target.type == "cpu" and preset.offload != "none":
+        _tell_once(preset.offload)
+    if target.type not in ("cpu", "cuda", "meta") and not _has(target):
+        raise WeightsError(f"Device {device!r} does not exist; this machine has none of its kind: use 'cpu'.")
     if target.type != "cuda":
         return
     count = torch.cuda.device_count()
     if (target.index or 0) >= count:
         have = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
         raise WeightsError(f"Device {device!r} does not exist; this machine has {have}.")
-    if preset.dtype == "bfloat16" and torch.cuda.get_device_capability(target)[0] < 8:
-        name = torch.cuda.get_device_name(target)
+    least = _LEAST_CAPABILITY.get(preset.dtype, (0, 0))
+    if torch.cuda.get_device_capability(target) < least:
+        name, other = torch.cuda.get_device_name(target), "float16" if preset.dtype == "bfloat16" else "float32"
         raise WeightsError(
-            f"{name} cannot compute in bfloat16, the dtype of preset {preset.name!r}; use 'float16' there."
+            f"{name} cannot compute in {preset.dtype}, the dtype of preset {preset.name!r} or of one of its parts; "
+            f"use {other!r} there."
         )
+
+
+def _index(device: str) -> tuple[str, int]:
+    """One spelling: "cuda" is "cuda:0"."""
+    target = torch.device(device)
+    return target.type, target.index or 0
+
+
+def _has(target: torch.device) -> bool:
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return kind is not None and kind.type == target.type
+
+
+@cache
+def _tell_once(offload: str) -> None:
+    log.warning("On a CPU there is nothing to offload: `offload=%r` of the preset has no effect.", offload)
+
+
+def settle(preset: Preset, device: str, *, together: Sequence[str] = ()) -> Preset:
+    """The preset with the device of every part spelled out, for a stage that runs on `device`.
+
+    Args:
+        together: parts that run as one, where none may have a device or a dtype of its own.
+
+    Raises:
+        WeightsError: a device is not there, cannot compute in a part's dtype, or parts that run as one are apart.
+    """
+    check_device(preset, device)
+    parts = {}
+    for name, part in preset.parts.items():
+        if part.device is not None or part.dtype is not None:
+            check_device(replace(preset, dtype=part.dtype or preset.dtype, offload="none"), part.device or device)
+        if part.device is not None and _index(part.device) == _index(device):
+            part = replace(part, device=None)
+        for what, own, common in (("device", part.device, device), ("dtype", part.dtype, preset.dtype)):
+            if name in together and own not in (None, common):
+                raise WeightsError(
+                    f"Part {name!r} is to have the {what} {own!r}, the stage has {common!r}; UNet, motion module and "
+                    f"ControlNets run as one: leave the part's {what} out, or change the preset's."
+                )
+        parts[name] = replace(part, device=part.device or device)
+    return replace(preset, parts=MappingProxyType(parts))
 
 
 def find_part(preset: Preset, name: str) -> Part:
@@ -81,7 +137,8 @@ def find_part(preset: Preset, name: str) -> Part:
 def load_module(preset: Preset, name: str, cls: type[ModuleT], device: str, dtype: torch.dtype) -> ModuleT:
     """Part `name` as a `cls` (of diffusers or transformers), on `device`, for inference.
 
-    The part's own `device` comes before the given one, and its own `dtype` before any but float32, a CPU's.
+    Its dtype is the part's own, or the given one; a part that computes on a CPU (its own `device` before the given
+    one) does so in float32, unless it asks for bfloat16 itself.
 
     Raises:
         WeightsError: the part is missing, broken, a pickle, or does not hold every tensor that the module needs.
@@ -89,9 +146,9 @@ def load_module(preset: Preset, name: str, cls: type[ModuleT], device: str, dtyp
     part = find_part(preset, name)
     folder = find_folder(name, part)
     check_files(name, part, folder)
-    if part.device and torch.device(part.device).type == "cpu":
-        dtype = torch.float32
-    elif part.dtype and dtype != torch.float32:
+    if torch.device(part.device or device).type == "cpu" and (part.device or part.dtype):
+        dtype = torch.bfloat16 if part.dtype == "bfloat16" else torch.float32
+    elif part.dtype:
         dtype = getattr(torch, part.dtype)
     precision = {"dtype" if cls.__module__.startswith("transformers") else "torch_dtype": dtype}
     options: dict[str, Any] = {
@@ -109,7 +166,7 @@ def load_module(preset: Preset, name: str, cls: type[ModuleT], device: str, dtyp
     except Exception as error:  # the libraries' loaders raise a dozen kinds; to a user they are one
         raise WeightsError(_sentence(name, part, error)) from error
     _judge(name, part, cls, info)
-    loaded: ModuleT = module.to(part.device or device).eval().requires_grad_(False)
+    loaded: ModuleT = module.to(device).eval().requires_grad_(False)
     return loaded
 
 
@@ -181,12 +238,3 @@ def _place(part: Part) -> str:
 def _sentence(name: str, part: Part, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     return f"Part {name!r} cannot be loaded from {_place(part)} ({reason}); check the folder or fetch it again."
-
-
-def folder_of(preset: Preset, name: str) -> Path:
-    """Where part `name` lies on this machine.
-
-    Raises:
-        WeightsError: it does not, and cannot be fetched.
-    """
-    return find_folder(name, find_part(preset, name))

@@ -3,8 +3,9 @@
 Takes a bare UNet and the preset's `loras`; changes its weights in place, so that nothing is paid at a step. The
 names of the three layouts in use are understood: kohya's (`lora_unet_..._to_q.lora_down.weight`, with `.alpha`;
 AnimateLCM's and LCM's files), PEFT's (`unet.....to_q.lora_A.weight`; what `stages.training` saves) and diffusers'
-older one (`unet.....processor.to_q_lora.down.weight`). Tensors of a text encoder are passed over. Knows nothing of
-video.
+older one (`unet.....processor.to_q_lora.down.weight`). Tensors of a text encoder are passed over; any other that is not
+understood (DoRA's, LoHa's, one half of a pair) is refused, because a part of a change is another change. Knows nothing
+of video.
 """
 
 import re
@@ -43,7 +44,7 @@ def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str) -> 
         WeightsError: a change that fits no layer, or a layer of another shape.
     """
     layers = {_plain(name): layer for name, layer in unet.named_modules() if hasattr(layer, "weight")}
-    pairs = _pairs(tensors)
+    pairs = _pairs(tensors, part)
     unknown = sorted(name for name in pairs if name not in layers)
     if unknown or not pairs:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
@@ -51,29 +52,37 @@ def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str) -> 
         raise WeightsError(f"Part {part!r} is no LoRA of this UNet, it {told}; choose one made for the same base.")
     for name, (down, up, alpha) in pairs.items():
         weight, rank = layers[name].weight, len(down)
-        change = (up.flatten(1).float() @ down.flatten(1).float()) * (scale * (alpha or rank) / rank)
-        if change.numel() != weight.numel():
+        low, high = down.flatten(1).float(), up.flatten(1).float()
+        rows = weight.flatten(1)
+        if (len(high), high.shape[1], low.shape[1]) != (len(rows), rank, rows.shape[1]):
             raise WeightsError(
-                f"Part {part!r} changes {name} by {tuple(change.shape)}, the layer is {tuple(weight.shape)}; "
-                f"choose a LoRA made for the same base."
+                f"Part {part!r} changes {name} by {tuple(high.shape)} x {tuple(low.shape)}, the layer is "
+                f"{tuple(weight.shape)}; choose a LoRA made for the same base."
             )
+        change = (high @ low) * (scale * (rank if alpha is None else alpha) / rank)
         weight.copy_((weight.float() + change.view(weight.shape).to(weight.device)).to(weight.dtype))
     return len(pairs)
 
 
-def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor, float | None]]:
+def _pairs(tensors: Mapping[str, Tensor], part: str) -> dict[str, tuple[Tensor, Tensor, float | None]]:
     """Name of a layer -> down, up, alpha."""
-    result = {}
+    result, used = {}, set()
     for key, down in tensors.items():
         ending = next((ending for ending in _DOWN if key.endswith(ending)), None)
         if ending is None or key.startswith(_TEXT):
             continue
         stem = key.removesuffix(ending)
-        up = tensors.get(stem + _UP[_DOWN.index(ending)])
-        if up is None:
+        up, alpha = stem + _UP[_DOWN.index(ending)], f"{stem}.alpha"
+        if up not in tensors:
             continue
-        alpha = tensors.get(f"{stem}.alpha")
-        result[_plain(stem)] = (down, up, None if alpha is None else float(alpha))
+        result[_plain(stem)] = (down, tensors[up], float(tensors[alpha]) if alpha in tensors else None)
+        used |= {key, up, alpha}
+    if strange := sorted(key for key in tensors if key not in used and not key.startswith(_TEXT)):
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise WeightsError(
+            f"Part {part!r} holds tensors that are no pair of a LoRA: {', '.join(strange[:3])}{more}; "
+            f"choose a plain LoRA (kohya's, PEFT's or diffusers' layout), without DoRA, LoHa or LoKr."
+        )
     return result
 
 

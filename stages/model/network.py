@@ -5,11 +5,10 @@ Takes a preset and the names of the parts that differ between the two stages. Wh
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import accelerate
 import torch
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import Tensor, nn
@@ -18,11 +17,12 @@ from stages.base import WeightsError
 from stages.model import vae as codec
 from stages.model.appearance import Appearance
 from stages.model.control import ControlNet, PlainControl, load_controls
-from stages.model.loading import compute_dtype, load_module
+from stages.model.fit import check_adapter, check_control, check_motion, check_unet
+from stages.model.loading import compute_dtype, load_module, settle
 from stages.model.lora import merge_loras
+from stages.model.offload import Places
 from stages.model.text import TextEncoder
 from stages.presets import Guide, Preset
-from stages.settings import Offload
 
 
 @dataclass
@@ -37,7 +37,7 @@ class VideoNetwork:
     max_frames: int  # positions that the motion module knows
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where it computes
     dtype: torch.dtype = torch.float32  # of the latents
-    offload: Offload = "none"
+    places: Places = field(default_factory=Places)
 
     @classmethod
     def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
@@ -47,55 +47,49 @@ class VideoNetwork:
             WeightsError: a part is missing, broken, or does not fit the others.
         """
         dtype = compute_dtype(preset, device)
+        together = ("unet", motion, *(control.part for control in guide.controls))
+        preset = settle(preset, device, together=together)
         adapter = load_module(preset, motion, MotionAdapter, "cpu", dtype)
         spatial = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
         merge_loras(spatial, preset)
-        unet = inflate(spatial, adapter)
         appearance = Appearance.load(preset, "cpu", dtype)
-        appearance.install(unet)
         vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
+        text = TextEncoder.load(preset, "cpu", dtype)
+        controls = load_controls(preset, guide.controls, vae, "cpu", dtype)
+        check_unet(spatial, int(text.model.config.hidden_size), int(vae.config.latent_channels))
+        for name, control in controls.items():
+            check_control(name, spatial, control.model)
+        unet = inflate(spatial, adapter)
+        check_adapter(unet, appearance.encoder, appearance.weights)
+        appearance.install(unet)
         network = cls(
             unet=unet.to(dtype).eval().requires_grad_(False),
             vae=vae,
-            text=TextEncoder.load(preset, "cpu", dtype),
+            text=text,
             appearance=appearance,
-            controls=load_controls(preset, guide.controls, vae, "cpu", dtype),
+            controls=controls,
             max_frames=int(adapter.config.motion_max_seq_length),
             device=torch.device(device),
             dtype=dtype,
-            offload=preset.offload,
+            places=Places(device, preset.offload),
         )
         network._place(preset)  # every part is there and fits: only now the device's memory is taken
         return network
 
     def _place(self, preset: Preset) -> None:
+        """`preset` says of every part on which device it is (`stages.model.loading.settle`)."""
         for control in self.controls.values():
             if isinstance(control, PlainControl):
                 control.embedding.to(self.device)  # small, and not part of the model that comes and goes
-        if self.offload == "model":
-            return
-        for name, module in (("text_encoder", self.text.model), ("image_encoder", self.appearance.encoder)):
-            module.to(preset.parts[name].device or self.device)
-        self.vae.to(preset.parts["vae"].device or self.device)
-        for module in (self.unet, *(control.model for control in self.controls.values())):
-            if self.offload == "layers":
-                accelerate.cpu_offload(module, self.device)
-            else:
-                module.to(self.device)
+        opening = {"text_encoder": self.text.model, "image_encoder": self.appearance.encoder, "vae": self.vae}
+        for name, module in opening.items():
+            self.places.put(module, preset.parts[name].device)
+        for module in self.denoisers:
+            self.places.put(module, every_step=True)
 
-    @contextmanager
-    def lend(self, *modules: nn.Module) -> Iterator[None]:
+    def lend(self, *modules: nn.Module) -> AbstractContextManager[None]:
         """With `modules` on the device; where the preset offloads whole models, they leave it afterwards."""
-        if self.offload != "model":
-            yield
-            return
-        for module in modules:
-            module.to(self.device)
-        try:
-            yield
-        finally:
-            for module in modules:
-                module.to("cpu")
+        return self.places.lend(*modules)
 
     @property
     def denoisers(self) -> tuple[nn.Module, ...]:
@@ -114,6 +108,7 @@ def inflate(spatial: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotion
     Raises:
         WeightsError: the two were not made for each other.
     """
+    check_motion(spatial, adapter)
     try:
         return UNetMotionModel.from_unet2d(spatial, adapter)
     except (RuntimeError, ValueError, AttributeError) as error:

@@ -14,11 +14,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
 from stages.model import vae as codec
+from stages.model.fit import check_unet
 from stages.model.hub.layout import choose_class, load_pipeline, takes
 from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.loading import compute_dtype, find_part, load_module
+from stages.model.loading import compute_dtype, find_part, load_module, settle
+from stages.model.offload import Places
 from stages.model.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.text import TextEncoder
 from stages.presets import Part, Preset, T2IParams
@@ -76,19 +78,31 @@ class T2I:
 class OwnLoop:
     """Denoising written out: the tiny preset, and every SD1.5-type set of weights."""
 
-    def __init__(self, unet: UNet2DConditionModel, vae: AutoencoderKL, text: TextEncoder) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        text: TextEncoder,
+        places: Places | None = None,
+    ) -> None:
         self._unet = unet
         self._vae = vae
         self._text = text
+        self._places = Places(unet.device) if places is None else places
+        self._dtype = unet.dtype
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        dtype = compute_dtype(preset, device)
-        return cls(
-            load_module(preset, "unet", UNet2DConditionModel, device, dtype),
-            load_module(preset, "vae", AutoencoderKL, device, dtype),
-            TextEncoder.load(preset, device, dtype),
-        )
+        dtype, places = compute_dtype(preset, device), Places(device, preset.offload)
+        preset = settle(preset, device, together=["unet"])
+        unet = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
+        vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
+        text = TextEncoder.load(preset, "cpu", dtype)
+        check_unet(unet, int(text.model.config.hidden_size), int(vae.config.latent_channels))
+        places.put(vae, preset.parts["vae"].device)  # everything is there and fits: only now the device's memory
+        places.put(text.model, preset.parts["text_encoder"].device)
+        places.put(unet, every_step=True)
+        return cls(unet, vae, text, places)
 
     @torch.no_grad()
     def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
@@ -96,22 +110,25 @@ class OwnLoop:
         width, height = params.size
         if width % reduction or height % reduction:
             raise InputError(f"T2I draws multiples of {reduction} pixels, the size is {width}x{height}.")
-        device, dtype = self._unet.device, self._unet.dtype
+        device, dtype = self._places.device, self._dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=device)
         shape = (1, int(self._unet.config.in_channels), height // reduction, width // reduction)
         latents = draw_noise(shape, seed, "t2i").to(device, dtype) * scheduler.init_noise_sigma
-        text = self._text.encode([params.negative_prompt, params.prompt])
+        with self._places.lend(self._text.model):
+            text = self._text.encode([params.negative_prompt, params.prompt]).to(device, dtype)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i", "steps"))
         draws = {"generator": steps} if draws_noise(scheduler) else {}
         report(0, params.denoising.steps)
-        for step, t in enumerate(scheduler.timesteps, 1):
-            pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-            without, given = self._unet(pair, t, text).sample.chunk(2)
-            guided = without + params.denoising.guidance * (given - without)
-            latents = scheduler.step(guided, t, latents, **draws).prev_sample
-            report(step, params.denoising.steps)
-        pixels: UInt8 = codec.decode(self._vae, latents)[0]
+        with self._places.lend(self._unet):
+            for step, t in enumerate(scheduler.timesteps, 1):
+                pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
+                without, given = self._unet(pair, t, text).sample.chunk(2)
+                guided = without + params.denoising.guidance * (given - without)
+                latents = scheduler.step(guided, t, latents, **draws).prev_sample
+                report(step, params.denoising.steps)
+        with self._places.lend(self._vae):
+            pixels: UInt8 = codec.decode(self._vae, latents)[0]
         return pixels
 
 

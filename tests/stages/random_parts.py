@@ -197,13 +197,23 @@ def paper_like(folder: Path) -> Preset:
     save_file(patch_adapter(), folder / "appearance" / "appearance.safetensors")
     parts = {name: Part(str(folder / name), "test") for name in [*modules, "t2i", "appearance"]}
     assert json.loads((folder / "t2i" / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
+    return small(replace(PAPER, parts=MappingProxyType({**parts, "flow": PAPER.parts["flow"]})))
+
+
+def small(preset: Preset) -> Preset:
+    """Odd sizes, six keyframes and few steps: what random parts can do in a second."""
     return replace(
-        PAPER,
-        parts=MappingProxyType({**parts, "flow": PAPER.parts["flow"]}),
+        preset,
         sizes=MappingProxyType({"72x72": Sizes(t2i=(64, 64), i2v=(40, 40), v2v=(72, 72))}),
         keyframes=MappingProxyType({"1": 6}),
-        t2i=replace(PAPER.t2i, steps=3),
-        i2v=replace(PAPER.i2v, steps=3),
-        v2v=replace(PAPER.v2v, steps=6),
+        t2i=replace(preset.t2i, steps=3),
+        i2v=replace(preset.i2v, steps=3),
+        v2v=replace(preset.v2v, steps=6),
         v2v_windows=Windows(length=4, overlap=1),
     )
+
+
+def own_loop(preset: Preset) -> Preset:
+    """The same without a pipeline for T2I: its own loop draws, over the UNet of the video stages."""
+    parts = {name: part for name, part in preset.parts.items() if name not in ("t2i", "t2i_vae")}
+    return replace(preset, parts=MappingProxyType(parts))

@@ -141,7 +141,8 @@ def test_a_parts_own_dtype_and_device_come_first(motion: Path) -> None:
     assert load(torch.float16) == torch.float16  # what a GPU's preset asks for, before the module is moved there
     assert load(torch.float16, dtype="bfloat16") == torch.bfloat16
     assert load(torch.float16, device="cpu") == torch.float32  # a part that stays on the CPU computes as a CPU does
-    assert load(torch.float32, dtype="bfloat16") == torch.float32
+    assert load(torch.float32, dtype="float16") == torch.float32
+    assert load(torch.float32, dtype="bfloat16") == torch.bfloat16  # asked for by name, and a CPU can
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,9 @@ def test_a_lora_of_another_base_is_refused_by_its_first_names() -> None:
     with pytest.raises(WeightsError, match="layers that this UNet has not: nowhere_0, nowhere_1, nowhere_2 and 2 more"):
         merge(make_unet(), wrong, 1.0, "lcm")
     with pytest.raises(WeightsError, match="Part 'lcm' is no LoRA of this UNet, it holds no change"):
-        merge(make_unet(), {"conv_in.weight": torch.zeros(1)}, 1.0, "lcm")
+        merge(make_unet(), {"lora_te_layers_0.lora_down.weight": torch.zeros(1)}, 1.0, "lcm")
     shape = {f"unet.{LAYERS[0]}.lora_A.weight": torch.zeros(4, 9), f"unet.{LAYERS[0]}.lora_B.weight": torch.zeros(9, 4)}
-    with pytest.raises(WeightsError, match=r"by \(9, 9\), the layer is \(32, 32\)"):
+    with pytest.raises(WeightsError, match=r"by \(9, 4\) x \(4, 9\), the layer is \(32, 32\)"):
         merge(make_unet(), shape, 1.0, "lcm")
 
 
@@ -117,3 +117,19 @@ def test_more_frames_than_the_motion_module_knows_need_windows(tmp_path: Path) -
     params = replace(plan(preset, "a fox").i2v, frames=40, windows=replace(preset.i2v_windows, length=40, overlap=0))
     with pytest.raises(InputError, match=r"40 frames at once; its motion module knows at most 32\. Use windows"):
         I2V.load(preset, "cpu")(Image(np.zeros((8, 8, 3), np.uint8)), params=params, seed=1, report=ignore_progress)
+
+
+@pytest.mark.parametrize(
+    "more", [{"dora_scale": (32, 1)}, {"lora_mid.weight": (4, 4, 3, 3)}, {"hada_w1_a": (32, 4)}], ids=str
+)
+def test_a_change_that_is_understood_in_part_is_refused(more: dict[str, tuple[int, ...]]) -> None:
+    unet = make_unet()
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    strange = {f"lora_unet_mid_block_attentions_0_proj_in.{end}": torch.ones(shape) for end, shape in more.items()}
+    with pytest.raises(WeightsError, match=r"no pair of a LoRA: lora_unet_mid_block_attentions_0_proj_in\."):
+        merge(unet, {**kohya(), **strange}, 1.0, "lcm")
+    half = kohya()
+    half.pop("lora_unet_down_blocks_0_resnets_0_conv1.lora_up.weight")
+    with pytest.raises(WeightsError, match=r"no pair of a LoRA: lora_unet_down_blocks_0_resnets_0_conv1\.alpha"):
+        merge(unet, half, 1.0, "lcm")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
