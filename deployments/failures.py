@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
 from deployments.errors import StageFailedError
-from deployments.streams import StreamBrokenError
+from deployments.ray_internals import StreamBrokenError
 from stages.types import StageName
 
 _MAX_CHARS = 500

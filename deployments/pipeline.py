@@ -7,8 +7,7 @@
 V2V is called once a window, all at once, so that one request uses as many of the pool's replicas as are idle. A piece
 goes to VFI as soon as it and the one before it are there, so VFI starts before V2V ends; chunks are joined in the order
 of the windows. No pixel enters this process: it holds references, and drops them at the end of each job with a
-collection, because Ray leaves cycles around them that keep outputs alive until then; and with a few more while it is
-quiet afterwards, because Ray's own threads let go of a cancelled call later.
+collection, because Ray leaves cycles around them that keep outputs alive until then.
 
 Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job is what the journal says.
 """
@@ -19,6 +18,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,8 +37,6 @@ from stages.presets import Plan, get_preset, plan
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
-
-_LATE_COLLECTIONS = 10  # one at each quiet poll after a job's end
 
 _Stop = Literal["cancelled", "lost", "released"]
 
@@ -71,7 +69,6 @@ class Pipeline:
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
         self._running: dict[str, _Running] = {}
-        self._collections_due = 0
         self._wake = asyncio.Event()
         self._loops = [asyncio.create_task(self._claim_jobs()), asyncio.create_task(self._recorder.run())]
 
@@ -112,12 +109,8 @@ class Pipeline:
                     self._begin(*claimed)
             except Exception:
                 logger.exception("No job could be claimed from the journal; trying again.")
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
-            except TimeoutError:
-                if self._collections_due > 0:
-                    self._collections_due -= 1
-                    gc.collect()
 
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
@@ -150,7 +143,6 @@ class Pipeline:
         finally:
             del self._running[claim.job_id], work
             gc.collect()
-            self._collections_due = _LATE_COLLECTIONS
             self._wake.set()
 
     async def _make(self, claim: Claim, request: JobRequest, progress: JobProgress) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Ray Serve's own router draws two replicas by chance and compares them, by what i
 sent at once, would so queue behind each other while a third replica idles. This one asks every replica it has not
 heard of for a while, takes the least busy, and counts what it has just given away. Calls of one caller are served in
 the order in which they were sent. When all replicas are full it leaves the choice to Serve, which asks two of them
-again and again. Takes part in Serve through its public extension points; knows nothing of jobs or stages.
+again and again. Takes part in Serve through its public extension points, but for what `ForgetsEnded` mends; knows
+nothing of jobs or stages.
 """
 
 import asyncio
@@ -15,12 +16,14 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
+from deployments.ray_internals import ForgetsEnded
+
 _ASKED = 16  # replicas that are asked at once, at most
 _ANSWER_S = 0.5
 _PROMISE_S = 0.5  # a call that was given a replica and not sent for so long was cancelled
 
 
-class IdleFirst(FIFOMixin, RequestRouter):  # type: ignore[misc]
+class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
     """The router of every stage."""
 
     def initialize_state(self, **_: Any) -> None:

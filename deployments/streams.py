@@ -4,16 +4,16 @@ A stage's replica yields a payload, then its info, then the next payload. The ca
 payloads' references on, so frames never enter its process; when an info has arrived, the payload before it is complete.
 With `last` in an info the stream is over.
 
-This is the only module with private calls of Ray (`_to_object_ref_gen`, `_get_next_ref_n`, `_consume_next_ref_n`): Ray
-is pinned, and `tests/e2e/test_streams.py` holds the contract. Under `_local_testing_mode` there are no
-references; payloads then travel by value. There is no back-pressure: the replica runs ahead of the caller.
+Under `_local_testing_mode` there are no references; payloads then travel by value. There is no back-pressure: the
+replica runs ahead of the caller.
 """
 
 from collections.abc import AsyncIterator
 from typing import Any, Literal, NotRequired, TypedDict
 
 import ray
-from ray.exceptions import ObjectRefStreamEndOfStreamError
+
+from deployments.ray_internals import StreamBrokenError, pairs_by_reference, reference_generator
 
 InfoKind = Literal["started", "progress", "output"]
 
@@ -32,10 +32,6 @@ class Info(TypedDict):
     replica: NotRequired[str]  # host and process that computed the output
 
 
-class StreamBrokenError(RuntimeError):
-    """A stage's stream ended before an info said `last`."""
-
-
 async def pairs(response: Any) -> AsyncIterator[tuple[Any, Info]]:
     """The pairs of `handle.options(stream=True).run.remote(...)`, each as soon as it is there.
 
@@ -43,33 +39,13 @@ async def pairs(response: Any) -> AsyncIterator[tuple[Any, Info]]:
         StreamBrokenError: the stream ended early.
         Exception: whatever the stage raised, or Ray about its replica.
     """
-    try:
-        generator = await response._to_object_ref_gen()
-    except RuntimeError as error:
-        if "local testing mode" not in str(error):
-            raise
-        generator = None
-    stream = _by_value(response) if generator is None else _by_reference(generator)
+    generator = await reference_generator(response)
+    stream = _by_value(response) if generator is None else pairs_by_reference(generator)
     async for payload, info in stream:
         yield payload, info
         if info["last"]:
             return
     raise StreamBrokenError("The stage's stream ended before its last output.")
-
-
-async def _by_reference(generator: Any) -> AsyncIterator[tuple[Any, Info]]:
-    while True:
-        payload, meta = generator._get_next_ref_n(2)  # a peek; nothing is fetched
-        try:
-            info: Info = await meta  # tiny; the payload is complete before it
-        except ObjectRefStreamEndOfStreamError:
-            try:
-                await payload  # an error of the stage sits where the payload would be
-            except ObjectRefStreamEndOfStreamError:
-                return
-            raise StreamBrokenError("The stage's stream ended between a payload and its info.") from None
-        generator._consume_next_ref_n(2)
-        yield payload, info
 
 
 async def _by_value(response: Any) -> AsyncIterator[tuple[Any, Info]]:

@@ -19,8 +19,11 @@ FORBIDDEN: dict[str, set[str]] = {
 }
 CLIENT_MAY = {"httpx", "pydantic", "typer", "rich", "click"} | set(sys.stdlib_module_names)
 RAY_IN_CLUSTER = {"cluster/ray_nodes.py"}
-PRIVATE_RAY = {"deployments/streams.py"}
-PRIVATE_CALLS = ("_to_object_ref_gen", "_get_next_ref_n", "_consume_next_ref_n", "_to_object_ref", "_get_global_client")
+PRIVATE_RAY = {"deployments/ray_internals.py"}
+PRIVATE_CALLS = {
+    *("_to_object_ref_gen", "_get_next_ref_n", "_consume_next_ref_n", "_to_object_ref", "_get_global_client"),
+    *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
+}
 LIGHT = ("deployments.app", "deployments.ingress", "deployments.pipeline", "deployments.config", "cluster.pools")
 
 

@@ -6,7 +6,7 @@ from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, Ow
 from ray.serve.exceptions import RayServeException
 
 from deployments.failures import causes, output_lost, replica_lost, stage_failed
-from deployments.streams import StreamBrokenError
+from deployments.ray_internals import StreamBrokenError
 from stages.base import InputError
 
 

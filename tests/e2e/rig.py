@@ -26,7 +26,7 @@ from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.types import StageName
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 STORE_BYTES = 512 * 2**20
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.2, bytes_out=3_000_000),

@@ -1,6 +1,7 @@
-"""The contract of `deployments.streams` with Ray's private calls: what a new version of Ray must still do."""
+"""The contract of `deployments.ray_internals` with Ray: what a new version of Ray must still do."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 import ray
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 
 from deployments.failures import output_lost, replica_lost, stage_failed
-from deployments.streams import Info, StreamBrokenError, is_reference, pairs
+from deployments.ray_internals import StreamBrokenError
+from deployments.routing import IdleFirst
+from deployments.streams import Info, is_reference, pairs
 from tests.e2e.rig import Rig, wait_for
 
 pytestmark = pytest.mark.slow
@@ -99,6 +103,30 @@ async def test_a_cancelled_response_ends_its_stream(handle: Any) -> None:
     with pytest.raises((asyncio.CancelledError, ray.exceptions.TaskCancelledError)):
         async for _ in stream:
             pass
+
+
+@pytest.fixture
+def busy(rig: Rig) -> Iterator[Any]:
+    """A deployment with the router of the stages, whose only replica takes one call and is in the middle of it."""
+    router = RequestRouterConfig(request_router_class=IdleFirst)
+    few = {"max_ongoing_requests": 1, "request_router_config": router, "ray_actor_options": {"num_cpus": 0.1}}
+    deployment = serve.deployment(name="busy", graceful_shutdown_timeout_s=1.0, **few)(Source)
+    handle = serve.run(deployment.bind(), name="busy", route_prefix=None)
+    hanging = handle.options(stream=True).run.remote(3, "hang")
+    next(iter(hanging))
+    yield handle
+    hanging.cancel()
+    serve.delete("busy")
+
+
+def test_what_is_cancelled_while_it_waits_for_a_replica_is_let_go_of(rig: Rig, busy: Any) -> None:
+    wait_for("a small store", lambda: rig.store_mib() < 5.0)
+    waiting = [busy.look.remote(ray.put(np.zeros(4 * PIXELS, np.uint8))) for _ in range(8)]
+    wait_for("the arguments", lambda: rig.store_mib() > 100.0)
+    for response in reversed(waiting):
+        response.cancel()
+    del waiting, response
+    wait_for("the arguments to go", lambda: gc.collect() >= 0 and rig.store_mib() < 5.0)
 
 
 def test_dropped_references_leave_the_store_empty(rig: Rig) -> None:

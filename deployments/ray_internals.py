@@ -1,0 +1,60 @@
+"""What this project calls of Ray that Ray keeps private: the only such module.
+
+Ray is pinned, and `tests/e2e/test_streams.py` and `test_routing.py` there hold what a new version must still do.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ray.exceptions import ObjectRefStreamEndOfStreamError
+
+
+class StreamBrokenError(RuntimeError):
+    """A stage's stream ended before an info said `last`."""
+
+
+async def reference_generator(response: Any) -> Any | None:
+    """Ray's generator of references behind a streaming response; None under `_local_testing_mode`, which has none."""
+    try:
+        return await response._to_object_ref_gen()
+    except RuntimeError as error:
+        if "local testing mode" not in str(error):
+            raise
+        return None
+
+
+async def pairs_by_reference(generator: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """Every other item by reference, each with the value of the one after it."""
+    while True:
+        payload, meta = generator._get_next_ref_n(2)  # a peek; nothing is fetched
+        try:
+            info = await meta  # tiny; the payload is complete before it
+        except ObjectRefStreamEndOfStreamError:
+            try:
+                await payload  # an error of the stage sits where the payload would be
+            except ObjectRefStreamEndOfStreamError:
+                return
+            raise StreamBrokenError("The stage's stream ended between a payload and its info.") from None
+        generator._consume_next_ref_n(2)
+        yield payload, info
+
+
+class ForgetsEnded:
+    """Mixed into a router of Serve: a call that is cancelled before it is sent is forgotten at once.
+
+    Serve leaves it in its queues until the next call to the same deployment is routed, and with it the references that
+    are its arguments: an idle server would keep a cancelled job's frames.
+    """
+
+    _pending_requests_to_fulfill: deque[Any]
+    _pending_requests_to_route: deque[Any]
+
+    def _remove_pending_request_from_indices(self, pending_request: Any) -> None:
+        """Serve calls this when a waiting call is given a replica, and when it is cancelled."""
+        super()._remove_pending_request_from_indices(pending_request)  # type: ignore[misc]
+        for queue in (self._pending_requests_to_fulfill, self._pending_requests_to_route):
+            waiting = [request for request in queue if not request.future.done()]
+            if len(waiting) < len(queue):
+                queue.clear()
+                queue.extend(waiting)
