@@ -33,7 +33,7 @@ serve: setup
 	$(BIN)/python -m deployments serve --laptop --port $(PORT)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: setup
 	$(BIN)/python -m pytest -m "not slow and not gpu"

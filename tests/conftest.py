@@ -9,8 +9,10 @@ SIGINT would then wait for ever.
 
 import os
 import signal
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by torch at import, here and in every process that a test starts
@@ -19,13 +21,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
+class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Shares out files, and `tests/e2e` as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/e2e" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    """Asked by pytest-xdist."""
+    return FilesTogether(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together, and put the longest row of them first."""
-
-    def served(item: pytest.Item) -> bool:
-        return item.nodeid.startswith("tests/e2e/")
-
-    items.sort(key=lambda item: not served(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("e2e" if served(item) else str(item.path)))
+    """The longest row first."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))

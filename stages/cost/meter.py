@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.model.hub.rehearsal import OnMeta
+from stages.model.layers import COUNTED_AS
 
 _GROUP = 16  # channels that a kernel of convolution handles at once; measured on a CPU
 
@@ -85,6 +86,8 @@ def _scratch(given: Tensor, weight: Tensor, made: Tensor) -> int:
     """Bytes that a convolution takes beside its result and gives back; none for 1x1."""
     if weight.shape[2:].numel() == 1:
         return 0
+    if made.ndim == 5 and COUNTED_AS.get() == "cpu":  # in three dimensions a CPU unrolls what every result reads
+        return made.numel() // made.shape[1] * weight[0].numel() * weight.element_size()
     if _by_pixel(made):  # computed in that layout, as it is
         return (0 if _by_pixel(given) else given.nbytes) + weight.nbytes
     read = _grouped(given) if given.shape[1] >= _GROUP else 0

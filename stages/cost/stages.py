@@ -182,10 +182,10 @@ def _rehearsed(
 ) -> Cost:
     """Of the different calls of a stage, and how many there are of each."""
     total, step = Tally(), 0
-    for rehearsal, count in calls:
-        for call in rehearsal.calls:
+    for call, count in ((call, count) for rehearsal, count in calls for call in rehearsal.calls):
+        with counted_as(device):
             flops = total.add(call.run, call.times * count)
-            step = max(step, flops if call.times > 1 else 0)
+        step = max(step, flops if call.times > 1 else 0)
     first = calls[0][0]
     resident = resident_bytes(preset.offload, list(first.modules.values()), device)
     number = sum(count for _, count in calls)

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 import psutil
+import ray
 from ray import serve
 from ray._private.internal_api import memory_summary
 
@@ -124,14 +125,14 @@ class Rig:
     @staticmethod
     def store_mib() -> float:
         """Megabytes that lie in the object store."""
-        text = memory_summary(stats_only=True)
+        text = memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
         found = re.search(r"Plasma memory usage (\d+(?:\.\d+)?) MiB", text)
         assert found is not None, text
         return float(found[1])
 
     @staticmethod
     def spilled() -> bool:
-        return "Spilled" in memory_summary(stats_only=True)
+        return "Spilled" in memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
 
 
 class SecondApp:
