@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+import ray
 from ray._private import internal_api
 
 
@@ -33,7 +34,7 @@ def free_port() -> int:
 
 def store_bytes() -> StoreBytes:
     """How it is now, on the Ray that this process is connected to."""
-    state = internal_api.get_state_from_address(None)
+    state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
     stats = internal_api.get_memory_info_reply(state).store_stats
     return StoreBytes(int(stats.object_store_bytes_used), int(stats.spilled_bytes_total))
 

@@ -235,6 +235,132 @@ def _mountains(brush: _Brush) -> None:
         )
 
 
+def _lake(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon, shore = rng.uniform(0.42, 0.48), rng.uniform(0.74, 0.8)
+    brush.ridge(horizon + 0.01, 0.16, brush.lit((70, 118, 96)), 0.4, rng.uniform(1, 2))
+    brush.ground(horizon, (96, 150, 196), (60, 108, 158))
+    for _ in range(rng.randint(5, 8)):  # hills in the water
+        x, width = rng.random(), rng.uniform(0.08, 0.2)
+        brush.disc(x, horizon + rng.uniform(0.02, 0.05), width, brush.lit((58, 100, 104)), 0.12)
+    for _ in range(10):
+        y = rng.uniform(horizon + 0.1, shore - 0.02)
+        brush.disc(rng.random(), y, rng.uniform(0.03, 0.1), brush.lit((140, 184, 216)), 0.05)
+    phase = rng.uniform(0, 6.28)
+    edge = [(k / 32, shore + 0.02 * math.sin(k / 5 + phase)) for k in range(33)]
+    brush.polygon([(0, 1), *edge, (1, 1)], brush.lit((104, 142, 74)))
+    for _ in range(rng.randint(14, 22)):  # reeds
+        x, base = rng.choice((rng.uniform(0, 0.3), rng.uniform(0.7, 1))), rng.uniform(shore, shore + 0.12)
+        tall, lean = rng.uniform(0.1, 0.2), rng.uniform(-0.02, 0.02)
+        brush.polygon([(x - 0.006, base), (x + 0.006, base), (x + lean, base - tall)], brush.lit((70, 112, 58)))
+        brush.disc(x + lean, base - tall, 0.011, brush.lit((122, 82, 50)), 2.4)
+
+
+def _jungle(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.6, 0.68)
+    brush.polygon([(0, 0.1), (1, 0.1), (1, horizon), (0, horizon)], brush.lit((24, 78, 52)))
+    for row, colour in ((0.1, (34, 98, 60)), (0.22, (44, 116, 62)), (0.36, (28, 88, 56))):
+        for _ in range(12):
+            brush.disc(rng.random(), row + rng.uniform(-0.06, 0.1), rng.uniform(0.07, 0.14), brush.lit(colour), 0.7)
+    brush.ground(horizon, (60, 104, 48), (40, 82, 44))
+    for _ in range(rng.randint(4, 6)):  # trunks and what hangs from above
+        x, width = rng.random(), rng.uniform(0.018, 0.035)
+        trunk = [(x - width, horizon + 0.04), (x + width, horizon + 0.04), (x + width * 0.7, 0), (x - width * 0.7, 0)]
+        brush.polygon(trunk, brush.lit((96, 72, 48)))
+    for _ in range(rng.randint(5, 8)):
+        x, length = rng.random(), rng.uniform(0.2, 0.45)
+        brush.polygon([(x, 0), (x + 0.012, 0), (x + 0.006, length)], brush.lit((96, 156, 66)))
+    for _ in range(rng.randint(7, 10)):  # ferns
+        x, y, size = rng.choice((rng.uniform(0, 0.28), rng.uniform(0.72, 1))), rng.uniform(horizon, 0.98), 0.13
+        for angle in range(200, 341, 28):
+            tip = (x + size * math.cos(math.radians(angle)), y + size * math.sin(math.radians(angle)))
+            brush.polygon([(x - 0.012, y), (x + 0.012, y), tip], brush.lit(rng.choice(((70, 150, 60), (52, 128, 58)))))
+
+
+def _castle(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.64, 0.7)
+    brush.ridge(horizon + 0.02, 0.1, brush.lit((110, 150, 96)), 0.3, rng.uniform(0.8, 1.6))
+    stone, dark, roof = brush.lit((168, 160, 152)), brush.lit((84, 78, 78)), brush.lit(rng.choice(_ROOFS))
+    left, right, wall = rng.uniform(0.08, 0.16), rng.uniform(0.84, 0.92), horizon - rng.uniform(0.2, 0.26)
+    brush.polygon([(left, horizon), (left, wall), (right, wall), (right, horizon)], stone)
+    for k in range(12):
+        x = left + (right - left) * k / 12
+        brush.polygon([(x, wall), (x, wall - 0.03), (x + 0.035, wall - 0.03), (x + 0.035, wall)], stone)
+    for x in (left, (left + right) / 2 + rng.uniform(-0.12, 0.12), right):
+        width, top = rng.uniform(0.05, 0.07), wall - rng.uniform(0.1, 0.2)
+        grey = brush.lit((186, 178, 170))
+        brush.polygon([(x - width, horizon), (x - width, top), (x + width, top), (x + width, horizon)], grey)
+        brush.polygon([(x - width * 1.25, top), (x + width * 1.25, top), (x, top - 0.14)], roof)
+        pane = (255, 226, 130) if brush.time != "day" else dark
+        brush.polygon(
+            [(x - 0.012, top + 0.1), (x - 0.012, top + 0.05), (x + 0.012, top + 0.05), (x + 0.012, top + 0.1)], pane
+        )
+    brush.ground(horizon, (116, 158, 84), (134, 168, 98))
+    middle = (left + right) / 2
+    brush.polygon(
+        [(middle - 0.03, horizon), (middle + 0.03, horizon), (middle + 0.2, 1), (middle - 0.2, 1)],
+        brush.lit((200, 180, 140)),
+    )
+
+
+_ROOFS: list[Colour] = [(176, 64, 58), (70, 92, 156), (120, 74, 132)]
+
+
+def _farm(brush: _Brush) -> None:
+    rng = brush.rng
+    horizon = rng.uniform(0.56, 0.62)
+    brush.ridge(horizon + 0.02, 0.08, brush.lit((150, 176, 92)), 0.3, rng.uniform(0.8, 1.5))
+    brush.ground(horizon, (206, 176, 92), (172, 180, 96))
+    for k in range(1, 9):  # furrows
+        x = (k - 4.5) / 3
+        brush.polygon([(0.5 + x * 0.2, horizon), (0.5 + x, 1), (0.53 + x, 1)], brush.lit((176, 146, 72)))
+    side = rng.choice((-1, 1))
+    x, width, wall = 0.5 + side * rng.uniform(0.2, 0.28), 0.17, horizon - 0.17
+    brush.polygon(
+        [
+            (x - width, horizon + 0.03),
+            (x - width, wall),
+            (x, wall - 0.13),
+            (x + width, wall),
+            (x + width, horizon + 0.03),
+        ],
+        brush.lit((186, 54, 46)),
+    )
+    brush.polygon(
+        [
+            (x - width * 1.1, wall + 0.01),
+            (x, wall - 0.15),
+            (x + width * 1.1, wall + 0.01),
+            (x + width, wall + 0.02),
+            (x, wall - 0.11),
+            (x - width, wall + 0.02),
+        ],
+        brush.lit((92, 84, 88)),
+    )
+    door = [
+        (x - 0.06, horizon + 0.03),
+        (x - 0.06, horizon - 0.1),
+        (x + 0.06, horizon - 0.1),
+        (x + 0.06, horizon + 0.03),
+    ]
+    brush.polygon(door, brush.lit((240, 236, 226)))
+    inner = [
+        (x - 0.045, horizon + 0.03),
+        (x - 0.045, horizon - 0.085),
+        (x + 0.045, horizon - 0.085),
+        (x + 0.045, horizon + 0.03),
+    ]
+    brush.polygon(inner, brush.lit((140, 38, 34)))
+    fence, rail = brush.lit((224, 212, 190)), rng.uniform(horizon + 0.12, horizon + 0.16)
+    for y in (rail, rail + 0.045):
+        brush.polygon([(0, y), (1, y), (1, y + 0.014), (0, y + 0.014)], fence)
+    for k in range(9):
+        x = (k + 0.3) / 9
+        brush.polygon([(x, rail - 0.03), (x + 0.02, rail - 0.03), (x + 0.02, rail + 0.1), (x, rail + 0.1)], fence)
+
+
 _PLACES: dict[str, Callable[[_Brush], None]] = {
     "snowy forest": _snowy_forest,
     "beach": _beach,
@@ -242,6 +368,10 @@ _PLACES: dict[str, Callable[[_Brush], None]] = {
     "city": _city,
     "desert": _desert,
     "mountains": _mountains,
+    "lake": _lake,
+    "jungle": _jungle,
+    "castle": _castle,
+    "farm": _farm,
 }
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress, track
 
 from stages.types import UInt8
 
@@ -71,8 +72,8 @@ def _decode(webp: bytes) -> UInt8:
     return np.stack(frames)
 
 
-def load_subjects(codes: dict[str, str], cache: Path) -> dict[str, UInt8]:
-    """Every subject's animation, (T, 256, 256, 4) uint8 RGBA; fetched on first use.
+def unpack_subjects(codes: dict[str, str], cache: Path) -> dict[str, Path]:
+    """A file a subject with its animation, (T, 256, 256, 4) uint8 RGBA under `frames`; fetched on first use.
 
     Args:
         codes: name of a subject -> code points of its emoji, as in the file names ("1f98a").
@@ -82,14 +83,24 @@ def load_subjects(codes: dict[str, str], cache: Path) -> dict[str, UInt8]:
     unpacked.mkdir(parents=True, exist_ok=True)
     missing = {code: name for name, code in codes.items() if not (unpacked / f"{code}.npz").exists()}
     if missing:
-        for path in fetch_archives(cache / "data"):
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    code = Path(member.name).stem
-                    file = archive.extractfile(member) if code in missing else None
-                    if file is not None:
-                        np.savez_compressed(unpacked / f"{code}.npz", frames=_decode(file.read()))
-                        del missing[code]
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("unpacking subjects", total=len(missing))
+            for path in fetch_archives(cache / "data"):
+                with tarfile.open(path) as archive:
+                    for member in archive:
+                        code = Path(member.name).stem
+                        file = archive.extractfile(member) if code in missing else None
+                        if file is not None:
+                            draft = unpacked / f"{code}.tmp.npz"
+                            np.savez_compressed(draft, frames=_decode(file.read()))
+                            draft.replace(unpacked / f"{code}.npz")
+                            del missing[code]
+                            progress.advance(task)
         if missing:
             raise DataError(f"The archives hold no animation for: {', '.join(sorted(missing.values()))}.")
-    return {name: np.load(unpacked / f"{code}.npz")["frames"] for name, code in codes.items()}
+    return {name: unpacked / f"{code}.npz" for name, code in codes.items()}
+
+
+def load_subjects(codes: dict[str, str], cache: Path) -> dict[str, UInt8]:
+    """Every subject's animation, (T, 256, 256, 4) uint8 RGBA. Takes what `unpack_subjects` takes."""
+    return {name: np.load(file)["frames"] for name, file in unpack_subjects(codes, cache).items()}

@@ -40,15 +40,25 @@ class Shelf:
 
 
 def fill_shelf(
-    scenes: Scenes, vae: AutoencoderKL, size: tuple[int, int], frames: int, count: int, folder: Path, *, seed: int = 0
+    scenes: Scenes,
+    vae: AutoencoderKL,
+    size: tuple[int, int],
+    frames: int,
+    count: int,
+    folder: Path,
+    *,
+    longest_s: float = 0.0,
 ) -> Shelf:
-    """`count` clips of `frames` frames at `size`, from `folder` where they are already there."""
+    """`count` clips of `frames` frames at `size`, from `folder` where they are already there.
+
+    They begin up to `longest_s` after their motion does.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for first in range(0, count, PART):
         file = folder / f"{first:06d}.npz"
         if not file.exists():
-            _write_part(scenes, vae, size, frames, file, seed=f"{seed}/{size}/{frames}/{first}")
+            _write_part(scenes, vae, size, frames, file, longest_s, f"{longest_s}/{size}/{frames}/{first}")
             console.print(f"shelf {folder.name}: {first + PART}/{count} clips")
         parts.append(np.load(file))
     everything = all_scenes()
@@ -60,13 +70,13 @@ def fill_shelf(
 
 
 def _write_part(
-    scenes: Scenes, vae: AutoencoderKL, size: tuple[int, int], frames: int, file: Path, *, seed: str
+    scenes: Scenes, vae: AutoencoderKL, size: tuple[int, int], frames: int, file: Path, longest_s: float, seed: str
 ) -> None:
     rng = random.Random(seed)
     latents, references, shown = [], [], []
     numbers = {scene: index for index, scene in enumerate(all_scenes())}
     for _ in range(PART):
-        clip, _, scene = scenes.sample(frames, rng)
+        clip, _, scene = scenes.sample(frames, rng, longest_s=longest_s)
         small = resize_frames(clip, size)
         pictures = codec.to_tensor(small).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -3,7 +3,7 @@
 Sharpness is the PSNR of the VAE on fresh scenes. Following the prompt is judged without any other model: a picture
 drawn for a prompt is compared with composed pictures of every subject, in the same place at the same time of day, in
 every position and several poses, and is right where the nearest one shows the prompt's subject; places and times are
-judged alike. Chance is 1/24, 1/6 and 1/3. `--sheet` keeps what was drawn for twelve prompts as a picture.
+judged alike. Chance is 1/64, 1/10 and 1/3. `--sheet` keeps what was drawn for twelve prompts as a picture.
 """
 
 import argparse

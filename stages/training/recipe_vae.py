@@ -40,7 +40,7 @@ def crops(scenes: Scenes, count: int, low: tuple[int, int], rng: random.Random) 
     """(count, 3, CROP_PX, CROP_PX): crops of pictures, a third of them at the low size."""
     pieces = []
     for _ in range(count):
-        clip, _, _ = scenes.sample(1, rng)
+        clip, _, _ = scenes.sample(1, rng, longest_s=2.0)
         if rng.random() < 1 / 3:
             clip = resize_frames(clip, low)
         x, y = (rng.randint(0, side - CROP_PX) for side in (clip.shape[2], clip.shape[1]))

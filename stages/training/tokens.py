@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from stages.training.captions import all_scenes, write_caption
 from stages.training.networks import TEXT_CONTEXT
 
+_CAPTIONS = 30_000
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -22,7 +23,7 @@ def build_tokenizer(out: Path) -> Any:
     from transformers import CLIPTokenizer
 
     rng = random.Random(0)
-    captions = [write_caption(scene, rng) for scene in all_scenes() for _ in range(30)]
+    captions = [write_caption(scene, rng) for scene in rng.choices(all_scenes(), k=_CAPTIONS)]
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = pre_tokenizers.Sequence(

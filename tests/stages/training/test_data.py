@@ -1,19 +1,35 @@
 """Captions, backgrounds, composition and tokens, on made-up subjects: the real ones are a download of 700 MB."""
 
 import random
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from stages.model import vae as codec
 from stages.training.backgrounds import paint
-from stages.training.captions import PLACES, SUBJECTS, TIMES, all_scenes, plain_caption, write_caption
+from stages.training.captions import (
+    MOTIONS,
+    PLACES,
+    STYLES,
+    SUBJECT_WORDS,
+    SUBJECTS,
+    TIMES,
+    Scene,
+    all_scenes,
+    plain_caption,
+    write_caption,
+)
 from stages.training.data import Scenes
 from stages.training.latents import fill_shelf
 from stages.training.recipe_vae import build
+from stages.training.styles import apply_style
 from stages.training.tokens import build_tokenizer
+from stages.types import UInt8
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +44,41 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
     return Scenes(cache)
 
 
-def test_enough_subjects_and_places_and_some_pairs_held_out() -> None:
-    assert len(SUBJECTS) >= 12
-    assert len(PLACES) >= 4
-    held_out = [scene for scene in all_scenes() if scene.held_out]
-    assert 0 < len(held_out) < len(all_scenes()) / 5
-    assert {scene.subject for scene in all_scenes() if not scene.held_out} == set(SUBJECTS)
+def test_the_vocabulary_and_what_is_held_out_of_it() -> None:
+    assert (len(SUBJECTS), len(PLACES), len(MOTIONS), len(STYLES)) == (64, 10, 5, 3)
+    assert len(set(SUBJECTS.values())) == len(SUBJECTS)
+    scenes = all_scenes()
+    triples = {(scene.subject, scene.place, scene.motion): scene.held_out for scene in scenes}
+    assert all(scene.held_out == triples[scene.subject, scene.place, scene.motion] for scene in scenes)
+    assert 0.27 < sum(triples.values()) / len(triples) < 0.33
+    known = [scene for scene in scenes if not scene.held_out]
+    assert {scene.subject for scene in known} == set(SUBJECTS)
+    assert {(scene.place, scene.motion) for scene in known} == {
+        (place, motion) for place in PLACES for motion in MOTIONS
+    }
 
 
 def test_captions_name_what_is_shown() -> None:
     rng = random.Random(0)
-    for scene in all_scenes():
-        assert scene.subject in plain_caption(scene)
-        caption = write_caption(scene, rng)
-        assert any(words in caption for words in PLACES[scene.place])
+    for scene in all_scenes()[::7]:
+        plain, caption = plain_caption(scene), write_caption(scene, rng)
+        assert scene.subject in plain
+        assert (scene.style == "3d") == ("oil" not in plain and "pencil" not in plain)
+        assert ("camera" in plain) == (scene.motion == "zoom")
+        assert any(word in caption for word in SUBJECT_WORDS.get(scene.subject, (scene.subject,)))
+        assert "  " not in caption
+
+
+def test_captions_read_as_sentences() -> None:
+    assert plain_caption(Scene("owl", "snowy forest", "dusk", "walking", "oil")) == (
+        "an owl walking through a snowy forest at dusk, oil painting style"
+    )
+    assert plain_caption(Scene("unicorn", "lake", "day", "zoom")) == "a unicorn at a lake by day, the camera zooms in"
+    rabbit = Scene("rabbit", "snowy forest", "dusk", "walking", "oil")
+    for seed in range(100):
+        said = write_caption(rabbit, random.Random(seed))
+        assert re.search(r"(rabbit|bunny|hare) (walking|moving|wandering|strolling) .*(snow|winter)", said), said
+        assert re.search(r", (oil painting( style)?|painted in oil)\.?$", said), said
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -55,11 +92,64 @@ def test_places_differ_by_time_and_seed_and_repeat(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_clip_moves_in_front_of_a_still_background(scenes: Scenes) -> None:
-    scene = next(scene for scene in scenes.training if scene.subject == "fox")
-    clip = scenes.clip(scene, 4, random.Random(3))
+    clip = scenes.clip(Scene("fox", "beach", "day"), 4, random.Random(3))
     assert clip.shape == (4, 256, 256, 3)
     assert not np.array_equal(clip[0], clip[1])
     assert np.array_equal(clip[0, :24], clip[3, :24])
+
+
+def spots(clip: UInt8, background: UInt8) -> list[tuple[float, float]]:
+    """Where the middle of what covers the background is, frame by frame."""
+    found = []
+    for frame in clip:
+        y, x = np.nonzero((frame != background).any(-1)[:200])
+        found.append((float(x.mean()), float(y.mean())))
+    return found
+
+
+@pytest.mark.slow
+def test_every_motion_is_what_its_name_says(scenes: Scenes) -> None:
+    def of(motion: str) -> list[tuple[float, float]]:
+        rng = random.Random(5)
+        paintings = {variant: paint("lake", "day", variant) for variant in range(8)}
+        clip = scenes.clip(Scene("robot", "lake", "day", motion), 16, rng)
+        nearest = min(paintings.values(), key=lambda painting: int((clip[0] != painting).sum()))
+        return spots(clip, nearest)
+
+    still, walking, jumping, floating = (of(motion) for motion in ("still", "walking", "jumping", "floating"))
+    assert max(abs(x - still[0][0]) + abs(y - still[0][1]) for x, y in still) < 2
+    steps = [after[0] - before[0] for before, after in pairwise(walking)]
+    assert len({step > 0 for step in steps}) == 1
+    heights = [jumping[0][1] - y for _, y in jumping]
+    assert max(heights) > 15
+    assert abs(heights[8]) < 2
+    assert floating[0][1] < still[0][1] - 10
+
+
+@pytest.mark.slow
+def test_the_camera_comes_closer(scenes: Scenes) -> None:
+    clip = scenes.clip(Scene("snail", "castle", "day", "zoom"), 9, random.Random(1))
+    small = np.asarray(PIL.Image.fromarray(clip[8]).resize((220, 220)))
+    inner = clip[0, 18:238, 18:238]
+    far = np.abs(small[:40].astype(int) - inner[:40]).mean()
+    assert far < np.abs(clip[8, 18:58, 18:238].astype(int) - inner[:40]).mean()
+
+
+@pytest.mark.slow
+def test_styles_change_the_picture_and_nothing_that_stands_still_flickers(scenes: Scenes) -> None:
+    plain = scenes.clip(Scene("cow", "farm", "day"), 3, random.Random(2))
+    made = {style: apply_style(style, plain) for style in STYLES}
+    assert made["3d"] is plain
+    for style in ("oil", "pencil"):
+        assert made[style].shape == plain.shape
+        assert np.abs(made[style].astype(int) - plain).mean() > 2
+        assert np.array_equal(made[style][0, :20], made[style][2, :20])
+    colours = made["pencil"].astype(int)
+    assert (colours.max(-1) - colours.min(-1)).max() < 20
+    edges = [np.abs(np.diff(clip.astype(int), axis=2)).mean() for clip in (made["oil"], plain)]
+    assert edges[0] < edges[1]
+    with pytest.raises(ValueError, match="no style 'cubism'"):
+        apply_style("cubism", plain)
 
 
 @pytest.mark.slow
