@@ -72,7 +72,7 @@ class Size:
 
 
 FULL = Size(warm_up=12, idle=7, bursts=(60, 200))
-QUICK = Size(warm_up=2, idle=2, bursts=(6, 12))
+QUICK = Size(warm_up=1, idle=1, bursts=(4, 8))
 
 
 def profiles() -> dict[StageName, ReplayProfile]:

@@ -2,12 +2,14 @@
 
 `ReplayStage` fulfils `stages.base.Stage` for each of the four names, so that serving can be tested, measured and
 planned with the true bytes and the true number of calls. It gives real values (an `Image`, `Keyframes`, a `Piece`, a
-`Clip`) whose pixels depend on the seed, waits in denoising steps, reports each of them and stops between two polls.
+`Clip`) whose pixels depend on the seed, and vfi's on its input too, so that a file tells whether every window came to
+its place. It waits in denoising steps, reports each of them and stops between two polls.
 
 It is no estimate of anything: the seconds and the bytes are what it is told. Knows nothing of torch or Ray.
 """
 
 import time
+import zlib
 from dataclasses import asdict, dataclass
 from math import isqrt
 from typing import Any, Self
@@ -118,7 +120,8 @@ class ReplayStage:
         new = len(window.clip.frames) - window.lead
         frames = params.factor * new if window.lead else params.factor * (new - 1) + 1
         nbytes = self.profile.bytes_out * frames // NOMINAL_FRAMES
-        return Clip(_pixels(nbytes, frames, seed + window.index), window.clip.fps * params.factor)
+        seen = zlib.crc32(np.ascontiguousarray(window.clip.frames[:, ::16, ::16]))
+        return Clip(_pixels(nbytes, frames, seed + seen), window.clip.fps * params.factor)
 
     def _wait(self, started: float, share: float, report: Report) -> None:
         """All steps of a call that takes `share` of `run_s`, from `started`."""

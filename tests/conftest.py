@@ -17,6 +17,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by torch at import, here and in every process that a test starts
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test downloads a model
+os.environ.setdefault("RAY_worker_niceness", "0")  # else Ray's own 15, and the other test process leaves it nothing
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,7 +1,7 @@
 """What a step learns from: a batch of clips or pictures as latents, and where batches come from.
 
-`ShelfSource` draws from the tiny model's shelves; `stages.training.sources` from a user's files. Knows nothing of
-losses.
+`ShelfSource` draws from the tiny model's shelves, `MixedSource` from several sources in turn; `stages.training.sources`
+from a user's files. Knows nothing of losses.
 """
 
 import random
@@ -50,3 +50,14 @@ class ShelfSource:
             references = references.lerp(blurred, rng.random())
         captions = tuple(write_caption(shelf.scenes[index], rng) for index in chosen)
         return Batch(shelf.latents[chosen].float(), references, captions)
+
+
+class MixedSource:
+    """Several sources, each batch from one of them; a source of larger pictures gives a smaller share of the count."""
+
+    def __init__(self, *sources: tuple[Source, float]) -> None:
+        self._sources = sources
+
+    def draw(self, count: int, rng: random.Random) -> Batch:
+        source, share = rng.choice(self._sources)
+        return source.draw(max(1, round(share * count)), rng)

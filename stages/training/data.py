@@ -36,6 +36,7 @@ _FLYING = {"rocket", "helicopter", "butterfly", "ghost", "bee", "ladybug", "airp
 
 _WALK_PX_S = 40.0
 _JUMP_PX, _JUMPS_S = 48.0, 1.0
+_JUMP_AT = (1 - 3**-0.5) / 2  # where in a jump a clip begins: a step of 32 pixels above the ground
 _FLOAT_PX, _SWAY_PX = 18.0, 8.0
 _ZOOM_S = 0.16  # a second
 
@@ -125,7 +126,7 @@ class _Path:
             bob = 3 * abs(math.sin(2 * math.pi * time_s))
             return Pose(self._left + round(self._way * _WALK_PX_S * time_s), ground - round(bob), none)
         if self._motion == "jumping":
-            phase = (time_s / _JUMPS_S) % 1
+            phase = (time_s / _JUMPS_S + _JUMP_AT) % 1
             height = _JUMP_PX * 4 * phase * (1 - phase)
             return Pose(self._left, ground - round(height), none if self._flies else height)
         if self._motion == "floating":

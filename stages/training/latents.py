@@ -27,7 +27,7 @@ class Shelf:
     """`len(scenes)` clips."""
 
     latents: Tensor  # (N, T, C, h, w) float16, scaled
-    references: Tensor  # (N, 3, H, W) uint8: the first frames
+    references: Tensor  # (N, 3, H, W) uint8: the first frames; (N, 0) where they were not asked for
     scenes: tuple[Scene, ...]
 
     def __len__(self) -> int:
@@ -48,17 +48,19 @@ def fill_shelf(
     folder: Path,
     *,
     longest_s: float = 0.0,
+    references: bool = True,
 ) -> Shelf:
     """`count` clips of `frames` frames at `size`, from `folder` where they are already there.
 
-    They begin up to `longest_s` after their motion does.
+    They begin up to `longest_s` after their motion does. References take most of the memory; T2I needs none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for first in range(0, count, PART):
         file = folder / f"{first:06d}.npz"
         if not file.exists():
-            _write_part(scenes, vae, size, frames, file, longest_s, f"{longest_s}/{size}/{frames}/{first}")
+            seed = f"{longest_s}/{size}/{frames}/{first}"
+            _write_part(scenes, vae, size, frames, file, longest_s, seed, references)
             console.print(f"shelf {folder.name}: {first + PART}/{count} clips")
         parts.append(np.load(file))
     everything = all_scenes()
@@ -70,7 +72,14 @@ def fill_shelf(
 
 
 def _write_part(
-    scenes: Scenes, vae: AutoencoderKL, size: tuple[int, int], frames: int, file: Path, longest_s: float, seed: str
+    scenes: Scenes,
+    vae: AutoencoderKL,
+    size: tuple[int, int],
+    frames: int,
+    file: Path,
+    longest_s: float,
+    seed: str,
+    with_references: bool,
 ) -> None:
     rng = random.Random(seed)
     latents, references, shown = [], [], []
@@ -81,7 +90,9 @@ def _write_part(
         pictures = codec.to_tensor(small).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             latents.append(codec.encode(vae, pictures).to(torch.float16).numpy())
-        references.append(np.ascontiguousarray(small[0].transpose(2, 0, 1)))
+        references.append(
+            np.ascontiguousarray(small[0].transpose(2, 0, 1)) if with_references else np.zeros(0, np.uint8)
+        )
         shown.append(numbers[scene])
     draft = file.with_suffix(".tmp.npz")
     np.savez(draft, latents=np.stack(latents), references=np.stack(references), scenes=np.array(shown))

@@ -37,11 +37,11 @@ def build() -> AutoencoderKL:
 
 
 def crops(scenes: Scenes, count: int, low: tuple[int, int], rng: random.Random) -> Tensor:
-    """(count, 3, CROP_PX, CROP_PX): crops of pictures, a third of them at the low size."""
+    """(count, 3, CROP_PX, CROP_PX): crops of pictures, half of them at the low size, which is the harder one."""
     pieces = []
     for _ in range(count):
         clip, _, _ = scenes.sample(1, rng, longest_s=2.0)
-        if rng.random() < 1 / 3:
+        if rng.random() < 0.5:
             clip = resize_frames(clip, low)
         x, y = (rng.randint(0, side - CROP_PX) for side in (clip.shape[2], clip.shape[1]))
         pieces.append(codec.to_tensor(clip[:, y : y + CROP_PX, x : x + CROP_PX]))

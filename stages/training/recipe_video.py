@@ -24,7 +24,7 @@ from stages.model.network import VideoNetwork, inflate
 from stages.model.sampler import TRAIN_STEPS
 from stages.model.text import TextEncoder
 from stages.presets import TINY
-from stages.training.batches import ShelfSource, Source
+from stages.training.batches import MixedSource, ShelfSource, Source
 from stages.training.latents import Shelf
 from stages.training.loop import Options, Schedule, train
 from stages.training.networks import build_appearance, build_control, build_image_encoder, build_motion
@@ -122,9 +122,15 @@ def _assemble(
     return Trainee(network, TINY.i2v_guide.controls, TINY.image_mode)
 
 
-def train_i2v(trainee: Trainee, clips: Shelf, pictures: Shelf, schedule: Schedule, work: Path, weights: Path) -> None:
-    """Train all tiny video parts jointly and save them beside the UNet; three batches in four are clips."""
-    recipe = VideoRecipe("i2v", TARGETS, ShelfSource(clips), 4, ShelfSource(pictures), 24, image_ratio=0.25)
+def train_i2v(
+    trainee: Trainee, clips: Shelf, pictures: tuple[Shelf, Shelf], schedule: Schedule, work: Path, weights: Path
+) -> None:
+    """Train all tiny video parts jointly and save them beside the UNet; three batches in four are clips.
+
+    The pictures are of the low and of the high size: V2V uses ControlNet and appearance encoder at the high one.
+    """
+    low, high = (ShelfSource(shelf) for shelf in pictures)
+    recipe = VideoRecipe("i2v", TARGETS, ShelfSource(clips), 4, MixedSource((low, 1.0), (high, 0.4)), 24, 0.25)
     train_video(trainee, recipe, Noising(TINY.i2v), schedule, work)
     trainee.save(TARGETS, weights, {}, torch.float16)
 

@@ -37,18 +37,19 @@ def train_all(cache: Path, effort: float) -> Path:
     scenes = Scenes(cache)
     draft = work / "draft"
     if not (draft / "vae").is_dir():
-        recipe_vae.run(scenes, low, schedule(9000, 1.5e-3), work, draft)
+        recipe_vae.run(scenes, low, schedule(7000, 1.5e-3), work, draft)
     vae = AutoencoderKL.from_pretrained(draft / "vae").float().eval().to(memory_format=torch.channels_last)
     tokenizer = build_tokenizer(weights / "tokenizer")
-    pictures_high = fill_shelf(scenes, vae, high, 1, count(30000), shelves / f"pictures-{high[0]}")
+    pictures_high = fill_shelf(scenes, vae, high, 1, count(30000), shelves / f"pictures-{high[0]}", references=False)
     pictures_low = fill_shelf(scenes, vae, low, 1, count(15000), shelves / f"pictures-{low[0]}", longest_s=2.0)
     if not (weights / "unet").is_dir():
         recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(30000, 8e-4), work, weights)
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
     if not (weights / "motion").is_dir():
         clips = fill_shelf(scenes, vae, low, frames, count(6000), shelves / f"clips-{low[0]}")
+        guided = fill_shelf(scenes, vae, high, 1, count(4000), shelves / f"guided-{high[0]}", longest_s=1.0)
         trainee = recipe_video.build(weights, text, tokenizer, vae)
-        recipe_video.train_i2v(trainee, clips, pictures_low, schedule(7000, 6e-4), work, weights)
+        recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(7000, 6e-4), work, weights)
     if not (weights / "motion_v2v").is_dir():
         clips = fill_shelf(
             scenes, vae, high, TINY.v2v_windows.length, count(1000), shelves / f"clips-{high[0]}", longest_s=1.0

@@ -73,11 +73,11 @@ def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return replace(like, **few)
 
 
-SIZES = [((64, 64), 4), ((128, 64), 6), ((128, 128), 6)]
+SIZES = [((64, 64), 4), ((128, 64), 6)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(64, 64), (128, 64), (128, 128)])
+@pytest.mark.parametrize("size", [(64, 64), (128, 64)])
 def test_t2i(preset: Preset, size: tuple[int, int]) -> None:
     stage, params = T2I.load(preset, "cpu"), replace(plan(preset, PROMPT).t2i, size=size)
     painter: Any = stage._painter
@@ -99,12 +99,9 @@ def test_i2v(preset: Preset, size: tuple[int, int], frames: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("every", [1, 2])
-def test_i2v_in_windows_that_share_residuals_and_reuse_deep_layers(
-    tmp_path_factory: pytest.TempPathFactory, every: int
-) -> None:
+def test_i2v_in_windows_that_share_residuals_and_reuse_deep_layers(tmp_path_factory: pytest.TempPathFactory) -> None:
     like = paper_like(tmp_path_factory.mktemp("windows"))
-    preset = replace(like, i2v_windows=Windows(6, 2), i2v=replace(like.i2v, steps=4, reuse_every=every))
+    preset = replace(like, i2v_windows=Windows(6, 2), i2v=replace(like.i2v, steps=4, reuse_every=2))
     stage, params = I2V.load(preset, "cpu"), replace(plan(preset, PROMPT).i2v, size=(40, 40), frames=14)
 
     def work() -> Keyframes:
@@ -131,7 +128,7 @@ def test_v2v(preset: Preset, size: tuple[int, int], frames: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gan", [True, False])
-@pytest.mark.parametrize("size", [(128, 128), (192, 128), (256, 256)])
+@pytest.mark.parametrize("size", [(128, 128), (192, 128)])
 def test_vfi(size: tuple[int, int], gan: bool) -> None:
     preset = replace(TINY, gan=gan)
     stage, params = VFI.load(preset, "cpu"), plan(preset, PROMPT).vfi
