@@ -120,7 +120,7 @@ class ReplayStage:
         new = len(window.clip.frames) - window.lead
         frames = params.factor * new if window.lead else params.factor * (new - 1) + 1
         nbytes = self.profile.bytes_out * frames // NOMINAL_FRAMES
-        seen = zlib.crc32(np.ascontiguousarray(window.clip.frames[:, ::16, ::16]))
+        seen = zlib.crc32(window.clip.frames[:, ::16, ::16].tobytes())
         return Clip(_pixels(nbytes, frames, seed + seen), window.clip.fps * params.factor)
 
     def _wait(self, started: float, share: float, report: Report) -> None:
