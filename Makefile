@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test quick lint train bench
+.PHONY: help setup demo serve test quick lint train bench quality
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
@@ -15,7 +15,8 @@ help:
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
-	@echo "make bench                       every benchmark, a few minutes each"
+	@echo "make bench                       every benchmark of speed, a few minutes each"
+	@echo "make quality                     how well the tiny weights follow prompts; two hours"
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -48,3 +49,6 @@ train: setup
 
 bench: setup
 	for script in pipelining end_to_end denoise vfi vfi_quality; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+quality: setup
+	$(BIN)/python -m benchmarks.quality

@@ -33,7 +33,7 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
-from .schema import DeletedVideo, Health, Order, Video, VideoList
+from .schema import DeletedVideo, Health, Order, Variant, Video, VideoList
 
 T = TypeVar("T")
 
@@ -184,9 +184,19 @@ class AsyncVideos:
         """Poll until the video is there; every answer goes to `on_progress`, a function or a coroutine function."""
         return await self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
 
-    async def download(self, video_id: str, path: str | os.PathLike[str], *, on_bytes: OnBytes | None = None) -> Path:
-        """The mp4 as the file `path`, which is replaced in one step once every byte is there."""
-        return await self._client._run(download(self._client._context, video_id, path, on_bytes))
+    async def download(
+        self,
+        video_id: str,
+        path: str | os.PathLike[str],
+        *,
+        on_bytes: OnBytes | None = None,
+        variant: Variant = "video",
+    ) -> Path:
+        """The mp4, or a PNG of six of its frames (`variant="spritesheet"`), as the file `path`.
+
+        The file is replaced in one step once every byte is there.
+        """
+        return await self._client._run(download(self._client._context, video_id, path, on_bytes, variant))
 
     async def delete(self, video_id: str) -> DeletedVideo:
         """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it."""

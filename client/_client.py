@@ -31,7 +31,7 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
-from .schema import DeletedVideo, Health, Order, Video, VideoList
+from .schema import DeletedVideo, Health, Order, Variant, Video, VideoList
 
 T = TypeVar("T")
 
@@ -201,8 +201,17 @@ class Videos:
         """
         return self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
 
-    def download(self, video_id: str, path: str | os.PathLike[str], *, on_bytes: OnBytes | None = None) -> Path:
-        """The mp4 as the file `path`, which is replaced in one step once every byte is there.
+    def download(
+        self,
+        video_id: str,
+        path: str | os.PathLike[str],
+        *,
+        on_bytes: OnBytes | None = None,
+        variant: Variant = "video",
+    ) -> Path:
+        """The mp4, or a PNG of six of its frames (`variant="spritesheet"`), as the file `path`.
+
+        The file is replaced in one step once every byte is there.
 
         A broken connection is resumed where it broke. `on_bytes(done, total)` is told of every piece.
 
@@ -210,7 +219,7 @@ class Videos:
             ConflictError: the video is not ready.
             OutputError: the file cannot be written there.
         """
-        return self._client._run(download(self._client._context, video_id, path, on_bytes))
+        return self._client._run(download(self._client._context, video_id, path, on_bytes, variant))
 
     def delete(self, video_id: str) -> DeletedVideo:
         """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it.

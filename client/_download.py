@@ -17,6 +17,7 @@ import httpx
 from ._flows import Context, Flow, Pause
 from ._shared import Chunk, Reply, Request, connection_error, content_request, error_of, output_path
 from .errors import OutputError, UnexpectedResponseError
+from .schema import Variant
 
 OnBytes = Callable[[int, int | None], object]  # (bytes on the disk, bytes in all or None where unknown)
 
@@ -118,7 +119,9 @@ class PartFile:
         )
 
 
-def download(context: Context, video_id: str, path: str | os.PathLike[str], on_bytes: OnBytes | None) -> Flow[Path]:
+def download(
+    context: Context, video_id: str, path: str | os.PathLike[str], on_bytes: OnBytes | None, variant: Variant
+) -> Flow[Path]:
     """The content of a video as a file.
 
     Raises:
@@ -126,7 +129,7 @@ def download(context: Context, video_id: str, path: str | os.PathLike[str], on_b
         OutputError: the file cannot be written there.
         APIConnectionError: the connection kept breaking without a new byte.
     """
-    plain = content_request(video_id)
+    plain = content_request(video_id, variant)
     part = PartFile(output_path(path), on_bytes)
     try:
         yield from _fetch(context, plain, part)

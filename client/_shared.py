@@ -28,7 +28,7 @@ from .errors import (
     UnexpectedResponseError,
     status_error,
 )
-from .schema import CreateVideo, ErrorBody, Order, VideoList
+from .schema import CreateVideo, ErrorBody, Order, Variant, VideoList
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
@@ -230,9 +230,10 @@ def retrieve_request(video_id: str) -> Request:
     return Request("GET", _video_path(video_id))
 
 
-def content_request(video_id: str) -> Request:
+def content_request(video_id: str, variant: Variant) -> Request:
     # Bytes must arrive as they are stored, else a range would count something else than what is on the disk.
-    return Request("GET", _video_path(video_id) + "/content", headers={"accept": "*/*", "accept-encoding": "identity"})
+    path = _video_path(video_id) + "/content" + ("" if variant == "video" else f"?variant={variant}")
+    return Request("GET", path, headers={"accept": "*/*", "accept-encoding": "identity"})
 
 
 def delete_request(video_id: str) -> Request:

@@ -45,6 +45,9 @@ Key = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; print only the path.")]
+Sheet = Annotated[
+    Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Also write six frames of it as one picture.")
+]
 VideoId = Annotated[str, typer.Argument(metavar="ID", help="Id of the video, as generate and list print it.")]
 
 
@@ -76,6 +79,7 @@ def generate(
     guidance: Annotated[float | None, typer.Option(help="Guidance scale of every stage.")] = None,
     negative_prompt: Annotated[str, typer.Option(help="What the video should not show.")] = "",
     model: Annotated[str | None, typer.Option(help="Preset; else the one that the server runs.")] = None,
+    contact_sheet: Sheet = None,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
@@ -87,10 +91,11 @@ def generate(
     """
     job: list[str] = []
     with _reporting(as_json, lambda: _later(job, output, url)):
-        from ._display import summary, watcher
+        from ._display import plain, summary, watcher
 
-        if output is not None:
-            _check_output(output)
+        for file in (output, contact_sheet):
+            if file is not None:
+                _check_output(file)
         with _client(url, api_key) as client, watcher(quiet=quiet) as watch:
             video = client.videos.create(
                 prompt,
@@ -103,10 +108,14 @@ def generate(
                 guidance=guidance,
             )
             job.append(video.id)
+            if video.note and not quiet:
+                typer.echo(plain(video.note), err=True)
             watch.on_video(video)
             video = client.videos.wait(video.id, on_progress=watch.on_video)
             target = output if output is not None else _default_output(video.id)
             path = client.videos.download(video.id, target, on_bytes=watch.on_bytes)
+            if contact_sheet is not None:
+                client.videos.download(video.id, contact_sheet, variant="spritesheet")
         if as_json:
             _print_json({**video.model_dump(mode="json"), "path": str(path)})
         else:
@@ -172,6 +181,7 @@ def download(
         Path | None, typer.Option("--output", "-o", help="File to write, replaced if it exists; else ID.mp4 here.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the job if it is not finished.")] = False,
+    contact_sheet: Sheet = None,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
@@ -182,11 +192,15 @@ def download(
         from ._display import watcher
 
         target = output if output is not None else _default_output(video_id)
-        _check_output(target)
+        for file in (target, contact_sheet):
+            if file is not None:
+                _check_output(file)
         with _client(url, api_key) as client, watcher(quiet=quiet) as watch:
             if wait:
                 client.videos.wait(video_id, on_progress=watch.on_video)
             path = client.videos.download(video_id, target, on_bytes=watch.on_bytes)
+            if contact_sheet is not None:
+                client.videos.download(video_id, contact_sheet, variant="spritesheet")
         if as_json:
             _print_json({"id": video_id, "path": str(path), "bytes": path.stat().st_size})
         else:

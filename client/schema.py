@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
+Variant = Literal["video", "spritesheet"]  # of a video's content: the mp4, or a PNG of six frames of it
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled"]
 Order = Literal["asc", "desc"]
 
@@ -77,6 +78,7 @@ class Video(Answer):
     stages: list[StageState] = []
     frames: int | None = None
     fps: float | None = None
+    note: str | None = None
 
 
 class VideoList(Answer):

@@ -12,9 +12,10 @@ needs no Ray: what the pipeline and the cluster do comes in as functions.
 """
 
 import asyncio
+import io
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -22,7 +23,7 @@ from pydantic import BaseModel
 from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
 
-from client.schema import ErrorBody, ErrorDetail, Health, Order, Status, Video, VideoList
+from client.schema import ErrorBody, ErrorDetail, Health, Order, Status, Variant, Video, VideoList
 from deployments import __version__
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
 from deployments.bodies import judge, read_body
@@ -136,15 +137,18 @@ def create_app(args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: 
     @app.api_route("/v1/videos/{video_id}/content", methods=["GET", "HEAD"], response_class=Response)
     async def content(video_id: str, request: Request) -> Response:
         variant = request.query_params.get("variant", "video")
-        if variant != "video":
+        if variant not in get_args(Variant):
             raise InvalidRequestError(
-                f"variant is {variant[:80]!r}; this server keeps the video alone, so leave it out.",
+                f"variant is {variant[:80]!r}; it must be 'video' or 'spritesheet'.",
                 param="variant",
                 code="invalid_parameter",
             )
         artifact = _finished(await asyncio.to_thread(journal.get, video_id))
         if not await asyncio.to_thread(store.exists, artifact.key):
             raise ArtifactError(f"Artifact {artifact.key} of job {video_id} is not in {store.url}.")
+        if variant == "spritesheet":
+            picture = await asyncio.to_thread(_sheet, artifact, store)
+            return Response(picture, headers={"ETag": f'"{artifact.sha256}-sheet"'}, media_type="image/png")
         return _content(request, artifact, store)
 
     @app.get("/healthz", response_model=Health)
@@ -173,6 +177,7 @@ def video_of(job: Job) -> Video:
         stages=list(job.stages),
         frames=steps.frames,
         fps=steps.fps,
+        note=steps.note or None,
     )
 
 
@@ -203,6 +208,12 @@ def _content(request: Request, artifact: Artifact, store: ArtifactStore) -> Resp
     pieces: Iterator[bytes] = iter(()) if request.method == "HEAD" else store.read(artifact.key, start, end)
     body: AsyncIterator[bytes] = iterate_in_threadpool(pieces)
     return StreamingResponse(body, 206 if span else 200, headers, media_type=artifact.media_type)
+
+
+def _sheet(artifact: Artifact, store: ArtifactStore) -> bytes:
+    from stages.sheets import sheet_png  # only who asks for one pays for the decoder
+
+    return sheet_png(io.BytesIO(b"".join(store.read(artifact.key, 0, artifact.size_bytes))))
 
 
 def _limit(text: str | None) -> int:

@@ -32,6 +32,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("prompt", help="what the video shows, in a few words")
     parser.add_argument("-o", "--out", type=Path, default=Path("out.mp4"), help="where the mp4 goes (default: out.mp4)")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="also write six frames of it as one picture")
     parser.add_argument("--preset", default="tiny", help=f"one of: {', '.join(PRESETS)} (default: tiny)")
     parser.add_argument("--seed", type=int, help="the same seed gives the same video (default: random, and printed)")
     parser.add_argument("--negative-prompt", default="", help="what the video should not show")
@@ -73,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:  # RequestError, or a mechanism that is none
         _console.print(f"[red]{error}[/red]", highlight=False)
         return 2
+    if work.note:
+        _console.print(work.note, highlight=False)
     try:
         with _progress() as progress:
             frames = _run(args, preset, work, seed, progress)
@@ -83,6 +86,11 @@ def main(argv: list[str] | None = None) -> int:
         _console.print("Interrupted; nothing was kept.")
         args.out.unlink(missing_ok=True)
         return 130
+    if args.contact_sheet is not None:
+        from stages.sheets import contact_sheet
+
+        args.contact_sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(args.out).save(args.contact_sheet)
     _console.print(f"{args.out}: {frames} frames at {work.fps:g} frames/s, seed {seed}")
     return 0
 

@@ -6,11 +6,12 @@ the place of T2I, I2V and V2V. All run through the same classes; a part is repla
 `replace(PAPER, parts=...)`. `plan()` turns a request into the frozen parameters of each stage, and is the only place
 where a request is judged against a preset; every message names the value and what is allowed.
 
-Takes and gives plain frozen dataclasses (`stages.settings`). Knows nothing of torch, Ray, HTTP or files.
+Takes and gives plain frozen dataclasses (`stages.settings`). Knows nothing of torch, Ray or HTTP.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 from stages.settings import (
@@ -32,6 +33,7 @@ from stages.settings import (
     VFIParams,
     Windows,
 )
+from stages.words import load_vocabulary
 
 __all__ = [
     "MAX_PROMPT_CHARS",
@@ -64,6 +66,7 @@ __all__ = [
     "plan",
 ]
 
+_WEIGHTS = Path(__file__).resolve().parent / "weights"
 MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**63 - 1
 
@@ -279,12 +282,17 @@ def plan(
     Raises:
         RequestError: a field that the preset cannot serve; `.param` names it.
     """
-    text = preset.prompt_style.format(prompt=check_prompt(prompt))
     if len(negative_prompt) > MAX_PROMPT_CHARS:
         raise RequestError(
             "negative_prompt",
             f"The negative prompt has {len(negative_prompt)} characters, the limit is {MAX_PROMPT_CHARS}; shorten it.",
         )
+    text, note = check_prompt(prompt), ""
+    if preset.vocabulary:
+        vocabulary = load_vocabulary(_WEIGHTS / preset.vocabulary)
+        reading = vocabulary.read(text)
+        text, note, negative_prompt = reading.text, reading.note, vocabulary.read(negative_prompt).text
+    text = preset.prompt_style.format(prompt=text)
     if not 0 <= seed <= MAX_SEED:
         raise RequestError("seed", f"The seed is {seed}; it must be between 0 and {MAX_SEED}.")
     wanted_size = preset.default_size if size is None else size
@@ -341,4 +349,5 @@ def plan(
             preset.image_mode,
         ),
         vfi=VFIParams(preset.vfi_factor, preset.gan),
+        note=note,
     )

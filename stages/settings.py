@@ -137,6 +137,7 @@ class Preset:
     gan: bool = True  # VFI uses its GAN beside the flow model, where the preset names one
     max_steps: int = 150
     prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
+    vocabulary: str = ""  # file of `stages.words` inside `stages/weights`; empty: the text encoder knows the language
 
     @property
     def default_size(self) -> str:
@@ -201,6 +202,7 @@ class Plan:
     i2v: I2VParams
     v2v: V2VParams
     vfi: VFIParams
+    note: str = ""  # what the user should know of how the prompt was read
 
     def __getitem__(self, stage: StageName) -> StageParams:
         params: dict[StageName, StageParams] = {"t2i": self.t2i, "i2v": self.i2v, "v2v": self.v2v, "vfi": self.vfi}

