@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test quick lint train bench quality
+.PHONY: help setup demo serve test quick lint train bench quality gallery
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
 	@echo "make bench                       every benchmark of speed, a few minutes each"
+	@echo "make gallery                     the README's pictures, with the weights at hand"
 	@echo "make quality                     how well the tiny weights follow prompts; two hours"
 
 $(READY): pyproject.toml constraints.txt
@@ -52,3 +53,6 @@ bench: setup
 
 quality: setup
 	$(BIN)/python -m benchmarks.quality
+
+gallery: setup
+	$(BIN)/python -m stages.gallery

@@ -50,6 +50,8 @@ from stages.model.pictures import BICUBIC, resize_frames
 from stages.model.windows import join, plan_windows
 from stages.pipeline import LocalPipeline
 from stages.presets import TINY, Part, Plan, Preset, plan
+from stages.settings import without
+from stages.t2i import T2I
 from stages.training.captions import MOTIONS, PLACES, SUBJECTS, TIMES, Scene, plain_caption
 from stages.training.data import Scenes
 from stages.training.judges import Judges, obtain_judges
@@ -88,23 +90,15 @@ def asked(count: int, seed: str = "quality") -> list[Scene]:
     return chosen
 
 
-def without(part: str) -> Preset | None:
-    """The tiny preset with one mechanism taken away; None where its weights are not at hand."""
-    if part == FULL:
+def setting(name: str) -> Preset | None:
+    """The tiny preset, with one mechanism taken away; None where the weights for that are not at hand."""
+    if name == FULL:
         return TINY
-    if part == "noise prior":
-        return replace(TINY, prior=replace(TINY.prior, weight=0.0))
-    if part == "ControlNet":
-        return replace(
-            TINY, i2v_guide=replace(TINY.i2v_guide, controls=()), v2v_guide=replace(TINY.v2v_guide, controls=())
-        )
-    if part == "appearance encoder":
-        return replace(
-            TINY, i2v_guide=replace(TINY.i2v_guide, image_scale=0.0), v2v_guide=replace(TINY.v2v_guide, image_scale=0.0)
-        )
-    if part == "V2V's own motion module":
+    if name in SWITCHES:
+        return without(TINY, [SWITCHES[name]])
+    if name == "V2V's own motion module":
         return _with_parts({"motion_v2v": TINY.parts["motion"]})
-    folder = _cache() / f"tiny-{len(SUBJECTS)}" / "ablations" / part.replace(" ", "-")
+    folder = _cache() / f"tiny-{len(SUBJECTS)}" / "ablations" / name.replace(" ", "-")
     found = {path.name: Part(str(path), "Apache-2.0") for path in folder.glob("*") if path.is_dir()}
     return _with_parts(found) if found else None
 
@@ -113,10 +107,9 @@ def _with_parts(parts: Mapping[str, Part]) -> Preset:
     return replace(TINY, parts=MappingProxyType({**TINY.parts, **parts}))
 
 
+SWITCHES = {"noise prior": "prior", "ControlNet": "control", "appearance encoder": "appearance"}
 ABLATIONS = (
-    "noise prior",
-    "ControlNet",
-    "appearance encoder",
+    *SWITCHES,
     "joint image training",
     "feedback",
     "V2V's own motion module",
@@ -173,9 +166,13 @@ def _judges() -> Judges:
 
 @cache
 def _pipeline(name: str) -> LocalPipeline:
-    preset = without(name)
+    preset = setting(name)
     assert preset is not None
-    return LocalPipeline.load(preset)
+    if name != "feedback":
+        return LocalPipeline.load(preset)
+    pipeline = LocalPipeline.load(TINY)  # feedback taught what T2I draws; the video stages were trained after it
+    pipeline.t2i = T2I.load(preset, "cpu")
+    return pipeline
 
 
 @cache
@@ -234,7 +231,7 @@ def _made(job: Job) -> tuple[UInt8, dict[str, Any]]:
 
 
 def _settings(name: str, work: Plan) -> Plan:
-    preset = without(name)
+    preset = setting(name)
     assert preset is not None
     return replace(
         work,
@@ -330,7 +327,7 @@ def main(arguments: list[str] | None = None) -> None:
     wanted["gain"] = jobs_of("gain", 2 if options.quick else GAIN_CLIPS, SCENES, home, None)
     if not options.quick:
         for part in ABLATIONS:
-            if without(part) is None:
+            if setting(part) is None:
                 print(f"without {part}: its weights are not in the cache, passed over")
                 continue
             wanted[part] = jobs_of(part, ABLATION_VIDEOS, ABLATION_SCENES, home, options.pictures)

@@ -30,6 +30,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=CACHE, help="data and checkpoints of the tiny weights")
     parser.add_argument("--threads", type=positive, default=1, help="more than the free cores is slower, not faster")
     parser.add_argument("--install", action="store_true", help="copy the tiny weights into stages/weights/tiny")
+    parser.add_argument(
+        "--ablations", action="store_true", help="then train I2V on clips alone as well, for benchmarks.quality"
+    )
     commands = parser.add_subparsers(dest="command", metavar="command")
 
     manifest = commands.add_parser(

@@ -35,7 +35,7 @@ from stages.training.rewards import load_reward
 from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from stages.training.spatial import SpatialTrainee, base_noise
 from stages.training.team import Team
-from stages.training.tiny import TARGET, train_all
+from stages.training.tiny import TARGET, train_all, train_without_pictures
 from stages.training.trainee import Target, Trainee
 
 _PRECISIONS: dict[str, Precision] = {"no": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -96,6 +96,8 @@ def _tiny(args: argparse.Namespace) -> None:
     if args.install:
         shutil.copytree(weights, TARGET, dirs_exist_ok=True)
     console.print(f"The weights are in {TARGET if args.install else weights}.")
+    if args.ablations:
+        console.print(f"I2V without joint image training is in {train_without_pictures(args.cache, args.effort)}.")
 
 
 def _schedule(args: argparse.Namespace) -> Schedule:

@@ -25,7 +25,8 @@ from stages.types import UInt8
 
 FRAMES = 16
 VARIANTS = range(1000, 1024)  # backgrounds of the judges alone
-_PICTURE_PX, _MOTION_PX = 96, 48
+PICTURE_PX, _MOTION_PX = 96, 48
+_BATCH = 32
 AXES: dict[str, tuple[str, ...]] = {
     "subject": tuple(SUBJECTS),
     "place": tuple(PLACES),
@@ -95,10 +96,8 @@ class Judges:
     def load(cls, folder: Path) -> "Judges":
         """From what `train_judges` wrote into `folder`."""
         picture, motion = PictureJudge(), MotionJudge()
-        for module, name in ((picture, "picture"), (motion, "motion")):
-            module.load_state_dict(
-                {key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()}
-            )
+        load_half(picture, folder / "picture.safetensors")
+        load_half(motion, folder / "motion.safetensors")
         return cls(picture, motion)
 
     @torch.no_grad()
@@ -113,7 +112,7 @@ class Judges:
 
 
 def _pictures(frames: UInt8) -> Tensor:
-    small = resize_frames(frames, (_PICTURE_PX, _PICTURE_PX))
+    small = resize_frames(frames, (PICTURE_PX, PICTURE_PX))
     return torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -126,30 +125,32 @@ def _motions(clips: Sequence[UInt8]) -> Tensor:
 class _Lesson:
     """Composed clips, made small once: judges learn from many, and composing costs more than learning."""
 
-    pictures: Tensor  # (N, 4, 3, 96, 96) uint8
-    motions: Tensor  # (N, 16, 48, 48) uint8
+    pictures: Tensor  # (N, 4, 3, 96, 96) uint8; one picture a clip where motion is not taught
+    motions: Tensor  # (N, 16, 48, 48) uint8; empty where motion is not taught
     labels: dict[str, Tensor]  # axis or "motion" -> (N,)
 
     def __len__(self) -> int:
         return len(self.pictures)
 
 
-def lesson(scenes: Scenes, count: int, seed: str) -> _Lesson:
-    """`count` composed clips of all scenes alike."""
+def lesson(scenes: Scenes, count: int, seed: str, *, frames: int = FRAMES) -> _Lesson:
+    """`count` composed clips of all scenes alike; of one frame for a lesson without motion."""
     rng = random.Random(seed)
     pictures, motions, chosen = [], [], rng.choices(all_scenes(), k=count)
-    for scene in track(chosen, description="clips for the judges", console=console):
-        clip = scenes.clip(scene, FRAMES, rng)
-        pictures.append(resize_frames(clip[:: FRAMES // 4], (_PICTURE_PX, _PICTURE_PX)).transpose(0, 3, 1, 2))
-        motions.append(resize_frames(clip, (_MOTION_PX, _MOTION_PX)).mean(-1).astype(np.uint8))
+    for scene in track(chosen, description=f"clips for {seed}", console=console):
+        clip = scenes.clip(scene, frames, rng, after_s=rng.random() if frames == 1 else 0.0)
+        pictures.append(resize_frames(clip[::4], (PICTURE_PX, PICTURE_PX)).transpose(0, 3, 1, 2))
+        small = resize_frames(clip, (_MOTION_PX, _MOTION_PX)).mean(-1).astype(np.uint8)
+        motions.append(small if frames == FRAMES else small[:0])
     return _Lesson(
         torch.from_numpy(np.stack(pictures)),
         torch.from_numpy(np.stack(motions)),
-        {axis: torch.tensor([_number(scene, axis) for scene in chosen]) for axis in (*AXES, "motion")},
+        {axis: torch.tensor([number_of(scene, axis) for scene in chosen]) for axis in (*AXES, "motion")},
     )
 
 
-def _number(scene: Scene, axis: str) -> int:
+def number_of(scene: Scene, axis: str) -> int:
+    """The class of a scene on one axis of `AXES`, or on "motion"."""
     names = tuple(MOTIONS) if axis == "motion" else AXES[axis]
     return names.index(getattr(scene, axis))
 
@@ -165,27 +166,44 @@ def obtain_judges(cache: Path) -> Judges:
 def train_judges(scenes: Scenes, work: Path, out: Path, *, clips: int = 5000, steps: int = 3000) -> None:
     """Make both judges and save them under `out`, float16. `scenes` must have the judges' `VARIANTS`."""
     known = lesson(scenes, clips, "judges")
-    torch.manual_seed(4)
-    picture, motion = PictureJudge(), MotionJudge()
-
-    def picture_loss(step: int, rng: random.Random) -> Tensor:
-        rows = torch.tensor([rng.randrange(len(known)) for _ in range(32)])
-        shown = _worn(known.pictures[rows, rng.randrange(4)].float() / 127.5 - 1, rng)
-        logits = picture(shown)
-        return torch.stack([F.cross_entropy(logits[axis], known.labels[axis][rows]) for axis in AXES]).sum()
+    picture = teach_pictures(known, "judge-picture", steps, work, seed=4)
+    torch.manual_seed(5)
+    motion = MotionJudge()
 
     def motion_loss(step: int, rng: random.Random) -> Tensor:
-        rows = torch.tensor([rng.randrange(len(known)) for _ in range(32)])
+        rows = torch.tensor([rng.randrange(len(known)) for _ in range(_BATCH)])
         shown = _worn(known.motions[rows].float() / 127.5 - 1, rng)
         return F.cross_entropy(motion(shown), known.labels["motion"][rows])
 
-    train("judge-picture", picture, picture_loss, Schedule(steps, 1.5e-3), work)
     train("judge-motion", motion, motion_loss, Schedule(steps, 1e-3), work)
     out.mkdir(parents=True, exist_ok=True)
     for module, name in ((picture, "picture"), (motion, "motion")):
-        save_file(
-            {key: value.half().contiguous() for key, value in module.state_dict().items()}, out / f"{name}.safetensors"
-        )
+        save_half(module, out / f"{name}.safetensors")
+
+
+def teach_pictures(known: _Lesson, name: str, steps: int, work: Path, *, seed: int) -> PictureJudge:
+    """A picture judge from nothing."""
+    torch.manual_seed(seed)
+    judge = PictureJudge()
+
+    def loss_of(step: int, rng: random.Random) -> Tensor:
+        rows = torch.tensor([rng.randrange(len(known)) for _ in range(_BATCH)])
+        shown = known.pictures[rows, rng.randrange(known.pictures.shape[1])].float() / 127.5 - 1
+        logits = judge(_worn(shown, rng))
+        return torch.stack([F.cross_entropy(logits[axis], known.labels[axis][rows]) for axis in AXES]).sum()
+
+    train(name, judge, loss_of, Schedule(steps, 1.5e-3), work)
+    return judge
+
+
+def save_half(module: nn.Module, file: Path) -> None:
+    """All of a module in float16."""
+    save_file({key: value.half().contiguous() for key, value in module.state_dict().items()}, file)
+
+
+def load_half(module: nn.Module, file: Path) -> None:
+    """What `save_half` wrote, in float32."""
+    module.load_state_dict({key: value.float() for key, value in load_file(file).items()})
 
 
 def _worn(shown: Tensor, rng: random.Random) -> Tensor:

@@ -123,14 +123,18 @@ def _assemble(
 
 
 def train_i2v(
-    trainee: Trainee, clips: Shelf, pictures: tuple[Shelf, Shelf], schedule: Schedule, work: Path, weights: Path
+    trainee: Trainee, clips: Shelf, pictures: tuple[Shelf, Shelf] | None, schedule: Schedule, work: Path, weights: Path
 ) -> None:
     """Train all tiny video parts jointly and save them beside the UNet; three batches in four are clips.
 
     The pictures are of the low and of the high size: V2V uses ControlNet and appearance encoder at the high one.
+    Without any it is another run, that of an ablation.
     """
-    low, high = (ShelfSource(shelf) for shelf in pictures)
-    recipe = VideoRecipe("i2v", TARGETS, ShelfSource(clips), 4, MixedSource((low, 1.0), (high, 0.4)), 24, 0.25)
+    if pictures is None:
+        recipe = VideoRecipe("i2v-clips", TARGETS, ShelfSource(clips), 4)
+    else:
+        low, high = (ShelfSource(shelf) for shelf in pictures)
+        recipe = VideoRecipe("i2v", TARGETS, ShelfSource(clips), 4, MixedSource((low, 1.0), (high, 0.4)), 24, 0.25)
     train_video(trainee, recipe, Noising(TINY.i2v), schedule, work)
     trainee.save(TARGETS, weights, {}, torch.float16)
 

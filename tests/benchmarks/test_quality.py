@@ -54,11 +54,11 @@ def test_figures_stand_beside_real_clips() -> None:
 @pytest.mark.parametrize("part", quality.ABLATIONS)
 def test_an_ablation_takes_one_mechanism_away(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAGICVIDEO_CACHE", str(tmp_path))
-    preset = quality.without(part)
+    preset = quality.setting(part)
     if part in ("joint image training", "feedback"):
         assert preset is None
         (tmp_path / f"tiny-{len(SUBJECTS)}" / "ablations" / part.replace(" ", "-") / "motion").mkdir(parents=True)
-        preset = quality.without(part)
+        preset = quality.setting(part)
         assert preset is not None
         assert preset.parts["motion"].source.endswith("motion")
     assert preset is not None

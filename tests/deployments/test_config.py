@@ -56,8 +56,14 @@ def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> N
     args = laptop(load_config(), data_dir=tmp_path, threads=2)
     assert (args.preset, args.router) == ("tiny", load_config().router)
     for stage in args.stages.values():
-        assert (stage.pool, stage.num_gpus, stage.device, stage.torch_threads) == (None, 0.0, "cpu", 2)
+        assert (stage.pool, stage.num_gpus, stage.device) == (None, 0.0, "cpu")
         assert (stage.autoscaling, stage.least_replicas, stage.max_ongoing_requests) == (None, 1, 2)
+    assert {name: stage.torch_threads for name, stage in args.stages.items()} == {
+        "t2i": 2,
+        "i2v": 2,
+        "v2v": 1,
+        "vfi": 1,
+    }
     assert args.storage.artifacts_url == f"file://{tmp_path}/artifacts"
     assert args.stages["t2i"].run_timeout_s == load_config().stages["t2i"].run_timeout_s
 
