@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
 from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, TooManyClaimsError, VideoNotFoundError
@@ -56,13 +57,26 @@ class Journal:
             IdempotencyError: the key was used with another body.
             QueueFullError: `max_queued` jobs are waiting.
         """
+        values = {"tenant": tenant, "idem_key": idem_key, "body_hash": body_hash, "priority": priority}
+        try:
+            return self._submit(request, values, max_queued, retry_after_s)
+        except IntegrityError:  # another process has just used the key; where there is none, it is an error
+            if idem_key is None:
+                raise
+            return self._submit(request, values, max_queued, retry_after_s)
+
+    def _submit(
+        self, request: JobRequest, values: dict[str, Any], max_queued: int, retry_after_s: int
+    ) -> tuple[Job, bool]:
         with self._database.write() as connection:
-            if idem_key is not None:
+            if (idem_key := values["idem_key"]) is not None:
                 known = connection.execute(
-                    select(jobs.c.id, jobs.c.body_hash).where(jobs.c.tenant == tenant, jobs.c.idem_key == idem_key)
+                    select(jobs.c.id, jobs.c.body_hash).where(
+                        jobs.c.tenant == values["tenant"], jobs.c.idem_key == idem_key
+                    )
                 ).first()
                 if known is not None:
-                    if known.body_hash != body_hash:
+                    if known.body_hash != values["body_hash"]:
                         raise IdempotencyError(
                             f"Idempotency-Key {idem_key!r} was used with another body; send a new key.",
                             param="Idempotency-Key",
@@ -77,14 +91,11 @@ class Journal:
             job_id = f"video_{uuid.uuid4().hex}"
             connection.execute(
                 jobs.insert().values(
+                    **values,
                     id=job_id,
-                    tenant=tenant,
-                    idem_key=idem_key,
-                    body_hash=body_hash,
                     state="queued",
-                    priority=priority,
                     request=request.model_dump(),
-                    created_at=time.time(),
+                    created_at=self._database.now(connection),
                 )
             )
             connection.execute(
@@ -175,12 +186,12 @@ class Journal:
 
     def claim(self, owner: str, lease_s: float) -> tuple[Claim, Job] | None:
         """Take the most urgent due job: a queued one, or a running one whose lease lapsed."""
-        now = time.time()
-        due = or_(
-            and_(jobs.c.state == "queued", jobs.c.not_before <= now),
-            and_(jobs.c.state == "running", jobs.c.lease_until < now),
-        )
         with self._database.write() as connection:
+            now = self._database.now(connection)
+            due = or_(
+                and_(jobs.c.state == "queued", jobs.c.not_before <= now),
+                and_(jobs.c.state == "running", jobs.c.lease_until < now),
+            )
             while True:
                 query = select(jobs).where(due).order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id).limit(1)
                 row = connection.execute(query.with_for_update(skip_locked=True)).first()
@@ -213,8 +224,9 @@ class Journal:
         lost: set[str] = set()
         cancelled: set[str] = set()
         with self._database.write() as connection:
-            for claim in claims:
-                flag = _hold(connection, claim, lease_until=time.time() + lease_s)
+            until = self._database.now(connection) + lease_s
+            for claim in _in_order(claims):
+                flag = _hold(connection, claim, lease_until=until)
                 if flag is None:
                     lost.add(claim.job_id)
                 elif flag:
@@ -226,7 +238,7 @@ class Journal:
         lost: set[str] = set()
         cancelled: set[str] = set()
         with self._database.write() as connection:
-            for item in updates:
+            for item in sorted(updates, key=lambda update: update.claim.job_id):
                 job_id = item.claim.job_id
                 flag = _hold(connection, item.claim)
                 if flag is None:
@@ -259,7 +271,7 @@ class Journal:
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
         with self._database.write() as connection:
-            for claim in claims:
+            for claim in _in_order(claims):
                 done = connection.execute(
                     update(jobs)
                     .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state == "running")
@@ -303,6 +315,11 @@ _CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
 def body_hash(text: str) -> str:
     """Digest of a request's canonical JSON, to tell a repeated request from another one under the same key."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _in_order(claims: Sequence[Claim]) -> list[Claim]:
+    """Every writer locks rows in the same order, so that none waits for the other in turn."""
+    return sorted(claims, key=lambda claim: claim.job_id)
 
 
 def _too_many(claims: int) -> dict[str, str]:

@@ -1,12 +1,15 @@
-"""The journal's tables and how its engine is opened: SQLAlchemy Core, SQLite in WAL mode or any other database.
+"""The journal's tables and how its engine is opened: SQLAlchemy Core, SQLite in WAL mode or PostgreSQL.
 
 JSON columns hold plain values, keys of artifacts and digests; never tensors, never pickle. SQLite is for one host and a
 local disk. Every transaction says whether it writes: on SQLite a writer takes the write lock at once (BEGIN IMMEDIATE),
-so that two writers queue instead of failing half-way; readers never wait.
+so that two writers queue instead of failing half-way; readers never wait. On PostgreSQL a frozen writer loses its
+transaction, and with it its locks, after `IDLE_LIMIT_MS`. The tables are made and changed by alembic (`migrations/`),
+by whichever process opens the journal first.
 
 Knows nothing of what a job is; `deployments.jobs` does.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +30,19 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    inspect,
     make_url,
+    text,
 )
+from sqlalchemy.engine import URL
 
 from deployments.errors import ConfigError
 
-SCHEMA_VERSION = 1
+SCHEMA = "0001"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
+IDLE_LIMIT_MS = 10_000
+_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+_SCHEMA_LOCK = 0x6D61_6769  # of PostgreSQL, while the schema is looked at and changed
 
 metadata = MetaData()
 
@@ -96,22 +105,40 @@ job_events = Table(
     sqlite_autoincrement=True,
 )
 
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+def driver_url(url: str) -> URL:
+    """The address with the driver that we use; `postgres://` and `postgresql://` mean psycopg."""
+    parsed = make_url(url)
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgres", "postgresql") else parsed
 
 
 class Database:
     """One engine and its two kinds of transaction."""
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
+        parsed = driver_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        if self.is_sqlite and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(url, pool_pre_ping=not self.is_sqlite)
+        if not self.is_sqlite and parsed.get_backend_name() != "postgresql":
+            raise ConfigError(
+                f"The journal's database is {parsed.get_backend_name()!r}; it must be 'sqlite' or 'postgresql', as in "
+                "sqlite:////var/lib/magicvideo/jobs.sqlite or postgresql://user:password@host/magicvideo."
+            )
         if self.is_sqlite:
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine: Engine = create_engine(parsed)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-        self._create()
+        else:
+            limits = f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_MS} -c lock_timeout={BUSY_TIMEOUT_MS}"
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits})
+        self._migrate()
+
+    def now(self, connection: Connection) -> float:
+        """Seconds since the epoch: the database's own clock where several hosts use it."""
+        if self.is_sqlite:
+            return time.time()
+        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -122,23 +149,42 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent snapshot."""
-        with self.engine.connect() as connection, connection.begin():
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
         self.engine.dispose()
 
-    def _create(self) -> None:
+    def _migrate(self) -> None:
+        """Bring the schema up to `SCHEMA`. Many processes may try at once; one does it."""
         with self.write() as connection:
-            metadata.create_all(connection)
-            found = connection.execute(schema_version.select()).scalars().first()
-            if found is None:
-                connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
-            elif found != SCHEMA_VERSION:
+            if not self.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))
+            tables = set(inspect(connection).get_table_names())
+            found = (
+                connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if "alembic_version" in tables
+                else None
+            )
+            if found == SCHEMA:
+                return
+            from alembic import command  # takes a moment; only who changes a schema pays for it
+            from alembic.config import Config
+            from alembic.util.exc import CommandError
+
+            config = Config()
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            try:
+                if found is None and "jobs" in tables:  # made by a version that had no migrations
+                    command.stamp(config, "0001")
+                command.upgrade(config, "head")
+            except CommandError as error:
                 raise ConfigError(
-                    f"The job journal has schema version {found}, this server needs {SCHEMA_VERSION}; "
-                    "point storage.database_url at another database or migrate this one."
-                )
+                    f"The job journal has schema {found!r}, which this server, whose newest is {SCHEMA!r}, does not "
+                    "know; run the newer server, or point storage.database_url at another database."
+                ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

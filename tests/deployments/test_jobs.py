@@ -1,4 +1,4 @@
-"""The journal on SQLite: what is accepted is claimed once, fenced, and ends once."""
+"""The journal on SQLite and on PostgreSQL: what is accepted is claimed once, fenced, and ends once."""
 
 import threading
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from client.schema import JobError, StageState
-from deployments.errors import ConfigError, IdempotencyError, LeaseLostError, QueueFullError, VideoNotFoundError
+from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, VideoNotFoundError
 from deployments.job_types import Claim, Job, JobRequest, Update
 from deployments.jobs import MAX_CLAIMS, Journal, body_hash
-from deployments.tables import Database, schema_version
+from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 LONG_S, LAPSED_S = 60.0, -1.0
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/jobs.sqlite"
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()
 
 
 @pytest.fixture
@@ -222,10 +222,40 @@ def test_only_a_finished_job_can_be_forgotten(journal: Journal) -> None:
     assert journal.counts() == {}
 
 
-def test_a_journal_of_another_schema_version_is_refused(url: str) -> None:
-    database = Database(url)
-    with database.write() as connection:
-        connection.execute(schema_version.update().values(version=99))
-    database.close()
-    with pytest.raises(ConfigError, match="schema version 99, this server needs 1"):
-        Journal(url)
+def test_one_key_makes_one_job_however_many_send_it_at_once(url: str) -> None:
+    opened = [Journal(url) for _ in range(6)]
+    ids: list[str] = []
+    start = threading.Barrier(len(opened))
+
+    def send(own: Journal) -> None:
+        start.wait()
+        ids.append(own.submit(REQUEST, idem_key="k", body_hash="b")[0].id)
+
+    threads = [threading.Thread(target=send, args=(own,)) for own in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(ids), len(set(ids))) == (6, 1)
+    assert opened[0].counts() == {"queued": 1}
+    for own in opened:
+        own.close()
+
+
+def test_a_heartbeat_and_a_takeover_of_many_jobs_do_not_lock_each_other_out(url: str) -> None:
+    first, second = Journal(url), Journal(url)
+    for _ in range(20):
+        submit(first)
+    held = [claim(first)[0] for _ in range(20)]
+
+    def beat(own: Journal, claims: list[Claim]) -> None:
+        for _ in range(15):
+            assert own.beat(claims, LONG_S).lost == frozenset()
+
+    threads = [threading.Thread(target=beat, args=args) for args in ((first, held), (second, held[::-1]))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first.close()
+    second.close()

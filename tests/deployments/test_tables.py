@@ -1,0 +1,84 @@
+"""The journal's schema: made and changed by alembic, on SQLite and PostgreSQL, by whoever comes first."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from deployments import tables
+from deployments.errors import ConfigError
+from deployments.tables import SCHEMA, Database, driver_url, metadata
+from tests.postgres import new_database
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()
+
+
+def test_the_migrations_make_what_the_code_says(url: str) -> None:
+    database = Database(url)
+    with database.write() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
+    database.close()
+
+
+def test_the_newest_revision_is_the_one_that_the_code_names() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA]
+
+
+def test_a_journal_from_before_the_migrations_is_taken_over_with_its_jobs(url: str) -> None:
+    database = Database(url)
+    with database.write() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+        connection.execute(
+            tables.jobs.insert().values(id="old", state="queued", request={"prompt": "a fox"}, created_at=1.0)
+        )
+    database.close()
+    again = Database(url)
+    with again.read() as connection:
+        assert connection.execute(tables.jobs.select()).one().id == "old"
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
+    again.close()
+
+
+def test_a_journal_of_a_newer_server_is_refused(url: str) -> None:
+    database = Database(url)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+    database.close()
+    with pytest.raises(ConfigError, match=f"has schema 'ffff', which this server, whose newest is '{SCHEMA}'"):
+        Database(url)
+
+
+def _open(url: str) -> float:
+    database = Database(url)
+    with database.read() as connection:
+        now = database.now(connection)
+        assert connection.execute(tables.jobs.select()).all() == []
+    database.close()
+    return now
+
+
+@pytest.mark.slow
+def test_two_processes_may_make_the_schema_at_once(url: str) -> None:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        one, other = pool.map(_open, [url, url])
+    assert abs(one - other) < 60
+
+
+def test_another_database_is_refused_and_the_driver_is_ours(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is 'mysql'; it must be 'sqlite' or 'postgresql'"):
+        Database("mysql://localhost/jobs")
+    assert driver_url("postgres://u:p@h/d").drivername == driver_url("postgresql://h/d").drivername
+    assert driver_url("postgresql://h/d").drivername == "postgresql+psycopg"
+    assert driver_url(f"sqlite:///{tmp_path}/a").drivername == "sqlite"
