@@ -24,6 +24,7 @@ from ._shared import (
     Reply,
     Request,
     base_url_of,
+    cancel_request,
     create_request,
     delete_request,
     headers_of,
@@ -197,6 +198,15 @@ class AsyncVideos:
         The file is replaced in one step once every byte is there.
         """
         return await self._client._run(download(self._client._context, video_id, path, on_bytes, variant))
+
+    async def cancel(self, video_id: str) -> Video:
+        """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".
+
+        Raises:
+            NotFoundError: there is no such video.
+            ConflictError: it has already ended otherwise.
+        """
+        return await self._client._run(flows.call(self._client._context, cancel_request(video_id), Video))
 
     async def delete(self, video_id: str) -> DeletedVideo:
         """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it."""

@@ -22,6 +22,7 @@ from ._shared import (
     Reply,
     Request,
     base_url_of,
+    cancel_request,
     create_request,
     delete_request,
     headers_of,
@@ -220,6 +221,15 @@ class Videos:
             OutputError: the file cannot be written there.
         """
         return self._client._run(download(self._client._context, video_id, path, on_bytes, variant))
+
+    def cancel(self, video_id: str) -> Video:
+        """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".
+
+        Raises:
+            NotFoundError: there is no such video.
+            ConflictError: it has already ended otherwise.
+        """
+        return self._client._run(flows.call(self._client._context, cancel_request(video_id), Video))
 
     def delete(self, video_id: str) -> DeletedVideo:
         """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it.

@@ -236,6 +236,10 @@ def content_request(video_id: str, variant: Variant) -> Request:
     return Request("GET", path, headers={"accept": "*/*", "accept-encoding": "identity"})
 
 
+def cancel_request(video_id: str) -> Request:
+    return Request("POST", _video_path(video_id) + "/cancel")
+
+
 def delete_request(video_id: str) -> Request:
     # Not safe to repeat: after a lost answer the second attempt would say that there is no such video.
     return Request("DELETE", _video_path(video_id), safe=False)

@@ -208,6 +208,18 @@ def download(
 
 
 @app.command(epilog=EXIT_CODES)
+def cancel(video_id: VideoId, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+    """Stop a job that is not finished; it stays in the list as failed, with the code cancelled."""
+    with _reporting(as_json):
+        with _client(url, api_key) as client:
+            video = client.videos.cancel(video_id)
+        if as_json:
+            _print_json(video.model_dump(mode="json"))
+        else:
+            typer.echo(f"{video.id} is being cancelled." if video.status != "failed" else f"{video.id} is cancelled.")
+
+
+@app.command(epilog=EXIT_CODES)
 def delete(video_id: VideoId, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """Cancel a job that is not finished, or remove a finished one with its video."""
     with _reporting(as_json):

@@ -8,6 +8,7 @@ DeploymentError
 │   ├── InvalidRequestError  400  invalid_request_error   a field, a header or the body
 │   ├── VideoNotFoundError   404  not_found_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
+│   ├── VideoEndedError      409  conflict_error          a cancel that came too late
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
@@ -84,6 +85,20 @@ class VideoNotReadyError(ApiError):
 
     status = 409
     type = "conflict_error"
+
+
+class VideoEndedError(ApiError):
+    """A cancel of a job that has already ended otherwise."""
+
+    status = 409
+    type = "conflict_error"
+
+    def __init__(self, video_id: str, status: str) -> None:
+        super().__init__(
+            f"Video {video_id} is {status}; only an unfinished one can be cancelled. DELETE removes it.",
+            param="video_id",
+            code="video_ended",
+        )
 
 
 class IdempotencyError(ApiError):

@@ -4,6 +4,7 @@
     GET    /v1/videos                pages of jobs                  (after, limit, order)
     GET    /v1/videos/{id}           how far it is, stage by stage
     GET    /v1/videos/{id}/content   the mp4, whole or a Range of it
+    POST   /v1/videos/{id}/cancel    stops an unfinished job; gives it as it is then
     DELETE /v1/videos/{id}           cancels an unfinished job; forgets a finished one and its file
 
 Every error is `{"error": {message, type, param, code}}`. An unfinished job that is deleted stays readable as `failed`
@@ -28,7 +29,7 @@ from deployments import __version__
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
 from deployments.bodies import judge, read_body
 from deployments.config import AppArgs
-from deployments.errors import ApiError, InvalidRequestError, VideoNotFoundError, VideoNotReadyError
+from deployments.errors import ApiError, InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.health import Watch
 from deployments.job_types import FINAL, Job, State
 from deployments.jobs import Journal, body_hash
@@ -120,6 +121,16 @@ def create_app(args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: 
     @app.get("/v1/videos/{video_id}", response_model=Video)
     async def retrieve(video_id: str) -> Response:
         return answer(await asyncio.to_thread(journal.get, video_id))
+
+    @app.post("/v1/videos/{video_id}/cancel", response_model=Video)
+    async def cancel(video_id: str) -> Response:
+        state = await asyncio.to_thread(journal.request_cancel, video_id)
+        job = await asyncio.to_thread(journal.get, video_id)
+        if state == "running":
+            tell_pipeline()
+        elif state != "cancelled":
+            raise VideoEndedError(video_id, _STATUS[state])
+        return answer(job)
 
     @app.delete("/v1/videos/{video_id}")
     async def delete(video_id: str) -> Response:

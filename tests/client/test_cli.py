@@ -213,6 +213,14 @@ def test_words_that_the_model_does_not_know_are_told(shell: Shell, wire: Wire) -
     assert json.loads(shell.out)["note"] == wire.note
 
 
+def test_cancel(shell: Shell, wire: Wire) -> None:
+    running = wire.add(CreateVideo(prompt="an owl")).video().id
+    assert shell("cancel", running) == 0
+    assert shell.out == f"{running} is cancelled.\n"
+    assert shell("cancel", wire.finished(), "--json") == 2
+    assert json.loads(shell.out)["error"]["code"] == "video_ended"
+
+
 def test_delete(shell: Shell, wire: Wire) -> None:
     first, second = wire.finished(), wire.finished()
     assert shell("delete", first) == 0
@@ -224,7 +232,7 @@ def test_delete(shell: Shell, wire: Wire) -> None:
 
 def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
     assert shell("--help") == 0
-    for command in ("generate", "status", "list", "download", "delete", "health"):
+    for command in ("generate", "status", "list", "download", "cancel", "delete", "health"):
         assert f"\n  {command} " in shell.out
     assert shell("generate", "--help") == 0
     options = (

@@ -22,6 +22,7 @@ from client import (
     UnexpectedResponseError,
     Video,
 )
+from client.schema import CreateVideo
 from tests.client.rig import MakeClient, Timeline
 from tests.client.wire import Fault, Wire
 
@@ -274,6 +275,18 @@ def test_when_no_answer_to_create_arrives_the_error_names_the_key(api: Any, wire
     key = str(caught.value).split("idempotency_key='")[1].split("'")[0]
     assert api.videos.create("a fox", idempotency_key=key).id in wire.jobs
     assert len(wire.jobs) == 1
+
+
+def test_cancel_stops_the_job_and_keeps_it(api: Any, wire: Wire) -> None:
+    running = wire.add(CreateVideo(prompt="an owl")).video().id
+    for _ in range(2):  # twice is no error
+        video = api.videos.cancel(running)
+        assert (video.status, video.error.code) == ("failed", "cancelled")
+    assert api.videos.retrieve(running).error.code == "cancelled"
+    with pytest.raises(ConflictError, match="only an unfinished one"):
+        api.videos.cancel(wire.finished())
+    with pytest.raises(NotFoundError, match="nobody"):
+        api.videos.cancel("nobody")
 
 
 def test_delete_removes_the_job(api: Any, wire: Wire) -> None:

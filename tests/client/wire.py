@@ -253,6 +253,18 @@ def build(wire: Wire) -> FastAPI:
             return Response(SHEET, 200, media_type="image/png")
         return _content(wire, request)
 
+    @app.post("/v1/videos/{video_id}/cancel")
+    async def cancel(video_id: str) -> Response:
+        if video_id not in wire.jobs:
+            return _error(404, f"There is no video {video_id!r}.", "video_not_found")
+        job = wire.jobs[video_id]
+        if job.video().status == "completed":
+            return _error(
+                409, f"Video {video_id} is completed; only an unfinished one can be cancelled.", "video_ended"
+            )
+        job.error, job.polls = JobError(code="cancelled", message="The job was cancelled."), job.ticks
+        return _json(job.video())
+
     @app.delete("/v1/videos/{video_id}")
     async def delete(video_id: str) -> Response:
         if wire.jobs.pop(video_id, None) is None:

@@ -295,10 +295,29 @@ async def test_a_page_that_does_not_exist_is_refused(rig: Rig, query: dict[str, 
 
 @pytest.mark.parametrize("video_id", ["video_nobody", "%2e%2e%2fetc", "a%00b", "' OR 1=1 --", "x" * 2000])
 async def test_an_unknown_id_is_not_found(rig: Rig, video_id: str) -> None:
-    for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+    for method, path in (("GET", ""), ("GET", "/content"), ("POST", "/cancel"), ("DELETE", "")):
         answer = await rig.http.request(method, f"/v1/videos/{video_id}{path}")
         assert answer.status_code == 404
         ErrorBody.model_validate_json(answer.content)
+
+
+async def test_cancel_stops_what_has_not_ended_and_says_so_otherwise(rig: Rig) -> None:
+    queued = await rig.create()
+    for _ in range(2):
+        answer = await rig.http.post(f"/v1/videos/{queued.id}/cancel")
+        video = Video.model_validate(answer.json())
+        assert (answer.status_code, video.status) == (200, "failed")
+        assert video.error is not None
+        assert video.error.code == "cancelled"
+    running = await rig.create()
+    held = rig.claim()
+    nudges = rig.nudges
+    asked = Video.model_validate((await rig.http.post(f"/v1/videos/{running.id}/cancel")).json())
+    assert (asked.status, rig.journal.get(running.id).cancel_requested) == ("in_progress", True)
+    assert rig.nudges == nudges + 1
+    rig.journal.finish(Update(held), "succeeded", result={"key": "k", "size_bytes": 1, "sha256": "s"})
+    ended = error_of(await rig.http.post(f"/v1/videos/{running.id}/cancel"), 409)
+    assert (ended.code, "is completed; only an unfinished one" in ended.message) == ("video_ended", True)
 
 
 async def test_delete_cancels_what_runs_and_forgets_what_ended(rig: Rig) -> None:
