@@ -1,6 +1,6 @@
 """The graph: which deployments there are and who calls whom. The only file that knows it.
 
-    ingress ──nudge──► pipeline ──► t2i, i2v, v2v, vfi
+    ingress ──nudge──► pipeline ──► t2i, i2v, v2v, vfi, keeper
 
 `build` is what `import_path: deployments.app:build` names in serve_config.yaml; its `args` are those of
 `deployments.config.AppArgs`. The classes are plain and become deployments here.
@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, check_environment, parse_args
 from deployments.ingress import Ingress
 from deployments.pipeline import Pipeline
@@ -40,7 +41,7 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": typed.pipeline.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
-    )(Pipeline).bind(typed, **stages)
+    )(Pipeline).bind(typed, **stages, **_keeper(typed))
     return serve.deployment(
         name="ingress",
         num_replicas=typed.ingress.replicas,
@@ -48,6 +49,21 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         ray_actor_options={"num_cpus": typed.ingress.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
     )(serve.ingress()(Ingress)).bind(typed, pipeline)
+
+
+def _keeper(args: AppArgs) -> dict[str, Application]:
+    keeper = args.keeper
+    if not keeper.enabled:
+        return {}
+    deployment = serve.deployment(
+        name="keeper",
+        num_replicas=keeper.replicas,
+        max_ongoing_requests=keeper.max_ongoing_requests,
+        ray_actor_options={"num_cpus": keeper.num_cpus},
+        graceful_shutdown_wait_loop_s=args.graceful_shutdown_wait_loop_s,
+        request_router_config=RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
+    )
+    return {"keeper": deployment(Keeper).bind(args.storage.artifacts_url)}
 
 
 def _stage(args: AppArgs, name: StageName) -> Application:

@@ -68,6 +68,40 @@ class ArtifactStore:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Artifact(key, source.stat().st_size, digest, media_type)
 
+    def put_bytes(self, data: bytes, key: str, media_type: str) -> Artifact:
+        """Keep `data` under `key`, whole or not at all.
+
+        Raises:
+            ArtifactError: the key is malformed.
+            OSError: the store is full or cannot be reached.
+        """
+        target = self._path(key)
+        partial = (
+            f"{target}.{uuid.uuid4().hex}.partial" if self._local else target
+        )  # an object appears when it is whole
+        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        try:
+            with self._fs.open(partial, "wb") as file:
+                file.write(data)
+            if self._local:
+                os.replace(partial, target)
+        except BaseException:
+            if self._local and self._fs.exists(partial):
+                self._fs.rm_file(partial)
+            raise
+        return Artifact(key, len(data), hashlib.sha256(data).hexdigest(), media_type)
+
+    def size(self, key: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            ArtifactError: it is not there.
+        """
+        try:
+            return int(self._fs.size(self._path(key)))
+        except FileNotFoundError as error:
+            raise ArtifactError(f"Artifact {key} is not in {self.url}; was it deleted by hand?") from error
+
     def exists(self, key: str) -> bool:
         return bool(self._fs.exists(self._path(key)))
 

@@ -10,6 +10,7 @@ not only the one that is awaited. Knows Ray's handles, not what the stages compu
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +21,10 @@ from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress
 from deployments.streams import Info, pairs
 from stages.types import StageName
+
+logger = logging.getLogger(__name__)
+
+_LOAD_S = 120.0  # a store that gives a checkpoint no sooner is slower than computing
 
 
 class OutputLostError(Exception):
@@ -74,6 +79,22 @@ class StageCalls:
                 return
             except Exception as error:
                 self._judge(stage, error, attempt, number)
+
+    async def restored(self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0) -> Any | None:
+        """The reference to a kept output; None where its file is gone or damaged, so that it must be made again."""
+        response = keeper.options(stream=True).load.remote(record["key"], record["sha256"])
+        try:
+            async with asyncio.timeout(_LOAD_S), aclosing(pairs(response)) as stream:  # type: ignore[type-var]
+                payload, _ = await anext(stream)
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except Exception as error:
+            response.cancel()
+            logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
+            return None
+        self._progress.restored(stage, int(record["bytes"]), number)
+        return payload
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Have the stage's replica join `chunks`; gives the description of what it kept. Raises as `one` does."""

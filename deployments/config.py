@@ -125,6 +125,15 @@ class PipelineArgs(_Args):
     job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
 
 
+class KeeperArgs(_Args):
+    """The deployment that writes and reads checkpoints: outputs of stages that a restarted job goes on from."""
+
+    enabled: bool = True
+    replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=1.0, ge=0)
+    max_ongoing_requests: int = Field(default=4, ge=1, description="Outputs held in memory at once per replica.")
+
+
 class IngressArgs(_Args):
     """The deployment that speaks HTTP."""
 
@@ -143,6 +152,7 @@ class AppArgs(_Args):
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
+    keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
     missing_pool: Literal["refuse", "degraded"] = Field(
@@ -234,6 +244,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
             artifacts_url=f"file://{data_dir.absolute()}/artifacts",
         ),
         "pipeline": args.pipeline.model_copy(update={"replicas": 1, "num_cpus": 0.1, "lease_s": 10.0}),
+        "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
         "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
         "missing_pool": "refuse",
         "pool_wait_s": 0.0,

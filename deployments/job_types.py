@@ -3,12 +3,14 @@
 Plain and frozen; they pass between the ingress, the pipeline and the journal. Knows nothing of databases.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from client.schema import JobError, StageState
+from stages.types import StageName
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -29,6 +31,10 @@ class JobRequest(BaseModel):
     guidance: float | None = None
 
 
+Outputs = Mapping[StageName, Mapping[int, dict[str, Any]]]
+"""Checkpoints by stage and call: key, bytes, sha256."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One job as it stands."""
@@ -43,6 +49,7 @@ class Job:
     cancel_requested: bool
     claims: int
     stages: tuple[StageState, ...]
+    outputs: Outputs = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

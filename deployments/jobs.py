@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
 from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, TooManyClaimsError, VideoNotFoundError
-from deployments.job_types import FINAL, Beat, Claim, Event, Job, JobRequest, State, Update
+from deployments.job_types import FINAL, Beat, Claim, Event, Job, JobRequest, Outputs, State, Update
 from deployments.tables import Database, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
@@ -133,7 +133,7 @@ class Journal:
             rows = connection.execute(query.order_by(*by).limit(limit + 1)).all()
             kept = rows[:limit]
             stages = self._stages(connection, [row.id for row in kept])
-            return [_job(row, stages[row.id]) for row in kept], len(rows) > limit
+            return [_job(row, *stages[row.id]) for row in kept], len(rows) > limit
 
     def request_cancel(self, job_id: str) -> State:
         """Cancel a queued job at once, flag a running one; a finished one stays as it is. Gives the state now.
@@ -268,6 +268,26 @@ class Journal:
             _write(connection, last)
             _finish(connection, last.claim.job_id, state, error.model_dump() if error else None, result)
 
+    def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
+        """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
+
+        A job that has ended keeps its outputs too: a remix starts from them.
+        """
+        with self._database.write() as connection:
+            held = connection.execute(
+                update(jobs)
+                .where(
+                    jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state.in_(("running", "succeeded"))
+                )
+                .values(fence=claim.fence)
+            ).rowcount
+            if not held:
+                return False
+            row = and_(stage_outputs.c.job_id == claim.job_id, stage_outputs.c.idx == STAGE_NAMES.index(stage))
+            known = connection.execute(select(stage_outputs.c.output).where(row)).scalar() or {}
+            connection.execute(update(stage_outputs).where(row).values(output={**known, str(number): record}))
+            return True
+
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
         with self._database.write() as connection:
@@ -289,12 +309,13 @@ class Journal:
         row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
         if row is None:
             raise VideoNotFoundError(job_id)
-        return _job(row, self._stages(connection, [job_id])[job_id])
+        return _job(row, *self._stages(connection, [job_id])[job_id])
 
     @staticmethod
-    def _stages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[StageState, ...]]:
+    def _stages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[tuple[StageState, ...], Outputs]]:
         query = select(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).order_by(stage_outputs.c.idx)
         found: dict[str, list[StageState]] = {job_id: [] for job_id in ids}
+        outputs: dict[str, dict[StageName, dict[int, dict[str, Any]]]] = {job_id: {} for job_id in ids}
         for row in connection.execute(query):
             found[row.job_id].append(
                 StageState(
@@ -306,7 +327,10 @@ class Journal:
                     bytes_out=row.bytes_out,
                 )
             )
-        return {job_id: tuple(states) for job_id, states in found.items()}
+            if row.output:
+                kept = {int(number): record for number, record in row.output.items()}
+                outputs[row.job_id][_stage_name(row.name)] = kept
+        return {job_id: (tuple(states), outputs[job_id]) for job_id, states in found.items()}
 
 
 _CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
@@ -329,7 +353,7 @@ def _too_many(claims: int) -> dict[str, str]:
     }
 
 
-def _job(row: Row[Any], stages: tuple[StageState, ...]) -> Job:
+def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs) -> Job:
     return Job(
         id=row.id,
         state=row.state,
@@ -341,6 +365,7 @@ def _job(row: Row[Any], stages: tuple[StageState, ...]) -> Job:
         cancel_requested=row.cancel_requested,
         claims=row.claims,
         stages=stages,
+        outputs=outputs,
     )
 
 

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from client.schema import JobError
@@ -27,7 +28,7 @@ from deployments import __version__
 from deployments.calls import OutputLostError, StageCalls
 from deployments.config import AppArgs
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
-from deployments.job_types import Claim, Job, JobRequest
+from deployments.job_types import Claim, Job, JobRequest, Outputs
 from deployments.jobs import Journal
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress
@@ -54,9 +55,10 @@ class _Running:
 class Pipeline:
     """One replica of the deployment `pipeline`."""
 
-    def __init__(self, args: AppArgs, t2i: Any, i2v: Any, v2v: Any, vfi: Any) -> None:
+    def __init__(self, args: AppArgs, t2i: Any, i2v: Any, v2v: Any, vfi: Any, keeper: Any = None) -> None:
         """Open the journal and begin to claim. Needs a running event loop, as Ray Serve gives it."""
         self._args = args
+        self._keeper = keeper
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
         self._journal = Journal(args.storage.database_url)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
@@ -115,7 +117,7 @@ class Pipeline:
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
         self._recorder.watch(claim, progress)
-        work = asyncio.create_task(self._make(claim, job.request, progress))
+        work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
         self._running[claim.job_id] = _Running(claim, work, driver)
 
@@ -145,11 +147,12 @@ class Pipeline:
             gc.collect()
             self._wake.set()
 
-    async def _make(self, claim: Claim, request: JobRequest, progress: JobProgress) -> dict[str, Any]:
-        """The video of one job, from the start again when an output died with its node."""
+    async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
+        """The video of one job, from its checkpoints again when an output died with its node."""
+        kept = Kept(self._keeper, self._journal, claim, job.outputs)
         for attempt in range(1, self._args.pipeline.job_attempts + 1):
             try:
-                return await self._attempt(claim, request, progress)
+                return await self._attempt(claim, job.request, progress, kept)
             except OutputLostError as lost:
                 logger.warning("Job %s, attempt %d: %s", claim.job_id, attempt, lost)
                 progress.restarted(attempt, str(lost))
@@ -158,24 +161,23 @@ class Pipeline:
             "pipeline.job_attempts; look for nodes that keep going down."
         )
 
-    async def _attempt(self, claim: Claim, request: JobRequest, progress: JobProgress) -> dict[str, Any]:
+    async def _attempt(self, claim: Claim, request: JobRequest, progress: JobProgress, kept: "Kept") -> dict[str, Any]:
         limits_s = {name: stage.run_timeout_s for name, stage in self._args.stages.items()}
         calls = StageCalls(self._handles, limits_s, self._args.pipeline.stage_attempts, progress, self._metrics)
-        steps, seed = plan_of(request), request.seed
-        image = await calls.one("t2i", params=steps.t2i, seed=seed)
+        steps = plan_of(request)
+        one = partial(kept.one, calls, seed=request.seed)
+        image = await one("t2i", params=steps.t2i)
         progress.completed("t2i")
-        keyframes = await calls.one("i2v", image, params=steps.i2v, seed=seed)
+        keyframes = await one("i2v", image, params=steps.i2v)
         progress.completed("i2v")
-        chunks = await self._redraw(image, keyframes, calls, steps, seed, progress)
+        chunks = await self._redraw(image, keyframes, one, steps, progress)
         key = f"videos/{claim.job_id}/{claim.fence}.mp4"
         made = await calls.finish("vfi", chunks, key=key, provenance=_provenance(request, steps))
         progress.completed("vfi")
         return made
 
     @staticmethod
-    async def _redraw(
-        image: Any, keyframes: Any, calls: StageCalls, steps: Plan, seed: int, progress: JobProgress
-    ) -> list[Any]:
+    async def _redraw(image: Any, keyframes: Any, one: Any, steps: Plan, progress: JobProgress) -> list[Any]:
         """Every window through V2V and on to VFI as it comes; the chunks in the windows' order."""
         count = len(plan_windows(steps.i2v.frames, steps.v2v.windows))
         progress.expect_calls("v2v", count)
@@ -183,11 +185,11 @@ class Pipeline:
 
         async def redraw(part: int) -> Any:
             params = replace(steps.v2v, part=part)
-            return await calls.one("v2v", image, keyframes, params=params, seed=seed, number=part)
+            return await one("v2v", image, keyframes, params=params, number=part)
 
         async def interpolate(part: int) -> Any:
             inputs = [await piece for piece in (pieces[part], *pieces[max(0, part - 1) : part])]
-            return await calls.one("vfi", *inputs, params=steps.vfi, seed=seed, number=part)
+            return await one("vfi", *inputs, params=steps.vfi, number=part)
 
         async def complete() -> None:
             await asyncio.gather(*pieces)
@@ -201,6 +203,47 @@ class Pipeline:
         except BaseExceptionGroup as failed:
             raise _first(failed) from failed
         return [chunk.result() for chunk in chunks]
+
+
+class Kept:
+    """The checkpoints of one job under one claim: used where there are some, written beside the hot path."""
+
+    def __init__(self, keeper: Any, journal: Journal, claim: Claim, outputs: Outputs) -> None:
+        self._keeper, self._journal, self._claim = keeper, journal, claim
+        self._records = {(stage, number): record for stage, own in outputs.items() for number, record in own.items()}
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def one(
+        self, calls: StageCalls, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0
+    ) -> Any:
+        """The reference to a stage's output: a kept one, or one that is made now and kept while the next stage works.
+
+        Raises:
+            JobFailure: as `StageCalls.one`.
+            OutputLostError: an input died with its node.
+        """
+        record = self._records.get((stage, number))
+        if record is not None and self._keeper is not None:
+            payload = await calls.restored(self._keeper, stage, record, number)
+            if payload is not None:
+                return payload
+            del self._records[stage, number]
+        payload = await calls.one(stage, *inputs, params=params, seed=seed, number=number)
+        if self._keeper is not None:
+            task = asyncio.create_task(self._keep(stage, number, payload))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        return payload
+
+    async def _keep(self, stage: StageName, number: int, payload: Any) -> None:
+        claim = self._claim
+        key = f"checkpoints/{claim.job_id}/{claim.fence}-{stage}-{number}-{uuid.uuid4().hex[:6]}.bin"
+        try:
+            record: dict[str, Any] = await self._keeper.keep.remote(payload, key)
+            if await asyncio.to_thread(self._journal.keep, claim, stage, number, record):
+                self._records[stage, number] = record
+        except Exception as error:  # a full disk costs the checkpoint, never the job
+            logger.warning("Output %d of stage %s of job %s was not kept: %s", number, stage, claim.job_id, error)
 
 
 def plan_of(request: JobRequest) -> Plan:

@@ -83,6 +83,17 @@ class JobProgress:
         self._changed.add(name)
         self._events.append(("stage_retried", {"stage": name, "index": number, "attempt": attempt, "reason": reason}))
 
+    def restored(self, name: StageName, nbytes: int, number: int = 0) -> None:
+        """The output of the `number`-th call was there already: an earlier executor had it made and kept."""
+        stage = self._stages[name]
+        stage.status = "running" if stage.status == "waiting" else stage.status
+        stage.calls_sent += 1
+        stage.calls_done += 1
+        stage.calls_total = max(stage.calls_total, stage.calls_sent)
+        stage.bytes_out = (stage.bytes_out or 0) + nbytes
+        self._changed.add(name)
+        self._events.append(("stage_restored", {"stage": name, "index": number, "bytes": nbytes}))
+
     def restarted(self, attempt: int, reason: str) -> None:
         """The job begins again: every stage waits as at the start."""
         self._stages = {name: _Stage() for name in STAGE_NAMES}

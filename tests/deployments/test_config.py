@@ -36,13 +36,14 @@ def test_the_committed_file_is_a_serve_config_for_four_pools() -> None:
     assert "runtime_env" not in schema.applications[0].model_dump(exclude_unset=True)
 
 
-def test_the_graph_has_the_six_deployments_with_the_options_of_the_file() -> None:
+def test_the_graph_has_the_seven_deployments_with_the_options_of_the_file() -> None:
     graph = build(yaml.safe_load(CONFIG_PATH.read_text())["applications"][0]["args"])
     ingress = graph._bound_deployment
     pipeline = ingress.init_args[1]._bound_deployment
     stages = {name: app._bound_deployment for name, app in pipeline.init_kwargs.items()}
-    assert (ingress.name, pipeline.name, tuple(stages)) == ("ingress", "pipeline", STAGE_NAMES)
+    assert (ingress.name, pipeline.name, tuple(stages)) == ("ingress", "pipeline", (*STAGE_NAMES, "keeper"))
     assert pipeline.max_ongoing_requests >= 1000
+    assert stages.pop("keeper").name == "keeper"
     for name, stage in stages.items():
         assert stage.name == name
         assert stage.ray_actor_options["label_selector"] == {"pool": name}

@@ -1,0 +1,143 @@
+"""Outputs of stages as files, so that a job whose executor or node dies goes on from what it has already paid for.
+
+`Keeper` is a deployment: it writes a value beside the hot path, and gives it back to a later executor. A value is one
+safetensors file: its arrays, and in the header what type it is and its plain fields. The file is written first, under a
+name that no other attempt uses, and recorded in the journal then; its digest is checked when it is read again.
+Knows nothing of jobs; keys are made by the pipeline.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from deployments.artifacts import ArtifactError, ArtifactStore
+from deployments.encode import EncodedChunk
+from stages.types import Clip, Image, Keyframes, Latents, Piece
+
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in (Image, Latents, Clip, Keyframes, Piece, EncodedChunk)}
+
+
+class CheckpointError(Exception):
+    """A file that is gone, damaged, or of a type that nobody keeps."""
+
+
+def pack(value: Any) -> bytes:
+    """A value of a stage as one safetensors file.
+
+    Raises:
+        CheckpointError: a type that is not kept.
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    fields = _unfold(value, "", arrays)
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data: bytes = save(whole, {"value": json.dumps(fields)})
+    return data
+
+
+def unpack(data: bytes) -> Any:
+    """The value that `pack` was given.
+
+    Raises:
+        CheckpointError: not such a file.
+    """
+    try:
+        length = int.from_bytes(data[:8], "little")
+        fields = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["value"])
+        return _fold(fields, load(data))
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"A checkpoint is not readable: {type(error).__name__}: {error}.") from error
+
+
+def _unfold(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    """Plain fields of a value; its arrays go into `arrays` under dotted names."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, bytes):
+        arrays[name] = np.frombuffer(value, np.uint8)
+        return {"bytes": name}
+    if isinstance(value, Fraction):
+        return {"fraction": [value.numerator, value.denominator]}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__name__ in _TYPES:
+        prefix = f"{name}." if name else ""
+        own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {
+            "type": type(value).__name__,
+            "fields": {key: _unfold(one, prefix + key, arrays) for key, one in own.items()},
+        }
+    if isinstance(value, tuple):
+        return {"tuple": [_unfold(one, f"{name}.{index}", arrays) for index, one in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise CheckpointError(f"A value of type {type(value).__name__} cannot be kept.")
+
+
+def _fold(fields: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    if "array" in fields:
+        return arrays[fields["array"]]
+    if "bytes" in fields:
+        return arrays[fields["bytes"]].tobytes()
+    if "fraction" in fields:
+        return Fraction(*fields["fraction"])
+    if "tuple" in fields:
+        return tuple(_fold(one, arrays) for one in fields["tuple"])
+    return _TYPES[fields["type"]](**{key: _fold(one, arrays) for key, one in fields["fields"].items()})
+
+
+class Keeper:
+    """Writes and reads checkpoints; holds no device and no state."""
+
+    def __init__(self, artifacts_url: str) -> None:
+        self._store = ArtifactStore(artifacts_url)
+
+    async def keep(self, value: Any, key: str) -> dict[str, Any]:
+        """Write a value under a key that is used once; gives what the journal records: key, bytes, sha256.
+
+        Raises:
+            CheckpointError: a type that is not kept.
+            OSError: the store is full or cannot be reached.
+        """
+        return await asyncio.to_thread(self._keep, value, key)
+
+    async def load(self, key: str, sha256: str) -> AsyncIterator[Any]:
+        """The value, then the info that ends a stage's stream: to its caller a replica that computed nothing.
+
+        Raises:
+            CheckpointError: the file is gone or damaged.
+        """
+        started = time.monotonic()
+        value = await asyncio.to_thread(self._load, key, sha256)
+        yield value
+        yield {
+            "kind": "output",
+            "last": True,
+            "index": 0,
+            "run_s": time.monotonic() - started,
+            "bytes": int(value.nbytes),
+            "replica": "checkpoint",
+        }
+
+    def _keep(self, value: Any, key: str) -> dict[str, Any]:
+        data = pack(value)
+        made = self._store.put_bytes(data, key, "application/octet-stream")
+        return {"key": made.key, "bytes": made.size_bytes, "sha256": made.sha256}
+
+    def _load(self, key: str, sha256: str) -> Any:
+        try:
+            data = b"".join(self._store.read(key, 0, self._store.size(key)))
+        except (ArtifactError, OSError) as error:
+            raise CheckpointError(f"Checkpoint {key} cannot be read: {error}") from error
+        if (found := hashlib.sha256(data).hexdigest()) != sha256:
+            raise CheckpointError(f"Checkpoint {key} has sha256 {found[:12]}..., recorded was {sha256[:12]}....")
+        return unpack(data)
