@@ -8,6 +8,7 @@ Knows nothing of jobs; keys are made by the pipeline.
 
 import asyncio
 import dataclasses
+import gc
 import hashlib
 import json
 import time
@@ -24,6 +25,9 @@ from deployments.encode import EncodedChunk
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Image, Latents, Clip, Keyframes, Piece, EncodedChunk)}
+
+
+_COLLECT_S = 0.05  # Serve leaves cycles around a call's arguments, which pin them in shared memory until a collection
 
 
 class CheckpointError(Exception):
@@ -100,6 +104,8 @@ class Keeper:
 
     def __init__(self, artifacts_url: str) -> None:
         self._store = ArtifactStore(artifacts_url)
+        gc.collect()
+        gc.freeze()  # collections, one a call, skip what start-up made
 
     async def keep(self, value: Any, key: str) -> dict[str, Any]:
         """Write a value under a key that is used once; gives what the journal records: key, bytes, sha256.
@@ -108,7 +114,10 @@ class Keeper:
             CheckpointError: a type that is not kept.
             OSError: the store is full or cannot be reached.
         """
-        return await asyncio.to_thread(self._keep, value, key)
+        try:
+            return await asyncio.to_thread(self._keep, value, key)
+        finally:
+            asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
 
     async def load(self, key: str, sha256: str) -> AsyncIterator[Any]:
         """The value, then the info that ends a stage's stream: to its caller a replica that computed nothing.

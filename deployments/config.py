@@ -132,6 +132,7 @@ class KeeperArgs(_Args):
     replicas: int = Field(default=1, ge=1)
     num_cpus: float = Field(default=1.0, ge=0)
     max_ongoing_requests: int = Field(default=4, ge=1, description="Outputs held in memory at once per replica.")
+    ttl_s: float = Field(default=86_400.0, gt=0, description="Checkpoints of a job are kept so long after its end.")
 
 
 class IngressArgs(_Args):

@@ -143,6 +143,7 @@ def create_app(args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: 
             await asyncio.to_thread(journal.delete, video_id)
             if job.result is not None:
                 await asyncio.to_thread(store.delete, job.result["key"])
+            await asyncio.to_thread(store.delete_folder, f"checkpoints/{video_id}")
         return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
     @app.api_route("/v1/videos/{video_id}/content", methods=["GET", "HEAD"], response_class=Response)

@@ -288,6 +288,16 @@ class Journal:
             connection.execute(update(stage_outputs).where(row).values(output={**known, str(number): record}))
             return True
 
+    def expire_outputs(self, ended_before: float, limit: int = 100) -> list[str]:
+        """Forget the checkpoints of jobs that ended before then; gives their ids, so that the files can go too."""
+        with self._database.write() as connection:
+            has_output = select(stage_outputs.c.job_id).where(stage_outputs.c.output.is_not(None))
+            query = select(jobs.c.id).where(jobs.c.finished_at < ended_before, jobs.c.id.in_(has_output)).limit(limit)
+            ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+            if ids:
+                connection.execute(update(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).values(output=None))
+            return ids
+
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
         with self._database.write() as connection:

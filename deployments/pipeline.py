@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from client.schema import JobError
 from deployments import __version__
+from deployments.artifacts import ArtifactStore
 from deployments.calls import OutputLostError, StageCalls
 from deployments.config import AppArgs
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
@@ -72,7 +73,10 @@ class Pipeline:
         )
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
-        self._loops = [asyncio.create_task(self._claim_jobs()), asyncio.create_task(self._recorder.run())]
+        loops = [self._claim_jobs(), self._recorder.run()]
+        if keeper is not None:
+            loops.append(self._expire_checkpoints(ArtifactStore(args.storage.artifacts_url)))
+        self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def nudge(self) -> None:
         """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
@@ -113,6 +117,17 @@ class Pipeline:
                 logger.exception("No job could be claimed from the journal; trying again.")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
+
+    async def _expire_checkpoints(self, store: ArtifactStore) -> None:
+        """Remove the checkpoints of jobs that ended long ago: first from the journal, then the files."""
+        ttl_s = self._args.keeper.ttl_s
+        while True:
+            try:
+                for job_id in await asyncio.to_thread(self._journal.expire_outputs, time.time() - ttl_s):
+                    await asyncio.to_thread(store.delete_folder, f"checkpoints/{job_id}")
+            except Exception:
+                logger.exception("Old checkpoints could not be removed; trying again.")
+            await asyncio.sleep(min(600.0, ttl_s / 4))
 
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
@@ -232,8 +247,12 @@ class Kept:
         if self._keeper is not None:
             task = asyncio.create_task(self._keep(stage, number, payload))
             self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            task.add_done_callback(self._written)
         return payload
+
+    def _written(self, task: "asyncio.Task[None]") -> None:
+        self._writing.discard(task)
+        asyncio.get_running_loop().call_soon(gc.collect)  # a call leaves cycles around the references it was given
 
     async def _keep(self, stage: StageName, number: int, payload: Any) -> None:
         claim = self._claim

@@ -259,3 +259,35 @@ def test_a_heartbeat_and_a_takeover_of_many_jobs_do_not_lock_each_other_out(url:
         thread.join()
     first.close()
     second.close()
+
+
+RECORD = {"key": "checkpoints/a/1.bin", "bytes": 3, "sha256": "00"}
+
+
+def test_checkpoints_are_kept_with_the_job_under_its_fence(journal: Journal) -> None:
+    job_id = submit(journal)
+    old, job = claim(journal, LAPSED_S)
+    assert job.outputs == {}
+    assert journal.keep(old, "i2v", 0, RECORD)
+    assert journal.keep(old, "v2v", 1, RECORD)
+    assert journal.keep(old, "v2v", 0, {**RECORD, "bytes": 4})
+    new, resumed = claim(journal, owner="b")
+    assert resumed.outputs == {"i2v": {0: RECORD}, "v2v": {0: {**RECORD, "bytes": 4}, 1: RECORD}}
+    assert not journal.keep(old, "vfi", 0, RECORD)
+    journal.finish(Update(new), "succeeded", result={})
+    assert journal.keep(new, "vfi", 0, RECORD)  # written while the job ended
+    assert set(journal.get(job_id).outputs) == {"i2v", "v2v", "vfi"}
+
+
+def test_checkpoints_of_jobs_that_ended_long_ago_are_forgotten(journal: Journal) -> None:
+    ended, running = submit(journal), submit(journal)
+    first, second = claim(journal)[0], claim(journal)[0]
+    for held in (first, second):
+        journal.keep(held, "t2i", 0, RECORD)
+    journal.finish(Update(first), "failed", error=JobError(code="x", message="y"))
+    finished_at = journal.get(ended).finished_at
+    assert finished_at is not None
+    assert journal.expire_outputs(finished_at - 1) == []
+    assert journal.expire_outputs(finished_at + 1) == [ended]
+    assert journal.expire_outputs(finished_at + 1) == []
+    assert (journal.get(ended).outputs, journal.get(running).outputs) == ({}, {"t2i": {0: RECORD}})
