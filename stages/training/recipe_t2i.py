@@ -1,7 +1,8 @@
 """Second recipe: text encoder and UNet together, on single pictures at both latent sizes.
 
-The UNet later becomes the frozen spatial backbone of I2V and V2V, so it sees I2V's size too. One caption in ten is
-empty, for classifier-free guidance. Gives the folders `text_encoder` and `unet`.
+The UNet later becomes the frozen spatial backbone of I2V and V2V, so it sees I2V's size too: mostly at first, where a
+step costs a quarter. One caption in ten is empty, for classifier-free guidance. Gives the folders `text_encoder` and
+`unet`.
 """
 
 import random
@@ -23,7 +24,7 @@ from stages.training.networks import TEXT_CONTEXT, build_text_encoder, build_une
 from stages.training.noising import Noising
 
 BATCH = 32
-_LOW_SHARE = 0.3  # of the batches
+_LOW_SHARES = (0.8, 0.2)  # of the batches, at the first and at the last step: a low one costs a quarter of a high one
 _EMPTY_SHARE = 0.1  # of the captions
 
 
@@ -43,7 +44,8 @@ def run(tokenizer: Any, high: Shelf, low: Shelf, schedule: Schedule, work: Path,
     noising = Noising(TINY.t2i)
 
     def loss_of(step: int, rng: random.Random) -> Tensor:
-        shelf = low if rng.random() < _LOW_SHARE else high
+        share = _LOW_SHARES[0] + (_LOW_SHARES[1] - _LOW_SHARES[0]) * step / schedule.steps
+        shelf = low if rng.random() < share else high
         chosen = [rng.randrange(len(shelf)) for _ in range(BATCH)]
         frame = rng.randrange(shelf.latents.shape[1])
         captions = ["" if rng.random() < _EMPTY_SHARE else write_caption(shelf.scenes[index], rng) for index in chosen]
@@ -51,7 +53,8 @@ def run(tokenizer: Any, high: Shelf, low: Shelf, schedule: Schedule, work: Path,
         times = noising.draw_times(BATCH)
         noised, target = noising(clean, times, torch.randn_like(clean))
         states = text(tokenize(tokenizer, captions, TEXT_CONTEXT))[0]
-        said = unet(noised, times, states).sample
+        with torch.autocast("cpu", torch.bfloat16, enabled=shelf is high):  # slower where there is little to compute
+            said = unet(noised, times, states).sample.float()
         return F.mse_loss(said, target)
 
     train("t2i", modules, loss_of, schedule, work)

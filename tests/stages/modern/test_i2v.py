@@ -16,6 +16,8 @@ from stages.presets import I2VParams, Preset, plan
 from stages.types import UInt8
 from tests.stages.modern.rig import Log, Shelf, alike, modern_preset, picture
 
+pytestmark = pytest.mark.slow  # together they take half a minute
+
 # name, the class that must be chosen, size, frames, arguments beyond the common ones
 CASES: list[tuple[str, str, tuple[int, int], int, dict[str, Any]]] = [
     ("wan_a14b", "WanImageToVideoPipeline", (48, 32), 5, {"guidance_scale": 4.0}),

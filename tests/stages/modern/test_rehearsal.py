@@ -20,6 +20,8 @@ from stages.t2i.stage import Pipeline
 from stages.v2v import V2V
 from tests.stages.modern.rig import Shelf, keyframes, modern_preset, picture
 
+pytestmark = pytest.mark.slow  # together they take half a minute
+
 Work = tuple[Callable[[], Rehearsal], Callable[[], Any], Callable[[], Any]]  # rehearse, load, call what was loaded
 
 

@@ -18,6 +18,8 @@ from stages.types import Keyframes, Piece, UInt8
 from stages.v2v import V2V
 from tests.stages.modern.rig import Log, Shelf, alike, keyframes, modern_preset, picture, spans
 
+pytestmark = pytest.mark.slow  # together they take half a minute
+
 LTX = {"strength": 1 - linear_quadratic_schedule(4)[2], "timesteps": list(1000 * linear_quadratic_schedule(4)[2:])}
 
 # name, the class that must be chosen, size, frames, arguments beyond the common ones
