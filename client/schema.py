@@ -4,16 +4,33 @@ The server imports this module too, so that both sides read one definition. Whet
 server's to say; this module holds what is true for every preset. It imports pydantic and nothing else of the project.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
-Variant = Literal["video", "spritesheet"]  # of a video's content: the mp4, or a PNG of six frames of it
+StageName = Literal["t2i", "i2v", "v2v", "vfi"]
+Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
+"""Of a video's content: the mp4; a WebP of its first frame; a PNG of six of its frames; the PNG that T2I made, of
+`candidate` where there are several; the mp4 of I2V's low-resolution frames. The last two are there before the video is.
+"""
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled"]
 Order = Literal["asc", "desc"]
 
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed"})
+
+
+class Reference(BaseModel):
+    """A picture or a video inside a JSON body: its bytes as a `data:` URL, or the id of an earlier video.
+
+    Addresses of other servers are refused: the server fetches nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_url: str | None = Field(default=None, description='Like "data:image/png;base64,...".')
+    video_url: str | None = Field(default=None, description='Like "data:video/mp4;base64,...".')
+    id: str | None = Field(default=None, description="An earlier video of the same tenant.")
 
 
 class CreateVideo(BaseModel):
@@ -32,6 +49,73 @@ class CreateVideo(BaseModel):
     seed: int | None = Field(default=None, description="Same seed, same video; drawn by the server when left out.")
     steps: int | None = Field(default=None, description="Length of every denoising schedule.")
     guidance: float | None = Field(default=None, description="Classifier-free guidance scale of every stage.")
+    factor: int | None = Field(default=None, description="Frames out of VFI for every keyframe, 2 to 8.")
+    input_reference: Reference | None = Field(
+        default=None, description="A picture in the place of T2I's; in a form, a file."
+    )
+    input_video: Reference | None = Field(
+        default=None, description="A video that enters at `enter`; in a form, a file; or an earlier video's id."
+    )
+    enter: Literal["v2v", "vfi"] | None = Field(
+        default=None,
+        description="Where input_video enters: v2v redraws it in high resolution, vfi interpolates it.",
+    )
+    until: StageName | None = Field(default=None, description="The last stage to run; the video is what it gave.")
+    pause_after: Literal["t2i", "i2v", "v2v"] | None = Field(
+        default=None, description="Hold the job after this stage, with no device in use, until it is continued."
+    )
+    candidates: int = Field(default=1, description="Pictures that T2I makes for pause_after=t2i, 1 to 8.")
+    priority: int = Field(default=0, description="Higher goes first, -10 to 10.")
+    deadline_s: float | None = Field(
+        default=None, description="Refuse the job, or give it up while it waits, when it cannot be done so soon."
+    )
+    reuse: bool | None = Field(
+        default=None, description="Take outputs of identical stage calls of earlier jobs; the tenant's default."
+    )
+    webhook_url: str | None = Field(default=None, description="Told once when the job ends, signed.")
+
+
+class RemixVideo(BaseModel):
+    """Body of `POST /v1/videos/{id}/remix`: a new job that reuses the stages before `from_stage`.
+
+    What is left out stays as it was. A new prompt alone begins at T2I, like the first time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str | None = None
+    from_stage: StageName | None = Field(
+        default=None, description="The first stage that runs again; the first that the changes reach when left out."
+    )
+    negative_prompt: str | None = None
+    seed: int | None = Field(default=None, description="The parent's when left out.")
+    steps: int | None = None
+    guidance: float | None = None
+    factor: int | None = None
+    until: StageName | None = None
+    pause_after: Literal["t2i", "i2v", "v2v"] | None = None
+    priority: int = 0
+    deadline_s: float | None = None
+    webhook_url: str | None = None
+
+
+class ContinueVideo(BaseModel):
+    """Body of `POST /v1/videos/{id}/continue`, for a job that `pause_after` holds; it may be empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    candidate: int = Field(default=0, ge=0, description="Which of T2I's pictures to go on from.")
+
+
+class ExtendVideo(BaseModel):
+    """Body of `POST /v1/videos/{id}/extend`: a new job whose video begins with the old one and goes on from its end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str | None = Field(default=None, description="What happens next; the old prompt when left out.")
+    seconds: str | None = Field(default=None, description="How much is added.")
+    seed: int | None = None
+    webhook_url: str | None = None
 
 
 class Answer(BaseModel):
@@ -49,6 +133,9 @@ class StageState(Answer):
     queued_s: float | None = Field(default=None, description="Seconds between the input being ready and the start.")
     run_s: float | None = Field(default=None, description="Seconds of computing.")
     bytes_out: int | None = Field(default=None, description="Bytes handed to the next stage.")
+    origin: Literal["restored", "reused", "uploaded"] | None = Field(
+        default=None, description="Where the output came from, when it was not computed by this run of this job."
+    )
 
 
 class JobError(Answer):
@@ -79,6 +166,56 @@ class Video(Answer):
     frames: int | None = None
     fps: float | None = None
     note: str | None = None
+    until: StageName | None = None
+    paused_after: StageName | None = Field(default=None, description="The job waits for `continue`; no device is used.")
+    candidates: int = 1
+    priority: int = 0
+    queue_position: int | None = Field(default=None, description="Jobs that go first, while this one is queued.")
+    eta_s: float | None = Field(default=None, description="Estimated seconds until it is completed.")
+
+
+class Event(Answer):
+    """One event of `GET /v1/videos/{id}/events`, sent as server-sent events; `id` resumes a broken stream.
+
+    | kind | data |
+    |---|---|
+    | queued | queue_position, eta_s |
+    | started, restarted, released, job_restarted | |
+    | stage_queued, stage_started, stage_completed | stage |
+    | stage_progress | stage, progress in percent |
+    | stage_restored | stage, index, origin |
+    | stage_output, stage_retried | stage, index, ... |
+    | keyframe_ready | variant, candidate: what `content` has from now on |
+    | preview_ready | variant |
+    | chunk_ready | index, total: `stream` can play so far |
+    | paused, continued | stage |
+    | completed, failed, cancelled | error; the last event of a job |
+    """
+
+    id: int
+    kind: str
+    at: float = Field(description="Seconds since the epoch.")
+    data: dict[str, Any] = {}
+
+
+class PoolState(Answer):
+    """One stage's pool, as `GET /v1/pools` shows it."""
+
+    stage: str
+    pool: str | None = None
+    replicas: int = Field(description="Running now.")
+    wanted: int = Field(description="What the autoscaler or the configuration asks for.")
+    queued: int = Field(description="Calls sent that have no device yet.")
+    running: int = Field(description="Calls that compute.")
+    utilisation: float = Field(ge=0, le=1, description="Share of replicas that compute.")
+    median_run_s: float | None = None
+
+
+class Pools(Answer):
+    """Body of `GET /v1/pools`."""
+
+    stages: list[PoolState]
+    jobs: dict[str, int] = Field(default={}, description="Jobs by state.")
 
 
 class VideoList(Answer):

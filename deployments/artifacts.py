@@ -19,7 +19,6 @@ from typing import Any
 import fsspec
 
 _KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+\.[a-z0-9]{2,5}")
-_FOLDER = re.compile(r"checkpoints/[A-Za-z0-9_-]+")
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -111,18 +110,6 @@ class ArtifactStore:
         path = self._path(key)
         if self._fs.exists(path):
             self._fs.rm_file(path)
-
-    def delete_folder(self, folder: str) -> None:
-        """Forget every file below `checkpoints/<job id>`; one that is not there is no error.
-
-        Raises:
-            ArtifactError: the name is malformed.
-        """
-        if not _FOLDER.fullmatch(folder):
-            raise ArtifactError(f"{folder!r} is not a folder of artifacts; they look like 'checkpoints/<job id>'.")
-        path = f"{self._root}/{folder}"
-        if self._fs.exists(path):
-            self._fs.rm(path, recursive=True)
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) in pieces of at most 256 KiB.

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from client.schema import JobError, Order, StageState
 from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, TooManyClaimsError, VideoNotFoundError
 from deployments.job_types import FINAL, Beat, Claim, Event, Job, JobRequest, Outputs, State, Update
-from deployments.tables import Database, job_events, jobs, stage_outputs
+from deployments.tables import Database, checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 MAX_CLAIMS = 5  # a job under which the server died so often is not tried again
@@ -156,19 +156,21 @@ class Journal:
                 )
             return self._get(connection, job_id).state
 
-    def delete(self, job_id: str) -> bool:
-        """Forget a finished job; one that is not finished stays. Gives whether it is gone.
+    def delete(self, job_id: str) -> list[str] | None:
+        """Forget a finished job; gives the keys of files that no job uses any more, None for one that stays: it has
+        not ended.
 
         Raises:
             VideoNotFoundError: there is no such job.
         """
         with self._database.write() as connection:
             if self._get(connection, job_id).state not in FINAL:
-                return False
+                return None
+            unused = _drop_checkpoints(connection, [job_id])
             for table in (stage_outputs, job_events):
                 connection.execute(table.delete().where(table.c.job_id == job_id))
             connection.execute(jobs.delete().where(jobs.c.id == job_id))
-            return True
+            return unused
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
@@ -268,35 +270,46 @@ class Journal:
             _write(connection, last)
             _finish(connection, last.claim.job_id, state, error.model_dump() if error else None, result)
 
-    def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
+    def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any], *, digest: str = "") -> bool:
         """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
 
-        A job that has ended keeps its outputs too: a remix starts from them.
+        A job that has ended keeps its outputs too: a remix starts from them. `digest` is that of all that the output
+        depends on.
         """
         with self._database.write() as connection:
-            held = connection.execute(
+            tenant = connection.execute(
                 update(jobs)
                 .where(
                     jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state.in_(("running", "succeeded"))
                 )
                 .values(fence=claim.fence)
-            ).rowcount
-            if not held:
+                .returning(jobs.c.tenant)
+            ).scalar()
+            if tenant is None:
                 return False
-            row = and_(stage_outputs.c.job_id == claim.job_id, stage_outputs.c.idx == STAGE_NAMES.index(stage))
-            known = connection.execute(select(stage_outputs.c.output).where(row)).scalar() or {}
-            connection.execute(update(stage_outputs).where(row).values(output={**known, str(number): record}))
+            at = {"job_id": claim.job_id, "idx": STAGE_NAMES.index(stage), "number": number}
+            connection.execute(
+                checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items()))
+            )
+            connection.execute(
+                checkpoints.insert().values(
+                    **at,
+                    tenant=tenant,
+                    digest=digest,
+                    key=record["key"],
+                    record=record,
+                    created_at=self._database.now(connection),
+                )
+            )
             return True
 
     def expire_outputs(self, ended_before: float, limit: int = 100) -> list[str]:
-        """Forget the checkpoints of jobs that ended before then; gives their ids, so that the files can go too."""
+        """Forget the checkpoints of jobs that ended before then; gives the keys of files that no job uses any more."""
         with self._database.write() as connection:
-            has_output = select(stage_outputs.c.job_id).where(stage_outputs.c.output.is_not(None))
+            has_output = select(checkpoints.c.job_id)
             query = select(jobs.c.id).where(jobs.c.finished_at < ended_before, jobs.c.id.in_(has_output)).limit(limit)
             ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-            if ids:
-                connection.execute(update(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).values(output=None))
-            return ids
+            return _drop_checkpoints(connection, ids)
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
@@ -337,13 +350,22 @@ class Journal:
                     bytes_out=row.bytes_out,
                 )
             )
-            if row.output:
-                kept = {int(number): record for number, record in row.output.items()}
-                outputs[row.job_id][_stage_name(row.name)] = kept
+        kept = select(checkpoints).where(checkpoints.c.job_id.in_(ids))
+        for row in connection.execute(kept):
+            outputs[row.job_id].setdefault(STAGE_NAMES[row.idx], {})[row.number] = row.record
         return {job_id: (tuple(states), outputs[job_id]) for job_id, states in found.items()}
 
 
 _CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
+
+
+def _drop_checkpoints(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Forget the checkpoints of jobs; gives the keys that no other job uses."""
+    dropped = checkpoints.c.job_id.in_(ids)
+    keys = set(connection.execute(select(checkpoints.c.key).where(dropped)).scalars())
+    connection.execute(checkpoints.delete().where(dropped))
+    used = connection.execute(select(checkpoints.c.key).where(checkpoints.c.key.in_(keys))).scalars()
+    return sorted(keys.difference(used))
 
 
 def body_hash(text: str) -> str:

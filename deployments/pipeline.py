@@ -123,8 +123,8 @@ class Pipeline:
         ttl_s = self._args.keeper.ttl_s
         while True:
             try:
-                for job_id in await asyncio.to_thread(self._journal.expire_outputs, time.time() - ttl_s):
-                    await asyncio.to_thread(store.delete_folder, f"checkpoints/{job_id}")
+                for key in await asyncio.to_thread(self._journal.expire_outputs, time.time() - ttl_s):
+                    await asyncio.to_thread(store.delete, key)
             except Exception:
                 logger.exception("Old checkpoints could not be removed; trying again.")
             await asyncio.sleep(min(600.0, ttl_s / 4))

@@ -38,7 +38,7 @@ from sqlalchemy.engine import URL
 
 from deployments.errors import ConfigError
 
-SCHEMA = "0001"  # the newest revision in `migrations/versions`
+SCHEMA = "0002"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 IDLE_LIMIT_MS = 10_000
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -53,7 +53,7 @@ jobs = Table(
     Column("tenant", String, nullable=False, default=""),
     Column("idem_key", String),
     Column("body_hash", String, nullable=False, default=""),
-    Column("state", String, nullable=False),  # queued | running | succeeded | failed | cancelled
+    Column("state", String, nullable=False),  # queued | running | paused | succeeded | failed | cancelled
     Column("priority", Integer, nullable=False, default=0),  # higher goes first
     Column("request", JSON, nullable=False),
     Column("parent_id", String),  # for remixes
@@ -68,11 +68,15 @@ jobs = Table(
     Column("result", JSON(none_as_null=True)),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
+    Column("content_hash", String),  # of everything that the result depends on; NULL: not to be shared
+    Column("follows", String),  # an identical job that is not finished: this one waits for its outputs
+    Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
     UniqueConstraint("tenant", "idem_key"),
     Index("jobs_due", "state", "priority", "created_at"),
     Index("jobs_leases", "state", "lease_until"),
     Index("jobs_tenants", "tenant", "state"),
     Index("jobs_age", "created_at", "id"),
+    Index("jobs_content", "tenant", "content_hash"),
 )
 
 stage_outputs = Table(
@@ -88,10 +92,57 @@ stage_outputs = Table(
     Column("bytes_out", Integer),
     Column("attempts", Integer, nullable=False, default=0),
     Column("failures", Integer, nullable=False, default=0),
-    Column("output", JSON(none_as_null=True)),  # key and digest of the checkpoint; NULL: none is kept
     Column("error", JSON(none_as_null=True)),
-    Column("copied_from", String),
     Column("finished_at", Float),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("idx", Integer, primary_key=True),  # of the stage
+    Column("number", Integer, primary_key=True),  # of the call: a window, or a candidate
+    Column("tenant", String, nullable=False),
+    Column("digest", String, nullable=False),  # of everything that the output depends on
+    Column("key", String, nullable=False),  # of the file; several jobs may use one
+    Column("record", JSON, nullable=False),  # key, bytes, sha256
+    Column("created_at", Float, nullable=False),
+    Index("checkpoints_digest", "tenant", "digest"),
+    Index("checkpoints_key", "key"),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("max_running", Integer),  # NULL: no limit, here and below
+    Column("max_queued", Integer),
+    Column("per_minute", Integer),
+    Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
+    Column("created_at", Float, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("label", String, nullable=False),
+    Column("hash", String, nullable=False),  # argon2
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("due_at", Float),  # NULL: the job has not ended, or nothing more is tried
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("delivered_at", Float),
+    Column("error", String),
+    Index("deliveries_due", "due_at"),
 )
 
 job_events = Table(

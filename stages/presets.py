@@ -68,6 +68,7 @@ __all__ = [
 
 _WEIGHTS = Path(__file__).resolve().parent / "weights"
 MAX_PROMPT_CHARS = 1000
+MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
 
 
@@ -276,6 +277,7 @@ def plan(
     seconds: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    factor: int | None = None,
 ) -> Plan:
     """Judge a request against `preset` and derive every stage's parameters.
 
@@ -314,6 +316,9 @@ def plan(
     if guidance is not None and not 1.0 <= guidance <= 30.0:
         raise RequestError("guidance", f"guidance is {guidance:g}; it must be between 1 and 30.")
 
+    if factor is not None and not 2 <= factor <= MAX_FACTOR:
+        raise RequestError("factor", f"factor is {factor}; it must be between 2 and {MAX_FACTOR}.")
+
     def noise(default: Denoising) -> Denoising:
         return replace(
             default,
@@ -348,6 +353,6 @@ def plan(
             preset.motion,
             preset.image_mode,
         ),
-        vfi=VFIParams(preset.vfi_factor, preset.gan),
+        vfi=VFIParams(preset.vfi_factor if factor is None else factor, preset.gan),
         note=note,
     )

@@ -212,9 +212,9 @@ def test_pages_walk_through_every_job_once(journal: Journal, order: str) -> None
 
 def test_only_a_finished_job_can_be_forgotten(journal: Journal) -> None:
     job_id = submit(journal)
-    assert not journal.delete(job_id)
+    assert journal.delete(job_id) is None
     journal.request_cancel(job_id)
-    assert journal.delete(job_id)
+    assert journal.delete(job_id) == []
     for act in (journal.get, journal.delete, journal.request_cancel):
         with pytest.raises(VideoNotFoundError, match=job_id):
             act(job_id)
@@ -282,12 +282,14 @@ def test_checkpoints_are_kept_with_the_job_under_its_fence(journal: Journal) -> 
 def test_checkpoints_of_jobs_that_ended_long_ago_are_forgotten(journal: Journal) -> None:
     ended, running = submit(journal), submit(journal)
     first, second = claim(journal)[0], claim(journal)[0]
+    own = {**RECORD, "key": "checkpoints/b/2.bin"}
     for held in (first, second):
-        journal.keep(held, "t2i", 0, RECORD)
+        journal.keep(held, "t2i", 0, RECORD)  # one file for both
+    journal.keep(first, "i2v", 0, own)
     journal.finish(Update(first), "failed", error=JobError(code="x", message="y"))
     finished_at = journal.get(ended).finished_at
     assert finished_at is not None
     assert journal.expire_outputs(finished_at - 1) == []
-    assert journal.expire_outputs(finished_at + 1) == [ended]
+    assert journal.expire_outputs(finished_at + 1) == [own["key"]]
     assert journal.expire_outputs(finished_at + 1) == []
     assert (journal.get(ended).outputs, journal.get(running).outputs) == ({}, {"t2i": {0: RECORD}})

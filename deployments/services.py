@@ -1,0 +1,47 @@
+"""What the routes of the ingress share: arguments, journal, artifacts, and what they ask of the rest of the server."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from client.schema import Health
+from deployments.artifacts import ArtifactStore
+from deployments.config import AppArgs
+from deployments.jobs import Journal
+
+logger = logging.getLogger(__name__)
+
+Nudge = Callable[[], Awaitable[None]]
+HealthOf = Callable[[], Health]
+
+
+@dataclass
+class Services:
+    """One for each ingress replica. `nudge` tells the pipeline that the journal has news."""
+
+    args: AppArgs
+    journal: Journal
+    store: ArtifactStore
+    nudge: Nudge
+    health: HealthOf
+    _nudges: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def tell_pipeline(self) -> None:
+        """Without waiting; a nudge that is lost costs one poll."""
+        task = asyncio.create_task(self._nudge_quietly())
+        self._nudges.add(task)
+        task.add_done_callback(self._nudges.discard)
+
+    async def _nudge_quietly(self) -> None:
+        try:
+            await self.nudge()
+        except Exception:
+            logger.warning("The pipeline could not be nudged; it finds the news at its next poll.", exc_info=True)
+
+
+def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(value.model_dump_json(), status, headers, media_type="application/json")
