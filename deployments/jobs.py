@@ -348,6 +348,7 @@ class Journal:
                     queued_s=row.queued_s,
                     run_s=row.run_s,
                     bytes_out=row.bytes_out,
+                    origin=row.origin,
                 )
             )
         kept = select(checkpoints).where(checkpoints.c.job_id.in_(ids))
@@ -454,7 +455,7 @@ def _reset_stages(connection: Connection, job_id: str) -> None:
     connection.execute(
         update(stage_outputs)
         .where(stage_outputs.c.job_id == job_id)
-        .values(status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, finished_at=None)
+        .values(status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, origin=None, finished_at=None)
     )
 
 

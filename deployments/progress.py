@@ -9,7 +9,7 @@ Pure bookkeeping; time comes in as a function. Knows nothing of Ray or the journ
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from client.schema import StageState
 from deployments.streams import Info
@@ -19,6 +19,7 @@ from stages.types import STAGE_NAMES, StageName
 _SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
 
 Event = tuple[str, dict[str, Any]]
+Origin = Literal["restored", "reused", "uploaded"]
 
 
 @dataclass
@@ -33,6 +34,7 @@ class _Stage:
     queued_s: float | None = None
     run_s: float | None = None
     bytes_out: int | None = None
+    origin: Origin | None = None
 
 
 class JobProgress:
@@ -83,8 +85,8 @@ class JobProgress:
         self._changed.add(name)
         self._events.append(("stage_retried", {"stage": name, "index": number, "attempt": attempt, "reason": reason}))
 
-    def restored(self, name: StageName, nbytes: int, number: int = 0) -> None:
-        """The output of the `number`-th call was there already: an earlier executor had it made and kept."""
+    def restored(self, name: StageName, nbytes: int, number: int = 0, origin: Origin = "restored") -> None:
+        """The output of the `number`-th call was there already: made by an earlier executor or job, or sent to us."""
         stage = self._stages[name]
         stage.status = "running" if stage.status == "waiting" else stage.status
         stage.calls_sent += 1
@@ -92,7 +94,8 @@ class JobProgress:
         stage.calls_total = max(stage.calls_total, stage.calls_sent)
         stage.bytes_out = (stage.bytes_out or 0) + nbytes
         self._changed.add(name)
-        self._events.append(("stage_restored", {"stage": name, "index": number, "bytes": nbytes}))
+        stage.origin = origin
+        self._events.append(("stage_restored", {"stage": name, "index": number, "bytes": nbytes, "origin": origin}))
 
     def restarted(self, attempt: int, reason: str) -> None:
         """The job begins again: every stage waits as at the start."""
@@ -133,6 +136,7 @@ class JobProgress:
                 "queued_s": stage.queued_s,
                 "run_s": stage.run_s,
                 "bytes_out": stage.bytes_out,
+                "origin": stage.origin,
             }
         )
 

@@ -90,6 +90,7 @@ stage_outputs = Table(
     Column("queued_s", Float),
     Column("run_s", Float),
     Column("bytes_out", Integer),
+    Column("origin", String),  # restored | reused | uploaded; NULL: computed
     Column("attempts", Integer, nullable=False, default=0),
     Column("failures", Integer, nullable=False, default=0),
     Column("error", JSON(none_as_null=True)),

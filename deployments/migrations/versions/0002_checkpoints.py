@@ -55,5 +55,6 @@ def upgrade() -> None:
         jobs.add_column(sa.Column("deadline", sa.Float))
     op.create_index("jobs_content", "jobs", ["tenant", "content_hash"])
     with op.batch_alter_table("stage_outputs") as stages:
+        stages.add_column(sa.Column("origin", sa.String))
         stages.drop_column("output")
         stages.drop_column("copied_from")
