@@ -14,7 +14,7 @@ Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 """Of a video's content: the mp4; a WebP of its first frame; a PNG of six of its frames; the PNG that T2I made, of
 `candidate` where there are several; the mp4 of I2V's low-resolution frames. The last two are there before the video is.
 """
-StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled"]
+StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled", "skipped"]
 Order = Literal["asc", "desc"]
 
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed"})

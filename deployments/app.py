@@ -1,6 +1,7 @@
 """The graph: which deployments there are and who calls whom. The only file that knows it.
 
     ingress ──nudge──► pipeline ──► t2i, i2v, v2v, vfi, keeper
+       └──show──► keeper
 
 `build` is what `import_path: deployments.app:build` names in serve_config.yaml; its `args` are those of
 `deployments.config.AppArgs`. The classes are plain and become deployments here.
@@ -35,20 +36,21 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
     check_environment()
     typed = args if isinstance(args, AppArgs) else parse_args(dict(args))
     stages = {name: _stage(typed, name) for name in STAGE_NAMES}
+    keeper = _keeper(typed)
     pipeline = serve.deployment(
         name="pipeline",
         num_replicas=typed.pipeline.replicas,
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": typed.pipeline.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
-    )(Pipeline).bind(typed, **stages, **_keeper(typed))
+    )(Pipeline).bind(typed, **stages, **keeper)
     return serve.deployment(
         name="ingress",
         num_replicas=typed.ingress.replicas,
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": typed.ingress.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
-    )(serve.ingress()(Ingress)).bind(typed, pipeline)
+    )(serve.ingress()(Ingress)).bind(typed, pipeline, **keeper)
 
 
 def _keeper(args: AppArgs) -> dict[str, Application]:

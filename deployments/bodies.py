@@ -1,32 +1,42 @@
-"""From the body of `POST /v1/videos` to a judged request: JSON or form fields in, `CreateVideo` and `JobRequest` out.
+"""From the body of `POST /v1/videos` to a judged request: JSON or a form in; `CreateVideo`, files and `JobRequest` out.
 
 Reads at most `max_body_bytes`, refuses unknown and repeated fields, and judges every value against the preset with
 `stages.presets.plan`, so that a bad request never reaches a stage. Each finding is one sentence that names the field.
 """
 
+import base64
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from client.schema import CreateVideo
 from deployments.errors import BodyTooLargeError, InvalidRequestError
-from deployments.job_types import JobRequest
+from deployments.job_types import JobRequest, Source
+from deployments.plans import comes_before
 from stages.presets import RequestError, get_preset, plan
+from stages.types import StageName
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_FIELDS = tuple(CreateVideo.model_fields)
+_FILES = ("input_reference", "input_video")
+_SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
+MAX_CANDIDATES = 8
 _SEEDS = 2**31  # drawn seeds stay below, so that JavaScript and 32-bit tools can hold them
 _SHOWN_CHARS = 80
 
 
-async def read_body(request: Request, max_bytes: int) -> CreateVideo:
-    """The fields of a request.
+Files = dict[str, bytes]
+"""By the name of the field."""
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+async def read_body(request: Request, max_bytes: int, max_form_bytes: int) -> tuple[CreateVideo, Files]:
+    """The fields of a request, and the files that came with it.
 
     Raises:
         InvalidRequestError: another type of body, malformed, or a field that is unknown or of another type.
@@ -39,17 +49,34 @@ async def read_body(request: Request, max_bytes: int) -> CreateVideo:
             param="Content-Type",
             code="unsupported_content_type",
         )
+    is_json = kind == "application/json"
+    body = await _limited(request, max_bytes if is_json else max_form_bytes)
+    fields, files = (_json_fields(body), {}) if is_json else await _form_fields(request, body)
+    created = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, strict=is_json)
+    for name in _FILES:
+        reference = getattr(created, name)
+        url = reference and (reference.image_url or reference.video_url)
+        if url:
+            files[name] = _decoded(url, name)
+    return created, files
+
+
+async def read_small(request: Request, model: type[BodyT], max_bytes: int) -> BodyT:
+    """The fields of a request that carries no file; an empty body has none. Raises as `read_body` does."""
     body = await _limited(request, max_bytes)
-    fields = _json_fields(body) if kind == "application/json" else await _form_fields(request, body)
-    unknown = [name for name in fields if name not in _FIELDS]
+    return _typed(model, _json_fields(body) if body.strip() else {}, strict=True)
+
+
+def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT:
+    unknown = [name for name in fields if name not in model.model_fields]
     if unknown:
         raise InvalidRequestError(
-            f"Unknown field {_shown(unknown[0])}; the fields are {', '.join(_FIELDS)}.",
+            f"Unknown field {_shown(unknown[0])}; the fields are {', '.join(model.model_fields)}.",
             param=unknown[0][:_SHOWN_CHARS],
             code="unknown_field",
         )
     try:
-        created = CreateVideo.model_validate(fields, strict=kind == "application/json")
+        created = model.model_validate(fields, strict=strict)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -65,8 +92,12 @@ async def read_body(request: Request, max_bytes: int) -> CreateVideo:
     return created
 
 
-def judge(created: CreateVideo, preset_name: str) -> JobRequest:
+def judge(created: CreateVideo, preset_name: str, source: Source | None = None, *, keeps: bool = True) -> JobRequest:
     """The request with every default resolved, and a seed drawn where none was given.
+
+    Args:
+        source: the file that came with it.
+        keeps: whether this server keeps checkpoints, without which no job can pause, or begin or end in the middle.
 
     Raises:
         InvalidRequestError: a value that the preset cannot serve.
@@ -87,7 +118,9 @@ def judge(created: CreateVideo, preset_name: str) -> JobRequest:
             seconds=created.seconds,
             steps=created.steps,
             guidance=created.guidance,
+            factor=created.factor,
         )
+        _check_route(created, source, keeps)
     except RequestError as error:
         raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
     return JobRequest(
@@ -99,7 +132,51 @@ def judge(created: CreateVideo, preset_name: str) -> JobRequest:
         seed=seed,
         steps=created.steps,
         guidance=created.guidance,
+        factor=created.factor,
+        until=created.until or "vfi",
+        pause_after=created.pause_after,
+        candidates=created.candidates,
+        source=source,
+        enter=source.enters if source else "t2i",
+        reuse=bool(created.reuse),
     )
+
+
+def _check_route(created: CreateVideo, source: Source | None, keeps: bool) -> None:
+    """Where the job begins, ends and pauses."""
+    enter: StageName = source.enters if source else "t2i"
+    check_route(enter, created.until, created.pause_after, keeps)
+    if not 1 <= created.candidates <= MAX_CANDIDATES:
+        raise RequestError("candidates", f"candidates is {created.candidates}; it must be 1 to {MAX_CANDIDATES}.")
+    if created.candidates > 1 and (created.pause_after != "t2i" or source is not None):
+        raise RequestError(
+            "candidates",
+            f"candidates is {created.candidates}, but the job does not pause to choose one; add pause_after=t2i, and "
+            "send no picture or video.",
+        )
+
+
+def check_route(enter: StageName, until: StageName | None, pause_after: StageName | None, keeps: bool) -> None:
+    """Whether a job can begin, end and pause there.
+
+    Raises:
+        RequestError: it cannot.
+    """
+    last = until or "vfi"
+    if comes_before(last, enter):
+        raise RequestError("until", f"until is {last!r}, but this job begins at {enter}; name that or a later stage.")
+    if pause_after is not None and (comes_before(pause_after, enter) or not comes_before(pause_after, last)):
+        raise RequestError(
+            "pause_after",
+            f"pause_after is {pause_after!r}, but this job runs from {enter} to {last}; it can pause after any "
+            "of these but the last.",
+        )
+    if not keeps and (enter != "t2i" or pause_after is not None or last in ("t2i", "i2v")):
+        raise RequestError(
+            "pause_after" if pause_after else "until",
+            "This server keeps no outputs of stages, so no job can begin, pause or end between them; its operator can "
+            "set keeper.enabled.",
+        )
 
 
 async def _limited(request: Request, max_bytes: int) -> bytes:
@@ -124,7 +201,7 @@ def _json_fields(body: bytes) -> dict[str, Any]:
     return value
 
 
-async def _form_fields(request: Request, body: bytes) -> dict[str, Any]:
+async def _form_fields(request: Request, body: bytes) -> tuple[dict[str, Any], Files]:
     async def replay() -> Mapping[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -133,15 +210,40 @@ async def _form_fields(request: Request, body: bytes) -> dict[str, Any]:
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
     fields: dict[str, Any] = {}
+    files: Files = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            raise InvalidRequestError(
-                f"Field {_shown(name)} is a file; this server makes videos from text alone, so leave it out.",
-                param=name[:_SHOWN_CHARS],
-                code="unknown_field",
-            )
-        fields |= _once([*fields.items(), (name, value)])
-    return fields
+            if name not in _FILES:
+                raise InvalidRequestError(
+                    f"Field {_shown(name)} is a file; files may be in {' and '.join(_FILES)}.",
+                    param=name[:_SHOWN_CHARS],
+                    code="unknown_field",
+                )
+            _once([*((known, None) for known in files), (name, None)])
+            files[name] = await value.read()
+        elif name in _FILES:
+            fields |= _once([*fields.items(), (name, {"id": value})])
+        else:
+            fields |= _once([*fields.items(), (name, value)])
+    return fields, files
+
+
+def _decoded(url: str, name: str) -> bytes:
+    """The bytes of a `data:` URL; no other kind is followed."""
+    head, comma, text = url.partition(",")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        raise InvalidRequestError(
+            f"Field {name} is {_shown(url)}; it must be a data: URL like 'data:image/png;base64,...'. This server "
+            "fetches nothing from other addresses: send the bytes.",
+            param=name,
+            code="invalid_field",
+        )
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"Field {name} is not valid base64: {error}.", param=name, code="invalid_field"
+        ) from error
 
 
 def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The stage calls of one job: references in, references out, repeated when a replica dies, stopped on cancellation.
 
 A call goes out with `outputs` (a stream of values) or `one` (exactly one value); both give references to payloads, in
-order, and tell the job's progress what the replica says. When a replica dies, the same call goes to another one while
+order, and tell the job's progress what the replica says. A call that raises is repeated after a pause, while the job's
+budget for that lasts; bad input is not. When a replica dies, the same call goes to another one while
 the references to its inputs are still held; what it had already given is skipped, because a stage is a pure function.
 `finish` joins the last stage's outputs.
 
@@ -13,12 +14,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
-from deployments.failures import output_lost, replica_lost, stage_failed
+from deployments.failures import is_final, output_lost, replica_lost, stage_failed
 from deployments.metrics import JobMetrics
-from deployments.progress import JobProgress
+from deployments.progress import JobProgress, Origin
 from deployments.streams import Info, pairs
 from stages.types import StageName
 
@@ -31,56 +33,70 @@ class OutputLostError(Exception):
     """A stage's output died with its node; the job starts again."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long and how often a stage is asked."""
+
+    run_s: Mapping[StageName, float]  # of computing
+    attempts: int  # of one call whose replica dies
+    failures: int  # calls of one stage that may raise in a job
+    backoff_s: float  # before the first repetition of a call that raised
+
+
 class StageCalls:
     """What one job may do with the stages."""
 
     def __init__(
         self,
         handles: Mapping[StageName, Any],
-        limits_s: Mapping[StageName, float],
-        attempts: int,
+        limits: Limits,
         progress: JobProgress,
         metrics: JobMetrics,
+        failed: Mapping[StageName, int],
     ) -> None:
+        """`failed`: calls that have raised under earlier claims of the job; they count."""
         self._handles = handles
-        self._limits_s = limits_s
-        self._attempts = attempts
-        self._progress = progress
+        self._limits = limits
         self._metrics = metrics
+        self._failed = dict(failed)
+        self.progress = progress
 
-    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> Any:
-        """The reference to the only value of a call, the `number`-th of this stage.
+    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> tuple[Any, float]:
+        """The reference to the only value of a call, the `number`-th of this stage, and its seconds of computing.
 
         Raises:
             JobFailure: the stage raised, took too long, gave another number of values, or its replicas kept dying.
             OutputLostError: an input died with its node.
         """
-        given = [payload async for payload in self.outputs(stage, *inputs, params=params, seed=seed, number=number)]
+        given = [pair async for pair in self.outputs(stage, *inputs, params=params, seed=seed, number=number)]
         if len(given) != 1:
             raise StageFailedError(f"Stage {stage} gave {len(given)} values where one was expected.")
-        return given[0]
+        payload, info = given[0]
+        return payload, info["run_s"]
 
     async def outputs(
         self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0
-    ) -> AsyncGenerator[Any, None]:
+    ) -> AsyncGenerator[tuple[Any, Info], None]:
         """References to the values of a call, each as soon as it is there. Raises as `one` does."""
-        self._progress.sent(stage)
-        given = 0
-        for attempt in range(1, self._attempts + 1):
+        self.progress.sent(stage)
+        given, lost = 0, 0
+        while True:
             try:
                 async with aclosing(self._call(stage, inputs, params, seed)) as stream:
                     async for payload, info in stream:
                         if info["kind"] == "output" and info["index"] < given:
                             continue
-                        self._progress.info(stage, info, number)
+                        self.progress.info(stage, info, number)
                         if info["kind"] == "output":
                             given += 1
-                            yield payload
+                            yield payload, info
                 return
             except Exception as error:
-                self._judge(stage, error, attempt, number)
+                lost = await self._judge(stage, error, lost, number)
 
-    async def restored(self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0) -> Any | None:
+    async def restored(
+        self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0, origin: Origin = "restored"
+    ) -> Any | None:
         """The reference to a kept output; None where its file is gone or damaged, so that it must be made again."""
         response = keeper.options(stream=True).load.remote(record["key"], record["sha256"])
         try:
@@ -93,15 +109,17 @@ class StageCalls:
             response.cancel()
             logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
             return None
-        self._progress.restored(stage, int(record["bytes"]), number)
+        self.progress.restored(stage, int(record["bytes"]), number, origin)
+        self._metrics.saved(stage, float(record.get("run_s") or 0.0))
         return payload
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Have the stage's replica join `chunks`; gives the description of what it kept. Raises as `one` does."""
-        for attempt in range(1, self._attempts + 1):
+        lost = 0
+        while True:
             response = self._handles[stage].finish.remote(*chunks, **options)
             try:
-                async with asyncio.timeout(self._limits_s[stage]):
+                async with asyncio.timeout(self._limits.run_s[stage]):
                     made: dict[str, Any] = await response
                 return made
             except TimeoutError:
@@ -111,8 +129,7 @@ class StageCalls:
                 response.cancel()
                 raise
             except Exception as error:
-                self._judge(stage, error, attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                lost = await self._judge(stage, error, lost)
 
     async def _call(
         self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int
@@ -121,6 +138,7 @@ class StageCalls:
         stream = pairs(response)
         loop = asyncio.get_running_loop()
         deadline: float | None = None  # waiting for a replica is not limited, computing is
+        started: float | None = None
         ended = False
         try:
             while True:
@@ -135,30 +153,46 @@ class StageCalls:
                         raise self._too_long(stage) from None
                     raise
                 if info["kind"] == "started":
-                    deadline = loop.time() + self._limits_s[stage]
+                    started = loop.time()
+                    deadline = started + self._limits.run_s[stage]
                 yield payload, info
         finally:
             if not ended:
                 response.cancel()
+                if started is not None:
+                    self._metrics.wasted(stage, loop.time() - started)
 
-    def _judge(self, stage: StageName, error: Exception, attempt: int, number: int = 0) -> None:
-        """Return when the call should be repeated, else raise what the error means."""
+    async def _judge(self, stage: StageName, error: Exception, lost: int, number: int = 0) -> int:
+        """Return, after a pause, when the call should be repeated, else raise what the error means.
+
+        Gives how often the call's replicas have died, which was `lost` so far.
+        """
         if isinstance(error, JobFailure):
             raise error
         if output_lost(error):
             raise OutputLostError(f"An input of stage {stage} died with its node.") from error
-        if not replica_lost(error):
-            raise stage_failed(stage, error) from error
-        if attempt == self._attempts:
-            raise ReplicaLostError(
-                f"The replica of stage {stage} died under this job {attempt} times, the limit of "
-                "pipeline.stage_attempts; look into its log for what killed it."
-            ) from error
+        reason = type(error).__name__
+        if replica_lost(error):
+            lost += 1
+            if lost >= self._limits.attempts:
+                raise ReplicaLostError(
+                    f"The replica of stage {stage} died under this job {lost} times, the limit of "
+                    "pipeline.stage_attempts; look into its log for what killed it."
+                ) from error
+            self.progress.retried(stage, lost, reason, number)
+        else:
+            failed = self._failed.get(stage, 0) + 1
+            if is_final(error) or failed > self._limits.failures:
+                raise stage_failed(stage, error) from error
+            self._failed[stage] = failed
+            self.progress.failed(stage, number, reason)
+            logger.warning("Stage %s raised and is asked again: %s", stage, stage_failed(stage, error))
+            await asyncio.sleep(self._limits.backoff_s * 2 ** (failed - 1))
         self._metrics.retried(stage)
-        self._progress.retried(stage, attempt, type(error).__name__, number)
+        return lost
 
     def _too_long(self, stage: StageName) -> StageTimeoutError:
         return StageTimeoutError(
-            f"Stage {stage} computed for more than {self._limits_s[stage]:g} s, the limit of "
+            f"Stage {stage} computed for more than {self._limits.run_s[stage]:g} s, the limit of "
             f"stages.{stage}.run_timeout_s; raise it or ask for fewer steps."
         )

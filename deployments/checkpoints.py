@@ -10,19 +10,30 @@ import asyncio
 import dataclasses
 import gc
 import hashlib
+import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import PIL.Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from deployments.artifacts import ArtifactError, ArtifactStore
-from deployments.encode import EncodedChunk
-from stages.types import Clip, Image, Keyframes, Latents, Piece
+from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
+from deployments.job_types import Source
+from deployments.uploads import last_frame, read_picture, read_video
+from stages.model.pictures import resize_frames
+from stages.model.windows import cut_piece, plan_windows
+from stages.presets import Plan
+from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName
+
+Record = dict[str, Any]
+"""What the journal records of a file: key, bytes, sha256."""
 
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Image, Latents, Clip, Keyframes, Piece, EncodedChunk)}
 
@@ -107,7 +118,7 @@ class Keeper:
         gc.collect()
         gc.freeze()  # collections, one a call, skip what start-up made
 
-    async def keep(self, value: Any, key: str) -> dict[str, Any]:
+    async def keep(self, value: Any, key: str) -> Record:
         """Write a value under a key that is used once; gives what the journal records: key, bytes, sha256.
 
         Raises:
@@ -137,16 +148,106 @@ class Keeper:
             "replica": "checkpoint",
         }
 
-    def _keep(self, value: Any, key: str) -> dict[str, Any]:
+    async def ingest(self, source: Source, plan: Plan, folder: str) -> dict[StageName, list[Record]]:
+        """Checkpoints of the stages before the one that `source` enters, made of it; keys begin with `folder`.
+
+        Raises:
+            CheckpointError: the file is gone or cannot be decoded.
+        """
+        try:
+            return await asyncio.to_thread(self._ingest, source, plan, folder)
+        finally:
+            asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
+
+    async def show(self, key: str, sha256: str) -> tuple[bytes, str]:
+        """A kept picture as PNG, or kept keyframes as mp4; gives (bytes, media type).
+
+        Raises:
+            CheckpointError: the file is gone, damaged, or nothing to look at.
+        """
+        return await asyncio.to_thread(self._show, key, sha256)
+
+    async def export(self, value: Any, key: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a picture or keyframes as the result of a job that ends with them; gives its description."""
+        try:
+            return await asyncio.to_thread(self._export, value, key, provenance)
+        finally:
+            asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
+
+    def _keep(self, value: Any, key: str) -> Record:
         data = pack(value)
         made = self._store.put_bytes(data, key, "application/octet-stream")
         return {"key": made.key, "bytes": made.size_bytes, "sha256": made.sha256}
 
     def _load(self, key: str, sha256: str) -> Any:
-        try:
-            data = b"".join(self._store.read(key, 0, self._store.size(key)))
-        except (ArtifactError, OSError) as error:
-            raise CheckpointError(f"Checkpoint {key} cannot be read: {error}") from error
+        data = self._read(key)
         if (found := hashlib.sha256(data).hexdigest()) != sha256:
             raise CheckpointError(f"Checkpoint {key} has sha256 {found[:12]}..., recorded was {sha256[:12]}....")
         return unpack(data)
+
+    def _read(self, key: str) -> bytes:
+        try:
+            return b"".join(self._store.read(key, 0, self._store.size(key)))
+        except (ArtifactError, OSError) as error:
+            raise CheckpointError(f"Checkpoint {key} cannot be read: {error}") from error
+
+    def _ingest(self, source: Source, plan: Plan, folder: str) -> dict[StageName, list[Record]]:
+        data = self._read(source.key)
+        try:
+            values = given_outputs(data, source, plan)
+        except Exception as error:  # decoders raise whatever they meet
+            raise CheckpointError(
+                f"The file that was sent cannot be decoded: {type(error).__name__}: {error}."
+            ) from error
+        return {
+            stage: [self._keep(value, f"{folder}-{stage}-{number}.bin") for number, value in enumerate(own)]
+            for stage, own in values.items()
+        }
+
+    def _show(self, key: str, sha256: str) -> tuple[bytes, str]:
+        value = self._load(key, sha256)
+        if isinstance(value, Image):
+            return png_of(value), "image/png"
+        if isinstance(value, Keyframes):
+            return encode_chunk(even(value.clip)).data, "video/mp4"
+        raise CheckpointError(f"Checkpoint {key} holds a {type(value).__name__}, which is nothing to look at.")
+
+    def _export(self, value: Any, key: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(value, Image):
+            made = self._store.put_bytes(png_of(value, provenance), f"{key}.png", "image/png")
+            return dataclasses.asdict(made)
+        if isinstance(value, Keyframes):
+            finisher = Mp4Finisher(self._store.url)
+            return dataclasses.asdict(finisher.assemble([finisher.encode(even(value.clip))], f"{key}.mp4", provenance))
+        raise CheckpointError(f"A {type(value).__name__} is nothing to look at.")
+
+
+def given_outputs(data: bytes, source: Source, plan: Plan) -> dict[StageName, list[Any]]:
+    """What the stages before the one that a source enters would have made, from a picture or a video."""
+    if source.kind == "picture":
+        return {"t2i": [Image(read_picture(data, plan.t2i.size))]}
+    if source.enters == "i2v":
+        return {"t2i": [Image(last_frame(data, plan.t2i.size))]}
+    frames, fps = plan.i2v.frames, plan.i2v.fps
+    if source.enters == "v2v":
+        taken = read_video(data, frames, fps, plan.i2v.size)
+        return {"t2i": [Image(resize_frames(taken[:1], plan.t2i.size)[0])], "i2v": [Keyframes(None, Clip(taken, fps))]}
+    taken = read_video(data, frames, None, plan.v2v.size)
+    spans = plan_windows(frames, plan.v2v.windows)
+    pieces = [cut_piece(taken[s.start : s.stop], fps, spans, index) for index, s in enumerate(spans)]
+    return {"v2v": pieces}
+
+
+def png_of(image: Image, provenance: Mapping[str, Any] | None = None) -> bytes:
+    """With the provenance, as JSON, in the field that viewers call "Comment"."""
+    buffer, about = io.BytesIO(), PngInfo()
+    if provenance:
+        about.add_itxt("Comment", json.dumps(dict(provenance), ensure_ascii=False, sort_keys=True))
+    PIL.Image.fromarray(image.pixels).save(buffer, "PNG", pnginfo=about)
+    return buffer.getvalue()
+
+
+def even(clip: Clip) -> Clip:
+    """Without its last row or column where their number is odd, which H.264 cannot hold."""
+    height, width = clip.frames.shape[1] // 2 * 2, clip.frames.shape[2] // 2 * 2
+    return Clip(clip.frames[:, :height, :width], clip.fps)

@@ -122,6 +122,10 @@ class PipelineArgs(_Args):
     flush_s: float = Field(default=0.05, gt=0, description="Progress is gathered for so long, then written at once.")
     lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for so long is taken over.")
     stage_attempts: int = Field(default=3, ge=1, description="Tries of one stage call whose replica dies.")
+    stage_failures: int = Field(
+        default=2, ge=0, description="Calls of a stage that may raise in one job, over every restart, before it fails."
+    )
+    retry_backoff_s: float = Field(default=1.0, ge=0, description="Before the first repetition; it doubles each time.")
     job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
 
 
@@ -143,7 +147,10 @@ class IngressArgs(_Args):
     max_queued_jobs: int = Field(default=1000, ge=1, description="More than that waiting: 429 with Retry-After.")
     retry_after_s: int = Field(default=5, ge=1)
     poll_after_ms: int = Field(default=500, ge=1, description="What clients are told to wait between two polls.")
-    max_body_bytes: int = Field(default=1_000_000, ge=1)
+    max_body_bytes: int = Field(default=16_000_000, ge=1, description="Of a JSON body, with any file in it.")
+    max_upload_bytes: int = Field(default=100_000_000, ge=1, description="Of a form, with its file.")
+    max_upload_side_px: int = Field(default=4096, ge=16)
+    max_upload_frames: int = Field(default=512, ge=2)
 
 
 class AppArgs(_Args):

@@ -63,12 +63,37 @@ class Mp4Finisher:
             raise EncodeError(f"Only a Clip can be encoded, got {type(value).__name__}.")
         return encode_chunk(value, crf=self._crf, x264_preset=self._x264_preset)
 
-    def assemble(self, chunks: Sequence[EncodedChunk], key: str, provenance: Mapping[str, Any]) -> Artifact:
-        """Join the chunks and keep the file under `key`."""
+    def assemble(
+        self, chunks: Sequence[EncodedChunk], key: str, provenance: Mapping[str, Any], before: str | None = None
+    ) -> Artifact:
+        """Join the chunks, behind the video kept under `before`, and keep the file under `key`."""
+        if before is not None:
+            chunks = [self._kept(before), *chunks]
         with tempfile.TemporaryDirectory(prefix="magicvideo-") as folder:
             path = Path(folder) / "video.mp4"
             join_chunks(chunks, path, provenance)
             return self._store.put_file(path, key)
+
+    def _kept(self, key: str) -> EncodedChunk:
+        return read_chunk(b"".join(self._store.read(key, 0, self._store.size(key))))
+
+
+def read_chunk(data: bytes) -> EncodedChunk:
+    """A whole mp4 of ours as one chunk.
+
+    Raises:
+        EncodeError: it is none.
+    """
+    try:
+        with av.open(io.BytesIO(data), format="mp4") as container:
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            size = (int(stream.codec_context.width), int(stream.codec_context.height))
+            if rate is None:
+                raise EncodeError("The video before has no frame rate.")
+            return EncodedChunk(data, int(stream.frames), size, Fraction(rate).limit_denominator(1001))
+    except (av.FFmpegError, IndexError) as error:
+        raise EncodeError(f"The video before cannot be read: {error}.") from error
 
 
 def encode_chunk(clip: Clip, *, crf: int = 16, x264_preset: str = "medium") -> EncodedChunk:

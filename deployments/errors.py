@@ -9,6 +9,8 @@ DeploymentError
 │   ├── VideoNotFoundError   404  not_found_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
+│   ├── NotPausedError       409  conflict_error          `continue` of a job that does not wait for it
+│   ├── OutputsGoneError     409  conflict_error          a remix of a job whose outputs are not kept (any more)
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
@@ -16,6 +18,7 @@ DeploymentError
 └── JobFailure               ends one job; becomes `Video.error`
     ├── StageFailedError     code stage_failed            the stage raised
     ├── StageTimeoutError    code stage_timeout           it took longer than its limit
+    ├── InputGoneError       code input_gone              what an earlier stage gave, or a user sent, is gone
     ├── ReplicaLostError     code replica_lost            its replica died more often than it is retried
     └── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
 
@@ -101,6 +104,35 @@ class VideoEndedError(ApiError):
         )
 
 
+class NotPausedError(ApiError):
+    """`continue` of a job that does not wait for it."""
+
+    status = 409
+    type = "conflict_error"
+
+    def __init__(self, video_id: str, state: str) -> None:
+        super().__init__(
+            f"Video {video_id} is {state}, not paused; only a job with pause_after waits to be continued.",
+            param="video_id",
+            code="video_not_paused",
+        )
+
+
+class OutputsGoneError(ApiError):
+    """A job that is to be remixed does not have the outputs of the stages before."""
+
+    status = 409
+    type = "conflict_error"
+
+    def __init__(self, video_id: str, stage: str, found: int, wanted: int) -> None:
+        super().__init__(
+            f"Video {video_id} has {found} of the {wanted} outputs of {stage} that are needed; they are kept from the "
+            "end of a stage until keeper.ttl_s after the job's end. Begin at an earlier stage.",
+            param="from_stage",
+            code="outputs_gone",
+        )
+
+
 class IdempotencyError(ApiError):
     """An `Idempotency-Key` that was used with another body."""
 
@@ -157,6 +189,12 @@ class StageTimeoutError(JobFailure):
     """A stage took longer than its limit."""
 
     code = "stage_timeout"
+
+
+class InputGoneError(JobFailure):
+    """What an earlier stage gave, or what a user sent, cannot be read, and this job does not run that stage."""
+
+    code = "input_gone"
 
 
 class ReplicaLostError(JobFailure):

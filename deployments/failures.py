@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
-from deployments.errors import StageFailedError
+from deployments.errors import ConfigError, StageFailedError
 from deployments.ray_internals import StreamBrokenError
+from stages.base import StageError
 from stages.types import StageName
 
 _MAX_CHARS = 500
@@ -37,6 +38,11 @@ def output_lost(error: BaseException) -> bool:
 def replica_lost(error: BaseException) -> bool:
     """The replica died under the call; the same call to another replica gives the same result."""
     return any(isinstance(item, RayActorError | ActorDiedError | OutOfMemoryError) for item in causes(error))
+
+
+def is_final(error: BaseException) -> bool:
+    """The same call would raise again: what the stage was given, or has loaded, is wrong."""
+    return any(isinstance(item, StageError | StreamBrokenError | ConfigError) for item in causes(error))
 
 
 def stage_failed(stage: StageName, error: BaseException) -> StageFailedError:

@@ -21,7 +21,8 @@ from deployments.config import AppArgs
 from deployments.errors import ApiError
 from deployments.health import Watch
 from deployments.jobs import Journal
-from deployments.services import HealthOf, Nudge, Services, json_answer
+from deployments.remix_routes import add_remix_routes
+from deployments.services import HealthOf, Nudge, Services, Show, json_answer
 from deployments.video_routes import add_video_routes
 
 logger = logging.getLogger(__name__)
@@ -30,22 +31,29 @@ logger = logging.getLogger(__name__)
 class Ingress:
     """One replica of the deployment `ingress`."""
 
-    def __init__(self, args: AppArgs, pipeline: Any) -> None:
+    def __init__(self, args: AppArgs, pipeline: Any, keeper: Any = None) -> None:
         async def nudge() -> None:
             await pipeline.nudge.remote()
 
+        async def show(key: str, sha256: str) -> tuple[bytes, str]:
+            shown: tuple[bytes, str] = await keeper.show.remote(key, sha256)
+            return shown
+
         journal, store = Journal(args.storage.database_url), ArtifactStore(args.storage.artifacts_url)
-        self._asgi = create_app(args, journal, store, nudge=nudge, health=Watch(args).health)
+        self._asgi = create_app(args, journal, store, nudge=nudge, health=Watch(args).health, show=show)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._asgi
 
 
-def create_app(args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: Nudge, health: HealthOf) -> FastAPI:
-    """The application; `nudge` tells the pipeline that the journal has news."""
+def create_app(
+    args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: Nudge, health: HealthOf, show: Show
+) -> FastAPI:
+    """The application; `nudge` tells the pipeline that the journal has news, `show` asks the keeper for pictures."""
     app = FastAPI(title="magicvideo", version=__version__)
-    services = Services(args, journal, store, nudge, health)
+    services = Services(args, journal, store, nudge, health, show)
     add_video_routes(app, services)
+    add_remix_routes(app, services)
 
     @app.get("/healthz", response_model=Health)
     async def healthz() -> Response:

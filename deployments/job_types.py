@@ -12,8 +12,23 @@ from pydantic import BaseModel, ConfigDict
 from client.schema import JobError, StageState
 from stages.types import StageName
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Source(BaseModel):
+    """A file that a job begins from instead of its first stages; its facts were read before it was accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    sha256: str
+    kind: Literal["picture", "video"]
+    enters: StageName  # the stage that takes what is made of it
+    width: int
+    height: int
+    frames: int = 1
+    fps: float = 0.0
 
 
 class JobRequest(BaseModel):
@@ -29,10 +44,19 @@ class JobRequest(BaseModel):
     seed: int
     steps: int | None = None
     guidance: float | None = None
+    factor: int | None = None
+    until: StageName = "vfi"
+    pause_after: StageName | None = None
+    candidates: int = 1
+    candidate: int = 0  # of T2I's pictures, the one to go on from
+    source: Source | None = None
+    enter: StageName = "t2i"  # the first stage that runs; what it needs is kept, or made of `source`
+    extends: Source | None = None  # the finished video that this one goes on from; `source` is its last frame
+    reuse: bool = False
 
 
 Outputs = Mapping[StageName, Mapping[int, dict[str, Any]]]
-"""Checkpoints by stage and call: key, bytes, sha256."""
+"""Checkpoints by stage and call: key, bytes, sha256, digest, run_s."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +74,9 @@ class Job:
     claims: int
     stages: tuple[StageState, ...]
     outputs: Outputs = field(default_factory=dict)
+    parent_id: str | None = None
+    priority: int = 0
+    failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
 
 
 @dataclass(frozen=True)
@@ -79,6 +106,7 @@ class Update:
     claim: Claim
     stages: tuple[StageState, ...] = ()
     events: tuple[tuple[str, dict[str, Any]], ...] = ()
+    failures: Mapping[StageName, int] = field(default_factory=dict)  # new ones
 
 
 @dataclass(frozen=True)

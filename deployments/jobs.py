@@ -5,8 +5,12 @@ claim carries a fence, and every write of an executor names it: when the lease l
 over, the old one's writes change nothing. Claiming is also the reaper: a running job whose lease lapsed is due again.
 
     queued ──claim──► running ──finish──► succeeded | failed | cancelled
-       ▲                 │ release, or the lease lapses
-       └─────────────────┘
+     ▲  ▲                │ │ release, or the lease lapses
+     │  └────────────────┘ │
+     └──continue── paused ◄┘
+
+Checkpoints are rows that name a file: of a stage's output, of a file that a user sent, of the result. Several jobs may
+name one file (a remix, a reused output); it goes with the last of them.
 
 Synchronous and thread-safe: call it in a thread from async code. Knows nothing of Ray, HTTP or stages' values.
 """
@@ -14,15 +18,25 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
-from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, TooManyClaimsError, VideoNotFoundError
+from deployments.errors import (
+    IdempotencyError,
+    InvalidRequestError,
+    LeaseLostError,
+    NotPausedError,
+    OutputsGoneError,
+    QueueFullError,
+    TooManyClaimsError,
+    VideoNotFoundError,
+)
 from deployments.job_types import FINAL, Beat, Claim, Event, Job, JobRequest, Outputs, State, Update
+from deployments.plans import stages_of
 from deployments.tables import Database, checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
@@ -50,23 +64,43 @@ class Journal:
         priority: int = 0,
         max_queued: int = 1000,
         retry_after_s: int = 5,
+        parent_id: str | None = None,
+        needs: Mapping[StageName, Sequence[int]] | None = None,
     ) -> tuple[Job, bool]:
         """Write a job, or find the one that this key has already made. Gives (job, whether it is new).
 
+        Args:
+            parent_id: the job that this one is made from.
+            needs: numbers of the parent's outputs that this job begins from; one of T2I's becomes number 0.
+
         Raises:
+            VideoNotFoundError: there is no such parent.
+            OutputsGoneError: the parent does not have those outputs (any more).
             IdempotencyError: the key was used with another body.
             QueueFullError: `max_queued` jobs are waiting.
         """
-        values = {"tenant": tenant, "idem_key": idem_key, "body_hash": body_hash, "priority": priority}
+        values = {
+            "tenant": tenant,
+            "idem_key": idem_key,
+            "body_hash": body_hash,
+            "priority": priority,
+            "parent_id": parent_id,
+            "content_hash": _content_hash(request, parent_id),
+        }
         try:
-            return self._submit(request, values, max_queued, retry_after_s)
+            return self._submit(request, values, needs or {}, max_queued, retry_after_s)
         except IntegrityError:  # another process has just used the key; where there is none, it is an error
             if idem_key is None:
                 raise
-            return self._submit(request, values, max_queued, retry_after_s)
+            return self._submit(request, values, needs or {}, max_queued, retry_after_s)
 
     def _submit(
-        self, request: JobRequest, values: dict[str, Any], max_queued: int, retry_after_s: int
+        self,
+        request: JobRequest,
+        values: dict[str, Any],
+        needs: Mapping[StageName, Sequence[int]],
+        max_queued: int,
+        retry_after_s: int,
     ) -> tuple[Job, bool]:
         with self._database.write() as connection:
             if (idem_key := values["idem_key"]) is not None:
@@ -88,19 +122,32 @@ class Journal:
             ).scalar_one()
             if waiting >= max_queued:
                 raise QueueFullError(waiting, max_queued, retry_after_s)
-            job_id = f"video_{uuid.uuid4().hex}"
+            job_id, now = f"video_{uuid.uuid4().hex}", self._database.now(connection)
             connection.execute(
                 jobs.insert().values(
                     **values,
                     id=job_id,
                     state="queued",
                     request=request.model_dump(),
-                    created_at=self._database.now(connection),
+                    start_stage=STAGE_NAMES.index(request.enter),
+                    follows=_twin(connection, values["tenant"], values["content_hash"]),
+                    created_at=now,
                 )
             )
+            _add_files(connection, job_id, values["tenant"], request, now)
+            if values["parent_id"] is not None:
+                _copy_outputs(connection, job_id, values["tenant"], values["parent_id"], needs, now)
             connection.execute(
                 stage_outputs.insert(),
-                [{"job_id": job_id, "idx": i, "name": n, "status": "waiting"} for i, n in enumerate(STAGE_NAMES)],
+                [
+                    {
+                        "job_id": job_id,
+                        "idx": i,
+                        "name": n,
+                        "status": "waiting" if n in stages_of(request) else "skipped",
+                    }
+                    for i, n in enumerate(STAGE_NAMES)
+                ],
             )
             _log(connection, job_id, "queued")
             return self._get(connection, job_id), True
@@ -136,7 +183,7 @@ class Journal:
             return [_job(row, *stages[row.id]) for row in kept], len(rows) > limit
 
     def request_cancel(self, job_id: str) -> State:
-        """Cancel a queued job at once, flag a running one; a finished one stays as it is. Gives the state now.
+        """Cancel a waiting job at once, flag a running one; a finished one stays as it is. Gives the state now.
 
         Raises:
             VideoNotFoundError: there is no such job.
@@ -144,7 +191,7 @@ class Journal:
         with self._database.write() as connection:
             ended = connection.execute(
                 update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.state == "queued")
+                .where(jobs.c.id == job_id, jobs.c.state.in_(("queued", "paused")))
                 .values(state="cancelled", cancel_requested=True, finished_at=time.time(), error=_CANCELLED)
             ).rowcount
             if ended:
@@ -156,6 +203,35 @@ class Journal:
                 )
             return self._get(connection, job_id).state
 
+    def go_on(self, job_id: str, candidate: int) -> Job:
+        """Queue a paused job again, from the `candidate`-th of T2I's pictures.
+
+        Raises:
+            VideoNotFoundError: there is no such job.
+            NotPausedError: it is not paused.
+            InvalidRequestError: it has no such candidate.
+        """
+        with self._database.write() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+            if row is None:
+                raise VideoNotFoundError(job_id)
+            if row.state != "paused":
+                raise NotPausedError(job_id, row.state)
+            request = JobRequest.model_validate(row.request)
+            if candidate >= request.candidates:
+                raise InvalidRequestError(
+                    f"candidate is {candidate}; video {job_id} has candidates 0 to {request.candidates - 1}.",
+                    param="candidate",
+                    code="invalid_field",
+                )
+            stage = request.pause_after
+            changed = request.model_copy(update={"pause_after": None, "candidate": candidate})
+            connection.execute(
+                update(jobs).where(jobs.c.id == job_id).values(state="queued", request=changed.model_dump())
+            )
+            _log(connection, job_id, "continued", stage=stage, candidate=candidate)
+            return self._get(connection, job_id)
+
     def delete(self, job_id: str) -> list[str] | None:
         """Forget a finished job; gives the keys of files that no job uses any more, None for one that stays: it has
         not ended.
@@ -166,7 +242,7 @@ class Journal:
         with self._database.write() as connection:
             if self._get(connection, job_id).state not in FINAL:
                 return None
-            unused = _drop_checkpoints(connection, [job_id])
+            unused = _drop_files(connection, checkpoints.c.job_id == job_id)
             for table in (stage_outputs, job_events):
                 connection.execute(table.delete().where(table.c.job_id == job_id))
             connection.execute(jobs.delete().where(jobs.c.id == job_id))
@@ -190,13 +266,15 @@ class Journal:
         """Take the most urgent due job: a queued one, or a running one whose lease lapsed."""
         with self._database.write() as connection:
             now = self._database.now(connection)
+            twin = jobs.alias()
+            twin_works = exists().where(twin.c.id == jobs.c.follows, twin.c.state.in_(("queued", "running")))
             due = or_(
-                and_(jobs.c.state == "queued", jobs.c.not_before <= now),
+                and_(jobs.c.state == "queued", jobs.c.not_before <= now, ~twin_works),
                 and_(jobs.c.state == "running", jobs.c.lease_until < now),
             )
             while True:
                 query = select(jobs).where(due).order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id).limit(1)
-                row = connection.execute(query.with_for_update(skip_locked=True)).first()
+                row = connection.execute(query.with_for_update(skip_locked=True, of=jobs)).first()
                 if row is None:
                     return None
                 if row.cancel_requested:
@@ -267,49 +345,69 @@ class Journal:
         with self._database.write() as connection:
             if _hold(connection, last.claim) is None:
                 raise LeaseLostError(f"Job {last.claim.job_id} was taken over from fence {last.claim.fence}.")
+            job_id = last.claim.job_id
             _write(connection, last)
-            _finish(connection, last.claim.job_id, state, error.model_dump() if error else None, result)
+            _finish(connection, job_id, state, error.model_dump() if error else None, result)
+            if result is not None:
+                tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
+                at = {"job_id": job_id, "idx": _RESULT, "number": 0, "tenant": tenant, "digest": ""}
+                now, key = self._database.now(connection), str(result.get("key", ""))
+                connection.execute(checkpoints.insert().values(**at, key=key, record=result, created_at=now))
 
-    def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any], *, digest: str = "") -> bool:
-        """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
+    def pause(self, last: Update, stage: StageName) -> None:
+        """Put a job aside until `go_on`, with its executor's last words.
 
-        A job that has ended keeps its outputs too: a remix starts from them. `digest` is that of all that the output
-        depends on.
+        Raises:
+            LeaseLostError: the job is no longer this executor's; nothing was written.
         """
         with self._database.write() as connection:
-            tenant = connection.execute(
+            job_id = last.claim.job_id
+            if _hold(connection, last.claim) is None:
+                raise LeaseLostError(f"Job {job_id} was taken over from fence {last.claim.fence}.")
+            _write(connection, last)
+            cancelled = connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == job_id)).scalar_one()
+            if cancelled:
+                _finish(connection, job_id, "cancelled", _CANCELLED, None)
+                return
+            connection.execute(
                 update(jobs)
-                .where(
-                    jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state.in_(("running", "succeeded"))
-                )
-                .values(fence=claim.fence)
-                .returning(jobs.c.tenant)
-            ).scalar()
+                .where(jobs.c.id == job_id)
+                .values(state="paused", owner=None, lease_until=None, claims=jobs.c.claims - 1)
+            )
+            _log(connection, job_id, "paused", stage=stage)
+
+    def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
+        """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
+
+        A job that has ended keeps its outputs too: a remix starts from them. `record` holds the digest of all that the
+        output depends on, by which identical jobs find it.
+        """
+        with self._database.write() as connection:
+            tenant = _held_tenant(connection, claim)
             if tenant is None:
                 return False
-            at = {"job_id": claim.job_id, "idx": STAGE_NAMES.index(stage), "number": number}
-            connection.execute(
-                checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items()))
-            )
-            connection.execute(
-                checkpoints.insert().values(
-                    **at,
-                    tenant=tenant,
-                    digest=digest,
-                    key=record["key"],
-                    record=record,
-                    created_at=self._database.now(connection),
-                )
-            )
+            _put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
             return True
+
+    def adopt(self, claim: Claim, stage: StageName, number: int, digest: str) -> dict[str, Any] | None:
+        """Take over an output of that digest from another job of the same tenant; None where there is none."""
+        with self._database.write() as connection:
+            tenant = _held_tenant(connection, claim)
+            same = and_(checkpoints.c.tenant == tenant, checkpoints.c.digest == digest)
+            query = select(checkpoints.c.record).where(same).limit(1)
+            record: dict[str, Any] | None = connection.execute(query).scalar()
+            if tenant is None or record is None:
+                return None
+            _put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
+            return record
 
     def expire_outputs(self, ended_before: float, limit: int = 100) -> list[str]:
         """Forget the checkpoints of jobs that ended before then; gives the keys of files that no job uses any more."""
         with self._database.write() as connection:
-            has_output = select(checkpoints.c.job_id)
+            has_output = select(checkpoints.c.job_id).where(checkpoints.c.idx != _RESULT)
             query = select(jobs.c.id).where(jobs.c.finished_at < ended_before, jobs.c.id.in_(has_output)).limit(limit)
             ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-            return _drop_checkpoints(connection, ids)
+            return _drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx != _RESULT))
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
@@ -335,10 +433,11 @@ class Journal:
         return _job(row, *self._stages(connection, [job_id])[job_id])
 
     @staticmethod
-    def _stages(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[tuple[StageState, ...], Outputs]]:
+    def _stages(connection: Connection, ids: Sequence[str]) -> dict[str, "_Stages"]:
         query = select(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).order_by(stage_outputs.c.idx)
         found: dict[str, list[StageState]] = {job_id: [] for job_id in ids}
         outputs: dict[str, dict[StageName, dict[int, dict[str, Any]]]] = {job_id: {} for job_id in ids}
+        failures: dict[str, dict[StageName, int]] = {job_id: {} for job_id in ids}
         for row in connection.execute(query):
             found[row.job_id].append(
                 StageState(
@@ -351,22 +450,93 @@ class Journal:
                     origin=row.origin,
                 )
             )
-        kept = select(checkpoints).where(checkpoints.c.job_id.in_(ids))
+            if row.failures:
+                failures[row.job_id][_stage_name(row.name)] = row.failures
+        of_stages = checkpoints.c.idx.between(0, len(STAGE_NAMES) - 1)
+        kept = select(checkpoints).where(checkpoints.c.job_id.in_(ids), of_stages)
         for row in connection.execute(kept):
             outputs[row.job_id].setdefault(STAGE_NAMES[row.idx], {})[row.number] = row.record
-        return {job_id: (tuple(states), outputs[job_id]) for job_id, states in found.items()}
+        return {job_id: (tuple(states), outputs[job_id], failures[job_id]) for job_id, states in found.items()}
 
 
+_Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int]]
+_SOURCE, _RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 _CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
 
 
-def _drop_checkpoints(connection: Connection, ids: Sequence[str]) -> list[str]:
-    """Forget the checkpoints of jobs; gives the keys that no other job uses."""
-    dropped = checkpoints.c.job_id.in_(ids)
-    keys = set(connection.execute(select(checkpoints.c.key).where(dropped)).scalars())
-    connection.execute(checkpoints.delete().where(dropped))
+def _drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
+    """Forget checkpoints; gives the keys that no other one names."""
+    keys = set(connection.execute(select(checkpoints.c.key).where(which)).scalars())
+    connection.execute(checkpoints.delete().where(which))
     used = connection.execute(select(checkpoints.c.key).where(checkpoints.c.key.in_(keys))).scalars()
     return sorted(keys.difference(used))
+
+
+def _add_files(connection: Connection, job_id: str, tenant: str, request: JobRequest, now: float) -> None:
+    """The files that a request names, so that they stay as long as the job does."""
+    for number, source in enumerate((request.source, request.extends)):
+        if source is not None:
+            at = {"job_id": job_id, "idx": _SOURCE, "number": number, "tenant": tenant, "created_at": now}
+            record = source.model_dump()
+            connection.execute(checkpoints.insert().values(**at, digest="", key=source.key, record=record))
+
+
+def _copy_outputs(
+    connection: Connection,
+    job_id: str,
+    tenant: str,
+    parent_id: str,
+    needs: Mapping[StageName, Sequence[int]],
+    now: float,
+) -> None:
+    parent = connection.execute(
+        select(jobs.c.id).where(jobs.c.id == parent_id, jobs.c.tenant == tenant).with_for_update()
+    ).first()
+    if parent is None:
+        raise VideoNotFoundError(parent_id)
+    for stage, numbers in needs.items():
+        own = and_(checkpoints.c.job_id == parent_id, checkpoints.c.idx == STAGE_NAMES.index(stage))
+        found = {row.number: row.record for row in connection.execute(select(checkpoints).where(own))}
+        if missing := [number for number in numbers if number not in found]:
+            raise OutputsGoneError(parent_id, stage, len(numbers) - len(missing), len(numbers))
+        for place, number in enumerate(numbers):
+            _put_output(connection, job_id, tenant, stage, place, found[number], now)
+
+
+def _put_output(
+    connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any], now: float
+) -> None:
+    at = {"job_id": job_id, "idx": STAGE_NAMES.index(stage), "number": number}
+    connection.execute(checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items())))
+    values = {"tenant": tenant, "digest": record.get("digest", ""), "key": record["key"], "record": record}
+    connection.execute(checkpoints.insert().values(**at, **values, created_at=now))
+
+
+def _held_tenant(connection: Connection, claim: Claim) -> str | None:
+    """Whose job it is, while it is this executor's or has succeeded under it."""
+    return connection.execute(
+        update(jobs)
+        .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state.in_(("running", "succeeded")))
+        .values(fence=claim.fence)
+        .returning(jobs.c.tenant)
+    ).scalar()
+
+
+def _twin(connection: Connection, tenant: str, content_hash: str | None) -> str | None:
+    """The newest unfinished job that computes the same."""
+    if content_hash is None:
+        return None
+    same = and_(jobs.c.tenant == tenant, jobs.c.content_hash == content_hash, jobs.c.state.in_(("queued", "running")))
+    return connection.execute(
+        select(jobs.c.id).where(same).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
+    ).scalar()
+
+
+def _content_hash(request: JobRequest, parent_id: str | None) -> str | None:
+    """Of all that the result depends on; None where it is not to be shared."""
+    if not request.reuse or request.pause_after is not None:
+        return None
+    return body_hash(f"{parent_id or ''} {request.model_dump_json()}")
 
 
 def body_hash(text: str) -> str:
@@ -386,7 +556,7 @@ def _too_many(claims: int) -> dict[str, str]:
     }
 
 
-def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs) -> Job:
+def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
     return Job(
         id=row.id,
         state=row.state,
@@ -399,6 +569,9 @@ def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs) -> Job
         claims=row.claims,
         stages=stages,
         outputs=outputs,
+        parent_id=row.parent_id,
+        priority=row.priority,
+        failures=failures,
     )
 
 
@@ -422,6 +595,12 @@ def _write(connection: Connection, item: Update) -> None:
                 **state.model_dump(exclude={"name"}),
                 finished_at=time.time() if state.status in ("completed", "failed", "cancelled") else None,
             )
+        )
+    for name, count in item.failures.items():
+        connection.execute(
+            update(stage_outputs)
+            .where(stage_outputs.c.job_id == item.claim.job_id, stage_outputs.c.idx == STAGE_NAMES.index(name))
+            .values(failures=stage_outputs.c.failures + count)
         )
     for kind, data in item.events:
         _log(connection, item.claim.job_id, kind, **data)
@@ -454,7 +633,7 @@ def _end_stages(connection: Connection, job_id: str, status: str) -> None:
 def _reset_stages(connection: Connection, job_id: str) -> None:
     connection.execute(
         update(stage_outputs)
-        .where(stage_outputs.c.job_id == job_id)
+        .where(stage_outputs.c.job_id == job_id, stage_outputs.c.status != "skipped")
         .values(status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, origin=None, finished_at=None)
     )
 

@@ -77,13 +77,21 @@ class JobMetrics:
         self._jobs: _Series = _Nowhere()
         self._seconds: _Series = _Nowhere()
         self._retries: _Series = _Nowhere()
+        self._wasted: _Series = _Nowhere()
+        self._saved: _Series = _Nowhere()
         if _in_replica():
             self._jobs = serve_metrics.Counter("magicvideo_jobs", "Jobs by how they ended.", ("state",))
             self._seconds = serve_metrics.Histogram(
                 "magicvideo_job_run_s", "Seconds from claim to end.", _SECONDS, ("state",)
             )
             self._retries = serve_metrics.Counter(
-                "magicvideo_stage_retries", "Stage calls repeated because a replica died.", ("stage",)
+                "magicvideo_stage_retries", "Stage calls repeated because they raised or a replica died.", ("stage",)
+            )
+            self._wasted = serve_metrics.Counter(
+                "magicvideo_wasted_gpu_seconds", "Computing whose output nobody took.", ("stage",)
+            )
+            self._saved = serve_metrics.Counter(
+                "magicvideo_saved_gpu_seconds", "Computing that checkpoints made needless.", ("stage",)
             )
 
     def ended(self, state: str, seconds: float) -> None:
@@ -92,3 +100,13 @@ class JobMetrics:
 
     def retried(self, stage: str) -> None:
         self._retries.inc(1, {"stage": stage})
+
+    def wasted(self, stage: str, seconds: float) -> None:
+        """A call was cancelled, took too long, or died with its replica."""
+        if seconds > 0:
+            self._wasted.inc(seconds, {"stage": stage})
+
+    def saved(self, stage: str, seconds: float) -> None:
+        """An output was taken from a checkpoint."""
+        if seconds > 0:
+            self._saved.inc(seconds, {"stage": stage})

@@ -1,13 +1,8 @@
 """Drives jobs: claims one from the journal, calls the stages by reference, records how it went.
 
-                 image          keyframes          piece, piece, ...        chunk, chunk, ...
-    prompt ─► t2i ────► i2v ──────────────► v2v ═════════════════════► vfi ════════════════════► vfi.finish ─► mp4
-                                            v2v ═════════════════════► vfi
-
-V2V is called once a window, all at once, so that one request uses as many of the pool's replicas as are idle. A piece
-goes to VFI as soon as it and the one before it are there, so VFI starts before V2V ends; chunks are joined in the order
-of the windows. No pixel enters this process: it holds references, and drops them at the end of each job with a
-collection, because Ray leaves cycles around them that keep outputs alive until then.
+No pixel enters this process: it holds references, and drops them at the end of each job with a collection, because Ray
+leaves cycles around them that keep outputs alive until then. What one attempt at a job does stands in
+`deployments.attempt`.
 
 Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job is what the journal says.
 """
@@ -19,23 +14,21 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from client.schema import JobError
-from deployments import __version__
 from deployments.artifacts import ArtifactStore
-from deployments.calls import OutputLostError, StageCalls
+from deployments.attempt import Attempt, PausedJob
+from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
-from deployments.job_types import Claim, Job, JobRequest, Outputs
+from deployments.job_types import Claim, Job
 from deployments.jobs import Journal
+from deployments.kept import Kept
 from deployments.metrics import JobMetrics
-from deployments.progress import JobProgress
+from deployments.progress import JobProgress, Origin
 from deployments.recorder import Recorder
-from stages.model.windows import plan_windows
-from stages.presets import Plan, get_preset, plan
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -149,8 +142,11 @@ class Pipeline:
         stop = self._running[claim.job_id].stop
         last = self._recorder.last_words(claim.job_id)
         state, error, result = _outcome(claim.job_id, work, stop)
+        paused = None if work.cancelled() else work.exception()
         try:
-            if state is not None:
+            if isinstance(paused, PausedJob):
+                await asyncio.to_thread(self._journal.pause, last, paused.stage)
+            elif state is not None:
                 self._metrics.ended(state, time.monotonic() - started)
                 await asyncio.to_thread(self._journal.finish, last, state, error=error, result=result)
         except LeaseLostError as lost:
@@ -158,16 +154,17 @@ class Pipeline:
         except Exception:
             logger.exception("The end of job %s could not be recorded; it runs again once its lease lapses.", claim)
         finally:
-            del self._running[claim.job_id], work
+            del self._running[claim.job_id], work, paused
             gc.collect()
             self._wake.set()
 
     async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         """The video of one job, from its checkpoints again when an output died with its node."""
-        kept = Kept(self._keeper, self._journal, claim, job.outputs)
+        copied: Origin | None = "reused" if job.parent_id is not None and job.claims == 1 else None
+        kept = Kept(self._keeper, self._journal, claim, job.outputs, progress, copied)
         for attempt in range(1, self._args.pipeline.job_attempts + 1):
             try:
-                return await self._attempt(claim, job.request, progress, kept)
+                return await self._attempt(claim, job, progress, kept)
             except OutputLostError as lost:
                 logger.warning("Job %s, attempt %d: %s", claim.job_id, attempt, lost)
                 progress.restarted(attempt, str(lost))
@@ -176,118 +173,16 @@ class Pipeline:
             "pipeline.job_attempts; look for nodes that keep going down."
         )
 
-    async def _attempt(self, claim: Claim, request: JobRequest, progress: JobProgress, kept: "Kept") -> dict[str, Any]:
+    async def _attempt(self, claim: Claim, job: Job, progress: JobProgress, kept: Kept) -> dict[str, Any]:
         limits_s = {name: stage.run_timeout_s for name, stage in self._args.stages.items()}
-        calls = StageCalls(self._handles, limits_s, self._args.pipeline.stage_attempts, progress, self._metrics)
-        steps = plan_of(request)
-        one = partial(kept.one, calls, seed=request.seed)
-        image = await one("t2i", params=steps.t2i)
-        progress.completed("t2i")
-        keyframes = await one("i2v", image, params=steps.i2v)
-        progress.completed("i2v")
-        chunks = await self._redraw(image, keyframes, one, steps, progress)
-        key = f"videos/{claim.job_id}/{claim.fence}.mp4"
-        made = await calls.finish("vfi", chunks, key=key, provenance=_provenance(request, steps))
-        progress.completed("vfi")
-        return made
-
-    @staticmethod
-    async def _redraw(image: Any, keyframes: Any, one: Any, steps: Plan, progress: JobProgress) -> list[Any]:
-        """Every window through V2V and on to VFI as it comes; the chunks in the windows' order."""
-        count = len(plan_windows(steps.i2v.frames, steps.v2v.windows))
-        progress.expect_calls("v2v", count)
-        progress.expect_calls("vfi", count)
-
-        async def redraw(part: int) -> Any:
-            params = replace(steps.v2v, part=part)
-            return await one("v2v", image, keyframes, params=params, number=part)
-
-        async def interpolate(part: int) -> Any:
-            inputs = [await piece for piece in (pieces[part], *pieces[max(0, part - 1) : part])]
-            return await one("vfi", *inputs, params=steps.vfi, number=part)
-
-        async def complete() -> None:
-            await asyncio.gather(*pieces)
-            progress.completed("v2v")
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                pieces = [group.create_task(redraw(part)) for part in range(count)]
-                chunks = [group.create_task(interpolate(part)) for part in range(count)]
-                group.create_task(complete())
-        except BaseExceptionGroup as failed:
-            raise _first(failed) from failed
-        return [chunk.result() for chunk in chunks]
-
-
-class Kept:
-    """The checkpoints of one job under one claim: used where there are some, written beside the hot path."""
-
-    def __init__(self, keeper: Any, journal: Journal, claim: Claim, outputs: Outputs) -> None:
-        self._keeper, self._journal, self._claim = keeper, journal, claim
-        self._records = {(stage, number): record for stage, own in outputs.items() for number, record in own.items()}
-        self._writing: set[asyncio.Task[None]] = set()
-
-    async def one(
-        self, calls: StageCalls, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0
-    ) -> Any:
-        """The reference to a stage's output: a kept one, or one that is made now and kept while the next stage works.
-
-        Raises:
-            JobFailure: as `StageCalls.one`.
-            OutputLostError: an input died with its node.
-        """
-        record = self._records.get((stage, number))
-        if record is not None and self._keeper is not None:
-            payload = await calls.restored(self._keeper, stage, record, number)
-            if payload is not None:
-                return payload
-            del self._records[stage, number]
-        payload = await calls.one(stage, *inputs, params=params, seed=seed, number=number)
-        if self._keeper is not None:
-            task = asyncio.create_task(self._keep(stage, number, payload))
-            self._writing.add(task)
-            task.add_done_callback(self._written)
-        return payload
-
-    def _written(self, task: "asyncio.Task[None]") -> None:
-        self._writing.discard(task)
-        asyncio.get_running_loop().call_soon(gc.collect)  # a call leaves cycles around the references it was given
-
-    async def _keep(self, stage: StageName, number: int, payload: Any) -> None:
-        claim = self._claim
-        key = f"checkpoints/{claim.job_id}/{claim.fence}-{stage}-{number}-{uuid.uuid4().hex[:6]}.bin"
-        try:
-            record: dict[str, Any] = await self._keeper.keep.remote(payload, key)
-            if await asyncio.to_thread(self._journal.keep, claim, stage, number, record):
-                self._records[stage, number] = record
-        except Exception as error:  # a full disk costs the checkpoint, never the job
-            logger.warning("Output %d of stage %s of job %s was not kept: %s", number, stage, claim.job_id, error)
-
-
-def plan_of(request: JobRequest) -> Plan:
-    """Every stage's parameters for a request that the ingress has judged."""
-    return plan(
-        get_preset(request.model),
-        request.prompt,
-        seed=request.seed,
-        negative_prompt=request.negative_prompt,
-        size=request.size,
-        seconds=request.seconds,
-        steps=request.steps,
-        guidance=request.guidance,
-    )
-
-
-def _provenance(request: JobRequest, steps: Plan) -> dict[str, Any]:
-    made_by = {"generator": f"magicvideo {__version__}", "ai_generated": True, "frames": steps.frames}
-    return {**made_by, **request.model_dump(exclude_none=True)}
-
-
-def _first(failed: BaseException) -> BaseException:
-    while isinstance(failed, BaseExceptionGroup):
-        failed = failed.exceptions[0]
-    return failed
+        limits = Limits(
+            run_s=limits_s,
+            attempts=self._args.pipeline.stage_attempts,
+            failures=self._args.pipeline.stage_failures,
+            backoff_s=self._args.pipeline.retry_backoff_s,
+        )
+        calls = StageCalls(self._handles, limits, progress, self._metrics, failed=job.failures)
+        return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
 
 
 _Outcome = tuple[Literal["succeeded", "failed", "cancelled"] | None, JobError | None, dict[str, Any] | None]
@@ -302,6 +197,8 @@ def _outcome(job_id: str, work: asyncio.Task[dict[str, Any]], stop: _Stop | None
     error = work.exception()
     if error is None:
         return "succeeded", None, work.result()
+    if isinstance(error, PausedJob):
+        return None, None, None
     if isinstance(error, JobFailure):
         logger.warning("Job %s failed: %s", job_id, error)
         return "failed", JobError(code=error.code, message=str(error)), None

@@ -45,6 +45,7 @@ class JobProgress:
         self._stages: dict[StageName, _Stage] = {name: _Stage() for name in STAGE_NAMES}
         self._changed: set[StageName] = set()
         self._events: list[Event] = []
+        self._failures: dict[StageName, int] = {}  # not yet taken
 
     def sent(self, name: StageName) -> None:
         """The stage's input is ready and its call goes out."""
@@ -97,10 +98,27 @@ class JobProgress:
         stage.origin = origin
         self._events.append(("stage_restored", {"stage": name, "index": number, "bytes": nbytes, "origin": origin}))
 
+    def kept(self, name: StageName, number: int) -> None:
+        """The output of the `number`-th call can be looked at from now on."""
+        if name == "t2i":
+            self._events.append(("keyframe_ready", {"variant": "keyframe", "candidate": number}))
+        elif name == "i2v":
+            self._events.append(("preview_ready", {"variant": "preview"}))
+        elif name == "vfi":
+            self._events.append(("chunk_ready", {"index": number, "total": self._stages[name].calls_total}))
+
+    def failed(self, name: StageName, number: int, reason: str) -> None:
+        """The `number`-th call raised, and is repeated."""
+        self._stages[name].fractions.pop(number, None)
+        self._failures[name] = self._failures.get(name, 0) + 1
+        self._changed.add(name)
+        self._events.append(("stage_retried", {"stage": name, "index": number, "reason": reason}))
+
     def restarted(self, attempt: int, reason: str) -> None:
         """The job begins again: every stage waits as at the start."""
+        begun = [name for name in STAGE_NAMES if self._stages[name].status != "waiting"]
         self._stages = {name: _Stage() for name in STAGE_NAMES}
-        self._changed.update(STAGE_NAMES)
+        self._changed.update(begun)
         self._events.append(("job_restarted", {"attempt": attempt, "reason": reason}))
 
     def completed(self, name: StageName) -> None:
@@ -108,13 +126,14 @@ class JobProgress:
         self._stages[name].status = "completed"
         self._note(name, "stage_completed")
 
-    def take(self) -> tuple[tuple[StageState, ...], tuple[Event, ...]]:
-        """What has changed since the last `take`: the states of changed stages, and events in order."""
+    def take(self) -> tuple[tuple[StageState, ...], tuple[Event, ...], dict[StageName, int]]:
+        """What has changed since the last `take`: the states of changed stages, events in order, failures of calls."""
         states = tuple(self._state(name) for name in STAGE_NAMES if name in self._changed)
         events = tuple(self._events)
         self._changed.clear()
         self._events.clear()
-        return states, events
+        failures, self._failures = self._failures, {}
+        return states, events, failures
 
     @property
     def dirty(self) -> bool:
@@ -142,5 +161,7 @@ class JobProgress:
 
 
 def overall(stages: tuple[StageState, ...]) -> int:
-    """One percentage for the whole job."""
-    return int(sum(_SHARES.get(stage.name, 0.0) * stage.progress for stage in stages) + 1e-6)
+    """One percentage for the whole job: of the stages that it runs."""
+    shares = {stage.name: _SHARES.get(stage.name, 0.0) for stage in stages if stage.status != "skipped"}
+    done = sum(shares.get(stage.name, 0.0) * stage.progress for stage in stages)
+    return int(done / (sum(shares.values()) or 1.0) + 1e-6)

@@ -53,8 +53,7 @@ class Recorder:
     def last_words(self, job_id: str) -> Update:
         """Stop watching a job; what it has still to say goes into the transaction that ends it."""
         watched = self._watched.pop(job_id)
-        states, events = watched.progress.take()
-        return Update(watched.claim, states, events)
+        return Update(watched.claim, *watched.progress.take())
 
     def beat_soon(self) -> None:
         """Somebody may have cancelled a job: ask at the next flush, not at the next heartbeat."""

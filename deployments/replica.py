@@ -40,8 +40,8 @@ class Finisher(Protocol):
     def encode(self, value: Any) -> Any:
         """What leaves in the value's place; needs `nbytes`."""
 
-    def assemble(self, chunks: Any, key: str, provenance: Mapping[str, Any]) -> Any:
-        """Join what `encode` gave; returns a small dataclass."""
+    def assemble(self, chunks: Any, key: str, provenance: Mapping[str, Any], before: str | None = None) -> Any:
+        """Join what `encode` gave, behind the result kept under `before`; returns a small dataclass."""
 
 
 def resolve(path: str) -> Any:
@@ -108,11 +108,13 @@ class Replica:
             if not work.cancel() and not work.done():
                 await asyncio.wait([asyncio.wrap_future(work)])
 
-    async def finish(self, *chunks: Any, key: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """Join the post-processed outputs of a job and keep the result; gives its description."""
+    async def finish(
+        self, *chunks: Any, key: str, provenance: Mapping[str, Any], before: str | None = None
+    ) -> dict[str, Any]:
+        """Join the post-processed outputs of a job, behind the kept result `before`; gives its description."""
         if self._finisher is None:
             raise ConfigError(f"Stage {self._stage.name} has no finisher; set stages.{self._stage.name}.finisher.")
-        made = await asyncio.to_thread(self._finisher.assemble, chunks, key, provenance)
+        made = await asyncio.to_thread(self._finisher.assemble, chunks, key, provenance, before)
         return asdict(made) if is_dataclass(made) and not isinstance(made, type) else dict(made)
 
     async def ended(self) -> dict[str, int]:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 Nudge = Callable[[], Awaitable[None]]
 HealthOf = Callable[[], Health]
+Show = Callable[[str, str], Awaitable[tuple[bytes, str]]]
+"""(key, sha256) of a checkpoint to (bytes, media type) of something to look at."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Services:
     store: ArtifactStore
     nudge: Nudge
     health: HealthOf
+    show: Show
     _nudges: set[asyncio.Task[None]] = field(default_factory=set)
 
     def tell_pipeline(self) -> None:

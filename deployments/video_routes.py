@@ -3,7 +3,7 @@
     POST   /v1/videos                a job is written, its id answered; nothing computes inside a request
     GET    /v1/videos                pages of jobs                  (after, limit, order)
     GET    /v1/videos/{id}           how far it is, stage by stage
-    GET    /v1/videos/{id}/content   the mp4, whole or a Range of it
+    GET    /v1/videos/{id}/content   the mp4, whole or a Range of it; or a `variant` to look at
     POST   /v1/videos/{id}/cancel    stops an unfinished job; gives it as it is then
     DELETE /v1/videos/{id}           cancels an unfinished job; forgets a finished one and its file
 
@@ -12,7 +12,9 @@ status. Never imports torch, never holds frames.
 """
 
 import asyncio
+import hashlib
 import io
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import get_args
 
@@ -20,16 +22,19 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
-from client.schema import Order, Status, Variant, Video, VideoList
+from client.schema import CreateVideo, Order, RemixVideo, Status, Variant, Video, VideoList
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
-from deployments.bodies import judge, read_body
+from deployments.bodies import Files, judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.job_types import FINAL, Job, State
 from deployments.jobs import body_hash
-from deployments.pipeline import plan_of
+from deployments.plans import plan_of, result_of
 from deployments.progress import overall
 from deployments.ranges import parse_range
+from deployments.remix import Child, remix
 from deployments.services import Services, json_answer
+from deployments.sources import Given, accept, drop, judge_inputs
+from stages.types import StageName
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
@@ -38,6 +43,7 @@ MAX_KEY_CHARS = 255
 STATUS: dict[State, Status] = {
     "queued": "queued",
     "running": "in_progress",
+    "paused": "queued",
     "succeeded": "completed",
     "failed": "failed",
     "cancelled": "failed",
@@ -48,31 +54,40 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
     args, journal, store = services.args, services.journal, services.store
 
-    def answer(job: Job) -> Response:
-        headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(args.ingress.poll_after_ms)}
-        return json_answer(video_of(job), headers=headers)
-
     @app.post("/v1/videos", response_model=Video)
     async def create(request: Request) -> Response:
-        key = request.headers.get("idempotency-key")
-        if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
-            raise InvalidRequestError(
-                f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
-                param="Idempotency-Key",
-                code="invalid_header",
+        key = idempotency_key(request)
+        created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
+        keeps = args.keeper.enabled
+        judge(created, args.preset, keeps=keeps) if not files else judge_inputs(created)
+        given = await asyncio.to_thread(accept, created, files, store, args.ingress)
+        is_new = False
+        try:
+            child = await _child(created, given)
+            job, is_new = await asyncio.to_thread(
+                journal.submit,
+                child.request,
+                idem_key=key,
+                body_hash=body_hash(_said(created, files)),
+                priority=created.priority,
+                max_queued=args.ingress.max_queued_jobs,
+                retry_after_s=args.ingress.retry_after_s,
+                parent_id=given.parent_id,
+                needs=child.needs,
             )
-        created = await read_body(request, args.ingress.max_body_bytes)
-        job, is_new = await asyncio.to_thread(
-            journal.submit,
-            judge(created, args.preset),
-            idem_key=key,
-            body_hash=body_hash(created.model_dump_json()),
-            max_queued=args.ingress.max_queued_jobs,
-            retry_after_s=args.ingress.retry_after_s,
-        )
+        finally:
+            if not is_new:
+                await asyncio.to_thread(drop, given, store)
         if is_new:
             services.tell_pipeline()
-        return answer(job)
+        return video_answer(services, job)
+
+    async def _child(created: CreateVideo, given: Given) -> Child:
+        if given.parent_id is None:
+            return Child(judge(created, args.preset, given.source, keeps=args.keeper.enabled), {})
+        refuse_without_keeper(services)
+        parent = await asyncio.to_thread(journal.get, given.parent_id)
+        return remix(parent, enter_change(created, given.enter), reuse=bool(created.reuse))
 
     @app.get("/v1/videos", response_model=VideoList)
     async def page(request: Request) -> Response:
@@ -89,7 +104,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/videos/{video_id}", response_model=Video)
     async def retrieve(video_id: str) -> Response:
-        return answer(await asyncio.to_thread(journal.get, video_id))
+        return video_answer(services, await asyncio.to_thread(journal.get, video_id))
 
     @app.post("/v1/videos/{video_id}/cancel", response_model=Video)
     async def cancel(video_id: str) -> Response:
@@ -99,7 +114,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
             services.tell_pipeline()
         elif state != "cancelled":
             raise VideoEndedError(video_id, STATUS[state])
-        return answer(job)
+        return video_answer(services, job)
 
     @app.delete("/v1/videos/{video_id}")
     async def delete(video_id: str) -> Response:
@@ -108,35 +123,79 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         if state == "running":
             services.tell_pipeline()
         elif before in FINAL or state != "cancelled":  # it was finished, or it finished before the cancel came
-            job = await asyncio.to_thread(journal.get, video_id)
             unused = await asyncio.to_thread(journal.delete, video_id)
-            if job.result is not None:
-                await asyncio.to_thread(store.delete, job.result["key"])
             for key in unused or ():
                 await asyncio.to_thread(store.delete, key)
         return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
     @app.api_route("/v1/videos/{video_id}/content", methods=["GET", "HEAD"], response_class=Response)
     async def content(video_id: str, request: Request) -> Response:
-        variant = request.query_params.get("variant", "video")
-        if variant not in get_args(Variant):
-            raise InvalidRequestError(
-                f"variant is {variant[:80]!r}; it must be 'video' or 'spritesheet'.",
-                param="variant",
-                code="invalid_parameter",
-            )
-        artifact = _finished(await asyncio.to_thread(journal.get, video_id))
+        variant = _variant(request.query_params.get("variant", "video"))
+        job = await asyncio.to_thread(journal.get, video_id)
+        if variant in ("keyframe", "preview"):
+            return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", request)
+        artifact = _finished(job)
         if not await asyncio.to_thread(store.exists, artifact.key):
             raise ArtifactError(f"Artifact {artifact.key} of job {video_id} is not in {store.url}.")
-        if variant == "spritesheet":
-            picture = await asyncio.to_thread(_sheet, artifact, store)
-            return Response(picture, headers={"ETag": f'"{artifact.sha256}-sheet"'}, media_type="image/png")
-        return _content(request, artifact, store)
+        if variant == "video":
+            return _content(request, artifact, store)
+        picture, media_type = await asyncio.to_thread(_still, artifact, store, variant)
+        return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
+
+
+def video_answer(services: Services, job: Job) -> Response:
+    """A job as the API says it, and when to ask again."""
+    headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
+    return json_answer(video_of(job), headers=headers)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Of the request.
+
+    Raises:
+        InvalidRequestError: it is empty or too long.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise InvalidRequestError(
+            f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
+            param="Idempotency-Key",
+            code="invalid_header",
+        )
+    return key
+
+
+def refuse_without_keeper(services: Services) -> None:
+    """Raises:
+    InvalidRequestError: this server keeps no outputs of stages.
+    """
+    if not services.args.keeper.enabled:
+        raise InvalidRequestError(
+            "This server keeps no outputs of stages, so no job can begin from another one's; its operator can set "
+            "keeper.enabled.",
+            code="outputs_not_kept",
+        )
+
+
+def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
+    """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one."""
+    return RemixVideo(
+        prompt=created.prompt.strip() or None,
+        from_stage=enter,
+        negative_prompt=created.negative_prompt or None,
+        seed=created.seed,
+        steps=created.steps,
+        guidance=created.guidance,
+        factor=created.factor,
+        until=created.until,
+        pause_after=created.pause_after,
+    )
 
 
 def video_of(job: Job) -> Video:
     """A job as the API says it."""
     steps = plan_of(job.request)
+    result = result_of(job.request, steps)
     return Video(
         id=job.id,
         model=job.request.model,
@@ -146,13 +205,18 @@ def video_of(job: Job) -> Video:
         completed_at=int(job.finished_at) if job.state == "succeeded" and job.finished_at is not None else None,
         prompt=job.request.prompt,
         seconds=job.request.seconds,
-        size=job.request.size,
+        size=f"{result.size[0]}x{result.size[1]}",
         error=job.error,
         seed=job.request.seed,
         stages=list(job.stages),
-        frames=steps.frames,
-        fps=steps.fps,
+        frames=result.frames,
+        fps=result.fps,
         note=steps.note or None,
+        remixed_from_video_id=job.parent_id,
+        until=job.request.until if job.request.until != "vfi" else None,
+        paused_after=job.request.pause_after if job.state == "paused" else None,
+        candidates=job.request.candidates,
+        priority=job.priority,
     )
 
 
@@ -167,10 +231,11 @@ def _finished(job: Job) -> Artifact:
 
 def _content(request: Request, artifact: Artifact, store: ArtifactStore) -> Response:
     etag = f'"{artifact.sha256}"'
+    name, suffix = artifact.key.split("/")[1], artifact.key.rpartition(".")[2]
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": etag,
-        "Content-Disposition": f'attachment; filename="{artifact.key.split("/")[1]}.mp4"',
+        "Content-Disposition": f'attachment; filename="{name}.{suffix}"',
     }
     wanted = request.headers.get("range")
     if request.headers.get("if-range", etag) != etag:
@@ -185,10 +250,77 @@ def _content(request: Request, artifact: Artifact, store: ArtifactStore) -> Resp
     return StreamingResponse(body, 206 if span else 200, headers, media_type=artifact.media_type)
 
 
-def _sheet(artifact: Artifact, store: ArtifactStore) -> bytes:
-    from stages.sheets import sheet_png  # only who asks for one pays for the decoder
+async def _shown(services: Services, job: Job, stage: StageName, request: Request) -> Response:
+    """T2I's picture or I2V's frames, from their checkpoints, which the keeper makes something to look at of."""
+    number = _candidate(request.query_params.get("candidate"), job) if stage == "t2i" else 0
+    record = job.outputs.get(stage, {}).get(number)
+    if record is None:
+        ended = job.state in FINAL
+        why = "it is kept no longer, or was never made" if ended else "it is not made yet; events say when it is there"
+        raise VideoNotReadyError(
+            f"Video {job.id} has no output {number} of {stage} to show: {why}.",
+            param="variant",
+            code="variant_not_ready",
+        )
+    etag = f"{record['sha256']}-shown"
+    if request.headers.get("if-none-match") == f'"{etag}"':
+        return Response(status_code=304, headers={"ETag": f'"{etag}"'})
+    try:
+        data, media_type = await services.show(record["key"], record["sha256"])
+    except Exception as error:
+        raise ArtifactError(f"Output {number} of {stage} of job {job.id} cannot be shown: {error}") from error
+    return _picture(request, data, etag, media_type)
 
-    return sheet_png(io.BytesIO(b"".join(store.read(artifact.key, 0, artifact.size_bytes))))
+
+def _picture(request: Request, data: bytes, etag: str, media_type: str) -> Response:
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, max-age=3600"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(data, headers=headers, media_type=media_type)
+
+
+def _still(artifact: Artifact, store: ArtifactStore, variant: str) -> tuple[bytes, str]:
+    from stages.sheets import sheet_png, thumbnail_webp  # only who asks for one pays for the decoder
+
+    file = io.BytesIO(b"".join(store.read(artifact.key, 0, artifact.size_bytes)))
+    if variant == "thumbnail":
+        return thumbnail_webp(file), "image/webp"
+    if artifact.media_type.startswith("image/"):
+        raise InvalidRequestError(
+            "This job ended with one picture, of which there is no sheet; ask for the variant 'video' or 'thumbnail'.",
+            param="variant",
+            code="invalid_parameter",
+        )
+    return sheet_png(file), "image/png"
+
+
+def _said(created: CreateVideo, files: Files) -> str:
+    """All that a request says, its files by digest: what an idempotency key stands for."""
+    names = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    said = created.model_dump(exclude=set(names))
+    return json.dumps([said, names], sort_keys=True)
+
+
+def _variant(text: str) -> str:
+    if text not in get_args(Variant):
+        raise InvalidRequestError(
+            f"variant is {text[:80]!r}; it must be one of: {', '.join(get_args(Variant))}.",
+            param="variant",
+            code="invalid_parameter",
+        )
+    return text
+
+
+def _candidate(text: str | None, job: Job) -> int:
+    if text is None:
+        return job.request.candidate
+    if not text.isdecimal() or len(text) > 3 or int(text) >= job.request.candidates:
+        raise InvalidRequestError(
+            f"candidate is {text[:80]!r}; video {job.id} has candidates 0 to {job.request.candidates - 1}.",
+            param="candidate",
+            code="invalid_parameter",
+        )
+    return int(text)
 
 
 def _limit(text: str | None) -> int:

@@ -49,3 +49,12 @@ def sheet_png(video: Path | BinaryIO) -> bytes:
     buffer = io.BytesIO()
     contact_sheet(video).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def thumbnail_webp(video: Path | BinaryIO, side_px: int = TILE_PX) -> bytes:
+    """The first frame, at most `side_px` wide and high; of a picture, the picture."""
+    picture = PIL.Image.fromarray(even_frames(video, 1)[0])
+    picture.thumbnail((side_px, side_px), PIL.Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=85)
+    return buffer.getvalue()

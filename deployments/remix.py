@@ -1,0 +1,168 @@
+"""From a job and what is to change to a new job: a remix, a video that enters in the middle, an extension.
+
+Takes the parent as the journal knows it; gives the request of the child and the outputs of the parent that it begins
+from. Pure: whether those outputs are still kept, the journal finds out when the child is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from client.schema import ExtendVideo, RemixVideo
+from deployments.bodies import check_route
+from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.job_types import Job, JobRequest, Source
+from deployments.plans import comes_before, plan_of, result_of, windows_of
+from stages.presets import RequestError
+from stages.types import STAGE_NAMES, StageName
+
+Needs = Mapping[StageName, Sequence[int]]
+
+_REACHES: dict[str, StageName] = {  # the first stage that a change makes a difference to
+    "prompt": "t2i",
+    "negative_prompt": "t2i",
+    "seed": "t2i",
+    "steps": "t2i",
+    "guidance": "t2i",
+    "factor": "vfi",
+}
+
+
+@dataclass(frozen=True)
+class Child:
+    """A new job."""
+
+    request: JobRequest
+    needs: Needs
+
+
+def remix(parent: Job, change: RemixVideo, *, reuse: bool = False) -> Child:
+    """The parent's request with the changes, from the first stage that they reach or from the one that is asked for.
+
+    Raises:
+        InvalidRequestError: nothing changes, or a value that the preset cannot serve.
+    """
+    old = parent.request
+    changes: dict[str, Any] = {
+        name: value for name in _REACHES if (value := getattr(change, name)) is not None and value != getattr(old, name)
+    }
+    first: StageName = old.source.enters if old.source else "t2i"
+    start = change.from_stage
+    if start is None:
+        start = _start_of(old, changes, change)
+        start = first if comes_before(start, first) else start
+    if missed := next(
+        (name for name in changes if comes_before(_REACHES[name], start) and not _sees(start, name)), None
+    ):
+        raise InvalidRequestError(
+            f"{missed} changes nothing at {start}; begin at {_REACHES[missed]}, or leave it out.",
+            param=missed,
+            code="invalid_field",
+        )
+    pause = change.pause_after
+    new = old.model_copy(
+        update={
+            **changes,
+            "until": change.until or "vfi",
+            "pause_after": pause,
+            "candidates": 1,
+            "candidate": 0,
+            "enter": start,
+            "source": old.source if comes_before(first, start) or start == first != "t2i" else None,
+            "extends": old.extends if start != "t2i" else None,
+            "reuse": reuse,
+        }
+    )
+    try:
+        check_route(start, new.until, pause, keeps=True)
+        plan_of(new)
+    except RequestError as error:
+        raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
+    return Child(new, needs_of(old, start))
+
+
+def extend(parent: Job, change: ExtendVideo) -> Child:
+    """A video that begins with the parent's and goes on from its last frame.
+
+    Raises:
+        VideoNotReadyError: the parent has no video.
+        InvalidRequestError: its result cannot be gone on from, or a value that the preset cannot serve.
+    """
+    old = parent.request
+    if parent.result is None:
+        raise VideoNotReadyError(
+            f"Video {parent.id} is not completed; it can be extended once it is.",
+            param="video_id",
+            code="video_not_ready",
+        )
+    steps = plan_of(old)
+    shown = result_of(old, steps)
+    if shown.fps is None or old.until == "i2v" or (old.source is not None and old.source.enters == "vfi"):
+        raise InvalidRequestError(
+            f"Video {parent.id} is no video that this preset made to the end, so it cannot be extended; extend one "
+            "without `until`, whose frames were made here.",
+            param="video_id",
+            code="not_extendable",
+        )
+    tail = Source(
+        key=parent.result["key"],
+        sha256=parent.result["sha256"],
+        kind="video",
+        enters="i2v",
+        width=shown.size[0],
+        height=shown.size[1],
+        frames=shown.frames,
+        fps=shown.fps,
+    )
+    new = old.model_copy(
+        update={
+            "prompt": (change.prompt or old.prompt).strip(),
+            "seconds": change.seconds or old.seconds,
+            "seed": (old.seed + 1) % 2**31 if change.seed is None else change.seed,
+            "pause_after": None,
+            "candidates": 1,
+            "candidate": 0,
+            "enter": "i2v",
+            "source": tail,
+            "extends": tail,
+            "reuse": False,
+        }
+    )
+    try:
+        added = plan_of(new)
+    except RequestError as error:
+        raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
+    if added.fps != shown.fps:
+        raise InvalidRequestError(
+            f"Video {parent.id} has {shown.fps:g} frames a second and this preset would add {added.fps:g}; they cannot "
+            "be joined.",
+            param="video_id",
+            code="not_extendable",
+        )
+    return Child(new, {})
+
+
+def needs_of(old: JobRequest, start: StageName) -> Needs:
+    """The outputs of a job that another one begins from at `start`."""
+    if start == "vfi":
+        return {"v2v": range(windows_of(plan_of(old)))}
+    earlier: Needs = {"t2i": [old.candidate], "i2v": [0]}
+    return {stage: numbers for stage, numbers in earlier.items() if comes_before(stage, start)}
+
+
+def _sees(start: StageName, name: str) -> bool:
+    """Whether a change makes a difference to a job that begins at `start`: VFI knows neither prompt nor seed."""
+    return name == "factor" or start != "vfi"
+
+
+def _start_of(old: JobRequest, changes: Mapping[str, Any], change: RemixVideo) -> StageName:
+    if changes:
+        return min((_REACHES[name] for name in changes), key=STAGE_NAMES.index)
+    wanted = change.until or "vfi"
+    if comes_before(old.until, wanted):
+        return STAGE_NAMES[STAGE_NAMES.index(old.until) + 1]
+    raise InvalidRequestError(
+        "Nothing would change; give a prompt, a seed, another parameter, or the stage to begin at in from_stage.",
+        param="prompt",
+        code="invalid_field",
+    )

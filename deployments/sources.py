@@ -1,0 +1,94 @@
+"""Files that come with a request: judged, put into the artifact store, and described for the job that begins from them.
+
+Takes a request's fields and bytes; gives a `Source`. A file that no job took is removed again by `drop`.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from client.schema import CreateVideo
+from deployments.artifacts import ArtifactStore
+from deployments.bodies import Files
+from deployments.config import IngressArgs
+from deployments.errors import InvalidRequestError
+from deployments.job_types import Source
+from deployments.uploads import Limits, inspect
+from stages.types import StageName
+
+_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "mp4": "video/mp4", "webm": "video/webm"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a job begins from beside its prompt: a file, an earlier job, or neither."""
+
+    source: Source | None = None
+    parent_id: str | None = None
+    enter: StageName = "t2i"
+
+
+def judge_inputs(created: CreateVideo) -> None:
+    """Whether the fields that name files belong together.
+
+    Raises:
+        InvalidRequestError: they do not.
+    """
+    picture, video = created.input_reference, created.input_video
+    if picture is not None and video is not None:
+        raise _wrong("input_video", "input_reference and input_video exclude each other; send one of them.")
+    if created.enter is not None and video is None:
+        raise _wrong("enter", f"enter is {created.enter!r}, but there is no input_video; send one, or leave enter out.")
+    if video is not None and created.enter is None:
+        raise _wrong("enter", "input_video needs enter: 'v2v' redraws it in high resolution, 'vfi' interpolates it.")
+    if picture is not None and (picture.video_url is not None or picture.id is not None):
+        raise _wrong("input_reference", "input_reference holds a picture: a file of the form, or image_url.")
+    if video is not None and sum(given is not None for given in (video.image_url, video.video_url, video.id)) != 1:
+        raise _wrong("input_video", "input_video holds one of: a file of the form, video_url, id.")
+
+
+def accept(created: CreateVideo, files: Files, store: ArtifactStore, limits: IngressArgs) -> Given:
+    """Judge and keep the file of a request, if there is one.
+
+    Raises:
+        InvalidRequestError: fields that do not belong together, or a file that is refused.
+    """
+    judge_inputs(created)
+    if created.input_reference is not None:
+        return _kept(files, "input_reference", "picture", "i2v", store, limits)
+    if created.input_video is not None:
+        assert created.enter is not None
+        if created.input_video.id is not None:
+            return Given(parent_id=created.input_video.id, enter=created.enter)
+        return _kept(files, "input_video", "video", created.enter, store, limits)
+    return Given()
+
+
+def drop(given: Given, store: ArtifactStore) -> None:
+    """Remove the file of a request that made no job."""
+    if given.source is not None:
+        store.delete(given.source.key)
+
+
+def _kept(files: Files, field: str, kind: str, enter: StageName, store: ArtifactStore, limits: IngressArgs) -> Given:
+    data = files.get(field)
+    if not data:
+        wanted = "image_url" if kind == "picture" else "video_url"
+        raise _wrong(field, f"{field} is empty; send a file in a form, or {wanted} with a data: URL.")
+    facts = inspect(data, kind, field, Limits(limits.max_upload_side_px, limits.max_upload_frames))
+    key = f"uploads/{uuid.uuid4().hex}/source.{facts.suffix}"
+    store.put_bytes(data, key, _TYPES[facts.suffix])
+    source = Source(
+        key=key,
+        sha256=facts.sha256,
+        kind="picture" if kind == "picture" else "video",
+        enters=enter,
+        width=facts.size[0],
+        height=facts.size[1],
+        frames=facts.frames,
+        fps=facts.fps,
+    )
+    return Given(source, enter=enter)
+
+
+def _wrong(field: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, param=field, code="invalid_field")
