@@ -13,6 +13,7 @@ import pytest
 
 from client.schema import ErrorBody, Health, JobError, StageState, Video, VideoList
 from deployments.artifacts import ArtifactStore
+from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
@@ -33,7 +34,9 @@ class Rig:
         self.folder = folder
         self.nudges = 0
         args = AppArgs(ingress=IngressArgs(max_queued_jobs=3, retry_after_s=7, max_body_bytes=5000, poll_after_ms=250))
-        app = create_app(args, self.journal, self.store, nudge=self.nudge, health=self.health)
+        app = create_app(
+            args, self.journal, self.store, nudge=self.nudge, health=self.health, show=Keeper(self.store.url).show
+        )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://test")
 
@@ -172,13 +175,11 @@ async def test_a_body_that_cannot_be_read_is_refused(rig: Rig, body: str, kind: 
     assert rig.journal.counts() == {}
 
 
-async def test_a_file_in_the_form_is_refused_by_its_name(rig: Rig) -> None:
-    answer = await rig.http.post(
-        "/v1/videos", data={"prompt": "a fox"}, files={"input_reference": ("a.png", b"png", "image/png")}
-    )
+async def test_a_file_in_another_field_is_refused_by_its_name(rig: Rig) -> None:
+    answer = await rig.http.post("/v1/videos", data={"prompt": "a fox"}, files={"mask": ("a.png", b"png", "image/png")})
     error = error_of(answer, 400)
-    assert error.param == "input_reference"
-    assert "is a file" in error.message
+    assert (error.param, error.code) == ("mask", "unknown_field")
+    assert "files may be in input_reference and input_video" in error.message
 
 
 async def test_one_key_makes_one_video(rig: Rig) -> None:
@@ -250,7 +251,7 @@ async def test_content_comes_whole_in_parts_and_never_from_another_file(rig: Rig
     assert behind.headers["content-range"] == f"bytes */{len(CONTENT)}"
     head = await rig.http.head(path)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
-    assert error_of(await rig.http.get(path, params={"variant": "thumbnail"}), 400).param == "variant"
+    assert error_of(await rig.http.get(path, params={"variant": "frames"}), 400).param == "variant"
 
 
 async def test_a_contact_sheet_is_made_of_the_finished_video(rig: Rig, tmp_path: Path) -> None:
@@ -259,6 +260,9 @@ async def test_a_contact_sheet_is_made_of_the_finished_video(rig: Rig, tmp_path:
     path = f"/v1/videos/{await rig.finished((tmp_path / 'ramp.mp4').read_bytes())}/content"
     answer = await rig.http.get(path, params={"variant": "spritesheet"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    thumbnail = await rig.http.get(path, params={"variant": "thumbnail"})
+    assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/webp")
+    assert np.asarray(PIL.Image.open(io.BytesIO(thumbnail.content))).shape == (32, 64, 3)
     sheet = np.asarray(PIL.Image.open(io.BytesIO(answer.content)))
     assert sheet.shape == (32, 6 * 64, 3)
     assert np.abs(sheet[16, 32::64].mean(-1) - [0, 40, 80, 120, 160, 200]).max() < 6

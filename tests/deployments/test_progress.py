@@ -68,10 +68,10 @@ def test_only_changes_are_handed_out_and_events_keep_their_order() -> None:
     progress.sent("t2i")
     progress.info("t2i", STARTED)
     progress.completed("t2i")
-    states, events = progress.take()
+    states, events, _ = progress.take()
     assert [state.name for state in states] == ["t2i"]
     assert [kind for kind, _ in events] == ["stage_queued", "stage_started", "stage_completed"]
-    assert progress.take() == ((), ())
+    assert progress.take() == ((), (), {})
 
 
 def test_a_retry_and_a_restart_are_told_and_begin_again() -> None:
@@ -81,12 +81,12 @@ def test_a_retry_and_a_restart_are_told_and_begin_again() -> None:
     progress.info("i2v", step(9, 10))
     progress.take()
     progress.retried("i2v", 1, "ActorDiedError")
-    states, events = progress.take()
+    states, events, _ = progress.take()
     assert states[0].progress == 0
     told = {"stage": "i2v", "index": 0, "attempt": 1, "reason": "ActorDiedError"}
     assert events == (("stage_retried", told),)
     progress.restarted(1, "lost")
-    states, _ = progress.take()
+    states, _, _ = progress.take()
     assert [state.status for state in states] == ["waiting"] * 4
 
 
@@ -101,7 +101,7 @@ def test_a_retry_of_one_window_leaves_the_others_as_far_as_they_are() -> None:
     progress.info("v2v", step(6, 10), 2)
     assert state_of(progress, "v2v").progress == 60
     progress.retried("v2v", 1, "ActorDiedError", 2)
-    states, events = progress.take()
+    states, events, _ = progress.take()
     assert states[0].progress == 45
     assert events[-1][1]["index"] == 2
 

@@ -5,11 +5,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import MetaData, Table, create_engine, text
 
 from deployments import tables
 from deployments.errors import ConfigError
@@ -37,13 +38,20 @@ def test_the_newest_revision_is_the_one_that_the_code_names() -> None:
 
 
 def test_a_journal_from_before_the_migrations_is_taken_over_with_its_jobs(url: str) -> None:
-    database = Database(url)
-    with database.write() as connection:
+    engine = create_engine(driver_url(url))
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
         connection.execute(text("DROP TABLE alembic_version"))
+        values = {"tenant": "", "body_hash": "", "priority": 0, "start_stage": 0, "cancel_requested": False}
+        counts = {"fence": 0, "not_before": 0.0, "claims": 0, "created_at": 1.0}
+        old = Table("jobs", MetaData(), autoload_with=connection)
         connection.execute(
-            tables.jobs.insert().values(id="old", state="queued", request={"prompt": "a fox"}, created_at=1.0)
+            old.insert().values(id="old", state="queued", request={"prompt": "a fox"}, **values, **counts)
         )
-    database.close()
+    engine.dispose()
     again = Database(url)
     with again.read() as connection:
         assert connection.execute(tables.jobs.select()).one().id == "old"
