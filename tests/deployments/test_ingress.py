@@ -1,5 +1,6 @@
 """The HTTP surface over a real journal and real files; what the pipeline would do is done by hand."""
 
+import base64
 import io
 import json
 from collections.abc import AsyncIterator
@@ -14,15 +15,24 @@ import pytest
 from client.schema import ErrorBody, Health, JobError, StageState, Video, VideoList
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
-from deployments.config import AppArgs, IngressArgs
+from deployments.config import AppArgs, IngressArgs, KeeperArgs
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
 from deployments.jobs import Journal
 from stages.mp4 import write_mp4
 from stages.presets import MAX_PROMPT_CHARS, MAX_SEED
-from stages.types import Clip
+from stages.types import Clip, Image, Keyframes
 
 CONTENT = bytes(range(256)) * 4
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (40, 20), (200, 40, 40)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+PNG = png()
 
 
 class Rig:
@@ -359,3 +369,108 @@ async def test_routes_methods_and_failures_that_are_not_ours_have_the_same_shape
 async def test_health_is_passed_on(rig: Rig) -> None:
     answer = await rig.http.get("/healthz")
     assert Health.model_validate_json(answer.content) == rig.health()
+
+
+PICTURE = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "says"),
+    [
+        (
+            {"until": "i2v", "pause_after": "i2v"},
+            "pause_after",
+            "runs from t2i to i2v; it can pause after any of these but",
+        ),
+        ({"candidates": 2}, "candidates", "does not pause to choose one"),
+        ({"candidates": 9, "pause_after": "t2i"}, "candidates", "candidates is 9; it must be 1 to 8"),
+        ({"factor": 1}, "factor", "factor is 1; it must be between 2 and 8"),
+        ({"until": "mp4"}, "until", "'t2i', 'i2v', 'v2v' or 'vfi'"),
+        ({"enter": "v2v"}, "enter", "there is no input_video"),
+        ({"input_video": {"id": "video_x"}}, "enter", "input_video needs enter"),
+        ({"input_video": {"id": "video_x"}, "enter": "v2v"}, "video_id", "No video has the id 'video_x'"),
+        ({"input_video": {}, "enter": "v2v"}, "input_video", "holds one of"),
+        ({"input_reference": {"image_url": "https://10.0.0.1/a.png"}}, "input_reference", "fetches nothing from other"),
+        ({"input_reference": {"image_url": "data:image/png;base64,###"}}, "input_reference", "not valid base64"),
+        ({"input_reference": {"image_url": "data:image/png;base64,AAAA"}}, "input_reference", "no PNG, JPEG or WebP"),
+        ({"input_reference": {"id": "video_x"}}, "input_reference", "holds a picture"),
+        (
+            {"input_reference": {"image_url": f"data:image/png;base64,{PICTURE}"}, "until": "t2i"},
+            "until",
+            "until is 't2i', but this job begins at i2v",
+        ),
+    ],
+)
+async def test_a_job_that_cannot_begin_end_or_pause_there_is_refused(
+    rig: Rig, body: Any, param: str, says: str
+) -> None:
+    answer = await rig.http.post("/v1/videos", json={"prompt": "a fox", **body})
+    error = error_of(answer, 404 if param == "video_id" else 400)
+    assert error.param == param
+    assert says in error.message
+    assert rig.journal.counts() == {}
+    assert not list(rig.folder.glob("artifacts/uploads/*/*"))
+
+
+async def test_a_picture_in_json_is_kept_once_for_its_job(rig: Rig) -> None:
+    body = {"prompt": "a fox", "input_reference": {"image_url": f"data:image/png;base64,{PICTURE}"}}
+    for _ in range(2):
+        answer = await rig.http.post("/v1/videos", json=body, headers={"idempotency-key": "once"})
+        assert answer.status_code == 200, answer.text
+    [file] = rig.folder.glob("artifacts/uploads/*/*")
+    assert file.read_bytes() == PNG
+    job = rig.journal.get(answer.json()["id"])
+    assert job.request.source is not None
+    assert (job.request.enter, job.request.source.width, job.request.source.height) == ("i2v", 40, 20)
+
+
+async def test_without_a_keeper_no_job_begins_or_pauses_in_the_middle(rig: Rig) -> None:
+    args = AppArgs(keeper=KeeperArgs(enabled=False))
+    app = create_app(args, rig.journal, rig.store, nudge=rig.nudge, health=rig.health, show=Keeper(rig.store.url).show)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        for path, body in (
+            ("", {"prompt": "a", "pause_after": "t2i"}),
+            ("", {"prompt": "a", "until": "t2i"}),
+            ("/x/remix", {}),
+        ):
+            error = error_of(await http.post(f"/v1/videos{path}", json=body), 400)
+            assert "keeper.enabled" in error.message
+
+
+async def test_a_keyframe_is_shown_before_the_video_is_there(rig: Rig) -> None:
+    video = await rig.create()
+    path = f"/v1/videos/{video.id}/content"
+    early = error_of(await rig.http.get(path, params={"variant": "keyframe"}), 409)
+    assert "has no output 0 of t2i to show: it is not made yet" in early.message
+    held = rig.claim()
+    pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    keeper = Keeper(rig.store.url)
+    rig.journal.keep(held, "t2i", 0, await keeper.keep(Image(pixels), f"checkpoints/{video.id}/1.bin"))
+    clip = Keyframes(None, Clip(np.zeros((4, 17, 33, 3), np.uint8), 8.0))
+    rig.journal.keep(held, "i2v", 0, await keeper.keep(clip, f"checkpoints/{video.id}/2.bin"))
+    shown = await rig.http.get(path, params={"variant": "keyframe"})
+    assert np.array_equal(np.asarray(PIL.Image.open(io.BytesIO(shown.content))), pixels)
+    again = await rig.http.get(path, params={"variant": "keyframe"}, headers={"if-none-match": shown.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    preview = await rig.http.get(path, params={"variant": "preview"})
+    assert (preview.headers["content-type"], preview.content[4:8]) == ("video/mp4", b"ftyp")
+    wrong = error_of(await rig.http.get(path, params={"variant": "keyframe", "candidate": "1"}), 400)
+    assert "candidate is '1'; video" in wrong.message
+
+
+async def test_a_remix_of_nothing_and_of_nobody_is_refused(rig: Rig) -> None:
+    video_id = await rig.finished()
+    assert error_of(await rig.http.post(f"/v1/videos/{video_id}/remix"), 400).param == "prompt"
+    assert error_of(await rig.http.post("/v1/videos/nobody/remix", json={"seed": 1}), 404).code == "video_not_found"
+    unknown = error_of(await rig.http.post(f"/v1/videos/{video_id}/remix", json={"style": "x"}), 400)
+    assert (unknown.param, unknown.code) == ("style", "unknown_field")
+    gone = error_of(await rig.http.post(f"/v1/videos/{video_id}/remix", json={"seed": 1, "from_stage": "i2v"}), 409)
+    assert gone.code == "outputs_gone"
+    made = await rig.http.post(
+        f"/v1/videos/{video_id}/remix", json={"prompt": "a cat"}, headers={"idempotency-key": "k"}
+    )
+    again = await rig.http.post(
+        f"/v1/videos/{video_id}/remix", json={"prompt": "a cat"}, headers={"idempotency-key": "k"}
+    )
+    assert made.json()["id"] == again.json()["id"]
+    assert made.json()["remixed_from_video_id"] == video_id

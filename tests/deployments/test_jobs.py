@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from client.schema import JobError, StageState
-from deployments.errors import IdempotencyError, LeaseLostError, QueueFullError, VideoNotFoundError
-from deployments.job_types import Claim, Job, JobRequest, Update
+from deployments.errors import (
+    IdempotencyError,
+    InvalidRequestError,
+    LeaseLostError,
+    NotPausedError,
+    OutputsGoneError,
+    QueueFullError,
+    VideoNotFoundError,
+)
+from deployments.job_types import Claim, Job, JobRequest, Source, Update
 from deployments.jobs import MAX_CLAIMS, Journal, body_hash
+from stages.types import STAGE_NAMES, StageName
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -261,7 +270,7 @@ def test_a_heartbeat_and_a_takeover_of_many_jobs_do_not_lock_each_other_out(url:
     second.close()
 
 
-RECORD = {"key": "checkpoints/a/1.bin", "bytes": 3, "sha256": "00"}
+RECORD: dict[str, str | int] = {"key": "checkpoints/a/1.bin", "bytes": 3, "sha256": "00"}
 
 
 def test_checkpoints_are_kept_with_the_job_under_its_fence(journal: Journal) -> None:
@@ -293,3 +302,134 @@ def test_checkpoints_of_jobs_that_ended_long_ago_are_forgotten(journal: Journal)
     assert journal.expire_outputs(finished_at + 1) == [own["key"]]
     assert journal.expire_outputs(finished_at + 1) == []
     assert (journal.get(ended).outputs, journal.get(running).outputs) == ({}, {"t2i": {0: RECORD}})
+
+
+def kept(name: str, digest: str = "") -> dict[str, str | int]:
+    return {**RECORD, "key": f"checkpoints/{name}.bin", "digest": digest}
+
+
+def finished(journal: Journal, request: JobRequest = REQUEST, tenant: str = "", **outputs: dict[str, str | int]) -> str:
+    """A job that has ended with these outputs of stages and a video."""
+    journal.submit(request, tenant=tenant)
+    held, job = claim(journal)
+    for stage, record in outputs.items():
+        assert journal.keep(held, stage_name(stage), 0, dict(record))
+    journal.finish(Update(held), "succeeded", result={**RECORD, "key": f"videos/{job.id}/1.mp4"})
+    return job.id
+
+
+def stage_name(text: str) -> StageName:
+    return next(name for name in STAGE_NAMES if name == text)
+
+
+def test_a_remix_takes_the_outputs_over_and_keeps_them_alive(journal: Journal) -> None:
+    parent = finished(journal, t2i=kept("t"), i2v=kept("i"))
+    needs: dict[StageName, list[int]] = {"t2i": [0], "i2v": [0]}
+    child = journal.submit(REQUEST.model_copy(update={"enter": "v2v"}), parent_id=parent, needs=needs)[0]
+    assert (child.parent_id, child.outputs) == (parent, {"t2i": {0: kept("t")}, "i2v": {0: kept("i")}})
+    assert journal.delete(parent) == [f"videos/{parent}/1.mp4"]
+    journal.request_cancel(child.id)
+    assert journal.delete(child.id) == ["checkpoints/i.bin", "checkpoints/t.bin"]
+
+
+def test_a_remix_whose_parent_lacks_an_output_makes_no_job(journal: Journal) -> None:
+    parent = finished(journal, t2i=kept("t"))
+    with pytest.raises(OutputsGoneError, match=f"{parent} has 0 of the 1 outputs of i2v"):
+        journal.submit(REQUEST, parent_id=parent, needs={"t2i": [0], "i2v": [0]})
+    with pytest.raises(VideoNotFoundError):
+        journal.submit(REQUEST, tenant="other", parent_id=parent, needs={"t2i": [0]})
+    assert journal.counts() == {"succeeded": 1}
+
+
+def test_a_chosen_candidate_becomes_the_only_picture_of_a_remix(journal: Journal) -> None:
+    parent = submit(journal)
+    held, _ = claim(journal)
+    for number in range(3):
+        journal.keep(held, "t2i", number, dict(kept(f"t{number}")))
+    child = journal.submit(REQUEST, parent_id=parent, needs={"t2i": [2]})[0]
+    assert child.outputs == {"t2i": {0: kept("t2")}}
+
+
+def test_a_paused_job_waits_without_an_owner_until_it_is_told_to_go_on(journal: Journal) -> None:
+    job_id = journal.submit(REQUEST.model_copy(update={"pause_after": "t2i", "candidates": 2}))[0].id
+    held, _ = claim(journal)
+    journal.pause(Update(held, (StageState(name="t2i", status="completed", progress=100),)), "t2i")
+    job = journal.get(job_id)
+    assert (job.state, job.claims, job.stages[0].status) == ("paused", 0, "completed")
+    assert journal.claim("b", LONG_S) is None
+    with pytest.raises(LeaseLostError):
+        journal.finish(Update(held), "succeeded", result=RECORD)
+    with pytest.raises(InvalidRequestError, match=r"candidate is 2; .* candidates 0 to 1"):
+        journal.go_on(job_id, 2)
+    assert journal.go_on(job_id, 1).state == "queued"
+    with pytest.raises(NotPausedError, match="is queued, not paused"):
+        journal.go_on(job_id, 0)
+    again, job = claim(journal)
+    assert (again.fence > held.fence, job.request.candidate, job.request.pause_after) == (True, 1, None)
+    assert [event.kind for event in journal.events(job_id)] == ["queued", "started", "paused", "continued", "started"]
+
+
+def test_a_paused_job_is_cancelled_at_once_and_a_cancel_beats_a_pause(journal: Journal) -> None:
+    first, second = submit(journal), submit(journal)
+    held, other = claim(journal)[0], claim(journal)[0]
+    journal.pause(Update(held), "t2i")
+    assert journal.request_cancel(first) == "cancelled"
+    assert journal.request_cancel(second) == "running"
+    journal.pause(Update(other), "t2i")
+    assert journal.get(second).state == "cancelled"
+
+
+def test_an_identical_job_waits_for_the_first_and_then_finds_its_outputs(journal: Journal) -> None:
+    shared = REQUEST.model_copy(update={"reuse": True})
+    first, second, third = (journal.submit(shared)[0].id for _ in range(3))
+    apart = journal.submit(shared, tenant="other")[0].id
+    held, job = claim(journal)
+    assert job.id == first
+    assert claim(journal)[1].id == apart
+    assert journal.claim("b", LONG_S) is None
+    journal.keep(held, "t2i", 0, dict(kept("t", "d1")))
+    journal.finish(Update(held), "succeeded", result=RECORD)
+    follower, job = claim(journal)
+    assert job.id == second
+    assert journal.claim("b", LONG_S) is None  # the third waits for the second
+    assert journal.adopt(follower, "t2i", 0, "d1") == kept("t", "d1")
+    assert journal.adopt(follower, "i2v", 0, "d2") is None
+    journal.finish(Update(follower), "failed", error=JobError(code="x", message="y"))
+    assert claim(journal)[1].id == third
+
+
+def test_outputs_are_not_shared_between_tenants(journal: Journal) -> None:
+    finished(journal, tenant="a", t2i=kept("t", "d1"))
+    journal.submit(REQUEST, tenant="b")
+    held, _ = claim(journal)
+    assert journal.adopt(held, "t2i", 0, "d1") is None
+    stale = Claim(held.job_id, held.owner, held.fence - 1)
+    finished(journal, tenant="b", t2i=kept("u", "d1"))
+    assert journal.adopt(stale, "t2i", 0, "d1") is None
+    assert journal.adopt(held, "t2i", 0, "d1") == kept("u", "d1")
+
+
+def test_failures_of_calls_are_counted_over_every_claim(journal: Journal) -> None:
+    submit(journal)
+    held, job = claim(journal, LAPSED_S)
+    assert job.failures == {}
+    journal.record([Update(held, failures={"v2v": 1})])
+    held, job = claim(journal)
+    assert job.failures == {"v2v": 1}
+    journal.record([Update(held, failures={"v2v": 1, "t2i": 1})])
+    assert journal.get(held.job_id).failures == {"t2i": 1, "v2v": 2}
+
+
+def test_stages_that_a_job_does_not_need_are_skipped(journal: Journal) -> None:
+    job_id = journal.submit(REQUEST.model_copy(update={"until": "i2v"}))[0].id
+    claim(journal, LAPSED_S)
+    claim(journal)
+    assert [stage.status for stage in journal.get(job_id).stages] == ["waiting", "waiting", "skipped", "skipped"]
+
+
+def test_files_of_a_request_go_with_its_last_job(journal: Journal) -> None:
+    source = Source(key="uploads/a/source.png", sha256="00", kind="picture", enters="i2v", width=8, height=8)
+    request = REQUEST.model_copy(update={"source": source, "enter": "i2v"})
+    first, second = finished(journal, request), finished(journal, request)
+    assert journal.delete(first) == [f"videos/{first}/1.mp4"]
+    assert journal.delete(second) == [source.key, f"videos/{second}/1.mp4"]

@@ -7,7 +7,7 @@ from ray import serve
 
 from deployments.config import StorageArgs
 from stages.types import StageName
-from tests.e2e.faulty import HANGS, RAISES
+from tests.e2e.faulty import HANGS, POISONS, RAISES, STUMBLES
 from tests.e2e.rig import Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,24 @@ def test_a_stage_that_raises_fails_its_job_with_its_own_words_and_no_other(app: 
     states = {stage.name: stage.status for stage in video.stages}
     assert (states["t2i"], states["i2v"], states["v2v"]) == ("completed", "completed", "failed")
     assert app.ended(good).status == "completed"
+
+
+def test_a_stage_that_stumbles_is_asked_again(app: SecondApp) -> None:
+    video_id = app.create(seed=STUMBLES)
+    assert app.ended(video_id).status == "completed"
+    assert [data["reason"] for data in app.told(video_id, "stage_retried", "v2v")] == ["RuntimeError"]
+    assert app.journal.get(video_id).failures == {"v2v": 1}
+
+
+def test_a_job_that_no_replica_can_do_ends_when_its_budget_is_spent(app: SecondApp) -> None:
+    video_id = app.create(seed=POISONS)
+    video = app.ended(video_id)
+    assert video.error is not None
+    assert (video.error.code, video.error.message) == (
+        "stage_failed",
+        "Stage v2v failed: RuntimeError: The device has hiccups.",
+    )
+    assert len(app.told(video_id, "stage_retried", "v2v")) == app.args.pipeline.stage_failures
 
 
 def test_a_stage_that_computes_too_long_is_stopped_and_its_limit_is_named(app: SecondApp) -> None:
