@@ -1,8 +1,8 @@
 """Where finished videos are kept: a folder, or any store that fsspec speaks (`s3://bucket/prefix`, `gs://...`).
 
-A file is written to a temporary name and moved, so that no reader ever sees half of one. Keys are made by the server
-(`videos/<job id>/<fence>.mp4`) and checked again here: a client's text never becomes part of a path. With more than
-one node the URL must name a store that all of them reach.
+On a disk a file is written to a temporary name and moved, so that no reader ever sees half of one. Keys are made by the
+server (`videos/<job id>/<fence>.mp4`) and checked again here: a client's text never becomes part of a path. With more
+than one node the URL must name a store that all of them reach.
 
 Takes bytes and local files, gives sizes, digests and ranges of bytes. Knows nothing of Ray, HTTP or jobs.
 """
@@ -53,17 +53,15 @@ class ArtifactStore:
             ArtifactError: the key is malformed.
         """
         target = self._path(key)
-        partial = f"{target}.{uuid.uuid4().hex}.partial"
-        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        partial = self._partial(target)
+        self._make_folder(target)
         try:
             self._fs.put_file(str(source), partial)
             if self._local:
                 os.replace(partial, target)
-            else:
-                self._fs.mv(partial, target)
-        finally:
-            if self._fs.exists(partial):
-                self._fs.rm_file(partial)
+        except BaseException:
+            self._forget(partial)
+            raise
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Artifact(key, source.stat().st_size, digest, media_type)
@@ -76,18 +74,15 @@ class ArtifactStore:
             OSError: the store is full or cannot be reached.
         """
         target = self._path(key)
-        partial = (
-            f"{target}.{uuid.uuid4().hex}.partial" if self._local else target
-        )  # an object appears when it is whole
-        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        partial = self._partial(target)
+        self._make_folder(target)
         try:
             with self._fs.open(partial, "wb") as file:
                 file.write(data)
             if self._local:
                 os.replace(partial, target)
         except BaseException:
-            if self._local and self._fs.exists(partial):
-                self._fs.rm_file(partial)
+            self._forget(partial)
             raise
         return Artifact(key, len(data), hashlib.sha256(data).hexdigest(), media_type)
 
@@ -129,6 +124,18 @@ class ArtifactStore:
                     yield piece
         except FileNotFoundError as error:
             raise ArtifactError(f"Artifact {key} is not in {self.url}; was it deleted by hand?") from error
+
+    def _partial(self, target: str) -> str:
+        """Where a file grows: on a disk elsewhere; an object store shows nothing before it is whole."""
+        return f"{target}.{uuid.uuid4().hex}.partial" if self._local else target
+
+    def _make_folder(self, target: str) -> None:
+        if self._local:
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+
+    def _forget(self, partial: str) -> None:
+        if self._local and self._fs.exists(partial):
+            self._fs.rm_file(partial)
 
     def _path(self, key: str) -> str:
         if not _KEY.fullmatch(key):

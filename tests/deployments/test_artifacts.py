@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployments.artifacts import ArtifactError, ArtifactStore
+from tests.s3 import new_bucket
 
 KEY = "videos/video_1/3.mp4"
 DATA = bytes(range(256)) * 2000  # longer than one piece
@@ -18,9 +19,13 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scheme", ["file", "memory"])
-def test_what_is_kept_is_read_back(tmp_path: Path, source: Path, scheme: str) -> None:
-    store = ArtifactStore(f"file://{tmp_path}/kept" if scheme == "file" else f"memory://{tmp_path.name}")
+@pytest.fixture(params=["file", "memory", pytest.param("s3", marks=pytest.mark.slow)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    urls = {"file": lambda: f"file://{tmp_path}/kept", "memory": lambda: f"memory://{tmp_path.name}", "s3": new_bucket}
+    return ArtifactStore(urls[request.param]())
+
+
+def test_what_is_kept_is_read_back(store: ArtifactStore, source: Path) -> None:
     assert not store.exists(KEY)
     made = store.put_file(source, KEY)
     assert (made.size_bytes, made.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -58,9 +63,7 @@ def test_a_key_that_we_did_not_make_is_refused(tmp_path: Path, source: Path, key
         store.put_file(source, key)
 
 
-@pytest.mark.parametrize("scheme", ["file", "memory"])
-def test_bytes_are_kept_and_forgotten(tmp_path: Path, scheme: str) -> None:
-    store = ArtifactStore(f"file://{tmp_path}/kept" if scheme == "file" else f"memory://{tmp_path.name}-c")
+def test_bytes_are_kept_and_forgotten(store: ArtifactStore) -> None:
     keys = [f"checkpoints/video_1/1-t2i-{number}.bin" for number in range(2)]
     for key in keys:
         made = store.put_bytes(DATA, key, "application/octet-stream")

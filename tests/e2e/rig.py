@@ -124,11 +124,11 @@ class Rig:
 
     @staticmethod
     def store_mib() -> float:
-        """Megabytes that lie in the object store."""
+        """Megabytes that somebody needs in the object store. What a dead process owned may lie there until it is full."""
         text = memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
-        found = re.search(r"Plasma memory usage (\d+(?:\.\d+)?) MiB", text)
+        found = re.search(r"Plasma memory usage \d+ MiB, .* ([\d.]+)% needed", text)
         assert found is not None, text
-        return float(found[1])
+        return float(found[1]) / 100 * STORE_BYTES / 2**20
 
     @staticmethod
     def spilled() -> bool:
