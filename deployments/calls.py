@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
-from deployments.failures import is_final, output_lost, replica_lost, stage_failed
+from deployments.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.streams import Info, pairs
@@ -171,7 +171,7 @@ class StageCalls:
             raise error
         if output_lost(error):
             raise OutputLostError(f"An input of stage {stage} died with its node.") from error
-        reason = type(error).__name__
+        reason = reason_of(error)
         if replica_lost(error):
             lost += 1
             if lost >= self._limits.attempts:

@@ -45,10 +45,19 @@ def is_final(error: BaseException) -> bool:
     return any(isinstance(item, StageError | StreamBrokenError | ConfigError) for item in causes(error))
 
 
+def reason_of(error: BaseException) -> str:
+    """The name of what the stage raised, or of what became of its replica."""
+    return type(_inner(error)).__name__
+
+
 def stage_failed(stage: StageName, error: BaseException) -> StageFailedError:
     """The stage's own words, in one line."""
-    inner = error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException) else error
+    inner = _inner(error)
     text = " ".join(str(inner).split()) or "no message"
     if isinstance(inner, StreamBrokenError):
         return StageFailedError(f"Stage {stage}: {text}"[:_MAX_CHARS])
     return StageFailedError(f"Stage {stage} failed: {type(inner).__name__}: {text}"[:_MAX_CHARS])
+
+
+def _inner(error: BaseException) -> BaseException:
+    return error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException) else error

@@ -30,7 +30,7 @@ def server() -> str:
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     s3_port, grpc_port, *others = _free_ports(len(names) + 2)
     options = [f"-{name}={port}" for name, port in zip(names, others, strict=True)]
-    fixed = ["-dir", folder, "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=8", "-master.volumeSizeLimitMB=64"]
+    fixed = ["-dir", folder, "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=100", "-master.volumeSizeLimitMB=64"]
     weed = Path(sys.executable).parent / "weed"
     log = (Path(folder) / "log").open("wb")
     gate = ["-filer", "-s3", f"-s3.port={s3_port}", f"-s3.port.grpc={grpc_port}"]

@@ -124,7 +124,7 @@ class Rig:
 
     @staticmethod
     def store_mib() -> float:
-        """Megabytes that somebody needs in the object store. What a dead process owned may lie there until it is full."""
+        """Megabytes of the object store that somebody needs; what a dead process owned lies there until it is full."""
         text = memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
         found = re.search(r"Plasma memory usage \d+ MiB, .* ([\d.]+)% needed", text)
         assert found is not None, text
