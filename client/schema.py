@@ -184,7 +184,7 @@ class Event(Answer):
     | stage_queued, stage_started, stage_completed | stage |
     | stage_progress | stage, progress in percent |
     | stage_restored | stage, index, origin |
-    | stage_output, stage_retried | stage, index, ... |
+    | stage_output, stage_kept, stage_retried | stage, index, ... |
     | keyframe_ready | variant, candidate: what `content` has from now on |
     | preview_ready | variant |
     | chunk_ready | index, total: `stream` can play so far |

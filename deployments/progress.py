@@ -72,8 +72,8 @@ class JobProgress:
         else:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
-            made = {"stage": name, "index": number + info["index"], "bytes": info["bytes"], "replica": info["replica"]}
-            self._events.append(("stage_output", made))
+            made = {"stage": name, "index": number + info["index"], "run_s": round(info["run_s"], 4)}
+            self._events.append(("stage_output", {**made, "bytes": info["bytes"], "replica": info["replica"]}))
             if info["last"]:
                 stage.calls_done += 1
                 stage.fractions.pop(number, None)
@@ -99,7 +99,8 @@ class JobProgress:
         self._events.append(("stage_restored", {"stage": name, "index": number, "bytes": nbytes, "origin": origin}))
 
     def kept(self, name: StageName, number: int) -> None:
-        """The output of the `number`-th call can be looked at from now on."""
+        """The output of the `number`-th call is safe from now on, and can be looked at."""
+        self._events.append(("stage_kept", {"stage": name, "index": number}))
         if name == "t2i":
             self._events.append(("keyframe_ready", {"variant": "keyframe", "candidate": number}))
         elif name == "i2v":
