@@ -15,7 +15,7 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from deployments.checkpoints import Keeper
-from deployments.config import AppArgs, check_environment, parse_args
+from deployments.config import AppArgs, check_environment, parse_args, with_environment
 from deployments.ingress import Ingress
 from deployments.pipeline import Pipeline
 from deployments.replica import Replica
@@ -34,7 +34,7 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         ConfigError: one sentence on what cannot be served.
     """
     check_environment()
-    typed = args if isinstance(args, AppArgs) else parse_args(dict(args))
+    typed = args if isinstance(args, AppArgs) else with_environment(parse_args(dict(args)))
     stages = {name: _stage(typed, name) for name in STAGE_NAMES}
     keeper = _keeper(typed)
     pipeline = serve.deployment(

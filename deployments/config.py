@@ -202,7 +202,13 @@ def load_config(path: Path = CONFIG_PATH) -> AppArgs:
     found = [app for app in applications if app.get("import_path") == IMPORT_PATH]
     if len(found) != 1:
         raise ConfigError(f"{path} needs one application with import_path {IMPORT_PATH}, it has {len(found)}.")
-    return parse_args(found[0].get("args", {}), source=str(path))
+    return with_environment(parse_args(found[0].get("args", {}), source=str(path)))
+
+
+def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None) -> AppArgs:
+    """The same with the database that `DATABASE_URL` names, which wins over a file: passwords stay out of it."""
+    url = (os.environ if environment is None else environment).get("DATABASE_URL")
+    return args.model_copy(update={"storage": args.storage.model_copy(update={"database_url": url})}) if url else args
 
 
 def parse_args(args: dict[str, Any], source: str = "args") -> AppArgs:
@@ -258,7 +264,8 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
         "pool_wait_s": 0.0,
         "graceful_shutdown_wait_loop_s": 0.1,
     }
-    return parse_args({**args.model_dump(), **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
+    made = parse_args({**args.model_dump(), **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
+    return with_environment(made)
 
 
 def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> AppArgs:

@@ -17,6 +17,7 @@ from deployments.config import (
     load_config,
     parse_args,
     rehearsal,
+    with_environment,
 )
 from deployments.errors import ConfigError
 from stages.types import STAGE_NAMES
@@ -114,3 +115,12 @@ def test_settings_that_would_send_frames_by_value_are_refused(name: str) -> None
 
 def test_a_bare_default_is_complete() -> None:
     assert tuple(AppArgs().stages) == STAGE_NAMES
+
+
+def test_the_database_of_the_environment_wins_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://magicvideo:secret@db/magicvideo"
+    assert with_environment(AppArgs(), {}).storage.database_url == AppArgs().storage.database_url
+    monkeypatch.setenv("DATABASE_URL", url)
+    given = load_config()
+    assert (given.storage.database_url, laptop(given, data_dir=tmp_path).storage.database_url) == (url, url)
+    assert given.storage.artifacts_url == "file:///var/lib/magicvideo/artifacts"
