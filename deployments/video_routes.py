@@ -21,7 +21,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
 from client.schema import Order, Status, Variant, Video, VideoList
+from deployments.admission import Standing
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
+from deployments.auth import tenant_of
 from deployments.bodies import judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.job_types import FINAL, Job, State
@@ -35,6 +37,7 @@ MAX_PAGE = 100
 DEFAULT_PAGE = 20
 MAX_KEY_CHARS = 255
 
+NO_STANDING = Standing()
 STATUS: dict[State, Status] = {
     "queued": "queued",
     "running": "in_progress",
@@ -48,9 +51,9 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
     args, journal, store = services.args, services.journal, services.store
 
-    def answer(job: Job) -> Response:
+    async def answer(job: Job) -> Response:
         headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(args.ingress.poll_after_ms)}
-        return json_answer(video_of(job), headers=headers)
+        return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
 
     @app.post("/v1/videos", response_model=Video)
     async def create(request: Request) -> Response:
@@ -61,49 +64,60 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
                 param="Idempotency-Key",
                 code="invalid_header",
             )
+        tenant = tenant_of(request)
         created = await read_body(request, args.ingress.max_body_bytes)
+        wanted = judge(created, args.preset)
+        await services.prompts.judge("prompt", wanted.prompt, tenant)
         job, is_new = await asyncio.to_thread(
             journal.submit,
-            judge(created, args.preset),
+            wanted,
+            tenant=tenant,
             idem_key=key,
             body_hash=body_hash(created.model_dump_json()),
+            priority=created.priority,
+            deadline_s=created.deadline_s,
+            admit=await services.admission.judge(tenant, created.priority, created.deadline_s),
             max_queued=args.ingress.max_queued_jobs,
             retry_after_s=args.ingress.retry_after_s,
         )
         if is_new:
+            services.admission.note(job)
             services.tell_pipeline()
-        return answer(job)
+        return await answer(job)
 
     @app.get("/v1/videos", response_model=VideoList)
     async def page(request: Request) -> Response:
         query = request.query_params
         limit, order = _limit(query.get("limit")), _order(query.get("order"))
         try:
-            jobs, more = await asyncio.to_thread(journal.page, after=query.get("after"), limit=limit, order=order)
+            jobs, more = await asyncio.to_thread(
+                journal.page, tenant=tenant_of(request), after=query.get("after"), limit=limit, order=order
+            )
         except VideoNotFoundError as error:
             error.param = "after"
             raise
-        videos = [video_of(job) for job in jobs]
+        outlook = await services.admission.outlook()
+        videos = [video_of(job, outlook.standing(job)) for job in jobs]
         first, last = (videos[0].id, videos[-1].id) if videos else (None, None)
         return json_answer(VideoList(data=videos, first_id=first, last_id=last, has_more=more))
 
     @app.get("/v1/videos/{video_id}", response_model=Video)
-    async def retrieve(video_id: str) -> Response:
-        return answer(await asyncio.to_thread(journal.get, video_id))
+    async def retrieve(video_id: str, request: Request) -> Response:
+        return await answer(await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request)))
 
     @app.post("/v1/videos/{video_id}/cancel", response_model=Video)
-    async def cancel(video_id: str) -> Response:
-        state = await asyncio.to_thread(journal.request_cancel, video_id)
+    async def cancel(video_id: str, request: Request) -> Response:
+        state = await asyncio.to_thread(journal.request_cancel, video_id, tenant=tenant_of(request))
         job = await asyncio.to_thread(journal.get, video_id)
         if state == "running":
             services.tell_pipeline()
         elif state != "cancelled":
             raise VideoEndedError(video_id, STATUS[state])
-        return answer(job)
+        return await answer(job)
 
     @app.delete("/v1/videos/{video_id}")
-    async def delete(video_id: str) -> Response:
-        before = (await asyncio.to_thread(journal.get, video_id)).state
+    async def delete(video_id: str, request: Request) -> Response:
+        before = (await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))).state
         state = before if before in FINAL else await asyncio.to_thread(journal.request_cancel, video_id)
         if state == "running":
             services.tell_pipeline()
@@ -125,7 +139,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
                 param="variant",
                 code="invalid_parameter",
             )
-        artifact = _finished(await asyncio.to_thread(journal.get, video_id))
+        artifact = _finished(await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request)))
         if not await asyncio.to_thread(store.exists, artifact.key):
             raise ArtifactError(f"Artifact {artifact.key} of job {video_id} is not in {store.url}.")
         if variant == "spritesheet":
@@ -134,8 +148,8 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         return _content(request, artifact, store)
 
 
-def video_of(job: Job) -> Video:
-    """A job as the API says it."""
+def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
+    """A job as the API says it; `standing` is its place among the others."""
     steps = plan_of(job.request)
     return Video(
         id=job.id,
@@ -153,6 +167,9 @@ def video_of(job: Job) -> Video:
         frames=steps.frames,
         fps=steps.fps,
         note=steps.note or None,
+        priority=job.priority,
+        queue_position=standing.queue_position,
+        eta_s=standing.eta_s,
     )
 
 
