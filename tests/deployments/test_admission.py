@@ -84,7 +84,7 @@ def test_the_place_in_the_queue_is_by_priority_and_then_age() -> None:
 
 
 def test_nothing_measured_means_no_estimate_and_every_deadline_goes() -> None:
-    for seconds in ({}, {name: 1.0 for name in STAGE_NAMES[:3]}):
+    for seconds in ({}, dict.fromkeys(STAGE_NAMES[:3], 1.0)):
         outlook = Outlook(waiting=queue(3), seconds=seconds)
         assert outlook.standing(job("j1", at=1.0)) == Standing(1, None)
         assert outlook.standing(job("j1", "running")) == Standing()
@@ -107,7 +107,9 @@ def test_a_deadline_out_of_reach_is_refused_with_the_estimate_and_when_it_could_
     outlook = Outlook(waiting=queue(5), seconds=SECONDS)
     check_deadline(outlook, 0, 28.0)
     check_deadline(outlook, 0, None)
-    with pytest.raises(RateLimitError, match=r"deadline_s is 20\.5 .* about 28\.0 s, 8\.0 s .* higher priority") as late:
+    with pytest.raises(
+        RateLimitError, match=r"deadline_s is 20\.5 .* about 28\.0 s, 8\.0 s .* higher priority"
+    ) as late:
         check_deadline(outlook, 0, 20.5)
     error = late.value
     assert (error.status, error.code, error.param) == (429, "deadline_infeasible", "deadline_s")

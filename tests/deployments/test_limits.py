@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from deployments.admission import Admission
 from deployments.errors import QueueFullError, RateLimitError
@@ -19,12 +19,11 @@ LONG_S, LAPSED_S = 60.0, -1.0
 DEFAULT = Limits()
 
 
-def submit(journal: Journal, tenant: str, limits: Limits | None = None, **options: int) -> str:
-    def admit(connection: object, now: float) -> None:
-        own = limits_of(connection, tenant, limits or DEFAULT)  # type: ignore[arg-type]
-        check(connection, tenant, own, now=now, wait_s=12.2)  # type: ignore[arg-type]
+def submit(journal: Journal, tenant: str, limits: Limits = DEFAULT, priority: int = 0) -> str:
+    def admit(connection: Connection, now: float) -> None:
+        check(connection, tenant, limits_of(connection, tenant, limits), now=now, wait_s=12.2)
 
-    return journal.submit(REQUEST, tenant=tenant, admit=admit, **options)[0].id
+    return journal.submit(REQUEST, tenant=tenant, admit=admit, priority=priority)[0].id
 
 
 def at_once(count: int, act: Callable[[int], None]) -> None:
@@ -121,7 +120,9 @@ def test_a_tenants_queue_has_a_bound_of_its_own(journal: Journal) -> None:
     limits = Limits(max_queued=2)
     for _ in range(2):
         submit(journal, "a", limits)
-    with pytest.raises(RateLimitError, match="2 videos of this API key's tenant are waiting and its limit is 2") as full:
+    with pytest.raises(
+        RateLimitError, match="2 videos of this API key's tenant are waiting and its limit is 2"
+    ) as full:
         submit(journal, "a", limits)
     assert (full.value.code, full.value.headers) == ("tenant_queue_full", {"Retry-After": "13"})
     submit(journal, "b", limits)
@@ -188,9 +189,7 @@ def test_changing_one_limit_keeps_the_others_and_starts_from_the_defaults(journa
 
 
 async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -> None:
-    admission = Admission(
-        journal.database, preset="tiny", limits=Limits(max_queued=1), retry_after_s=7, replicas=lambda: {}
-    )
+    admission = Admission(journal.database, preset="tiny", limits=Limits(max_queued=1), retry_after_s=7, replicas=dict)
     for _ in range(2):
         admit = await admission.judge("a", 0, None)
     journal.submit(REQUEST, tenant="a", admit=admit)
