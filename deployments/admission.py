@@ -38,12 +38,15 @@ logger = logging.getLogger(__name__)
 MAX_PRIORITY = 10
 RECENT_JOBS = 32  # finished jobs whose seconds count
 FRESH_S = 1.0
-MEASURED_S = 10.0  # so long medians are good
+MEASURED_S = 10.0  # so long medians are good, once every stage has one
 
 Rank = tuple[int, float, str]
 """Sorts jobs as they are claimed: higher priority, then age."""
 Left = Mapping[StageName, float]
-"""Of a job: the share of each stage that is still to be computed, 0 to 1."""
+"""Of a job: the share of each stage that is still to be computed, 0 to 1; a stage that it has not is missing."""
+
+
+_WHOLE: Left = dict.fromkeys(STAGE_NAMES, 1.0)
 
 
 def rank_of(priority: int, created_at: float, job_id: str) -> Rank:
@@ -87,22 +90,24 @@ class Outlook:
     def standing(self, job: Job) -> Standing:
         """Of a job as it has just been read."""
         rank = rank_of(job.priority, job.created_at, job.id)
+        progress = {stage.name: stage.progress for stage in job.stages}
+        left = {name: 1 - progress[name] / 100 for name in STAGE_NAMES if name in progress}
         if job.state == "queued":
             position = bisect_left(self.waiting, Waiting(rank))
-            return Standing(position, _rounded(self._eta_s(position)))
+            return Standing(position, _rounded(self._end_s(self._ahead(position), left)))
         if job.state != "running":
             return Standing()
-        left = {name: 1 - stage.progress / 100 for name, stage in zip(STAGE_NAMES, job.stages, strict=True)}
         ahead = [other.left for other in self.running if other.rank < rank]
         return Standing(None, _rounded(self._end_s(ahead, left)))
 
     def new_eta_s(self, priority: int) -> float | None:
         """Seconds to the end of a job that is written now."""
-        return self._eta_s(bisect_left(self.waiting, Waiting(rank_of(priority, math.inf, ""))))
+        position = bisect_left(self.waiting, Waiting(rank_of(priority, math.inf, "")))
+        return self._end_s(self._ahead(position), _WHOLE)
 
     def alone_s(self) -> float | None:
         """Seconds that a job takes when nothing goes before it."""
-        return self._end_s([], dict.fromkeys(STAGE_NAMES, 1.0))
+        return self._end_s([], _WHOLE)
 
     def tenant_wait_s(self, tenant: str) -> float | None:
         """Seconds until the first waiting job of a tenant starts."""
@@ -119,16 +124,13 @@ class Outlook:
             return self
         return replace(self, waiting=(*self.waiting[:at], new, *self.waiting[at:]))
 
-    def _eta_s(self, position: int) -> float | None:
-        return self._end_s(self._ahead(position), dict.fromkeys(STAGE_NAMES, 1.0))
-
     def _ahead(self, position: int) -> list[Left]:
         return [job.left for job in self.running] + [dict.fromkeys(STAGE_NAMES, float(position))]
 
     def _end_s(self, ahead: Sequence[Left], left: Left) -> float | None:
         if not all(name in self.seconds for name in STAGE_NAMES):
             return None
-        still = [name for name in STAGE_NAMES if left[name] > 0]
+        still = [name for name, share in left.items() if share > 0]
         own_s = sum(left[name] * self.seconds[name] / min(self._count(name), self.calls.get(name, 1)) for name in still)
         return own_s + (self._wait_s(ahead, still) or 0.0)
 
@@ -136,7 +138,7 @@ class Outlook:
         """Seconds until the busiest of some stages is through with the jobs ahead."""
         if not all(name in self.seconds for name in STAGE_NAMES):
             return None
-        backlog = (sum(left[name] for left in ahead) * self.seconds[name] / self._count(name) for name in at)
+        backlog = (sum(left.get(name, 0.0) for left in ahead) * self.seconds[name] / self._count(name) for name in at)
         return max(backlog, default=0.0)
 
     def _count(self, name: StageName) -> int:
@@ -285,7 +287,7 @@ class Admission:
     def _read(self, now: float) -> Outlook:
         seconds = self._known.seconds
         with self._database.read() as connection:
-            if now - self._measured_at > MEASURED_S:
+            if len(seconds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
                 seconds, self._measured_at = read_measured(connection, self._preset), now
             found = read_outlook(connection)
         return replace(found, seconds=seconds, replicas=self._replicas() if seconds else {}, calls=self._calls)

@@ -14,6 +14,7 @@ A request without a bearer that changes something must not come from another sit
 
 import ipaddress
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
@@ -103,6 +104,25 @@ def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
         answer = Response(status_code=204)
         answer.delete_cookie(COOKIE, path="/v1", httponly=True, samesite="strict")
         return answer
+
+
+def describe_keys(app: FastAPI) -> None:
+    """Say in the API's description which routes want a key."""
+    without = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = without()
+        schema.setdefault("components", {})["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer", "description": "Not wanted while the server has no keys."},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        for path, operations in schema["paths"].items():
+            if path.startswith("/v1/"):
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}, {"session": []}]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def check_exposure(host: str, database_url: str) -> None:

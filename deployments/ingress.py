@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from client.schema import ErrorBody, ErrorDetail, Health
 from deployments import __version__
 from deployments.artifacts import ArtifactStore
-from deployments.auth import Gate, add_session_routes
+from deployments.auth import Gate, add_session_routes, describe_keys
 from deployments.config import AppArgs
 from deployments.errors import ApiError
 from deployments.health import Watch
@@ -58,6 +58,7 @@ def create_app(args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: 
         return json_answer(await asyncio.to_thread(services.health))
 
     _answer_errors(app)
+    describe_keys(app)
     return app
 
 

@@ -72,6 +72,13 @@ def test_a_running_job_waits_for_those_before_it_where_it_still_has_to_go() -> N
     assert outlook.standing(last) == Standing(None, 1.0 + 0.5)
 
 
+def test_stages_that_a_job_has_not_cost_it_nothing() -> None:
+    upscale = replace(job("j9", at=9.0), stages=(StageState(name="v2v"), StageState(name="vfi")))
+    assert Outlook(seconds=SECONDS).standing(upscale) == Standing(0, 4.0 + 1.0)
+    running = Underway(rank_of(0, 0.0, "j0"), {"vfi": 1.0})
+    assert Outlook(running=(running,), seconds=SECONDS).standing(upscale) == Standing(0, 1.0 + 4.0 + 1.0)
+
+
 def test_the_place_in_the_queue_is_by_priority_and_then_age() -> None:
     outlook = Outlook(waiting=(*queue(2, priority=5), *queue(3)), seconds=SECONDS)
     assert [outlook.standing(job(f"j{n}", at=float(n))).queue_position for n in range(3)] == [2, 3, 4]
@@ -185,6 +192,26 @@ def test_the_outlook_of_a_journal_is_what_waits_and_runs(journal: Journal) -> No
         outlook = read_outlook(connection)
     assert [(waiting.rank[2], waiting.tenant) for waiting in outlook.waiting] == [(high.id, "a"), (low.id, "b")]
     assert [(under.rank[2], under.left) for under in outlook.running] == [(running.id, {**WHOLE, "t2i": 0.75})]
+
+
+async def test_the_first_finished_job_is_noticed_soon_and_later_ones_from_time_to_time(journal: Journal) -> None:
+    now_s = [50.0]
+    admission = Admission(
+        journal.database, preset="tiny", limits=Limits(), retry_after_s=7, replicas=dict, clock=lambda: now_s[0]
+    )
+
+    async def alone_s() -> float | None:
+        return (await admission.outlook()).alone_s()
+
+    assert await alone_s() is None
+    finished(journal, *SECONDS.values())
+    now_s[0] += 1.5
+    assert await alone_s() == 8.0
+    finished(journal, *(3 * seconds for seconds in SECONDS.values()))
+    now_s[0] += 1.5
+    assert await alone_s() == 8.0
+    now_s[0] += 10.0
+    assert await alone_s() == 16.0
 
 
 async def test_an_ingress_reads_once_in_a_while_and_counts_its_own_new_jobs_at_once(journal: Journal) -> None:

@@ -148,6 +148,13 @@ async def test_page_health_and_description_need_no_key(rig: Rig) -> None:
         assert (await stranger.get(path)).status_code in (401, 404), path
 
 
+def test_the_description_says_which_routes_want_a_key(rig: Rig) -> None:
+    described = rig.app.openapi()
+    assert described["components"]["securitySchemes"]["session"]["name"] == COOKIE
+    assert "security" not in described["paths"]["/healthz"]["get"]
+    assert described["paths"]["/v1/videos"]["post"]["security"] == [{"key": []}, {"session": []}]
+
+
 async def test_a_key_works_until_it_is_revoked(rig: Rig) -> None:
     key, text = rig.keys.create("studio")
     client = rig.client("10.0.0.7", authorization=f"bearer {text}")
