@@ -1,20 +1,25 @@
-"""`python -m deployments serve`: the whole server in the foreground, until SIGINT or SIGTERM.
+"""`python -m deployments`: run the server, and say who may use it.
+
+    serve          the whole server in the foreground, until SIGINT or SIGTERM
+    keys, limits   API keys, and what each tenant may do: `deployments.admin`
+
+Each works on one of two servers:
 
     --laptop    (default) everything on this machine: a Ray of its own, preset tiny, no GPU
-    --cluster   on the Ray cluster that runs here, as serve_config.yaml says; ends with this command, too. To leave it
-                running, hand the same file to Ray: `serve deploy serve_config.yaml`
+    --cluster   on the Ray cluster that runs here, as serve_config.yaml says; `serve` ends it with this command, too. To
+                leave it running, hand the same file to Ray: `serve deploy serve_config.yaml`
 
-Whatever cannot be served ends in one sentence and exit code 1. Knows nothing of stages.
+Whatever cannot be done ends in one sentence and exit code 1. Knows nothing of stages.
 """
 
 import argparse
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
-from deployments.config import CONFIG_PATH, AppArgs, laptop, load_config
+from deployments.admin import add_admin_commands, add_place_options
+from deployments.config import AppArgs, laptop, load_config
 from deployments.errors import StartError
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
 
@@ -25,7 +30,15 @@ class _Stopped(BaseException):
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    try:
+        ran: int = options.run(options)
+        return ran
+    except StartError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
 
+
+def _serve_until_signal(options: argparse.Namespace) -> int:
     def stopping(_signal: int, _frame: FrameType | None) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)  # the end is already under way
@@ -37,9 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _serve(options)
     except _Stopped:
         return 0
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -69,19 +79,14 @@ def _arguments(options: argparse.Namespace) -> AppArgs:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deployments", description=(__doc__ or "").partition("\n")[0])
-    command = parser.add_subparsers(required=True).add_parser(
-        "serve", help="start the server and stay in the foreground until SIGINT or SIGTERM"
-    )
-    place = command.add_mutually_exclusive_group()
-    place.add_argument("--laptop", action="store_true", help="everything on this machine, without a GPU (the default)")
-    place.add_argument("--cluster", action="store_true", help="on a running Ray cluster, as the config file says")
-    command.add_argument("--config", type=Path, default=CONFIG_PATH, help="Serve config file (%(default)s)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_admin_commands(commands)
+    command = commands.add_parser("serve", help="start the server and stay in the foreground until SIGINT or SIGTERM")
+    command.set_defaults(run=_serve_until_signal)
+    add_place_options(command)
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     command.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
     command.add_argument("--address", default="auto", help="with --cluster: address of Ray (%(default)s)")
-    command.add_argument(
-        "--data-dir", type=Path, default=Path("data"), help="laptop: where jobs and videos are kept (%(default)s)"
-    )
     command.add_argument("--threads", type=_positive, help="laptop: CPU threads of each stage (all CPUs)")
     command.add_argument(
         "--object-store-mb",

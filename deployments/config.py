@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
+from deployments.job_types import Limits
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
@@ -151,6 +152,21 @@ class IngressArgs(_Args):
     max_upload_bytes: int = Field(default=100_000_000, ge=1, description="Of a form, with its file.")
     max_upload_side_px: int = Field(default=4096, ge=16)
     max_upload_frames: int = Field(default=512, ge=2)
+    keys_fresh_s: float = Field(default=3.0, ge=0, description="A revoked API key still works for so long, at most.")
+    blocked_terms: tuple[str, ...] = Field(default=(), description="A prompt with one of these words is refused.")
+    prompt_check: str | None = Field(
+        default=None,
+        pattern=r"^[\w.]+:\w+$",
+        description="module:function(prompt, tenant) that gives why a prompt is refused, or None; runs in a thread.",
+    )
+
+    @field_validator("blocked_terms")
+    @classmethod
+    def _terms_with_words(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        for term in terms:
+            if not any(sign.isalnum() for sign in term):
+                raise ValueError(f"the term {term!r} has no letter and no digit")
+        return terms
 
 
 class AppArgs(_Args):
@@ -163,6 +179,7 @@ class AppArgs(_Args):
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
+    limits: Limits = Field(default_factory=Limits, description="Of tenants that `limits set` has not named.")
     missing_pool: Literal["refuse", "degraded"] = Field(
         default="refuse",
         description="refuse: do not start without every pool. degraded: start, and say on /healthz what is missing; "

@@ -6,6 +6,8 @@ DeploymentError
 │   └── MissingPoolError     no node carries a stage's labels, or too few do
 ├── ApiError                 answers one HTTP request
 │   ├── InvalidRequestError  400  invalid_request_error   a field, a header or the body
+│   ├── AuthenticationError  401  invalid_request_error   no API key, or one that is not valid
+│   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
 │   ├── VideoNotFoundError   404  not_found_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
@@ -14,17 +16,21 @@ DeploymentError
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
-│   └── QueueFullError       429  rate_limit_error        with Retry-After
+│   └── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
+│       └── QueueFullError   429  rate_limit_error        of all tenants together
 └── JobFailure               ends one job; becomes `Video.error`
     ├── StageFailedError     code stage_failed            the stage raised
     ├── StageTimeoutError    code stage_timeout           it took longer than its limit
     ├── InputGoneError       code input_gone              what an earlier stage gave, or a user sent, is gone
     ├── ReplicaLostError     code replica_lost            its replica died more often than it is retried
-    └── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
+    ├── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
+    └── DeadlineError        code deadline_exceeded       it still waited when its deadline passed
 
 `LeaseLostError` stands apart: it stops an executor whose job was taken over, and is never shown to a client.
 This module knows nothing of FastAPI or Ray.
 """
+
+import math
 
 from client.schema import ErrorBody, ErrorDetail
 
@@ -67,6 +73,24 @@ class InvalidRequestError(ApiError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class AuthenticationError(ApiError):
+    """No API key came, or one that is not valid. Type and code are those of OpenAI."""
+
+    status = 401
+    type = "invalid_request_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="Authorization", code="invalid_api_key")
+        self.headers["WWW-Authenticate"] = 'Bearer realm="magicvideo"'
+
+
+class CrossSiteError(ApiError):
+    """A page of another site wants to change something with what a browser keeps for this one."""
+
+    status = 403
+    type = "permission_error"
 
 
 class VideoNotFoundError(ApiError):
@@ -160,17 +184,23 @@ class RangeError(ApiError):
         self.headers["Content-Range"] = f"bytes */{size}"
 
 
-class QueueFullError(ApiError):
-    """The journal holds as many waiting jobs as it may."""
+class RateLimitError(ApiError):
+    """A request that may be sent again after `retry_after_s`, rounded up to whole seconds."""
 
     status = 429
     type = "rate_limit_error"
 
+    def __init__(self, message: str, retry_after_s: float, *, code: str, param: str | None = None) -> None:
+        whole_s = max(1, math.ceil(retry_after_s))
+        super().__init__(f"{message}; try again in {whole_s} s.", param=param, code=code)
+        self.headers["Retry-After"] = str(whole_s)
+
+
+class QueueFullError(RateLimitError):
+    """The journal holds as many waiting jobs as it may."""
+
     def __init__(self, waiting: int, limit: int, retry_after_s: int) -> None:
-        super().__init__(
-            f"{waiting} videos are waiting and the limit is {limit}; try again in {retry_after_s} s.", code="queue_full"
-        )
-        self.headers["Retry-After"] = str(retry_after_s)
+        super().__init__(f"{waiting} videos are waiting and the limit is {limit}", retry_after_s, code="queue_full")
 
 
 class JobFailure(DeploymentError):  # noqa: N818 - the tree's node, its leaves end in Error
@@ -207,6 +237,12 @@ class TooManyClaimsError(JobFailure):
     """The server went down under this job again and again."""
 
     code = "too_many_recoveries"
+
+
+class DeadlineError(JobFailure):
+    """The job still waited when its deadline passed."""
+
+    code = "deadline_exceeded"
 
 
 class LeaseLostError(Exception):

@@ -1,6 +1,7 @@
 """HTTP: the application that the ingress serves, put together from the routes, and every error in the API's shape.
 
     /v1/videos ...   `deployments.video_routes`
+    /v1/session      `deployments.auth`, whose gate stands before all routes
     /healthz         whether the server has all that it needs
 
 Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
@@ -17,10 +18,12 @@ from starlette.exceptions import HTTPException
 from client.schema import ErrorBody, ErrorDetail, Health
 from deployments import __version__
 from deployments.artifacts import ArtifactStore
+from deployments.auth import Gate, add_session_routes, describe_keys
 from deployments.config import AppArgs
 from deployments.errors import ApiError
 from deployments.health import Watch
 from deployments.jobs import Journal
+from deployments.keys import KeyBook, KeyRing
 from deployments.remix_routes import add_remix_routes
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
 from deployments.video_routes import add_video_routes
@@ -52,6 +55,9 @@ def create_app(
     """The application; `nudge` tells the pipeline that the journal has news, `show` asks the keeper for pictures."""
     app = FastAPI(title="magicvideo", version=__version__)
     services = Services(args, journal, store, nudge, health, show)
+    ring = KeyRing(KeyBook(journal.database), fresh_s=args.ingress.keys_fresh_s)
+    app.add_middleware(Gate, ring=ring)
+    add_session_routes(app, ring)
     add_video_routes(app, services)
     add_remix_routes(app, services)
 
@@ -60,6 +66,7 @@ def create_app(
         return json_answer(await asyncio.to_thread(services.health))
 
     _answer_errors(app)
+    describe_keys(app)
     return app
 
 

@@ -7,13 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from client.schema import JobError, StageState
 from stages.types import StageName
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+NOBODY = ""  # the tenant of whoever uses a server that has no API keys
+
+
+class Limits(BaseModel):
+    """What one tenant may do; None: as much as the server can."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_running: int | None = Field(default=None, ge=1, description="Jobs that run at once; the rest waits.")
+    max_queued: int | None = Field(default=None, ge=1, description="Jobs that wait; one more is answered with 429.")
+    per_minute: int | None = Field(default=None, ge=1, description="Jobs accepted in 60 s; one more: 429.")
+    reuse: bool = Field(default=False, description="Outputs of identical stage calls of the tenant's earlier jobs.")
 
 
 class Source(BaseModel):
@@ -74,6 +86,7 @@ class Job:
     claims: int
     stages: tuple[StageState, ...]
     outputs: Outputs = field(default_factory=dict)
+    tenant: str = NOBODY
     parent_id: str | None = None
     priority: int = 0
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim

@@ -18,7 +18,7 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 import hashlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
 from deployments.errors import (
+    DeadlineError,
     IdempotencyError,
     InvalidRequestError,
     LeaseLostError,
@@ -35,12 +36,18 @@ from deployments.errors import (
     TooManyClaimsError,
     VideoNotFoundError,
 )
-from deployments.job_types import FINAL, Beat, Claim, Event, Job, JobRequest, Outputs, State, Update
+from deployments.job_types import FINAL, NOBODY, Beat, Claim, Event, Job, JobRequest, Limits, Outputs, State, Update
+from deployments.limits import at_limit
 from deployments.plans import stages_of
 from deployments.tables import Database, checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 MAX_CLAIMS = 5  # a job under which the server died so often is not tried again
+NO_LIMITS = Limits()
+_LATE_AT_ONCE = 100  # jobs that one claim gives up
+
+Admit = Callable[[Connection, float], None]
+"""Asked inside the transaction that writes a new job, with the time; raises where the job is not to be."""
 
 
 class Journal:
@@ -52,16 +59,23 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
+    @property
+    def database(self) -> Database:
+        """For the modules that keep other tables of it."""
+        return self._database
+
     # What the ingress does
 
     def submit(
         self,
         request: JobRequest,
         *,
-        tenant: str = "",
+        tenant: str = NOBODY,
         idem_key: str | None = None,
         body_hash: str = "",
         priority: int = 0,
+        deadline_s: float | None = None,
+        admit: Admit | None = None,
         max_queued: int = 1000,
         retry_after_s: int = 5,
         parent_id: str | None = None,
@@ -78,6 +92,7 @@ class Journal:
             OutputsGoneError: the parent does not have those outputs (any more).
             IdempotencyError: the key was used with another body.
             QueueFullError: `max_queued` jobs are waiting.
+            ApiError: what `admit` raised about a new job.
         """
         values = {
             "tenant": tenant,
@@ -88,17 +103,19 @@ class Journal:
             "content_hash": _content_hash(request, parent_id),
         }
         try:
-            return self._submit(request, values, needs or {}, max_queued, retry_after_s)
+            return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s)
         except IntegrityError:  # another process has just used the key; where there is none, it is an error
             if idem_key is None:
                 raise
-            return self._submit(request, values, needs or {}, max_queued, retry_after_s)
+            return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s)
 
     def _submit(
         self,
         request: JobRequest,
         values: dict[str, Any],
         needs: Mapping[StageName, Sequence[int]],
+        deadline_s: float | None,
+        admit: Admit | None,
         max_queued: int,
         retry_after_s: int,
     ) -> tuple[Job, bool]:
@@ -122,7 +139,10 @@ class Journal:
             ).scalar_one()
             if waiting >= max_queued:
                 raise QueueFullError(waiting, max_queued, retry_after_s)
-            job_id, now = f"video_{uuid.uuid4().hex}", self._database.now(connection)
+            now = self._database.now(connection)
+            if admit is not None:
+                admit(connection, now)
+            job_id = f"video_{uuid.uuid4().hex}"
             connection.execute(
                 jobs.insert().values(
                     **values,
@@ -132,6 +152,7 @@ class Journal:
                     start_stage=STAGE_NAMES.index(request.enter),
                     follows=_twin(connection, values["tenant"], values["content_hash"]),
                     created_at=now,
+                    deadline=None if deadline_s is None else now + deadline_s,
                 )
             )
             _add_files(connection, job_id, values["tenant"], request, now)
@@ -152,25 +173,30 @@ class Journal:
             _log(connection, job_id, "queued")
             return self._get(connection, job_id), True
 
-    def get(self, job_id: str) -> Job:
+    # `tenant` here: only a job of this tenant exists; None, for the server itself: whosever it is.
+
+    def get(self, job_id: str, *, tenant: str | None = None) -> Job:
         """One job.
 
         Raises:
             VideoNotFoundError: there is none.
         """
         with self._database.read() as connection:
-            return self._get(connection, job_id)
+            return self._get(connection, job_id, tenant)
 
-    def page(self, *, after: str | None = None, limit: int = 20, order: Order = "desc") -> tuple[list[Job], bool]:
+    def page(
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> tuple[list[Job], bool]:
         """Up to `limit` jobs by age, those behind `after`. Gives (jobs, whether more follow).
 
         Raises:
             VideoNotFoundError: there is no job `after`.
         """
-        query = select(jobs)
+        own = [] if tenant is None else [jobs.c.tenant == tenant]
+        query = select(jobs).where(*own)
         with self._database.read() as connection:
             if after is not None:
-                edge = connection.execute(select(jobs.c.created_at).where(jobs.c.id == after)).scalar()
+                edge = connection.execute(select(jobs.c.created_at).where(jobs.c.id == after, *own)).scalar()
                 if edge is None:
                     raise VideoNotFoundError(after)
                 older = or_(jobs.c.created_at < edge, and_(jobs.c.created_at == edge, jobs.c.id < after))
@@ -182,13 +208,14 @@ class Journal:
             stages = self._stages(connection, [row.id for row in kept])
             return [_job(row, *stages[row.id]) for row in kept], len(rows) > limit
 
-    def request_cancel(self, job_id: str) -> State:
+    def request_cancel(self, job_id: str, *, tenant: str | None = None) -> State:
         """Cancel a waiting job at once, flag a running one; a finished one stays as it is. Gives the state now.
 
         Raises:
             VideoNotFoundError: there is no such job.
         """
         with self._database.write() as connection:
+            self._get(connection, job_id, tenant)
             ended = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id, jobs.c.state.in_(("queued", "paused")))
@@ -203,8 +230,8 @@ class Journal:
                 )
             return self._get(connection, job_id).state
 
-    def go_on(self, job_id: str, candidate: int) -> Job:
-        """Queue a paused job again, from the `candidate`-th of T2I's pictures.
+    def go_on(self, job_id: str, candidate: int, *, tenant: str | None = None) -> Job:
+        """Queue a paused job again, from the `candidate`-th of T2I's pictures. Its deadline no longer holds.
 
         Raises:
             VideoNotFoundError: there is no such job.
@@ -213,7 +240,7 @@ class Journal:
         """
         with self._database.write() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
-            if row is None:
+            if row is None or tenant not in (None, row.tenant):
                 raise VideoNotFoundError(job_id)
             if row.state != "paused":
                 raise NotPausedError(job_id, row.state)
@@ -227,12 +254,14 @@ class Journal:
             stage = request.pause_after
             changed = request.model_copy(update={"pause_after": None, "candidate": candidate})
             connection.execute(
-                update(jobs).where(jobs.c.id == job_id).values(state="queued", request=changed.model_dump())
+                update(jobs)
+                .where(jobs.c.id == job_id)
+                .values(state="queued", request=changed.model_dump(), deadline=None)
             )
             _log(connection, job_id, "continued", stage=stage, candidate=candidate)
             return self._get(connection, job_id)
 
-    def delete(self, job_id: str) -> list[str] | None:
+    def delete(self, job_id: str, *, tenant: str | None = None) -> list[str] | None:
         """Forget a finished job; gives the keys of files that no job uses any more, None for one that stays: it has
         not ended.
 
@@ -240,7 +269,7 @@ class Journal:
             VideoNotFoundError: there is no such job.
         """
         with self._database.write() as connection:
-            if self._get(connection, job_id).state not in FINAL:
+            if self._get(connection, job_id, tenant).state not in FINAL:
                 return None
             unused = _drop_files(connection, checkpoints.c.job_id == job_id)
             for table in (stage_outputs, job_events):
@@ -262,14 +291,21 @@ class Journal:
 
     # What an executor does
 
-    def claim(self, owner: str, lease_s: float) -> tuple[Claim, Job] | None:
-        """Take the most urgent due job: a queued one, or a running one whose lease lapsed."""
+    def claim(self, owner: str, lease_s: float, limits: Limits = NO_LIMITS) -> tuple[Claim, Job] | None:
+        """Take the most urgent due job: a queued one, or a running one whose lease lapsed.
+
+        A queued one whose deadline has passed fails here. `limits` are those of tenants without a row of their own; the
+        jobs of a tenant that runs as many as it may are passed over.
+        """
         with self._database.write() as connection:
+            full = at_limit(connection, limits)
             now = self._database.now(connection)
+            _give_up_late(connection, now)
             twin = jobs.alias()
             twin_works = exists().where(twin.c.id == jobs.c.follows, twin.c.state.in_(("queued", "running")))
+            waits = and_(jobs.c.state == "queued", jobs.c.not_before <= now)
             due = or_(
-                and_(jobs.c.state == "queued", jobs.c.not_before <= now, ~twin_works),
+                and_(waits, jobs.c.tenant.not_in(full), ~twin_works),
                 and_(jobs.c.state == "running", jobs.c.lease_until < now),
             )
             while True:
@@ -426,9 +462,9 @@ class Journal:
 
     # Rows to values
 
-    def _get(self, connection: Connection, job_id: str) -> Job:
+    def _get(self, connection: Connection, job_id: str, tenant: str | None = None) -> Job:
         row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
-        if row is None:
+        if row is None or tenant not in (None, row.tenant):
             raise VideoNotFoundError(job_id)
         return _job(row, *self._stages(connection, [job_id])[job_id])
 
@@ -556,6 +592,15 @@ def _too_many(claims: int) -> dict[str, str]:
     }
 
 
+def _give_up_late(connection: Connection, now: float) -> None:
+    """Queued jobs whose deadline has passed fail."""
+    late = select(jobs.c.id, jobs.c.created_at, jobs.c.deadline).where(jobs.c.state == "queued", jobs.c.deadline < now)
+    for row in connection.execute(late.limit(_LATE_AT_ONCE).with_for_update(skip_locked=True)).all():
+        waited_s, allowed_s = now - row.created_at, row.deadline - row.created_at
+        message = f"The job still waited after {waited_s:.1f} s and its deadline_s was {allowed_s:g}; allow it more."
+        _finish(connection, row.id, "failed", {"code": DeadlineError.code, "message": message}, None)
+
+
 def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
     return Job(
         id=row.id,
@@ -569,6 +614,7 @@ def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failur
         claims=row.claims,
         stages=stages,
         outputs=outputs,
+        tenant=row.tenant,
         parent_id=row.parent_id,
         priority=row.priority,
         failures=failures,

@@ -102,7 +102,9 @@ class Pipeline:
             self._wake.clear()
             try:
                 while len(self._running) < self._args.pipeline.max_jobs:
-                    claimed = await asyncio.to_thread(self._journal.claim, self._owner, self._args.pipeline.lease_s)
+                    claimed = await asyncio.to_thread(
+                        self._journal.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
+                    )
                     if claimed is None:
                         break
                     self._begin(*claimed)

@@ -25,6 +25,7 @@ from ray import serve
 from cluster.pools import find_lacks
 from cluster.ray_nodes import living_nodes
 from deployments.app import APP_NAME, build
+from deployments.auth import check_exposure
 from deployments.config import AppArgs, check_environment
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.health import stage_needs
@@ -66,6 +67,7 @@ def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Serv
         StartError: one sentence; what had been started is stopped again.
     """
     check_environment()
+    check_exposure(host, args.storage.database_url)
     check_port(host, port)
     temp_dir = start_ray(where)
     deploying = False

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from client.schema import Health
+from deployments.admission import Admission
 from deployments.artifacts import ArtifactStore
 from deployments.config import AppArgs
 from deployments.jobs import Journal
+from deployments.prompts import PromptCheck
+from stages.types import StageName
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,31 @@ class Services:
     nudge: Nudge
     health: HealthOf
     show: Show
+    admission: Admission = field(init=False)
+    prompts: PromptCheck = field(init=False)
     _nudges: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        ingress = self.args.ingress
+        self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)
+        self.admission = Admission(
+            self.journal.database,
+            preset=self.args.preset,
+            limits=self.args.limits,
+            retry_after_s=ingress.retry_after_s,
+            replicas=self._replicas,
+        )
+
+    def _replicas(self) -> Mapping[StageName, int]:
+        """Running ones of each stage; where that is not known, those that the configuration starts with."""
+        try:
+            running = self.health().stages
+        except Exception:
+            logger.warning(
+                "Ray Serve does not say how many replicas run; the configuration's are taken.", exc_info=True
+            )
+            running = {}
+        return {name: running.get(name) or stage.least_replicas for name, stage in self.args.stages.items()}
 
     def tell_pipeline(self) -> None:
         """Without waiting; a nudge that is lost costs one poll."""

@@ -35,6 +35,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.errors import ConfigError
 
@@ -162,6 +163,31 @@ def driver_url(url: str) -> URL:
     """The address with the driver that we use; `postgres://` and `postgresql://` mean psycopg."""
     parsed = make_url(url)
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgres", "postgresql") else parsed
+
+
+def shown_url(url: str) -> str:
+    """The address without its password."""
+    return driver_url(url).render_as_string(hide_password=True)
+
+
+@contextmanager
+def opened(url: str) -> Iterator["Database"]:
+    """A database for a command that an operator runs.
+
+    Raises:
+        ConfigError: it cannot be used; one sentence.
+    """
+    try:
+        database = Database(url)
+        try:
+            yield database
+        finally:
+            database.close()
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"The database {shown_url(url)} cannot be used ({reason}); --cluster, --config and --data-dir name another."
+        ) from error
 
 
 class Database:

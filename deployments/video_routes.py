@@ -23,23 +23,26 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
 from client.schema import CreateVideo, Order, RemixVideo, Status, Variant, Video, VideoList
+from deployments.acceptance import accept_job, idempotency_key, refuse_without_keeper, reuses
+from deployments.admission import Standing
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
+from deployments.auth import tenant_of
 from deployments.bodies import Files, judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.job_types import FINAL, Job, State
-from deployments.jobs import body_hash
 from deployments.plans import plan_of, result_of
 from deployments.progress import overall
 from deployments.ranges import parse_range
 from deployments.remix import Child, remix
 from deployments.services import Services, json_answer
-from deployments.sources import Given, accept, drop, judge_inputs
+from deployments.sources import Given, accept, drop
 from stages.types import StageName
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 MAX_KEY_CHARS = 255
 
+NO_STANDING = Standing()
 STATUS: dict[State, Status] = {
     "queued": "queued",
     "running": "in_progress",
@@ -56,69 +59,63 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
 
     @app.post("/v1/videos", response_model=Video)
     async def create(request: Request) -> Response:
-        key = idempotency_key(request)
+        idempotency_key(request)
         created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
-        keeps = args.keeper.enabled
-        judge(created, args.preset, keeps=keeps) if not files else judge_inputs(created)
+        if created.input_reference is None and created.input_video is None:
+            judge(created, args.preset, keeps=args.keeper.enabled)
         given = await asyncio.to_thread(accept, created, files, store, args.ingress)
         is_new = False
         try:
-            child = await _child(created, given)
-            job, is_new = await asyncio.to_thread(
-                journal.submit,
-                child.request,
-                idem_key=key,
-                body_hash=body_hash(_said(created, files)),
-                priority=created.priority,
-                max_queued=args.ingress.max_queued_jobs,
-                retry_after_s=args.ingress.retry_after_s,
-                parent_id=given.parent_id,
-                needs=child.needs,
-            )
+            child = await _child(created, given, tenant_of(request))
+            said = _said(created, files)
+            job, is_new = await accept_job(services, request, child, created, said=said, parent_id=given.parent_id)
         finally:
             if not is_new:
                 await asyncio.to_thread(drop, given, store)
-        if is_new:
-            services.tell_pipeline()
-        return video_answer(services, job)
+        return await video_answer(services, job)
 
-    async def _child(created: CreateVideo, given: Given) -> Child:
+    async def _child(created: CreateVideo, given: Given, tenant: str) -> Child:
+        reuse = await reuses(services, tenant, created.reuse)
         if given.parent_id is None:
-            return Child(judge(created, args.preset, given.source, keeps=args.keeper.enabled), {})
+            request = judge(created, args.preset, given.source, keeps=args.keeper.enabled)
+            return Child(request.model_copy(update={"reuse": reuse}), {})
         refuse_without_keeper(services)
-        parent = await asyncio.to_thread(journal.get, given.parent_id)
-        return remix(parent, enter_change(created, given.enter), reuse=bool(created.reuse))
+        parent = await asyncio.to_thread(journal.get, given.parent_id, tenant=tenant)
+        return remix(parent, enter_change(created, given.enter), reuse=reuse)
 
     @app.get("/v1/videos", response_model=VideoList)
     async def page(request: Request) -> Response:
         query = request.query_params
         limit, order = _limit(query.get("limit")), _order(query.get("order"))
         try:
-            jobs, more = await asyncio.to_thread(journal.page, after=query.get("after"), limit=limit, order=order)
+            jobs, more = await asyncio.to_thread(
+                journal.page, tenant=tenant_of(request), after=query.get("after"), limit=limit, order=order
+            )
         except VideoNotFoundError as error:
             error.param = "after"
             raise
-        videos = [video_of(job) for job in jobs]
+        outlook = await services.admission.outlook()
+        videos = [video_of(job, outlook.standing(job)) for job in jobs]
         first, last = (videos[0].id, videos[-1].id) if videos else (None, None)
         return json_answer(VideoList(data=videos, first_id=first, last_id=last, has_more=more))
 
     @app.get("/v1/videos/{video_id}", response_model=Video)
-    async def retrieve(video_id: str) -> Response:
-        return video_answer(services, await asyncio.to_thread(journal.get, video_id))
+    async def retrieve(video_id: str, request: Request) -> Response:
+        return await video_answer(services, await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request)))
 
     @app.post("/v1/videos/{video_id}/cancel", response_model=Video)
-    async def cancel(video_id: str) -> Response:
-        state = await asyncio.to_thread(journal.request_cancel, video_id)
+    async def cancel(video_id: str, request: Request) -> Response:
+        state = await asyncio.to_thread(journal.request_cancel, video_id, tenant=tenant_of(request))
         job = await asyncio.to_thread(journal.get, video_id)
         if state == "running":
             services.tell_pipeline()
         elif state != "cancelled":
             raise VideoEndedError(video_id, STATUS[state])
-        return video_answer(services, job)
+        return await video_answer(services, job)
 
     @app.delete("/v1/videos/{video_id}")
-    async def delete(video_id: str) -> Response:
-        before = (await asyncio.to_thread(journal.get, video_id)).state
+    async def delete(video_id: str, request: Request) -> Response:
+        before = (await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))).state
         state = before if before in FINAL else await asyncio.to_thread(journal.request_cancel, video_id)
         if state == "running":
             services.tell_pipeline()
@@ -131,7 +128,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
     @app.api_route("/v1/videos/{video_id}/content", methods=["GET", "HEAD"], response_class=Response)
     async def content(video_id: str, request: Request) -> Response:
         variant = _variant(request.query_params.get("variant", "video"))
-        job = await asyncio.to_thread(journal.get, video_id)
+        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))
         if variant in ("keyframe", "preview"):
             return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", request)
         artifact = _finished(job)
@@ -143,38 +140,10 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
 
 
-def video_answer(services: Services, job: Job) -> Response:
+async def video_answer(services: Services, job: Job) -> Response:
     """A job as the API says it, and when to ask again."""
     headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
-    return json_answer(video_of(job), headers=headers)
-
-
-def idempotency_key(request: Request) -> str | None:
-    """Of the request.
-
-    Raises:
-        InvalidRequestError: it is empty or too long.
-    """
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
-        raise InvalidRequestError(
-            f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
-            param="Idempotency-Key",
-            code="invalid_header",
-        )
-    return key
-
-
-def refuse_without_keeper(services: Services) -> None:
-    """Raises:
-    InvalidRequestError: this server keeps no outputs of stages.
-    """
-    if not services.args.keeper.enabled:
-        raise InvalidRequestError(
-            "This server keeps no outputs of stages, so no job can begin from another one's; its operator can set "
-            "keeper.enabled.",
-            code="outputs_not_kept",
-        )
+    return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
 
 
 def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
@@ -192,8 +161,8 @@ def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
     )
 
 
-def video_of(job: Job) -> Video:
-    """A job as the API says it."""
+def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
+    """A job as the API says it; `standing` is its place among the others."""
     steps = plan_of(job.request)
     result = result_of(job.request, steps)
     return Video(
@@ -217,6 +186,8 @@ def video_of(job: Job) -> Video:
         paused_after=job.request.pause_after if job.state == "paused" else None,
         candidates=job.request.candidates,
         priority=job.priority,
+        queue_position=standing.queue_position,
+        eta_s=standing.eta_s,
     )
 
 

@@ -59,6 +59,11 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert "--port" in said
 
 
+def test_another_address_needs_a_key_first(tmp_path: Path) -> None:
+    said = refusal(run("--host", "0.0.0.0", "--port", str(free_port()), "--data-dir", str(tmp_path)))
+    assert "`python -m deployments keys create --tenant NAME`" in said
+
+
 def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     said = refusal(run("--config", str(tmp_path / "absent.yaml")))
     assert "absent.yaml" in said

@@ -1,0 +1,100 @@
+"""From a judged job to an accepted one: the prompt's check, the tenant's limits, the deadline, the journal.
+
+What every route that makes a job has in common, whether it is new, a remix or an extension.
+"""
+
+import asyncio
+
+from fastapi import Request
+
+from client.schema import CreateVideo, ExtendVideo, RemixVideo
+from deployments.auth import tenant_of
+from deployments.errors import InvalidRequestError
+from deployments.job_types import NOBODY, Job
+from deployments.jobs import body_hash
+from deployments.limits import LimitBook
+from deployments.remix import Child
+from deployments.services import Services
+
+MAX_KEY_CHARS = 255
+
+
+async def accept_job(
+    services: Services,
+    request: Request,
+    child: Child,
+    wish: CreateVideo | RemixVideo | ExtendVideo,
+    *,
+    said: str,
+    parent_id: str | None = None,
+) -> tuple[Job, bool]:
+    """Write the job, or find the one that the request's key has already made. Gives (job, whether it is new).
+
+    Args:
+        wish: how urgent the job is, and whom to tell.
+        said: all that the request says, which an idempotency key stands for.
+
+    Raises:
+        ApiError: the job is refused.
+    """
+    tenant = tenant_of(request)
+    priority = 0 if isinstance(wish, ExtendVideo) else wish.priority
+    deadline_s = None if isinstance(wish, ExtendVideo) else wish.deadline_s
+    await services.prompts.judge("prompt", child.request.prompt, tenant)
+    ingress = services.args.ingress
+    job, is_new = await asyncio.to_thread(
+        services.journal.submit,
+        child.request,
+        tenant=tenant,
+        idem_key=idempotency_key(request),
+        body_hash=body_hash(said),
+        priority=priority,
+        deadline_s=deadline_s,
+        admit=await services.admission.judge(tenant, priority, deadline_s),
+        max_queued=ingress.max_queued_jobs,
+        retry_after_s=ingress.retry_after_s,
+        parent_id=parent_id,
+        needs=child.needs,
+    )
+    if is_new:
+        services.admission.note(job)
+        services.tell_pipeline()
+    return job, is_new
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Of the request.
+
+    Raises:
+        InvalidRequestError: it is empty or too long.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise InvalidRequestError(
+            f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
+            param="Idempotency-Key",
+            code="invalid_header",
+        )
+    return key
+
+
+def refuse_without_keeper(services: Services) -> None:
+    """Raises:
+    InvalidRequestError: this server keeps no outputs of stages.
+    """
+    if not services.args.keeper.enabled:
+        raise InvalidRequestError(
+            "This server keeps no outputs of stages, so no job can begin from another one's; its operator can set "
+            "keeper.enabled.",
+            code="outputs_not_kept",
+        )
+
+
+async def reuses(services: Services, tenant: str, wanted: bool | None) -> bool:
+    """Whether outputs of the tenant's other jobs are taken: as asked for, else as its limits say."""
+    if wanted is not None:
+        return wanted
+    default = services.args.limits
+    if tenant == NOBODY:
+        return default.reuse
+    return (await asyncio.to_thread(LimitBook(services.journal.database).of, tenant, default)).reuse

@@ -1,0 +1,185 @@
+"""`python -m deployments keys ...` and `limits ...`: who may use a server, and how much.
+
+    keys create --tenant NAME [--label TEXT]    prints the key, once, alone on stdout
+    keys list                                   every key but its secret
+    keys revoke ID                              it is refused within `ingress.keys_fresh_s`
+    limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none] [--reuse|--no-reuse]
+    limits show                                 of every tenant
+
+They write to the database of the server that `--laptop`, `--cluster`, `--config` and `--data-dir` name, as for `serve`,
+which may run meanwhile. Exit code 0: done; 1: one sentence on stderr; 2: the command is wrong. Imports no Ray.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deployments.config import CONFIG_PATH, AppArgs, laptop, load_config
+from deployments.errors import ConfigError
+from deployments.job_types import Limits
+from deployments.keys import KeyBook, UnknownKeyError
+from deployments.limits import LimitBook
+from deployments.tables import Database, opened, shown_url
+
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_LABEL_CHARS = 200
+_NUMBERS = ("max_running", "max_queued", "per_minute")
+_Act = Callable[[argparse.Namespace, AppArgs, Database], None]
+
+
+def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Put `keys` and `limits` beside `serve`; each sets `run`, which takes the options and gives the exit code."""
+    keys = commands.add_parser("keys", help="API keys: create, list, revoke").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    create = _action(keys, "create", _create_key, "make a key and print it; it is shown only then")
+    create.add_argument("--tenant", type=_tenant, required=True, help="whose jobs and limits it stands for")
+    create.add_argument("--label", type=_label, default="", help="what it is for, shown by `keys list`")
+    _action(keys, "list", _list_keys, "every key but its secret")
+    revoke = _action(keys, "revoke", _revoke_key, "make a key invalid")
+    revoke.add_argument("id", help="as `keys list` shows it")
+
+    limits = commands.add_parser("limits", help="what each tenant may do: set, show").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    change = _action(limits, "set", _set_limits, "change some limits of a tenant; the others stay")
+    change.add_argument("--tenant", type=_tenant, required=True)
+    for name in _NUMBERS:
+        option = "--" + name.replace("_", "-")
+        said = f"{Limits.model_fields[name].description} `none`: no limit."
+        change.add_argument(option, dest=name, type=_limit, metavar="N", default=argparse.SUPPRESS, help=said)
+    change.add_argument(
+        "--reuse",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help=Limits.model_fields["reuse"].description,
+    )
+    _action(limits, "show", _show_limits, "the limits of every tenant")
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which server is meant."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--laptop", action="store_true", help="everything on this machine, without a GPU (the default)")
+    place.add_argument("--cluster", action="store_true", help="on a Ray cluster, as the config file says")
+    parser.add_argument("--config", type=Path, default=CONFIG_PATH, help="Serve config file (%(default)s)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="laptop: where jobs and videos are kept (%(default)s)"
+    )
+
+
+def _action(commands: Any, name: str, act: _Act, help_text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
+    add_place_options(parser)
+    parser.set_defaults(run=lambda options: _run(act, options))
+    return parser
+
+
+def _run(act: _Act, options: argparse.Namespace) -> int:
+    args = load_config(options.config)
+    if not options.cluster:
+        args = laptop(args, data_dir=options.data_dir)
+    url = args.storage.database_url
+    with opened(url) as database:
+        try:
+            act(options, args, database)
+        except UnknownKeyError as error:
+            raise ConfigError(f"{error} The database is {shown_url(url)}.") from error
+    return 0
+
+
+def _create_key(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    key, text = KeyBook(database).create(options.tenant, options.label)
+    print(text)
+    _note(
+        f"Key {key.id} of tenant {key.tenant}, in {shown_url(args.storage.database_url)}. Keep it: it cannot be shown "
+        "again. Clients send it as `Authorization: Bearer ...`, or read it from MAGICVIDEO_API_KEY."
+    )
+
+
+def _list_keys(_options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    keys = KeyBook(database).all()
+    rows = [
+        (key.id, key.tenant, _when(key.created_at), _when(key.revoked_at) if key.revoked_at else "-", key.label)
+        for key in keys
+    ]
+    _table(("ID", "TENANT", "CREATED", "REVOKED", "LABEL"), rows)
+    if not any(key.revoked_at is None for key in keys):
+        where = shown_url(args.storage.database_url)
+        _note(f"{where} holds no valid key; the server answers its own machine alone, without one.")
+
+
+def _revoke_key(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    key = KeyBook(database).revoke(options.id)
+    print(f"Key {key.id} of tenant {key.tenant} is revoked since {_when(key.revoked_at or 0.0)}.")
+    _note(f"A server that runs refuses it within {args.ingress.keys_fresh_s:g} s.")
+
+
+def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    changes = {name: value for name, value in vars(options).items() if name in Limits.model_fields}
+    if not changes:
+        raise ConfigError("Nothing to set; give --max-running, --max-queued, --per-minute, --reuse or --no-reuse.")
+    book = LimitBook(database)
+    is_new = options.tenant not in book.all()
+    _limits_table([(options.tenant, book.change(options.tenant, changes, args.limits))])
+    if is_new:
+        _note(f"Tenant {options.tenant} had the defaults of the configuration; from now on it has these.")
+
+
+def _show_limits(_options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    own = LimitBook(database).all()
+    others = sorted({key.tenant for key in KeyBook(database).all() if key.revoked_at is None}.difference(own))
+    _limits_table([*own.items(), *((name, args.limits) for name in others), ("(others)", args.limits)])
+
+
+def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:
+    cells = [
+        (name, *(_number(getattr(limits, number)) for number in _NUMBERS), "yes" if limits.reuse else "no")
+        for name, limits in rows
+    ]
+    _table(("TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "REUSE"), cells)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _note(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _number(limit: int | None) -> str:
+    return "none" if limit is None else str(limit)
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _tenant(text: str) -> str:
+    if not _TENANT.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a tenant; that has 1 to 64 letters, digits, dots, dashes and underscores, a "
+            "letter or digit first"
+        )
+    return text
+
+
+def _label(text: str) -> str:
+    if len(text) > _MAX_LABEL_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"a label has at most {_MAX_LABEL_CHARS} printable characters")
+    return text
+
+
+def _limit(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit; it must be a number above 0, or none")
+    return int(text)

@@ -1,0 +1,197 @@
+"""Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session.
+
+While the database holds a valid key, every route needs one, but for the page, its assets, the API's description and
+`/healthz`. Without any key the server answers its own machine alone, whatever address it listens on, and everybody
+there is the tenant `NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `tenant_of` is
+what a route reads. `check_exposure` is asked before a start.
+
+    POST   /v1/session    puts the key of the request into an HttpOnly, same-site cookie: a browser sends no header
+                          with an event stream or a <video>
+    DELETE /v1/session    removes it
+
+A request without a bearer that changes something must not come from another site's page.
+"""
+
+import ipaddress
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
+from deployments.job_types import NOBODY
+from deployments.keys import KeyBook, KeyRing
+from deployments.services import json_answer
+from deployments.tables import opened, shown_url
+
+COOKIE = "mv_session"
+SESSION = "/v1/session"
+_OPEN = frozenset({"/", "/healthz", "/openapi.json"})
+_OPEN_BELOW = "/assets/"
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CREATE = "`python -m deployments keys create --tenant NAME`"
+_FORWARDED = ("x-forwarded-for", "x-real-ip", "forwarded")
+
+
+def tenant_of(request: Request) -> str:
+    """Whose request it is; the gate has found it out."""
+    return str(request.state.tenant)
+
+
+class Gate:
+    """Middleware: no request passes without a tenant, except to the open paths."""
+
+    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
+        self._app, self._ring = app, ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            tenant = await self._tenant(Request(scope))
+        except ApiError as error:
+            await json_answer(error.body(), error.status, error.headers)(scope, receive, send)
+            return
+        scope["state"] = {**scope.get("state", {}), "tenant": tenant}
+        await self._app(scope, receive, send)
+
+    async def _tenant(self, request: Request) -> str:
+        """The request's tenant.
+
+        Raises:
+            AuthenticationError: it has no valid key.
+            CrossSiteError: another site's page made a browser send it.
+        """
+        bearer = _bearer(request)
+        if not await self._ring.in_use():
+            _refuse_strangers(request)
+            _refuse_cross_site(request, strict=False)
+            return NOBODY
+        text = request.cookies.get(COOKIE) if bearer is None else bearer
+        if text is None:
+            raise AuthenticationError("This server needs an API key; send it as `Authorization: Bearer mv_...`.")
+        if bearer is None:
+            _refuse_cross_site(request, strict=True)
+        tenant = await self._ring.tenant_of(text)
+        if tenant is None:
+            raise AuthenticationError(
+                "The API key is not valid: it is wrong or was revoked; ask the operator of this server for another."
+            )
+        return tenant
+
+
+def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
+    """Put them on the application."""
+
+    @app.post(SESSION, status_code=204, response_class=Response)
+    async def begin(request: Request) -> Response:
+        bearer = _bearer(request)
+        if not await ring.in_use():
+            said = "This server has no API keys, so there is nothing to keep; use it without a session."
+            raise InvalidRequestError(said, param="Authorization", code="no_api_keys")
+        if bearer is None:
+            raise AuthenticationError("A session begins with a key; send it as `Authorization: Bearer mv_...`.")
+        answer = Response(status_code=204)
+        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+        answer.set_cookie(COOKIE, bearer, path="/v1", httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    @app.delete(SESSION, status_code=204, response_class=Response)
+    async def end() -> Response:
+        answer = Response(status_code=204)
+        answer.delete_cookie(COOKIE, path="/v1", httponly=True, samesite="strict")
+        return answer
+
+
+def describe_keys(app: FastAPI) -> None:
+    """Say in the API's description which routes want a key."""
+    without = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = without()
+        schema.setdefault("components", {})["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer", "description": "Not wanted while the server has no keys."},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        for path, operations in schema["paths"].items():
+            if path.startswith("/v1/"):
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}, {"session": []}]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def check_exposure(host: str, database_url: str) -> None:
+    """Refuse to listen where other machines come in, while there is no key.
+
+    Raises:
+        ConfigError: one sentence that says how to make a key.
+    """
+    if is_loopback(host):
+        return
+    with opened(database_url) as database:
+        if not KeyBook(database).in_use():
+            raise ConfigError(
+                f"Listening on {host} lets other machines in, but {shown_url(database_url)} holds no API key; create "
+                f"one with {_CREATE} and the same --cluster, --config and --data-dir, or listen on 127.0.0.1."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches that address or name."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host or "0.0.0.0", None)}
+    except (OSError, UnicodeError):
+        return False
+    return all(_is_loopback_address(str(address)) for address in found)
+
+
+def _is_loopback_address(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _is_open(scope: Scope) -> bool:
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    return path in _OPEN or path.startswith(_OPEN_BELOW) or (path, scope["method"]) == (SESSION, "DELETE")
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
+
+
+def _refuse_strangers(request: Request) -> None:
+    """Without keys: a client elsewhere, or behind a proxy, which may stand for anybody."""
+    came_through_proxy = any(name in request.headers for name in _FORWARDED)
+    if came_through_proxy or request.client is None or not _is_loopback_address(request.client.host):
+        raise AuthenticationError(
+            f"This server has no API key yet and answers its own machine alone; create one there with {_CREATE}."
+        )
+
+
+def _refuse_cross_site(request: Request, *, strict: bool) -> None:
+    """By what browsers say of themselves; `strict`: who says nothing is refused too."""
+    if request.method in _READS:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        fine = site in ("same-origin", "none")
+    elif origin is not None:
+        fine = urlsplit(origin).netloc == request.headers.get("host")
+    else:
+        fine = not strict
+    if not fine:
+        raise CrossSiteError(
+            "A page of another site cannot use this server's session; send `Authorization: Bearer mv_...`.",
+            param="Origin",
+            code="cross_site",
+        )

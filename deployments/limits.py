@@ -1,0 +1,108 @@
+"""How much a tenant may do: its row in the table `tenants`, or the defaults of the configuration where it has none.
+
+`at_limit` is asked when a job is claimed, `check` when one is written, both inside the journal's own transaction, so
+that a limit holds however many replicas claim and submit at once: on PostgreSQL, which does not queue its writers,
+they take a lock first. `LimitBook` is what an operator reads and changes. Knows nothing of HTTP or keys.
+"""
+
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+
+from deployments.errors import RateLimitError
+from deployments.job_types import Limits
+from deployments.tables import Database, jobs, tenants
+
+WINDOW_S = 60.0
+_CLAIMS = 0x6D76_636C  # of PostgreSQL's advisory locks: one claim at a time
+_SUBMITS = 0x6D76_7375  # one new job of a tenant at a time
+
+
+def limits_of(connection: Connection, tenant: str, default: Limits) -> Limits:
+    """The tenant's own limits, or `default`."""
+    row = connection.execute(select(tenants).where(tenants.c.name == tenant)).first()
+    return default if row is None else _limits(row._mapping)
+
+
+def at_limit(connection: Connection, default: Limits) -> list[str]:
+    """Tenants that run as many jobs as they may. Where any tenant has such a limit, claims go one after another."""
+    own = dict(connection.execute(select(tenants.c.name, tenants.c.max_running)).tuples().all())
+    if all(limit is None for limit in (default.max_running, *own.values())):
+        return []
+    _lock(connection, "pg_advisory_xact_lock(:number)", number=_CLAIMS)
+    running = select(jobs.c.tenant, func.count()).where(jobs.c.state == "running").group_by(jobs.c.tenant)
+    limits = ((name, count, own.get(name, default.max_running)) for name, count in connection.execute(running).tuples())
+    return [name for name, count, limit in limits if limit is not None and count >= limit]
+
+
+def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wait_s: float) -> None:
+    """Whether the tenant may have one more job; `wait_s` is the estimate until one of its waiting jobs starts.
+
+    Raises:
+        RateLimitError: it has as many waiting, or had as many accepted within a minute, as it may.
+    """
+    if limits.per_minute is None and limits.max_queued is None:
+        return
+    number = zlib.crc32(tenant.encode()) - 2**31
+    _lock(connection, "pg_advisory_xact_lock(:space, :number)", space=_SUBMITS, number=number)
+    if limits.per_minute is not None:
+        recent = select(jobs.c.created_at).where(jobs.c.tenant == tenant, jobs.c.created_at > now - WINDOW_S)
+        nth = recent.order_by(jobs.c.created_at.desc()).limit(1).offset(limits.per_minute - 1)
+        oldest = connection.execute(nth).scalar()
+        if oldest is not None:
+            raise RateLimitError(
+                f"{limits.per_minute} videos were accepted within a minute and the limit of this API key's tenant is "
+                f"{limits.per_minute}",
+                oldest + WINDOW_S - now,
+                code="rate_limited",
+            )
+    if limits.max_queued is not None:
+        queued = select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, jobs.c.state == "queued")
+        waiting = connection.execute(queued).scalar_one()
+        if waiting >= limits.max_queued:
+            raise RateLimitError(
+                f"{waiting} videos of this API key's tenant are waiting and its limit is {limits.max_queued}",
+                wait_s,
+                code="tenant_queue_full",
+            )
+
+
+class LimitBook:
+    """The limits in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, tenant: str, default: Limits) -> Limits:
+        with self._database.read() as connection:
+            return limits_of(connection, tenant, default)
+
+    def all(self) -> dict[str, Limits]:
+        """Of every tenant that has limits of its own, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(tenants).order_by(tenants.c.name)).all()
+        return {row.name: _limits(row._mapping) for row in rows}
+
+    def change(self, tenant: str, changes: Mapping[str, Any], default: Limits) -> Limits:
+        """Set some limits; a tenant that had none of its own starts from `default`. Gives what holds now."""
+        with self._database.write() as connection:
+            changed = Limits.model_validate(limits_of(connection, tenant, default).model_dump() | dict(changes))
+            known = connection.execute(
+                tenants.update().where(tenants.c.name == tenant).values(**changed.model_dump())
+            ).rowcount
+            if not known:
+                connection.execute(tenants.insert().values(name=tenant, created_at=time.time(), **changed.model_dump()))
+        return changed
+
+
+def _limits(row: Mapping[Any, Any]) -> Limits:
+    return Limits(**{name: row[name] for name in Limits.model_fields})
+
+
+def _lock(connection: Connection, call: str, **values: int) -> None:
+    """Wait for a lock that ends with the transaction; SQLite's writers queue as they are."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT {call}"), values)

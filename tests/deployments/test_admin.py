@@ -1,0 +1,141 @@
+"""`python -m deployments keys` and `limits` as an operator types them: output, exit codes, what holds afterwards."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployments.__main__ import main
+from deployments.config import CONFIG_PATH
+from deployments.job_types import Limits
+from deployments.keys import KeyBook
+from deployments.limits import LimitBook
+from deployments.tables import opened
+from tests.postgres import new_database
+
+
+class Shell:
+    """Runs commands on one server's database."""
+
+    def __init__(self, place: list[str], url: str, capture: pytest.CaptureFixture[str]) -> None:
+        self.place, self.url, self._capture = place, url, capture
+
+    def run(self, *words: str) -> tuple[int, list[str], str]:
+        """Exit code, lines of stdout, stderr."""
+        code = main([*words, *self.place])
+        said = self._capture.readouterr()
+        return code, said.out.splitlines(), said.err
+
+    def refusal(self, *words: str, code: int = 1) -> str:
+        if code == 2:
+            with pytest.raises(SystemExit) as left:
+                self.run(*words)
+            assert left.value.code == 2
+            return self._capture.readouterr().err
+        got, out, err = self.run(*words)
+        assert (got, out) == (code, [])
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+
+@pytest.fixture(params=["laptop", "cluster"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    if request.param == "laptop":
+        return Shell(["--data-dir", str(tmp_path)], f"sqlite:///{tmp_path}/jobs.sqlite", capsys)
+    url = new_database()
+    document = yaml.safe_load(CONFIG_PATH.read_text())
+    document["applications"][0]["args"] |= {"storage": {"database_url": url}, "limits": {"max_running": 4}}
+    config = tmp_path / "serve.yaml"
+    config.write_text(yaml.safe_dump(document))
+    return Shell(["--cluster", "--config", str(config)], url, capsys)
+
+
+def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(shell: Shell) -> None:
+    code, out, err = shell.run("keys", "list")
+    assert (code, out) == (0, ["ID  TENANT  CREATED  REVOKED  LABEL"])
+    assert "holds no valid key" in err
+    code, out, err = shell.run("keys", "create", "--tenant", "studio", "--label", "laptop of Ann")
+    assert (code, len(out)) == (0, 1)
+    text = out[0]
+    with opened(shell.url) as database:
+        (key,) = KeyBook(database).all()
+    assert text.startswith(f"mv_{key.id}_")
+    assert f"Key {key.id} of tenant studio" in err
+    assert text not in err
+    code, out, err = shell.run("keys", "list")
+    assert (code, err) == (0, "")
+    assert out[1].split()[:2] == [key.id, "studio"]
+    assert out[1].endswith("-        laptop of Ann")
+    assert text not in "".join(out)
+    code, out, err = shell.run("keys", "revoke", key.id)
+    assert (code, "is revoked since" in out[0], "within 3 s" in err) == (0, True, True)
+    with opened(shell.url) as database:
+        assert not KeyBook(database).in_use()
+
+
+def test_an_unknown_key_is_named_with_its_database(shell: Shell) -> None:
+    said = shell.refusal("keys", "revoke", "nobody")
+    assert "No key has the id 'nobody'" in said
+    assert "jobs.sqlite" in said or "postgresql" in said
+
+
+def test_limits_are_set_one_by_one_and_shown_for_everybody(shell: Shell) -> None:
+    default = "none" if "--data-dir" in shell.place else "4"
+    code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5", "--reuse")
+    assert code == 0
+    assert out[1].split() == ["studio", default, "5", "none", "yes"]
+    assert "had the defaults" in err
+    code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-running", "2", "--max-queued", "none")
+    assert (out[1].split(), err) == (["studio", "2", "none", "none", "yes"], "")
+    shell.run("limits", "set", "--tenant", "studio", "--no-reuse", "--per-minute", "30")
+    with opened(shell.url) as database:
+        assert LimitBook(database).all() == {"studio": Limits(max_running=2, per_minute=30)}
+    shell.run("keys", "create", "--tenant", "other")
+    code, out, _ = shell.run("limits", "show")
+    assert code == 0
+    assert [line.split() for line in out] == [
+        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "REUSE"],
+        ["studio", "2", "none", "30", "no"],
+        ["other", default, "none", "none", "no"],
+        ["(others)", default, "none", "none", "no"],
+    ]
+
+
+def test_a_change_of_nothing_is_refused(shell: Shell) -> None:
+    assert "give --max-running, --max-queued" in shell.refusal("limits", "set", "--tenant", "studio")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("keys",), "ACTION"),
+        (("keys", "create"), "--tenant"),
+        (("keys", "create", "--tenant", "a b"), "'a b' is no name of a tenant"),
+        (("keys", "create", "--tenant", ""), "'' is no name of a tenant"),
+        (("keys", "create", "--tenant", "a", "--label", "x\ny"), "printable"),
+        (("limits", "set", "--tenant", "a", "--max-running", "0"), "'0' is no limit"),
+        (("limits", "set", "--tenant", "a", "--per-minute", "many"), "'many' is no limit"),
+    ],
+)
+def test_a_wrong_command_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    place = ["--data-dir", str(tmp_path)] if len(words) > 1 else []
+    assert said in Shell(place, "", capsys).refusal(*words, code=2)
+
+
+def test_a_database_that_cannot_be_opened_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    said = Shell(["--data-dir", "/proc/nowhere"], "", capsys).refusal("keys", "list")
+    assert "/proc/nowhere/jobs.sqlite cannot be used" in said
+    assert "--data-dir" in said
+
+
+def test_a_password_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = yaml.safe_load(CONFIG_PATH.read_text())
+    url = "postgresql://magicvideo:s3cret@127.0.0.1:1/magicvideo"
+    document["applications"][0]["args"]["storage"] = {"database_url": url}
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(document))
+    said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list")
+    assert "magicvideo:***@127.0.0.1:1/magicvideo cannot be used" in said
+    assert "s3cret" not in said

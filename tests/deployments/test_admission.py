@@ -1,0 +1,271 @@
+"""Estimates: they agree with a line of machines worked out job by job, and they decide about deadlines."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from client.schema import JobError, StageState
+from deployments.admission import (
+    Admission,
+    Outlook,
+    Standing,
+    Underway,
+    Waiting,
+    calls_of,
+    check_deadline,
+    judge_urgency,
+    rank_of,
+    read_measured,
+    read_outlook,
+)
+from deployments.errors import InvalidRequestError, RateLimitError
+from deployments.job_types import Job, JobRequest, Limits, State, Update
+from deployments.jobs import Journal
+from stages.types import STAGE_NAMES, StageName
+
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+SECONDS: dict[StageName, float] = {"t2i": 1.0, "i2v": 2.0, "v2v": 4.0, "vfi": 1.0}
+WHOLE = dict.fromkeys(STAGE_NAMES, 1.0)
+
+
+def queue(count: int, priority: int = 0, tenant: str = "a") -> tuple[Waiting, ...]:
+    return tuple(Waiting(rank_of(priority, float(number), f"j{number}"), tenant) for number in range(count))
+
+
+def job(job_id: str, state: State = "queued", priority: int = 0, at: float = 0.0, **progress: int) -> Job:
+    stages = tuple(StageState(name=name, progress=progress.get(name, 0)) for name in STAGE_NAMES)
+    return Job(job_id, state, REQUEST, at, None, None, None, False, 0, stages, tenant="a", priority=priority)
+
+
+def end_of_line(jobs: int) -> float:
+    """When the last of some equal jobs leaves four machines, one after another, that all of them pass."""
+    free = dict.fromkeys(STAGE_NAMES, 0.0)
+    for _ in range(jobs):
+        ready = 0.0
+        for name in STAGE_NAMES:
+            free[name] = ready = max(ready, free[name]) + SECONDS[name]
+    return free["vfi"]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5, 40])
+def test_the_estimate_is_when_a_line_of_machines_is_done(ahead: int) -> None:
+    outlook = Outlook(waiting=queue(ahead), seconds=SECONDS)
+    assert outlook.new_eta_s(0) == pytest.approx(end_of_line(ahead + 1))
+
+
+def test_replicas_shorten_the_queue_and_only_calls_at_the_same_time_shorten_a_job() -> None:
+    one = Outlook(waiting=queue(10), seconds=SECONDS)
+    four = replace(one, replicas=dict.fromkeys(STAGE_NAMES, 4))
+    assert (four.alone_s(), four.new_eta_s(0)) == (one.alone_s(), 8 + 10 * 4 / 4)
+    windows = replace(four, calls={"v2v": 2, "vfi": 2})
+    assert windows.alone_s() == 1 + 2 + 4 / 2 + 1 / 2
+
+
+def test_a_running_job_waits_for_those_before_it_where_it_still_has_to_go() -> None:
+    older = Underway(rank_of(0, 0.0, "j0"), {"t2i": 0.0, "i2v": 0.0, "v2v": 0.5, "vfi": 1.0})
+    outlook = Outlook(running=(older,), seconds=SECONDS)
+    first = job("j0", "running", t2i=100, i2v=100, v2v=50)
+    assert outlook.standing(first) == Standing(None, 2.0 + 1.0)
+    assert outlook.standing(job("j1", "running", at=1.0, t2i=100)) == Standing(None, 2.0 + (2.0 + 4.0 + 1.0))
+    last = job("j1", "running", at=1.0, t2i=100, i2v=100, v2v=100, vfi=50)
+    assert outlook.standing(last) == Standing(None, 1.0 + 0.5)
+
+
+def test_stages_that_a_job_has_not_cost_it_nothing() -> None:
+    upscale = replace(job("j9", at=9.0), stages=(StageState(name="v2v"), StageState(name="vfi")))
+    assert Outlook(seconds=SECONDS).standing(upscale) == Standing(0, 4.0 + 1.0)
+    running = Underway(rank_of(0, 0.0, "j0"), {"vfi": 1.0})
+    assert Outlook(running=(running,), seconds=SECONDS).standing(upscale) == Standing(0, 1.0 + 4.0 + 1.0)
+
+
+def test_the_place_in_the_queue_is_by_priority_and_then_age() -> None:
+    outlook = Outlook(waiting=(*queue(2, priority=5), *queue(3)), seconds=SECONDS)
+    assert [outlook.standing(job(f"j{n}", at=float(n))).queue_position for n in range(3)] == [2, 3, 4]
+    assert outlook.standing(job("new", priority=9, at=9.0)) == Standing(0, 8.0)
+    assert outlook.standing(job("new", priority=-9, at=9.0)).queue_position == 5
+    more = outlook.plus(job("new", at=0.5))
+    assert [more.standing(job(f"j{n}", at=float(n))).queue_position for n in range(3)] == [2, 4, 5]
+    assert more.plus(job("new", at=0.5)) is more
+    assert outlook.standing(job("done", "succeeded")) == Standing()
+
+
+def test_nothing_measured_means_no_estimate_and_every_deadline_goes() -> None:
+    for seconds in ({}, dict.fromkeys(STAGE_NAMES[:3], 1.0)):
+        outlook = Outlook(waiting=queue(3), seconds=seconds)
+        assert outlook.standing(job("j1", at=1.0)) == Standing(1, None)
+        assert outlook.standing(job("j1", "running")) == Standing()
+        assert outlook.tenant_wait_s("a") is None
+        check_deadline(outlook, 0, 0.001)
+
+
+def test_the_first_waiting_job_of_a_tenant_starts_when_the_busiest_stage_is_through() -> None:
+    outlook = Outlook(
+        waiting=(*queue(3, tenant="b", priority=1), *queue(2)),
+        running=(Underway(rank_of(0, 0.0, "r"), WHOLE),),
+        seconds=SECONDS,
+    )
+    assert outlook.tenant_wait_s("b") == 4.0
+    assert outlook.tenant_wait_s("a") == 4.0 * 4
+    assert outlook.tenant_wait_s("c") is None
+
+
+def test_a_deadline_out_of_reach_is_refused_with_the_estimate_and_when_it_could_be_kept() -> None:
+    outlook = Outlook(waiting=queue(5), seconds=SECONDS)
+    check_deadline(outlook, 0, 28.0)
+    check_deadline(outlook, 0, None)
+    with pytest.raises(
+        RateLimitError, match=r"deadline_s is 20\.5 .* about 28\.0 s, 8\.0 s .* higher priority"
+    ) as late:
+        check_deadline(outlook, 0, 20.5)
+    error = late.value
+    assert (error.status, error.code, error.param) == (429, "deadline_infeasible", "deadline_s")
+    assert error.headers["Retry-After"] == "8"
+    check_deadline(outlook, 1, 20.5)
+    with pytest.raises(RateLimitError, match=r"about 8\.0 s, 8\.0 s of which are its own; ask for more;"):
+        check_deadline(outlook, 1, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("priority", "deadline_s", "param", "words"),
+    [
+        (11, None, "priority", ("11", "-10", "10")),
+        (-11, None, "priority", ("-11", "-10", "10")),
+        (0, 0.0, "deadline_s", ("0.0", "above 0")),
+        (0, -1.0, "deadline_s", ("-1.0", "above 0")),
+        (0, math.nan, "deadline_s", ("nan", "above 0")),
+        (0, math.inf, "deadline_s", ("inf", "above 0")),
+    ],
+)
+def test_what_no_job_can_have_is_named(
+    priority: int, deadline_s: float | None, param: str, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        judge_urgency(priority, deadline_s)
+    assert refused.value.param == param
+    assert all(word in refused.value.message for word in words)
+
+
+def finished(journal: Journal, *run_s: float | None, request: JobRequest = REQUEST, origin: str | None = None) -> None:
+    journal.submit(request, priority=10)
+    claimed = journal.claim("x", 60.0)
+    assert claimed is not None
+    states = tuple(
+        StageState.model_validate({"name": name, "status": "completed", "progress": 100, "run_s": s, "origin": origin})
+        for name, s in zip(STAGE_NAMES, run_s, strict=False)
+    )
+    journal.finish(Update(claimed[0], states), "succeeded", result={})
+
+
+def test_seconds_are_medians_of_what_jobs_of_this_preset_computed(journal: Journal) -> None:
+    for scale in (1.0, 2.0, 9.0):
+        finished(journal, *(seconds * scale for seconds in SECONDS.values()))
+    finished(journal, 500.0, request=REQUEST.model_copy(update={"model": "paper"}))
+    finished(journal, 500.0, origin="restored")
+    finished(journal, None, 4.0)
+    with journal.database.read() as connection:
+        assert read_measured(connection, "tiny") == {"t2i": 2.0, "i2v": 4.0, "v2v": 8.0, "vfi": 2.0}
+        assert read_measured(connection, "paper") == {"t2i": 500.0}
+
+
+def test_failed_jobs_do_not_count(journal: Journal) -> None:
+    journal.submit(REQUEST)
+    claimed = journal.claim("x", 60.0)
+    assert claimed is not None
+    half = StageState(name="t2i", status="completed", progress=100, run_s=3.0)
+    journal.finish(Update(claimed[0], (half,)), "failed", error=JobError(code="x", message="y"))
+    with journal.database.read() as connection:
+        assert read_measured(connection, "tiny") == {}
+
+
+def test_the_outlook_of_a_journal_is_what_waits_and_runs(journal: Journal) -> None:
+    finished(journal, *SECONDS.values())
+    running, _ = journal.submit(REQUEST, tenant="a")
+    claimed = journal.claim("x", 60.0)
+    assert claimed is not None
+    journal.record([Update(claimed[0], (StageState(name="t2i", status="running", progress=25),))])
+    low = journal.submit(REQUEST, tenant="b", priority=-1)[0]
+    high = journal.submit(REQUEST, tenant="a", priority=2)[0]
+    gone = journal.submit(REQUEST)[0]
+    journal.request_cancel(gone.id)
+    with journal.database.read() as connection:
+        outlook = read_outlook(connection)
+    assert [(waiting.rank[2], waiting.tenant) for waiting in outlook.waiting] == [(high.id, "a"), (low.id, "b")]
+    assert [(under.rank[2], under.left) for under in outlook.running] == [(running.id, {**WHOLE, "t2i": 0.75})]
+
+
+async def test_the_first_finished_job_is_noticed_soon_and_later_ones_from_time_to_time(journal: Journal) -> None:
+    now_s = [50.0]
+    admission = Admission(
+        journal.database, preset="tiny", limits=Limits(), retry_after_s=7, replicas=dict, clock=lambda: now_s[0]
+    )
+
+    async def alone_s() -> float | None:
+        return (await admission.outlook()).alone_s()
+
+    assert await alone_s() is None
+    finished(journal, *SECONDS.values())
+    now_s[0] += 1.5
+    assert await alone_s() == 8.0
+    finished(journal, *(3 * seconds for seconds in SECONDS.values()))
+    now_s[0] += 1.5
+    assert await alone_s() == 8.0
+    now_s[0] += 10.0
+    assert await alone_s() == 16.0
+
+
+async def test_an_ingress_reads_once_in_a_while_and_counts_its_own_new_jobs_at_once(journal: Journal) -> None:
+    finished(journal, *SECONDS.values())
+    now_s = [50.0]
+    replicas = dict.fromkeys(STAGE_NAMES, 1)
+    admission = Admission(
+        journal.database,
+        preset="tiny",
+        limits=Limits(),
+        retry_after_s=7,
+        replicas=lambda: replicas,
+        clock=lambda: now_s[0],
+    )
+    eta_s = await admission.outlook()
+    assert eta_s.alone_s() == sum(SECONDS.values())
+    first = journal.submit(REQUEST)[0]
+    assert (await admission.outlook()).waiting == ()
+    admission.note(first)
+    second = journal.submit(REQUEST)[0]
+    admission.note(second)
+    assert [(await admission.standing(new)).queue_position for new in (first, second)] == [0, 1]
+    assert (await admission.standing(second)).eta_s == end_of_line(2)
+    journal.request_cancel(first.id)
+    now_s[0] += 2.0
+    assert (await admission.standing(second)) == Standing(0, end_of_line(1))
+    admit = await admission.judge("a", 0, end_of_line(2))
+    journal.submit(REQUEST, admit=admit)
+    admit = await admission.judge("a", 0, end_of_line(2) - 0.5)
+    with pytest.raises(RateLimitError, match="deadline_s is"):
+        journal.submit(REQUEST, admit=admit)
+
+
+def test_a_queued_job_whose_deadline_passed_fails_at_the_next_claim(journal: Journal) -> None:
+    late = journal.submit(REQUEST, priority=-5, deadline_s=-1.0)[0]
+    fine = journal.submit(REQUEST, deadline_s=60.0)[0]
+    claimed = journal.claim("x", 60.0)
+    assert claimed is not None
+    assert claimed[1].id == fine.id
+    ended = journal.get(late.id)
+    assert (ended.state, ended.error and ended.error.code) == ("failed", "deadline_exceeded")
+    assert "its deadline_s was -1" in (ended.error.message if ended.error else "")
+    assert [event.kind for event in journal.events(late.id)] == ["queued", "failed"]
+    assert journal.claim("x", 60.0) is None
+
+
+def test_a_deadline_does_not_stop_what_runs(journal: Journal) -> None:
+    job_id = journal.submit(REQUEST, deadline_s=60.0)[0].id
+    held = journal.claim("x", -1.0)
+    again = journal.claim("y", 60.0)
+    assert held is not None
+    assert again is not None
+    assert again[1].id == job_id
+
+
+def test_v2v_and_vfi_have_a_call_for_each_window() -> None:
+    assert calls_of("paper")["v2v"] == calls_of("paper")["vfi"] > 1

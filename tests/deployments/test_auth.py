@@ -1,0 +1,405 @@
+"""Keys, tenants and limits over HTTP: who may ask, and that tenants see nothing of each other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from sqlalchemy import event
+
+from client.schema import ErrorBody, Health, StageState, Video, VideoList
+from deployments.artifacts import ArtifactStore
+from deployments.auth import COOKIE, check_exposure, is_loopback
+from deployments.checkpoints import Keeper
+from deployments.config import AppArgs, IngressArgs
+from deployments.errors import ConfigError
+from deployments.ingress import create_app
+from deployments.job_types import Limits, Update
+from deployments.jobs import Journal
+from deployments.keys import KeyBook
+from deployments.limits import LimitBook
+from stages.types import STAGE_NAMES
+
+BODY = {"prompt": "a fox"}
+
+
+class Rig:
+    """The application over a real journal; keys and limits take effect at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(f"sqlite:///{folder}/jobs.sqlite")
+        self.store = ArtifactStore(f"file://{folder}/artifacts")
+        self.keys = KeyBook(self.journal.database)
+        args = AppArgs(ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50))
+        show = Keeper(self.store.url).show
+        self.app: FastAPI = create_app(args, self.journal, self.store, nudge=self.nudge, health=self.health, show=show)
+        self._clients: list[httpx.AsyncClient] = []
+
+    async def nudge(self) -> None:
+        pass
+
+    @staticmethod
+    def health() -> Health:
+        return Health(status="ok", model="tiny", version="1")
+
+    def client(self, address: str = "127.0.0.1", scheme: str = "http", **headers: str) -> httpx.AsyncClient:
+        """Somebody at that address who sends these headers."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 5))
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        made = httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test", headers=named)
+        self._clients.append(made)
+        return made
+
+    def tenant(self, name: str, **headers: str) -> httpx.AsyncClient:
+        """Somebody with a new key."""
+        return self.client("10.0.0.7", authorization=f"Bearer {self.keys.create(name)[1]}", **headers)
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+        self.journal.close()
+
+    def finish(self, content: bytes = b"mp4") -> None:
+        """What the pipeline would do with the next job."""
+        claimed = self.journal.claim("x", 60.0)
+        assert claimed is not None
+        path = self.store.url.removeprefix("file://")
+        made = Path(path).parent / "made.mp4"
+        made.write_bytes(content)
+        artifact = self.store.put_file(made, f"videos/{claimed[1].id}/1.mp4")
+        states = tuple(StageState(name=name, status="completed", progress=100, run_s=2.0) for name in STAGE_NAMES)
+        self.journal.finish(Update(claimed[0], states), "succeeded", result=vars(artifact))
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    await made.close()
+
+
+def error_of(answer: httpx.Response, status: int) -> Any:
+    assert answer.status_code == status, answer.text
+    return ErrorBody.model_validate_json(answer.content).error
+
+
+async def create(client: httpx.AsyncClient, **body: Any) -> Video:
+    answer = await client.post("/v1/videos", json=BODY | body)
+    assert answer.status_code == 200, answer.text
+    return Video.model_validate_json(answer.content)
+
+
+def operations(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Every method and path under /v1."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path.startswith("/v1"):
+            for method in sorted(route.methods or ()):
+                yield method, route.path
+
+
+async def test_without_keys_this_machine_is_served_and_no_other(rig: Rig) -> None:
+    await create(rig.client())
+    await create(rig.client("::1"))
+    for stranger in (
+        rig.client("10.0.0.7"),
+        rig.client(x_forwarded_for="1.2.3.4"),
+        rig.client(forwarded="for=1.2.3.4"),
+    ):
+        error = error_of(await stranger.post("/v1/videos", json=BODY), 401)
+        assert error.code == "invalid_api_key"
+        assert "python -m deployments keys create --tenant" in error.message
+        assert (await stranger.get("/healthz")).status_code == 200
+    assert rig.journal.counts() == {"queued": 2}
+
+
+async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
+    rig.keys.create("studio")
+    asked = list(operations(rig.app))
+    assert ("POST", "/v1/videos") in asked
+    asked.append(("GET", "/v1/nothing"))
+    for method, path in asked:
+        if (method, path) == ("DELETE", "/v1/session"):
+            continue
+        for client in (
+            rig.client(),
+            rig.client(authorization="Bearer mv_wrong"),
+            rig.client(authorization="Basic eDp5"),
+        ):
+            answer = await client.request(method, path.format(video_id="video_a"))
+            if method == "HEAD":
+                assert answer.status_code == 401
+                continue
+            error = error_of(answer, 401)
+            assert (error.type, error.code) == ("invalid_request_error", "invalid_api_key")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_page_health_and_description_need_no_key(rig: Rig) -> None:
+    rig.keys.create("studio")
+    stranger = rig.client("10.0.0.7")
+    for path in ("/healthz", "/openapi.json"):
+        assert (await stranger.get(path)).status_code == 200
+    for path in ("/", "/assets/page.js"):
+        assert (await stranger.get(path)).status_code in (200, 404)
+    for path in ("/healthz/", "//v1/videos", "/assets/../v1/videos", "/assets%2f..%2fv1/videos"):
+        assert (await stranger.get(path)).status_code in (401, 404), path
+
+
+def test_the_description_says_which_routes_want_a_key(rig: Rig) -> None:
+    described = rig.app.openapi()
+    assert described["components"]["securitySchemes"]["session"]["name"] == COOKIE
+    assert "security" not in described["paths"]["/healthz"]["get"]
+    assert described["paths"]["/v1/videos"]["post"]["security"] == [{"key": []}, {"session": []}]
+
+
+async def test_a_key_works_until_it_is_revoked(rig: Rig) -> None:
+    key, text = rig.keys.create("studio")
+    client = rig.client("10.0.0.7", authorization=f"bearer {text}")
+    video = await create(client)
+    assert rig.journal.get(video.id).tenant == "studio"
+    rig.keys.create("other")
+    rig.keys.revoke(key.id)
+    error = error_of(await client.get(f"/v1/videos/{video.id}"), 401)
+    assert "revoked" in error.message
+    assert text not in error.message
+
+
+async def test_when_the_last_key_is_revoked_other_machines_stay_outside(rig: Rig) -> None:
+    key, text = rig.keys.create("studio")
+    rig.keys.revoke(key.id)
+    assert (await rig.client("10.0.0.7", authorization=f"Bearer {text}").get("/v1/videos")).status_code == 401
+    assert (await rig.client().get("/v1/videos")).status_code == 200
+
+
+async def test_another_tenants_video_does_not_exist(rig: Rig) -> None:
+    mine, theirs = rig.tenant("a"), rig.tenant("b")
+    running, done = await create(mine, priority=5), await create(mine)
+    assert rig.journal.claim("x", 60.0) is not None
+    rig.finish()
+    asked = [(method, path) for method, path in operations(rig.app) if "{video_id}" in path]
+    assert len(asked) >= 4
+    for video in (running, done):
+        for method, path in asked:
+            answer = await theirs.request(method, path.format(video_id=video.id), json={} if method == "POST" else None)
+            nobody = await theirs.request(method, path.format(video_id="nobody"), json={} if method == "POST" else None)
+            assert (answer.status_code, nobody.status_code) == (404, 404), (method, path)
+            assert answer.text.replace(video.id, "nobody") == nobody.text
+    assert rig.journal.get(running.id).cancel_requested is False
+    assert (await mine.get(f"/v1/videos/{done.id}/content")).content == b"mp4"
+
+
+async def test_pages_show_a_tenants_own_videos(rig: Rig) -> None:
+    mine, theirs = rig.tenant("a"), rig.tenant("b")
+    ids = [(await create(mine)).id for _ in range(3)]
+    other = await create(theirs)
+    seen = VideoList.model_validate((await theirs.get("/v1/videos")).json())
+    assert ([video.id for video in seen.data], seen.has_more) == ([other.id], False)
+    page = VideoList.model_validate((await mine.get("/v1/videos", params={"limit": 2, "order": "asc"})).json())
+    assert ([video.id for video in page.data], page.has_more) == (ids[:2], True)
+    error_of(await theirs.get("/v1/videos", params={"after": ids[0]}), 404)
+
+
+async def test_two_keys_of_a_tenant_see_the_same(rig: Rig) -> None:
+    video = await create(rig.tenant("a"))
+    assert (await rig.tenant("a").get(f"/v1/videos/{video.id}")).status_code == 200
+
+
+async def test_many_posts_with_one_idempotency_key_make_one_video_for_each_tenant(rig: Rig) -> None:
+    clients = [rig.tenant("a", idempotency_key="k"), rig.tenant("b", idempotency_key="k")]
+    answers = await asyncio.gather(*(client.post("/v1/videos", json=BODY) for client in clients for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    ids = [answer.json()["id"] for answer in answers]
+    assert len(set(ids[:10])) == len(set(ids[10:])) == 1
+    assert ids[0] != ids[10]
+    error_of(await clients[0].post("/v1/videos", json={"prompt": "a cat"}), 409)
+    assert rig.journal.counts() == {"queued": 2}
+
+
+async def test_a_browsers_session_reads_and_changes_from_its_own_page_alone(rig: Rig) -> None:
+    text = rig.keys.create("studio")[1]
+    browser = rig.client("10.0.0.7")
+    begun = await browser.post("/v1/session", headers={"authorization": f"Bearer {text}"})
+    assert begun.status_code == 204
+    cookie = begun.headers["set-cookie"].lower()
+    assert all(word in cookie for word in ("httponly", "samesite=strict", "path=/v1"))
+    assert "secure" not in cookie
+    own = {"origin": "http://test"}
+    made = await browser.post("/v1/videos", json=BODY, headers=own)
+    assert made.status_code == 200
+    path = f"/v1/videos/{made.json()['id']}"
+    assert (await browser.get(path)).status_code == 200
+    assert (await browser.get(path, headers={"sec-fetch-site": "cross-site"})).status_code == 200
+    for headers in (
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site", **own},
+        {"sec-fetch-site": "same-site", **own},
+    ):
+        for method, route in (("POST", "/v1/videos"), ("DELETE", path), ("POST", f"{path}/cancel")):
+            error = error_of(await browser.request(method, route, headers=headers), 403)
+            assert error.code == "cross_site"
+    assert (await browser.post(f"{path}/cancel", headers={"sec-fetch-site": "same-origin"})).status_code == 200
+    assert (await browser.delete("/v1/session")).status_code == 204
+    assert COOKIE not in browser.cookies
+    error_of(await browser.get(path), 401)
+
+
+async def test_a_session_begins_with_a_valid_key_in_the_header(rig: Rig) -> None:
+    error = error_of(await rig.client().post("/v1/session"), 400)
+    assert error.code == "no_api_keys"
+    text = rig.keys.create("studio")[1]
+    error_of(await rig.client().post("/v1/session"), 401)
+    assert "set-cookie" not in (await rig.client(authorization=f"Bearer {text}x").post("/v1/session")).headers
+    by_cookie = rig.client(cookie=f"{COOKIE}={text}", origin="http://test")
+    assert "begins with a key" in error_of(await by_cookie.post("/v1/session"), 401).message
+    secure = await rig.client(scheme="https", authorization=f"Bearer {text}").post("/v1/session")
+    assert "secure" in secure.headers["set-cookie"].lower()
+
+
+async def test_a_bad_key_in_the_header_is_not_saved_by_the_cookie(rig: Rig) -> None:
+    text = rig.keys.create("studio")[1]
+    both = rig.client(cookie=f"{COOKIE}={text}", authorization="Bearer mv_wrong")
+    error_of(await both.get("/v1/videos"), 401)
+
+
+async def test_without_keys_a_page_of_another_site_changes_nothing(rig: Rig) -> None:
+    evil = rig.client(origin="https://evil.example")
+    error_of(await evil.post("/v1/videos", data=BODY), 403)
+    assert (await rig.client(origin="http://test").post("/v1/videos", data=BODY)).status_code == 200
+
+
+async def test_limits_of_a_tenant_are_answered_with_429_and_when_to_come_back(rig: Rig) -> None:
+    limits = LimitBook(rig.journal.database)
+    limits.change("a", {"max_queued": 1}, Limits())
+    limits.change("b", {"per_minute": 1}, Limits())
+    for tenant, code in (("a", "tenant_queue_full"), ("b", "rate_limited")):
+        client = rig.tenant(tenant)
+        await create(client)
+        answer = await client.post("/v1/videos", json=BODY)
+        error = error_of(answer, 429)
+        assert (error.type, error.code) == ("rate_limit_error", code)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    await create(rig.tenant("c"))
+
+
+async def test_place_priority_and_estimate_are_shown(rig: Rig) -> None:
+    client = rig.client()
+    first = await create(client)
+    assert (first.priority, first.queue_position, first.eta_s) == (0, 0, None)
+    rig.finish()
+    shown = Video.model_validate_json((await client.get(f"/v1/videos/{first.id}")).content)
+    assert (shown.status, shown.queue_position, shown.eta_s) == ("completed", None, None)
+
+
+async def test_a_later_video_of_higher_priority_is_placed_before(rig: Rig) -> None:
+    client = rig.client()
+    normal = [await create(client) for _ in range(2)]
+    urgent = await create(client, priority=10)
+    assert [video.queue_position for video in (*normal, urgent)] == [0, 1, 0]
+    page = VideoList.model_validate((await client.get("/v1/videos", params={"order": "asc"})).json())
+    assert [(video.queue_position, video.priority) for video in page.data] == [(1, 0), (2, 0), (0, 10)]
+
+
+async def test_estimates_come_from_finished_videos_and_refuse_a_deadline_out_of_reach(tmp_path: Path) -> None:
+    before = Rig(tmp_path)
+    done = await create(before.client())
+    before.finish()
+    assert before.journal.get(done.id).state == "succeeded"
+    await before.close()
+    rig = Rig(tmp_path)
+    client = rig.client()
+    video = await create(client, deadline_s=60)
+    assert video.eta_s is not None
+    assert 4.0 <= video.eta_s <= 8.0  # four stages of two seconds; V2V and VFI in windows
+    answer = await client.post("/v1/videos", json=BODY | {"deadline_s": 1.5})
+    error = error_of(answer, 429)
+    assert (error.code, error.param) == ("deadline_infeasible", "deadline_s")
+    assert "deadline_s is 1.5 and this video would be done in about" in error.message
+    assert int(answer.headers["retry-after"]) >= 1
+    assert rig.journal.counts() == {"queued": 1, "succeeded": 1}
+    await rig.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "word"),
+    [
+        ({"priority": 11}, "priority", "between -10 and 10"),
+        ({"priority": 1.5}, "priority", "1.5"),
+        ({"deadline_s": 0}, "deadline_s", "above 0"),
+        ({"deadline_s": "soon"}, "deadline_s", "'soon'"),
+    ],
+)
+async def test_a_priority_or_deadline_that_cannot_be_is_named(
+    rig: Rig, body: dict[str, Any], param: str, word: str
+) -> None:
+    error = error_of(await rig.client().post("/v1/videos", json=BODY | body), 400)
+    assert error.param == param
+    assert word in error.message
+    assert rig.journal.counts() == {}
+
+
+async def test_a_blocked_prompt_is_refused_without_saying_what_is_blocked(rig: Rig) -> None:
+    error = error_of(await rig.client().post("/v1/videos", json={"prompt": "a KRAKEN"}), 400)
+    assert (error.code, error.param) == ("prompt_blocked", "prompt")
+    assert "kraken" not in error.message.lower()
+    assert rig.journal.counts() == {}
+
+
+@contextmanager
+def statements(journal: Journal) -> Iterator[list[str]]:
+    """What is sent to the database meanwhile."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        sent.append(statement)
+
+    event.listen(journal.database.engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(journal.database.engine, "before_cursor_execute", note)
+
+
+async def test_a_page_costs_the_same_queries_however_many_videos_it_has(rig: Rig) -> None:
+    client = rig.client()
+    for _ in range(8):
+        await create(client)
+    costs = []
+    for limit in ("1", "8"):
+        with statements(rig.journal) as sent:
+            await client.get("/v1/videos", params={"limit": limit})
+        costs.append(len([s for s in sent if "api_keys" not in s and s.startswith("SELECT")]))
+    assert costs[0] == costs[1] <= 6
+
+
+def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    check_exposure("127.0.0.1", "sqlite:////proc/nowhere/jobs.sqlite")
+    with pytest.raises(
+        ConfigError, match=r"Listening on 0\.0\.0\.0 .* `python -m deployments keys create --tenant NAME`"
+    ):
+        check_exposure("0.0.0.0", url)
+    journal = Journal(url)
+    key, _ = KeyBook(journal.database).create("studio")
+    check_exposure("0.0.0.0", url)
+    KeyBook(journal.database).revoke(key.id)
+    with pytest.raises(ConfigError):
+        check_exposure("0.0.0.0", url)
+    journal.close()
+    with pytest.raises(ConfigError, match=r"database sqlite:////proc/nowhere/jobs\.sqlite cannot be used"):
+        check_exposure("0.0.0.0", "sqlite:////proc/nowhere/jobs.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost", "::ffff:127.0.0.1")),
+        *((host, False) for host in ("0.0.0.0", "::", "", "10.0.0.7", "::ffff:10.0.0.7", "no.such.host.invalid")),
+    ],
+)
+def test_what_only_this_machine_reaches(host: str, alone: bool) -> None:
+    assert is_loopback(host) is alone

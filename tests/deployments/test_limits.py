@@ -1,0 +1,200 @@
+"""Limits of tenants on SQLite and PostgreSQL: they hold with many claimers and many posts at once."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, update
+
+from deployments.admission import Admission
+from deployments.errors import QueueFullError, RateLimitError
+from deployments.job_types import Claim, Job, JobRequest, Limits, Update
+from deployments.jobs import Journal
+from deployments.limits import LimitBook, check, limits_of
+from deployments.tables import jobs
+
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+LONG_S, LAPSED_S = 60.0, -1.0
+DEFAULT = Limits()
+
+
+def submit(journal: Journal, tenant: str, limits: Limits = DEFAULT, priority: int = 0) -> str:
+    def admit(connection: Connection, now: float) -> None:
+        check(connection, tenant, limits_of(connection, tenant, limits), now=now, wait_s=12.2)
+
+    return journal.submit(REQUEST, tenant=tenant, admit=admit, priority=priority)[0].id
+
+
+def at_once(count: int, act: Callable[[int], None]) -> None:
+    """`act` in so many threads, all let go at the same time; what one raises is raised."""
+    start, raised = threading.Barrier(count), []
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            act(number)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+
+
+def test_a_tenant_at_its_limit_waits_and_blocks_nobody(journal: Journal) -> None:
+    LimitBook(journal.database).change("a", {"max_running": 1}, DEFAULT)
+    first, second = submit(journal, "a"), submit(journal, "a")
+    others = [submit(journal, "b"), submit(journal, "b")]
+    got = [journal.claim("x", LONG_S) for _ in range(4)]
+    assert [claimed[1].id for claimed in got if claimed] == [first, *others]
+    assert got[3] is None
+    held = got[0]
+    assert held is not None
+    journal.finish(Update(held[0]), "succeeded", result={})
+    claimed = journal.claim("x", LONG_S)
+    assert claimed is not None
+    assert claimed[1].id == second
+
+
+def test_defaults_are_for_tenants_without_a_row_and_a_row_may_have_no_limit(journal: Journal) -> None:
+    LimitBook(journal.database).change("free", {"max_running": None}, Limits(max_running=1))
+    for tenant in ("free", "free", "a", "a", "b"):
+        submit(journal, tenant)
+    running = Counter[str]()
+    while (claimed := journal.claim("x", LONG_S, Limits(max_running=1))) is not None:
+        running[claimed[1].tenant] += 1
+    assert running == {"free": 2, "a": 1, "b": 1}
+
+
+def test_a_job_whose_lease_lapsed_is_taken_over_at_the_limit(journal: Journal) -> None:
+    job_id = submit(journal, "a")
+    submit(journal, "a")
+    limits = Limits(max_running=1)
+    assert journal.claim("x", LAPSED_S, limits) is not None
+    again = journal.claim("y", LONG_S, limits)
+    assert again is not None
+    assert (again[1].id, journal.claim("z", LONG_S, limits)) == (job_id, None)
+
+
+def test_priority_goes_first_and_then_who_came_first_whatever_the_tenant(journal: Journal) -> None:
+    low = submit(journal, "a", priority=-1)
+    old = [submit(journal, tenant) for tenant in ("a", "b", "a")]
+    high = [submit(journal, tenant, priority=3) for tenant in ("b", "a")]
+    order = []
+    while (claimed := journal.claim("x", LONG_S)) is not None:
+        order.append(claimed[1].id)
+    assert order == [*high, *old, low]
+
+
+def test_a_limit_holds_with_many_claimers_at_once(url: str) -> None:
+    claimers, limit, total = 6, 2, 12
+    journals = [Journal(url) for _ in range(claimers)]
+    LimitBook(journals[0].database).change("a", {"max_running": limit}, DEFAULT)
+    for _ in range(total):
+        submit(journals[0], "a")
+    done: list[str] = []
+    while len(done) < total:
+        got: list[tuple[Claim, Job]] = []
+
+        def claim(number: int, got: list[tuple[Claim, Job]] = got) -> None:
+            claimed = journals[number].claim(f"w{number}", LONG_S)
+            if claimed is not None:
+                got.append(claimed)
+
+        at_once(claimers, claim)
+        assert len(got) == limit
+        assert journals[0].counts()["running"] == limit
+        for held, job in got:
+            journals[0].finish(Update(held), "succeeded", result={})
+            done.append(job.id)
+    assert len(set(done)) == total
+    for journal in journals:
+        journal.close()
+
+
+def test_a_tenants_queue_has_a_bound_of_its_own(journal: Journal) -> None:
+    limits = Limits(max_queued=2)
+    for _ in range(2):
+        submit(journal, "a", limits)
+    with pytest.raises(
+        RateLimitError, match="2 videos of this API key's tenant are waiting and its limit is 2"
+    ) as full:
+        submit(journal, "a", limits)
+    assert (full.value.code, full.value.headers) == ("tenant_queue_full", {"Retry-After": "13"})
+    submit(journal, "b", limits)
+    journal.claim("x", LONG_S)
+    submit(journal, "a", limits)
+
+
+def test_a_tenants_bound_holds_with_many_posts_at_once(url: str) -> None:
+    journals = [Journal(url) for _ in range(6)]
+    refused: list[str | None] = []
+
+    def post(number: int) -> None:
+        try:
+            submit(journals[number], "a", Limits(max_queued=2, per_minute=3))
+        except RateLimitError as error:
+            refused.append(error.code)
+
+    at_once(6, post)
+    assert journals[0].counts() == {"queued": 2}
+    assert refused == ["tenant_queue_full"] * 4
+    for journal in journals:
+        journal.close()
+
+
+def test_so_many_are_accepted_in_a_minute_and_the_next_is_told_when(journal: Journal) -> None:
+    limits = Limits(per_minute=2)
+    old, _ = submit(journal, "a", limits), submit(journal, "a", limits)
+    with pytest.raises(RateLimitError, match="the limit of this API key's tenant is 2") as refused:
+        submit(journal, "a", limits)
+    assert refused.value.code == "rate_limited"
+    submit(journal, "b", limits)
+
+    def move(by_s: float) -> None:
+        with journal.database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == old).values(created_at=jobs.c.created_at - by_s))
+
+    move(50)
+    with pytest.raises(RateLimitError) as refused:
+        submit(journal, "a", limits)
+    assert 1 <= int(refused.value.headers["Retry-After"]) <= 10
+    move(10)
+    submit(journal, "a", limits)
+
+
+def test_a_repeated_request_is_answered_whatever_the_limits(journal: Journal) -> None:
+    def never(_connection: object, _now: float) -> None:
+        raise RateLimitError("No", 1.0, code="rate_limited")
+
+    job, _ = journal.submit(REQUEST, tenant="a", idem_key="k", body_hash="b")
+    again, new = journal.submit(REQUEST, tenant="a", idem_key="k", body_hash="b", admit=never)
+    assert (again.id, new) == (job.id, False)
+    with pytest.raises(RateLimitError):
+        journal.submit(REQUEST, tenant="b", idem_key="k", body_hash="b", admit=never)
+
+
+def test_changing_one_limit_keeps_the_others_and_starts_from_the_defaults(journal: Journal) -> None:
+    book = LimitBook(journal.database)
+    assert book.all() == {}
+    default = Limits(max_running=2, per_minute=60)
+    assert book.change("a", {"max_queued": 5}, default) == Limits(max_running=2, max_queued=5, per_minute=60)
+    assert book.change("a", {"max_running": None, "reuse": True}, default) == book.of("a", default)
+    assert book.all() == {"a": Limits(max_queued=5, per_minute=60, reuse=True)}
+    assert book.of("b", default) == default
+
+
+async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -> None:
+    admission = Admission(journal.database, preset="tiny", limits=Limits(max_queued=1), retry_after_s=7, replicas=dict)
+    for _ in range(2):
+        admit = await admission.judge("a", 0, None)
+    journal.submit(REQUEST, tenant="a", admit=admit)
+    with pytest.raises(RateLimitError) as refused:
+        journal.submit(REQUEST, tenant="a", admit=admit)
+    assert (refused.value.code, refused.value.headers["Retry-After"]) == ("tenant_queue_full", "7")
+    with pytest.raises(QueueFullError):
+        journal.submit(REQUEST, tenant="a", admit=admit, max_queued=1)

@@ -1,0 +1,87 @@
+"""Keys and limits on a running server: what is changed in its database takes effect, and it tells machines apart."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cluster.replay import ReplayProfile
+from deployments.config import laptop, load_config, rehearsal
+from deployments.errors import ConfigError
+from deployments.job_types import Limits
+from deployments.keys import KeyBook
+from deployments.limits import LimitBook
+from deployments.server import LocalRay, start, stop
+from deployments.tables import Database
+from stages.types import STAGE_NAMES
+from tests.e2e.rig import STORE_BYTES, free_port, wait_for
+
+pytestmark = pytest.mark.slow
+
+VIDEOS = 4
+
+
+def other_address() -> str:
+    """An address of this machine that is not the loopback's."""
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family == socket.AF_INET and not address.address.startswith("127."):
+                return address.address
+    pytest.skip("this machine has no address but the loopback's")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(f"sqlite:///{tmp_path}/jobs.sqlite")) as opened:
+        yield opened
+
+
+def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, database: Database) -> None:
+    args = rehearsal(laptop(load_config(), data_dir=tmp_path), dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.2)))
+    port, local = free_port(), LocalRay(num_cpus=4, object_store_bytes=STORE_BYTES)
+    with pytest.raises(ConfigError, match="keys create"):
+        start(args, host="0.0.0.0", port=port, where=local)
+    text, others = (KeyBook(database).create(tenant)[1] for tenant in ("studio", "other"))
+    LimitBook(database).change("studio", {"max_running": 1}, Limits())
+    server = start(args, host="0.0.0.0", port=port, where=local)
+    try:
+        outside = httpx.Client(base_url=f"http://{other_address()}:{port}", timeout=30.0)
+        inside = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
+        studio, other = ({"authorization": f"Bearer {mine}"} for mine in (text, others))
+        assert [client.get("/v1/videos").status_code for client in (outside, inside)] == [401, 401]
+
+        ids = [outside.post("/v1/videos", json={"prompt": "a fox"}, headers=studio).json()["id"] for _ in range(VIDEOS)]
+        assert inside.get(f"/v1/videos/{ids[0]}", headers=other).status_code == 404
+        most = 0
+
+        def all_done() -> bool:
+            nonlocal most
+            page = inside.get("/v1/videos", headers=studio).json()["data"]
+            found = [video["status"] for video in page]
+            most = max(most, found.count("in_progress"))
+            return found == ["completed"] * VIDEOS
+
+        wait_for("every video", all_done)
+        assert most == 1
+
+        def refused() -> bool:
+            late = inside.post("/v1/videos", json={"prompt": "a fox", "deadline_s": 0.1}, headers=studio).json()
+            return bool(late["error"]) and late["error"]["code"] == "deadline_infeasible"
+
+        wait_for("a deadline out of reach", refused)
+
+        for known in KeyBook(database).all():
+            KeyBook(database).revoke(known.id)
+        wait_for("the end of the key", lambda: inside.get(f"/v1/videos/{ids[0]}", headers=studio).status_code == 404)
+        assert inside.get("/v1/videos").json()["data"] == []
+        assert outside.get("/v1/videos").status_code == 401
+        assert inside.get("/v1/videos", headers={"x-forwarded-for": "1.2.3.4"}).status_code == 401
+        assert outside.get("/healthz").status_code == 200
+        for client in (outside, inside):
+            client.close()
+    finally:
+        stop(server.temp_dir)
