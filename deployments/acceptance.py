@@ -66,12 +66,18 @@ def idempotency_key(request: Request) -> str | None:
     """Of the request.
 
     Raises:
-        InvalidRequestError: it is empty or too long.
+        InvalidRequestError: it is empty, too long, or holds signs that are not printable ASCII.
     """
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
         raise InvalidRequestError(
             f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
+            param="Idempotency-Key",
+            code="invalid_header",
+        )
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise InvalidRequestError(
+            "Idempotency-Key holds signs that are not printable ASCII; use letters, digits and dashes.",
             param="Idempotency-Key",
             code="invalid_header",
         )

@@ -13,7 +13,9 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from client.schema import ErrorBody, ErrorDetail, Health
 from deployments import __version__
@@ -24,6 +26,7 @@ from deployments.errors import ApiError
 from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
+from deployments.openapi import describe
 from deployments.remix_routes import add_remix_routes
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
 from deployments.video_routes import add_video_routes
@@ -58,6 +61,7 @@ def create_app(
     ring = KeyRing(KeyBook(journal.database), fresh_s=args.ingress.keys_fresh_s)
     app.add_middleware(Gate, ring=ring)
     add_session_routes(app, ring)
+    app.state.services = services
     add_video_routes(app, services)
     add_remix_routes(app, services)
 
@@ -66,6 +70,7 @@ def create_app(
         return json_answer(await asyncio.to_thread(services.health))
 
     _answer_errors(app)
+    describe(app, args.preset)
     describe_keys(app)
     return app
 
@@ -82,7 +87,10 @@ def _answer_errors(app: FastAPI) -> None:
         detail = f"{request.method} {request.url.path}: {error.detail}; see the README for the routes there are."
         kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
         body = ErrorBody(error=ErrorDetail(message=detail, type=kind, code="unknown_route"))
-        return json_answer(body, error.status_code, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request))
+        return json_answer(body, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
@@ -93,3 +101,10 @@ def _answer_errors(app: FastAPI) -> None:
             code="internal_error",
         )
         return json_answer(ErrorBody(error=detail), 500)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What the path of a request can be asked for; the framework names one route's methods only."""
+    routes = (route for route in app.routes if isinstance(route, APIRoute))
+    fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in route.methods or ()})

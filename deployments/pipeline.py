@@ -142,7 +142,7 @@ class Pipeline:
         started = time.monotonic()
         await asyncio.wait([work])
         stop = self._running[claim.job_id].stop
-        last = self._recorder.last_words(claim.job_id)
+        last = await self._recorder.last_words(claim.job_id)
         state, error, result = _outcome(claim.job_id, work, stop)
         paused = None if work.cancelled() else work.exception()
         try:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployments.job_types import Beat, Claim, Update
 from deployments.jobs import Journal
@@ -24,6 +24,22 @@ logger = logging.getLogger(__name__)
 class _Watched:
     claim: Claim
     progress: JobProgress
+    unsaved: Update | None = None  # taken from the progress, and not yet in the journal
+
+    def gather(self) -> Update:
+        """All that there is to say: what could not be written, then what is new."""
+        new = Update(self.claim, *self.progress.take())
+        old = self.unsaved
+        if old is not None:
+            failures = {name: new.failures.get(name, 0) + count for name, count in old.failures.items()}
+            new = replace(
+                new,
+                stages=(*old.stages, *new.stages),
+                events=(*old.events, *new.events),
+                failures={**new.failures, **failures},
+            )
+        self.unsaved = new
+        return new
 
 
 class Recorder:
@@ -46,14 +62,15 @@ class Recorder:
         self._on_cancel = on_cancel
         self._watched: dict[str, _Watched] = {}
         self._beat_now = asyncio.Event()
+        self._writing = asyncio.Lock()  # the end of a job is written after what was said before it
 
     def watch(self, claim: Claim, progress: JobProgress) -> None:
         self._watched[claim.job_id] = _Watched(claim, progress)
 
-    def last_words(self, job_id: str) -> Update:
+    async def last_words(self, job_id: str) -> Update:
         """Stop watching a job; what it has still to say goes into the transaction that ends it."""
-        watched = self._watched.pop(job_id)
-        return Update(watched.claim, *watched.progress.take())
+        async with self._writing:
+            return self._watched.pop(job_id).gather()
 
     def beat_soon(self) -> None:
         """Somebody may have cancelled a job: ask at the next flush, not at the next heartbeat."""
@@ -65,9 +82,7 @@ class Recorder:
         while True:
             await asyncio.sleep(self._flush_s)
             try:
-                updates = self._gather()
-                if updates:
-                    self._tell(await asyncio.to_thread(self._journal.record, updates))
+                await self._flush()
                 if self._beat_now.is_set() or time.monotonic() - beaten > self._beat_s:
                     self._beat_now.clear()
                     claims = [watched.claim for watched in self._watched.values()]
@@ -80,12 +95,16 @@ class Recorder:
                     for job_id in list(self._watched):
                         self._on_lost(job_id)
 
-    def _gather(self) -> list[Update]:
-        return [
-            Update(watched.claim, *watched.progress.take())
-            for watched in self._watched.values()
-            if watched.progress.dirty
-        ]
+    async def _flush(self) -> None:
+        async with self._writing:
+            news = [watched for watched in self._watched.values() if watched.progress.dirty or watched.unsaved]
+            if not news:
+                return
+            updates = [watched.gather() for watched in news]
+            told = await asyncio.to_thread(self._journal.record, updates)
+            for watched in news:
+                watched.unsaved = None
+        self._tell(told)
 
     def _tell(self, beat: Beat) -> None:
         for job_id in beat.lost & self._watched.keys():

@@ -1,14 +1,15 @@
 """The recorder on a real journal: progress is written, cancels and lost leases are learnt."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from deployments.job_types import Claim, JobRequest
+from deployments.job_types import Beat, Claim, JobRequest, Update
 from deployments.jobs import Journal
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
@@ -63,9 +64,53 @@ async def test_progress_reaches_the_journal_and_the_last_words_the_end(journal: 
         job.progress.info("t2i", Info(kind="started", last=False))
         await job.until(lambda: journal.get(job.job_id).stages[0].status == "running")
         job.progress.completed("t2i")
-        journal.finish(job.recorder.last_words(job.job_id), "succeeded", result={})
+        journal.finish(await job.recorder.last_words(job.job_id), "succeeded", result={})
     kinds = [event.kind for event in journal.events(job.job_id)]
     assert kinds == ["queued", "started", "stage_queued", "stage_started", "stage_completed", "completed"]
+
+
+async def test_what_is_being_written_comes_before_the_end(tmp_path: Path) -> None:
+    class Slow(Journal):
+        entered, go = threading.Event(), threading.Event()
+
+        def record(self, updates: Sequence[Update]) -> Beat:
+            self.entered.set()
+            assert self.go.wait(DEADLINE_S)
+            return super().record(updates)
+
+    journal = Slow(f"sqlite:///{tmp_path}/jobs.sqlite")
+    job = Watched(journal, lease_s=60.0)
+    async with job.running():
+        job.progress.sent("t2i")
+        await job.until(journal.entered.is_set)
+        last = asyncio.create_task(job.recorder.last_words(job.job_id))
+        await asyncio.sleep(0)
+        journal.go.set()
+        journal.finish(await last, "succeeded", result={})
+    assert [event.kind for event in journal.events(job.job_id)] == ["queued", "started", "stage_queued", "completed"]
+
+
+async def test_what_could_not_be_written_is_written_later_and_once(tmp_path: Path) -> None:
+    class Unreachable(Journal):
+        failures = 2
+
+        def record(self, updates: Sequence[Update]) -> Beat:
+            if self.failures:
+                self.failures -= 1
+                raise OSError("no database")
+            return super().record(updates)
+
+    journal = Unreachable(f"sqlite:///{tmp_path}/jobs.sqlite")
+    job = Watched(journal, lease_s=60.0)
+    async with job.running():
+        job.progress.sent("t2i")
+        job.progress.failed("t2i", 0, "RuntimeError")
+        await job.until(lambda: journal.get(job.job_id).failures == {"t2i": 1})
+        job.progress.info("t2i", Info(kind="started", last=False))
+        journal.finish(await job.recorder.last_words(job.job_id), "succeeded", result={})
+    kinds = [event.kind for event in journal.events(job.job_id)]
+    assert kinds == ["queued", "started", "stage_queued", "stage_retried", "stage_started", "completed"]
+    assert journal.get(job.job_id).failures == {"t2i": 1}
 
 
 async def test_a_cancel_is_learnt_at_once_when_told_and_by_heartbeat_when_not(journal: Journal) -> None:

@@ -1,0 +1,81 @@
+"""The API's description is complete and true: every route is in it, and a fuzzer finds the server as it says."""
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from client.schema import Health
+from deployments.artifacts import ArtifactStore
+from deployments.checkpoints import Keeper
+from deployments.config import AppArgs
+from deployments.ingress import create_app
+from deployments.jobs import Journal
+from deployments.keys import KeyBook
+from deployments.openapi import OPERATIONS
+from stages.presets import TINY
+from tests.e2e.rig import wait_for
+
+# A body may satisfy every field's type and still ask for what cannot be (end before it begins), which is refused.
+LEFT_OUT = ("positive_data_acceptance",)
+
+
+async def nudge() -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    folder = tmp_path_factory.mktemp("openapi")
+    journal, store = Journal(f"sqlite:///{folder}/jobs.sqlite"), ArtifactStore(f"file://{folder}/artifacts")
+    health = Health(status="ok", model="tiny", version="1")
+    yield create_app(AppArgs(), journal, store, nudge=nudge, health=lambda: health, show=Keeper(store.url).show)
+    journal.close()
+
+
+def test_every_route_is_described_and_nothing_else(app: FastAPI) -> None:
+    routes = {(m.lower(), r.path) for r in app.routes if isinstance(r, APIRoute) for m in r.methods or ()}
+    assert routes == set(OPERATIONS)
+    described = {(method, path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    assert described == set(OPERATIONS)
+
+
+def test_choices_are_those_of_the_served_preset(app: FastAPI) -> None:
+    fields = app.openapi()["components"]["schemas"]["CreateVideo"]["properties"]
+    assert fields["size"]["anyOf"][0]["enum"] == ["256x256"]
+    assert fields["seconds"]["anyOf"][0]["enum"] == list(TINY.keyframes)
+
+
+@pytest.fixture
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of the application on a port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        wait_for("the port", lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_fuzzer_finds_the_server_as_its_description_says(app: FastAPI, served: str, tmp_path: Path) -> None:
+    _, key = KeyBook(app.state.services.journal.database).create("studio", "fuzzer")
+    fuzzer = Path(sys.executable).parent / "schemathesis"
+    command = [str(fuzzer), "run", f"{served}/openapi.json", "-H", f"Authorization: Bearer {key}", "--checks", "all"]
+    options = ["--exclude-checks", ",".join(LEFT_OUT), "--max-examples", "20", "--seed", "1", "--no-color"]
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout
+    cases = re.search(r"(\d+) generated", ran.stdout)
+    assert cases is not None, ran.stdout
+    assert int(cases[1]) > 300
