@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import client
-from client import cli, errors
+from client import errors
 from client._client import Videos
+from client.commands import outcome
 from tests.client.wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,9 +54,9 @@ def test_every_public_error_and_verb_is_in_a_table() -> None:
 
 def test_the_exit_codes_are_the_commands() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
-    assert told == {0, cli.FAILED, cli.REFUSED, cli.UNREACHABLE, cli.INTERRUPTED}
+    assert told == {0, outcome.FAILED, outcome.REFUSED, outcome.UNREACHABLE, outcome.INTERRUPTED}
 
 
 def test_every_file_is_listed() -> None:
-    files = {path.name for path in (ROOT / "client").glob("*.py")} - {"__init__.py", "__main__.py"}
+    files = {path.name for path in (ROOT / "client").rglob("*.py")} - {"__init__.py", "__main__.py"}
     assert [name for name in sorted(files) if f"`{name}`" not in README] == []
