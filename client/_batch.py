@@ -9,10 +9,10 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ._async_client import AsyncClient
 from ._batch_lines import Line
@@ -74,16 +74,13 @@ class State:
             folder.mkdir(parents=True, exist_ok=True)
             if not self._path.exists():
                 self._begin()
-            documents = list(self._read())
-            self._batch = uuid.UUID(documents[0]["batch"])
-            for document in documents[1:]:
-                self._entries[document.pop("name")] = Entry(**document)
+            first, *others = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+            self._batch = uuid.UUID(json.loads(first)["batch"])
+            for line in others:
+                self._take(line)
         except OSError as error:
-            raise OutputError(
-                f"The batch's state {self._path} cannot be used ({error.strerror}); choose another --out.",
-                path=self._path,
-            ) from error
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise self._unusable(error) from error
+        except (ValueError, KeyError, TypeError) as error:
             raise OutputError(
                 f"{self._path} is not the state of a batch of this version; choose another --out.", path=self._path
             ) from error
@@ -94,8 +91,7 @@ class State:
     def put(self, name: str, entry: Entry) -> None:
         """Remember it, on the disk too."""
         self._entries[name] = entry
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"name": name, **asdict(entry)}) + "\n")
+        self._append(json.dumps({"name": name, **asdict(entry)}) + "\n")
 
     def key(self, line: Line, attempt: int) -> str:
         return uuid.uuid5(self._batch, f"{line.name} {line.digest} {attempt}").hex
@@ -117,17 +113,35 @@ class State:
             os.link(mine, self._path)
         except FileExistsError:
             pass
+        except OSError:
+            mine.replace(self._path)  # a file system without links
         finally:
-            mine.unlink()
+            mine.unlink(missing_ok=True)
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                if number != len(lines) - 1:  # the last one may be cut: the run was killed while it wrote
-                    raise
+    def _take(self, line: str) -> None:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            # A run was killed while it wrote this: its job is found again by its key.
+            if not line.endswith("\n"):
+                self._append("\n")
+        else:
+            name = document.pop("name")
+            self._entries[name] = Entry(**document)
+
+    def _append(self, text: str) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"The batch's state {self._path} cannot be used ({error.strerror or error}); free the space or choose "
+            "another --out.",
+            path=self._path,
+        )
 
 
 class Batch:

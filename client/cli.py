@@ -43,7 +43,7 @@ def root(
     """Text to video from a MagicVideo server."""
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "generate": making.generate,
     "remix": making.remix,
     "continue": making.continue_,
@@ -62,7 +62,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "pools": server.pools,
     "load": load.load,
 }
-for name, command in _COMMANDS.items():
+for name, command in COMMANDS.items():
     app.command(name, epilog=EXIT_CODES)(command)
 app.command("keys", hidden=True)(server.keys)
 

@@ -37,8 +37,9 @@ def batch(
 ) -> None:
     """Make a video of every line of a file.
 
-    Run again, it goes on where it stopped. A line has the fields of the API, and a "name" for its file if you want one. All lines are checked before anything
-    is sent. The folder's batch-state.jsonl remembers the jobs. The exit code is 1 if any failed.
+    Run again, it goes on where it stopped. A line has the fields of the API, and a "name" for its file if you want
+    one. All lines are checked before anything is sent. The folder's batch-state.jsonl remembers the jobs. The exit
+    code is 1 if any failed.
     """
     with reporting(as_json, lambda: _STOPPED):
         from .._batch import State

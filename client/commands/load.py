@@ -42,16 +42,19 @@ def load(
 ) -> None:
     """Load the server, and print percentiles.
 
-    Requests are sent at random times (Poisson), whether or not earlier ones are done. Latencies count from the time at which a request was meant to be sent. Refusals are results: nothing is sent twice,
-    and the exit code is 0 unless no request reached a server.
+    Requests are sent at random times (Poisson), whether or not earlier ones are done. Latencies count from the time
+    at which a request was meant to be sent. Refusals are results: nothing is sent twice, and the exit code is 0
+    unless no request reached a server.
     """
     with reporting(as_json, lambda: _STOPPED):
         from .._load import arrivals, summary
+        from .._requests import create_request
         from .follow import check_outputs
 
         check_outputs([] if out is None else [out])
         times = arrivals(rate, duration, random.Random(arrivals_seed))
         options: CreateOptions = {"model": model, "size": size, "seconds": seconds, "steps": steps, "until": until}
+        create_request(prompt, options)  # says now what is wrong with it
         shots = asyncio.run(_run(times, prompt, options, url, api_key, not accept_only, timeout, cancel, quiet))
         if out is not None:
             _write(out, shots)

@@ -74,7 +74,8 @@ def generate(
 ) -> None:
     """Make a video of a prompt.
 
-    Starts the job, follows it stage by stage, downloads the video. The file is checked before the job starts, and appears under its name only when it is whole.
+    Starts the job, follows it stage by stage, downloads the video. The file is checked before the job starts, and
+    appears under its name only when it is whole.
     """
     deliver(
         lambda client: client.videos.create(
