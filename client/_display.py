@@ -135,15 +135,22 @@ def print_pools(pools: Pools) -> None:
         _console().print(Text(f"jobs: {jobs}"), soft_wrap=True)
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table on stdout: cut to the width of a terminal, whole in a pipe."""
+def print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: bool = True) -> None:
+    """A table on stdout, whole in a pipe; the last column is cut to the width of a terminal, or else wrapped."""
+    lines = [[Text(cell) for cell in row] for row in rows]
+    console = _console()
+    room = console.width
     table = Table(box=None, pad_edge=False, header_style="bold")
-    names = tuple(columns)
-    for name in names:
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == names[-1] else "fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    _console().print(table)
+    for place, name in enumerate(columns[:-1]):
+        width = max([len(name), *(line[place].cell_len for line in lines)])
+        table.add_column(name, no_wrap=True, min_width=width)
+        room -= width + 2
+    table.add_column(columns[-1], overflow="fold")
+    for line in lines:
+        if cut:
+            line[-1].truncate(max(room, 8), overflow="ellipsis")
+        table.add_row(*line)
+    console.print(table)
 
 
 def _console() -> Console:

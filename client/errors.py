@@ -102,7 +102,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the job's state does not allow it; `code` says more, like "video_not_ready" for content that is not there."""
+    """409: the job's state does not allow it; `code` says more: "video_not_ready" for content that is not there."""
 
 
 class RateLimitError(APIStatusError):

@@ -99,16 +99,15 @@ def _tell(rows: "list[Row]", as_json: bool) -> None:
     else:
         from .._display import plain, print_table
 
-        cells = (
-            (
-                row.name,
-                row.outcome,
-                "-" if row.seconds is None else f"{row.seconds:.0f} s",
-                row.id or "-",
-                plain(row.error or row.file or f"go on with: magicvideo continue {row.id}"),
-            )
-            for row in rows
-        )
-        print_table(("name", "outcome", "took", "id", "file or error"), cells)
+        cells = [
+            (row.outcome, "-" if row.seconds is None else f"{row.seconds:.0f} s", plain(_result(row))) for row in rows
+        ]
+        print_table(("outcome", "took", "file, or why not"), cells, cut=False)
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _result(row: "Row") -> str:
+    if row.outcome == "paused":
+        return f"{row.name}: go on with: magicvideo continue {row.id}"
+    return row.file or f"{row.name}: {row.error}"

@@ -34,12 +34,13 @@ def _at_a_terminal() -> bool:
 
 
 def _wants_cancel(video_id: str) -> bool:
-    typer.echo(f"Cancel {video_id} too? [y/N] ({ANSWER_S:.0f} s, then it goes on) ", err=True, nl=False)
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # Reads past sys.stdin: a thread that still waits in there at the end would hold its lock and break the exit.
-    threading.Thread(target=lambda: answers.put(os.read(0, 1024)), daemon=True).start()
+    reader = threading.Thread(target=lambda: answers.put(os.read(0, 1024)), daemon=True)
     answer = b""
     with contextlib.suppress(queue.Empty, KeyboardInterrupt):
+        typer.echo(f"Cancel {video_id} too? [y/N] ({ANSWER_S:.0f} s, then it goes on) ", err=True, nl=False)
+        reader.start()
         answer = answers.get(timeout=ANSWER_S)
     if not answer:
         typer.echo("", err=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from client.schema import CreateVideo, JobError, Reference, RemixVideo
+from client._display import print_list
+from client.schema import CreateVideo, JobError, Reference, RemixVideo, VideoList
 from tests.client.shell import Shell
 from tests.client.wire import PREVIEW, SHEET, THUMBNAIL, Fault, Wire, keyframe
 
@@ -245,3 +246,15 @@ def test_wrong_usage_is_2_and_reaches_no_server(shell: Shell, wire: Wire, words:
     assert shell(*words) == 2
     assert message in shell.err
     assert wire.seen == []
+
+
+def test_a_narrow_terminal_cuts_the_prompt_and_never_the_id(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wire: Wire
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    page = VideoList(data=[wire.add(CreateVideo(prompt="a fox " * 20)).video()])
+    print_list(page)
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.startswith("video_0001  queued  0 %")
+    assert row.rstrip().endswith("…")
