@@ -19,9 +19,9 @@ UNNAMED = "video"  # the one bar of a server that tells nothing of its stages
 
 
 def stages_of(video: Video) -> list[StageState]:
-    """The stages of a job; a server that names none gets a single one, from the state of the whole."""
+    """The stages that a job has; a server that names none gets a single one, from the state of the whole."""
     if video.stages:
-        return video.stages
+        return [stage for stage in video.stages if str(stage.status) != "skipped"]
     status = "running" if video.status == "in_progress" else video.status
     return [StageState(name=UNNAMED, status=status, progress=video.progress)]
 
@@ -65,8 +65,7 @@ def timings(video: Video) -> str:
 
 def summary(video: Video, path: Path) -> str:
     """Where the file is, what is in it, and what it took."""
-    shape = [f"{video.frames} frames" if video.frames else "", f"{video.fps:g} fps" if video.fps else ""]
-    facts = ", ".join(part for part in (*shape, video.size, f"seed {video.seed}") if part)
+    facts = ", ".join(part for part in (*_shape(video), video.size, f"seed {video.seed}") if part)
     return "\n".join(line for line in (f"{path}  {facts}", timings(video)) if line)
 
 
@@ -159,13 +158,12 @@ def _console() -> Console:
 
 
 def _facts(video: Video) -> Iterable[tuple[str, str]]:
-    shape = [f"{video.frames} frames" if video.frames else "", f"{video.fps:g} fps" if video.fps else ""]
     known = {
         "id": video.id,
         "status": f"{state_of(video)}, {video.progress} %",
         "prompt": video.prompt,
         "model": f"{video.model}, {video.size}, {video.seconds} s, seed {video.seed}",
-        "video": ", ".join(part for part in shape if part),
+        "video": ", ".join(_shape(video)),
         "from": video.remixed_from_video_id,
         "until": video.until,
         "paused": f"after {video.paused_after}" if video.paused_after else None,
@@ -180,6 +178,12 @@ def _facts(video: Video) -> Iterable[tuple[str, str]]:
         "note": video.note,
     }
     return [(name, value) for name, value in known.items() if value]
+
+
+def _shape(video: Video) -> list[str]:
+    if video.fps is None:
+        return ["one picture"] if video.until == "t2i" else []
+    return [*([f"{video.frames} frames"] if video.frames else []), f"{video.fps:g} fps"]
 
 
 def _stage_row(stage: StageState) -> tuple[str, ...]:

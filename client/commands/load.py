@@ -113,7 +113,10 @@ def _write(path: Path, shots: "list[Shot]") -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
-            writer.writerows(asdict(shot) for shot in shots)
+            writer.writerows(
+                {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in asdict(shot).items()}
+                for shot in shots
+            )
     except OSError as error:
         raise OutputError(
             f"Cannot write {path}: {error.strerror or error}; choose another place.", path=path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client._display import print_list
+from client._display import print_list, stages_of
 from client.schema import CreateVideo, JobError, Reference, RemixVideo, VideoList
 from tests.client.shell import Shell
 from tests.client.wire import PREVIEW, SHEET, THUMBNAIL, Fault, Wire, keyframe
@@ -96,6 +96,8 @@ def test_a_pause_says_what_can_be_looked_at(shell: Shell, stage: str, look: str)
 def test_a_job_that_ends_with_a_picture_gives_one(shell: Shell) -> None:
     assert shell("generate", "a fox", "--until", "t2i", "-q") == 0
     assert shell.out == "video_0001.png\n"
+    assert shell("generate", "a fox", "--until", "t2i") == 0
+    assert shell.out.startswith("video_0002.png  one picture, 256x256, seed 1234\n")
     assert shell("download", "video_0001", "--wait", "-q") == 0
     assert shell.out == "video_0001.png\n"
 
@@ -246,6 +248,13 @@ def test_wrong_usage_is_2_and_reaches_no_server(shell: Shell, wire: Wire, words:
     assert shell(*words) == 2
     assert message in shell.err
     assert wire.seen == []
+
+
+def test_stages_that_a_job_has_not_are_not_shown(wire: Wire) -> None:
+    video = wire.add(CreateVideo(prompt="a fox")).video()
+    skipped = video.stages[0].model_copy(update={"status": "skipped"})
+    shown = stages_of(video.model_copy(update={"stages": [skipped, *video.stages[1:]]}))
+    assert [stage.name for stage in shown] == ["i2v", "v2v", "vfi"]
 
 
 def test_a_narrow_terminal_cuts_the_prompt_and_never_the_id(
