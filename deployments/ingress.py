@@ -23,6 +23,7 @@ from deployments.artifacts import ArtifactStore
 from deployments.auth import Gate, add_session_routes, describe_keys
 from deployments.config import AppArgs
 from deployments.errors import ApiError
+from deployments.event_routes import add_event_routes
 from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
@@ -64,6 +65,7 @@ def create_app(
     app.state.services = services
     add_video_routes(app, services)
     add_remix_routes(app, services)
+    add_event_routes(app, services)
 
     @app.get("/healthz", response_model=Health)
     async def healthz() -> Response:
@@ -106,5 +108,6 @@ def _answer_errors(app: FastAPI) -> None:
 def _methods(app: FastAPI, request: Request) -> list[str]:
     """What the path of a request can be asked for; the framework names one route's methods only."""
     routes = (route for route in app.routes if isinstance(route, APIRoute))
-    fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in fitting for method in route.methods or ()})
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    named = [route for route in fitting if "{" not in route.path]  # a path of its own, not an id
+    return sorted({method for route in named or fitting for method in route.methods or ()})

@@ -55,33 +55,11 @@ STATUS: dict[State, Status] = {
 
 def add_video_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
-    args, journal, store = services.args, services.journal, services.store
+    journal, store = services.journal, services.store
 
     @app.post("/v1/videos", response_model=Video)
     async def create(request: Request) -> Response:
-        idempotency_key(request)
-        created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
-        if created.input_reference is None and created.input_video is None:
-            judge(created, args.preset, keeps=args.keeper.enabled)
-        given = await asyncio.to_thread(accept, created, files, store, args.ingress)
-        is_new = False
-        try:
-            child = await _child(created, given, tenant_of(request))
-            said = _said(created, files)
-            job, is_new = await accept_job(services, request, child, created, said=said, parent_id=given.parent_id)
-        finally:
-            if not is_new:
-                await asyncio.to_thread(drop, given, store)
-        return await video_answer(services, job)
-
-    async def _child(created: CreateVideo, given: Given, tenant: str) -> Child:
-        reuse = await reuses(services, tenant, created.reuse)
-        if given.parent_id is None:
-            request = judge(created, args.preset, given.source, keeps=args.keeper.enabled)
-            return Child(request.model_copy(update={"reuse": reuse}), {})
-        refuse_without_keeper(services)
-        parent = await asyncio.to_thread(journal.get, given.parent_id, tenant=tenant)
-        return remix(parent, enter_change(created, given.enter), reuse=reuse)
+        return await video_answer(services, await create_job(services, request))
 
     @app.get("/v1/videos", response_model=VideoList)
     async def page(request: Request) -> Response:
@@ -138,6 +116,39 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
             return _content(request, artifact, store)
         picture, media_type = await asyncio.to_thread(_still, artifact, store, variant)
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
+
+
+async def create_job(services: Services, request: Request) -> Job:
+    """The job that a body of `POST /v1/videos` asks for, or that its key has already made.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    args, store = services.args, services.store
+    idempotency_key(request)
+    created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
+    if created.input_reference is None and created.input_video is None:
+        judge(created, args.preset, keeps=args.keeper.enabled)
+    given = await asyncio.to_thread(accept, created, files, store, args.ingress)
+    is_new = False
+    try:
+        child = await _child(services, created, given, tenant_of(request))
+        said = _said(created, files)
+        job, is_new = await accept_job(services, request, child, created, said=said, parent_id=given.parent_id)
+    finally:
+        if not is_new:
+            await asyncio.to_thread(drop, given, store)
+    return job
+
+
+async def _child(services: Services, created: CreateVideo, given: Given, tenant: str) -> Child:
+    reuse = await reuses(services, tenant, created.reuse)
+    if given.parent_id is None:
+        request = judge(created, services.args.preset, given.source, keeps=services.args.keeper.enabled)
+        return Child(request.model_copy(update={"reuse": reuse}), {})
+    refuse_without_keeper(services)
+    parent = await asyncio.to_thread(services.journal.get, given.parent_id, tenant=tenant)
+    return remix(parent, enter_change(created, given.enter), reuse=reuse)
 
 
 async def video_answer(services: Services, job: Job) -> Response:
