@@ -10,6 +10,7 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -30,7 +31,8 @@ from deployments.keys import KeyBook, KeyRing
 from deployments.openapi import describe
 from deployments.remix_routes import add_remix_routes
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
-from deployments.video_routes import add_video_routes
+from deployments.video_routes import add_video_routes, told
+from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,10 @@ class Ingress:
             return shown
 
         journal, store = Journal(args.storage.database_url), ArtifactStore(args.storage.artifacts_url)
+        hooks = args.webhooks
+        if hooks.secret is not None:
+            courier = Courier(journal.database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
+            self._courier = asyncio.get_running_loop().create_task(courier.run())
         self._asgi = create_app(args, journal, store, nudge=nudge, health=Watch(args).health, show=show)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -30,6 +30,7 @@ from deployments.auth import tenant_of
 from deployments.bodies import Files, judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.job_types import FINAL, Job, State
+from deployments.jobs import Journal
 from deployments.plans import plan_of, result_of
 from deployments.progress import overall
 from deployments.ranges import parse_range
@@ -155,6 +156,15 @@ async def video_answer(services: Services, job: Job) -> Response:
     """A job as the API says it, and when to ask again."""
     headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
     return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
+
+
+def told(journal: Journal, job_id: str) -> tuple[Job, str] | None:
+    """An ended job and its JSON, for its webhook; None for one that is gone."""
+    try:
+        job = journal.get(job_id)
+    except VideoNotFoundError:
+        return None
+    return job, video_of(job, Standing()).model_dump_json()
 
 
 def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
