@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         VideoFailedError,
         WaitTimeoutError,
     )
-    from .schema import DeletedVideo, Health, JobError, Pools, PoolState, Reference, StageState, Video, VideoList
+    from .schema import DeletedVideo, Event, Health, JobError, Pools, PoolState, Reference, StageState, Video, VideoList
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "ConflictError",
     "CreateOptions",
     "DeletedVideo",
+    "Event",
     "ExtendOptions",
     "Health",
     "InterpolateOptions",
@@ -80,7 +81,7 @@ _HOMES = {
     **dict.fromkeys(
         ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._requests"
     ),
-    **dict.fromkeys(("DeletedVideo", "Health", "JobError", "PoolState", "Pools", "Reference"), ".schema"),
+    **dict.fromkeys(("DeletedVideo", "Event", "Health", "JobError", "PoolState", "Pools", "Reference"), ".schema"),
     **dict.fromkeys(("StageState", "Video", "VideoList"), ".schema"),
 }
 

@@ -18,6 +18,7 @@ import httpx
 
 from . import _flows as flows
 from ._download import OnBytes, download
+from ._events import follow_async
 from ._requests import (
     CreateOptions,
     ExtendOptions,
@@ -47,7 +48,7 @@ from ._shared import (
     timeout_of,
 )
 from ._uploads import VideoInput
-from .schema import DeletedVideo, Health, Order, Pools, Variant, Video, VideoList
+from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
 T = TypeVar("T")
 
@@ -203,6 +204,10 @@ class AsyncVideos:
     ) -> Video:
         """Poll until the video is there, or the job pauses; every answer goes to `on_progress`, which may be async."""
         return await self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
+
+    def events(self, video_id: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        """What happens to a job, as it happens, from the beginning or behind the event `after`; ends with the job."""
+        return follow_async(self._client, video_id, after)
 
     async def download(
         self,

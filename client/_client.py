@@ -16,6 +16,7 @@ import httpx
 
 from . import _flows as flows
 from ._download import OnBytes, download
+from ._events import follow
 from ._requests import (
     CreateOptions,
     ExtendOptions,
@@ -45,7 +46,7 @@ from ._shared import (
     timeout_of,
 )
 from ._uploads import VideoInput
-from .schema import DeletedVideo, Health, Order, Pools, Variant, Video, VideoList
+from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
 T = TypeVar("T")
 
@@ -244,6 +245,17 @@ class Videos:
             WaitTimeoutError: it is not finished after `timeout_s`; it goes on.
         """
         return self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
+
+    def events(self, video_id: str, *, after: int | None = None) -> Iterator[Event]:
+        """What happens to a job, as it happens, from the beginning or behind the event `after`; ends with the job.
+
+        A connection that breaks is opened again where it broke: no event is missed, none comes twice.
+
+        Raises:
+            NotFoundError: there is no such video.
+            APIConnectionError: the server has been away for a minute.
+        """
+        return follow(self._client, video_id, after)
 
     def download(
         self,

@@ -28,6 +28,7 @@ from client.schema import (
     DeletedVideo,
     ErrorBody,
     ErrorDetail,
+    Event,
     ExtendVideo,
     Health,
     JobError,
@@ -179,6 +180,8 @@ class Wire:
         self.position: int | None = None  # jobs before a new one
         self.api_key: str | None = None
         self.poll_after_ms: str | None = "1"
+        self.events: list[Event] = []  # of every job
+        self.early: list[int] = []  # so many of them, and the stream ends
         self.ranges = True
         self.health = Health(status="ok", model="tiny", version="0.1.0", stages=dict.fromkeys(STAGES, 1))
         self.pools = Pools(
@@ -322,6 +325,14 @@ def build(wire: Wire) -> FastAPI:
         if before != said:
             return _error(409, "The idempotency key was used with another body.", "idempotency_conflict")
         return _json(wire.jobs[made].video())
+
+    @app.get("/v1/videos/{video_id}/events")
+    async def events(video_id: str, request: Request) -> Response:
+        known(video_id)
+        last = int(request.headers.get("last-event-id", 0))
+        told = [event for event in wire.events if event.id > last][: wire.early.pop() if wire.early else None]
+        lines = [f"id: {e.id}\nevent: {e.kind}\ndata: {e.model_dump_json()}\n\n: quiet\n\n" for e in told]
+        return Response("".join(lines), media_type="text/event-stream")
 
     @app.post("/v1/videos")
     async def create(request: Request) -> Response:
