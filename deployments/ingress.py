@@ -29,6 +29,7 @@ from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.openapi import describe
+from deployments.pool_routes import add_pool_routes
 from deployments.remix_routes import add_remix_routes
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
 from deployments.video_routes import add_video_routes, told
@@ -72,6 +73,7 @@ def create_app(
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_event_routes(app, services)
+    add_pool_routes(app, services)
 
     @app.get("/healthz", response_model=Health)
     async def healthz() -> Response:

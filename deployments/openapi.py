@@ -20,6 +20,7 @@ from client.schema import (
     ErrorBody,
     ExtendVideo,
     Health,
+    Pools,
     RemixVideo,
     Variant,
     Video,
@@ -129,6 +130,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("post", "/v1/session"): Operation("Keep the key of this request as a cookie", None, status=204, errors=(400, 403)),
     ("delete", "/v1/session"): Operation("Remove that cookie", None, status=204, errors=(403,)),
+    ("get", "/v1/pools"): Operation("What runs and waits at every stage", Pools),
     ("get", "/healthz"): Operation("Whether the server has all that it needs", Health, also=(503,)),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from client.schema import ErrorBody, Health, JobError, StageState, Video, VideoList
+from client.schema import ErrorBody, Health, JobError, Pools, StageState, Video, VideoList
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs, KeeperArgs
@@ -474,3 +474,18 @@ async def test_a_remix_of_nothing_and_of_nobody_is_refused(rig: Rig) -> None:
     )
     assert made.json()["id"] == again.json()["id"]
     assert made.json()["remixed_from_video_id"] == video_id
+
+
+async def test_pools_say_what_runs_and_waits_at_every_stage(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.create()
+    held = [rig.claim() for _ in range(2)]
+    rig.journal.record([Update(held[0], (StageState(name="t2i", status="running"),))])
+    rig.journal.record([Update(held[1], (StageState(name="t2i", status="queued"),))])
+    pools = Pools.model_validate_json((await rig.http.get("/v1/pools")).content)
+    first, *others = pools.stages
+    assert (first.stage, first.replicas, first.running, first.queued, first.utilisation) == ("t2i", 1, 1, 1, 1.0)
+    assert [(stage.stage, stage.replicas, stage.running) for stage in others] == [
+        (s, 0, 0) for s in ("i2v", "v2v", "vfi")
+    ]
+    assert pools.jobs == {"running": 2, "queued": 1}
