@@ -106,8 +106,10 @@ async def test_a_quiet_stream_is_kept_open(journal: Journal, feed: EventFeed) ->
     claim = begin(journal)
     told = feed.follow(claim.job_id, beat_s=0.01)
     async with asyncio.timeout(DEADLINE_S):
-        first = [await anext(told) for _ in range(2)]
-        assert [event.kind for event in first if event] == ["queued", "started"]
-        assert await anext(told) is None
+        kinds: list[str | None] = []
+        while kinds.count(None) == 0 or len([kind for kind in kinds if kind]) < 2:
+            event = await anext(told)
+            kinds.append(event.kind if event else None)
+    assert [kind for kind in kinds if kind] == ["queued", "started"]
     await told.aclose()
     assert feed.streams == 0
