@@ -42,7 +42,7 @@ from deployments.plans import stages_of
 from deployments.tables import Database, checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
-MAX_CLAIMS = 5  # a job under which the server died so often is not tried again
+MAX_CLAIMS = 5  # a job under which the server died so often, without a new output, is not tried again
 NO_LIMITS = Limits()
 _LATE_AT_ONCE = 100  # jobs that one claim gives up
 
@@ -416,10 +416,11 @@ class Journal:
         """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
 
         A job that has ended keeps its outputs too: a remix starts from them. `record` holds the digest of all that the
-        output depends on, by which identical jobs find it.
+        output depends on, by which identical jobs find it. A job that comes this far is none that kills its server:
+        its claims are counted anew.
         """
         with self._database.write() as connection:
-            tenant = _held_tenant(connection, claim)
+            tenant = _held_tenant(connection, claim, claims=1)
             if tenant is None:
                 return False
             _put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
@@ -548,12 +549,12 @@ def _put_output(
     connection.execute(checkpoints.insert().values(**at, **values, created_at=now))
 
 
-def _held_tenant(connection: Connection, claim: Claim) -> str | None:
+def _held_tenant(connection: Connection, claim: Claim, **values: Any) -> str | None:
     """Whose job it is, while it is this executor's or has succeeded under it."""
     return connection.execute(
         update(jobs)
         .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state.in_(("running", "succeeded")))
-        .values(fence=claim.fence)
+        .values(fence=claim.fence, **values)
         .returning(jobs.c.tenant)
     ).scalar()
 
@@ -588,7 +589,7 @@ def _in_order(claims: Sequence[Claim]) -> list[Claim]:
 def _too_many(claims: int) -> dict[str, str]:
     return {
         "code": TooManyClaimsError.code,
-        "message": f"The server went down {claims} times while it made this video; the limit is {MAX_CLAIMS}.",
+        "message": f"The server went down {claims} times at the same place of this video; the limit is {MAX_CLAIMS}.",
     }
 
 

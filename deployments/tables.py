@@ -42,6 +42,7 @@ from deployments.errors import ConfigError
 SCHEMA = "0002"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 IDLE_LIMIT_MS = 10_000
+_DEAD_HOST = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _SCHEMA_LOCK = 0x6D61_6769  # of PostgreSQL, while the schema is looked at and changed
 
@@ -209,7 +210,7 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             limits = f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_MS} -c lock_timeout={BUSY_TIMEOUT_MS}"
-            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits})
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits, **_DEAD_HOST})
         self._migrate()
 
     def now(self, connection: Connection) -> float:
