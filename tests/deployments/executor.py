@@ -177,7 +177,11 @@ def _without_fence() -> None:
 def _without_row_lock() -> None:
     """A claim looks without locking: no FOR UPDATE on PostgreSQL, a transaction that only reads at first on SQLite."""
     Select.with_for_update = lambda self, *_args, **_kwargs: self  # type: ignore[method-assign]
-    tables._begin_sqlite = lambda connection: connection.exec_driver_sql("BEGIN") and None
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    tables._begin_sqlite = begin
 
 
 def _without_heartbeat() -> None:

@@ -92,7 +92,7 @@ class Fleet:
             until(f"{owner} to stop outside of a transaction", lambda: self._stopped(psutil.Process(process.pid)))
 
     def _stopped(self, process: psutil.Process) -> bool:
-        """On SQLite a writer that is frozen in a transaction blocks all others: then it runs on, and is stopped anew."""
+        """On SQLite a writer that is frozen in a transaction blocks all others: it is then stopped anew."""
         until("the signal to arrive", lambda: process.status() == psutil.STATUS_STOPPED)
         if not self.url.startswith("sqlite"):
             return True
