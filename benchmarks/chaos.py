@@ -89,13 +89,13 @@ class Target:
 
     def present(self) -> list[str]:
         """The kinds of processes that there are now."""
-        return [kind for kind in KINDS if self._find(kind)]
+        return [kind for kind in KINDS if self.processes(kind)]
 
     def kill(self, kind: str) -> Kill | None:
         """Kill one process of a kind; None where there is none. `ALL` kills the server's whole tree."""
         if kind == ALL:
             return Kill(ALL, time.time(), frozenset(process.pid for process in self._kill_tree()))
-        found = self._find(kind)
+        found = self.processes(kind)
         if not found:
             return None
         victim = random.choice(found)
@@ -123,7 +123,7 @@ class Target:
         except psutil.NoSuchProcess:
             return []
 
-    def _find(self, kind: str) -> list[psutil.Process]:
+    def processes(self, kind: str) -> list[psutil.Process]:
         title = "ProxyActor" if kind == "proxy" else f"ServeReplica:{APP_NAME}:{kind}"
         return [process for process in self._tree() if title in _command(process)]
 

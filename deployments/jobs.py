@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, String, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
@@ -119,27 +119,20 @@ class Journal:
         max_queued: int,
         retry_after_s: int,
     ) -> tuple[Job, bool]:
+        tenant, parent_id = values["tenant"], values["parent_id"]
         with self._database.write() as connection:
-            if (idem_key := values["idem_key"]) is not None:
-                known = connection.execute(
-                    select(jobs.c.id, jobs.c.body_hash).where(
-                        jobs.c.tenant == values["tenant"], jobs.c.idem_key == idem_key
+            now, waiting, known = self._look(connection, tenant, values["idem_key"], max_queued)
+            if known is not None:
+                job_id, known_hash = known
+                if known_hash != values["body_hash"]:
+                    raise IdempotencyError(
+                        f"Idempotency-Key {values['idem_key']!r} was used with another body; send a new key.",
+                        param="Idempotency-Key",
+                        code="idempotency_key_reused",
                     )
-                ).first()
-                if known is not None:
-                    if known.body_hash != values["body_hash"]:
-                        raise IdempotencyError(
-                            f"Idempotency-Key {idem_key!r} was used with another body; send a new key.",
-                            param="Idempotency-Key",
-                            code="idempotency_key_reused",
-                        )
-                    return self._get(connection, known.id), False
-            waiting = connection.execute(
-                select(func.count()).select_from(jobs).where(jobs.c.state == "queued")
-            ).scalar_one()
+                return self._get(connection, job_id), False
             if waiting >= max_queued:
                 raise QueueFullError(waiting, max_queued, retry_after_s)
-            now = self._database.now(connection)
             if admit is not None:
                 admit(connection, now)
             job_id = f"video_{uuid.uuid4().hex}"
@@ -150,28 +143,35 @@ class Journal:
                     state="queued",
                     request=request.model_dump(),
                     start_stage=STAGE_NAMES.index(request.enter),
-                    follows=_twin(connection, values["tenant"], values["content_hash"]),
+                    follows=_twin(connection, tenant, values["content_hash"]),
                     created_at=now,
                     deadline=None if deadline_s is None else now + deadline_s,
                 )
             )
-            _add_files(connection, job_id, values["tenant"], request, now)
-            if values["parent_id"] is not None:
-                _copy_outputs(connection, job_id, values["tenant"], values["parent_id"], needs, now)
-            connection.execute(
-                stage_outputs.insert(),
-                [
-                    {
-                        "job_id": job_id,
-                        "idx": i,
-                        "name": n,
-                        "status": "waiting" if n in stages_of(request) else "skipped",
-                    }
-                    for i, n in enumerate(STAGE_NAMES)
-                ],
-            )
+            _add_files(connection, job_id, tenant, request, now)
+            if parent_id is not None:
+                _copy_outputs(connection, job_id, tenant, parent_id, needs, now)
+            own = stages_of(request)
+            stages = tuple(StageState(name=n, status="waiting" if n in own else "skipped") for n in STAGE_NAMES)
+            rows = [{"job_id": job_id, "idx": i, "name": s.name, "status": s.status} for i, s in enumerate(stages)]
+            connection.execute(stage_outputs.insert(), rows)
             _log(connection, job_id, "queued")
-            return self._get(connection, job_id), True
+            if parent_id is not None:  # it has outputs
+                return self._get(connection, job_id), True
+        return _new_job(job_id, request, now, stages, tenant, values["priority"]), True
+
+    def _look(
+        self, connection: Connection, tenant: str, idem_key: str | None, max_queued: int
+    ) -> tuple[float, int, tuple[str, str] | None]:
+        """All that is asked before a job is written, in one query: the time, how many jobs wait (`max_queued` at most),
+        and the id and body's hash of the job that the key has made.
+        """
+        queued = select(jobs.c.id).where(jobs.c.state == "queued").limit(max_queued).subquery()
+        waiting = select(func.count()).select_from(queued).scalar_subquery()
+        own = and_(jobs.c.tenant == tenant, jobs.c.idem_key == bindparam("key", idem_key, String))
+        known = [select(column).where(own).scalar_subquery() for column in (jobs.c.id, jobs.c.body_hash)]
+        now, count, job_id, known_hash = connection.execute(select(self._database.clock(), waiting, *known)).one()
+        return float(now), int(count), None if job_id is None else (job_id, known_hash)
 
     # `tenant` here: only a job of this tenant exists; None, for the server itself: whosever it is.
 
@@ -600,6 +600,26 @@ def _give_up_late(connection: Connection, now: float) -> None:
         waited_s, allowed_s = now - row.created_at, row.deadline - row.created_at
         message = f"The job still waited after {waited_s:.1f} s and its deadline_s was {allowed_s:g}; allow it more."
         _finish(connection, row.id, "failed", {"code": DeadlineError.code, "message": message}, None)
+
+
+def _new_job(
+    job_id: str, request: JobRequest, now: float, stages: tuple[StageState, ...], tenant: str, priority: int
+) -> Job:
+    """What was just written, without reading it back."""
+    return Job(
+        id=job_id,
+        state="queued",
+        request=request,
+        created_at=now,
+        finished_at=None,
+        error=None,
+        result=None,
+        cancel_requested=False,
+        claims=0,
+        stages=stages,
+        tenant=tenant,
+        priority=priority,
+    )
 
 
 def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
