@@ -42,7 +42,8 @@ from deployments.plans import stages_of
 from deployments.tables import Database, checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
-MAX_CLAIMS = 5  # a job under which the server died so often, without a new output, is not tried again
+MAX_CLAIMS = 12  # a job under which the server died so often, without a new output, is not tried again
+PAUSE_FROM, MAX_PAUSE_S = 3, 60.0  # from that many on it waits 2, 4, 8 ... s, so that others get through meanwhile
 NO_LIMITS = Limits()
 _LATE_AT_ONCE = 100  # jobs that one claim gives up
 
@@ -319,6 +320,9 @@ class Journal:
                 if row.claims >= MAX_CLAIMS:
                     _finish(connection, row.id, "failed", _too_many(row.claims), None)
                     continue
+                if row.state == "running" and row.claims >= PAUSE_FROM:
+                    _put_off(connection, row, now)
+                    continue
                 connection.execute(
                     update(jobs)
                     .where(jobs.c.id == row.id, jobs.c.fence == row.fence)
@@ -591,6 +595,25 @@ def _too_many(claims: int) -> dict[str, str]:
         "code": TooManyClaimsError.code,
         "message": f"The server went down {claims} times at the same place of this video; the limit is {MAX_CLAIMS}.",
     }
+
+
+def _put_off(connection: Connection, row: Row[Any], now: float) -> None:
+    """Queue a job again whose server keeps dying, for later: it may be what kills it. Its deadline no longer holds."""
+    pause_s = min(MAX_PAUSE_S, 2.0 ** (row.claims - PAUSE_FROM + 1))
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id)
+        .values(
+            state="queued",
+            owner=None,
+            lease_until=None,
+            fence=row.fence + 1,
+            not_before=now + pause_s,
+            deadline=None,
+        )
+    )
+    _reset_stages(connection, row.id)
+    _log(connection, row.id, "released", pause_s=pause_s)
 
 
 def _give_up_late(connection: Connection, now: float) -> None:
