@@ -34,7 +34,7 @@ from typing import Any
 import httpx
 
 from benchmarks.chaos import ALL, KINDS, Kill, Target, stand_in_config
-from benchmarks.ledger import Ledger, read, recovery_s
+from benchmarks.ledger import Ledger, read, recovery_s, reran
 from benchmarks.result import result
 from client import Client
 from client.errors import MagicVideoError
@@ -244,7 +244,9 @@ def report(run: Run, journal: Journal) -> None:
     ledger = read(run.accepted.values(), run.cancelled, jobs, events)
     recoveries = print_table(run, by_time)
     for job_id in run.accepted.values():
-        if job_id not in jobs or (jobs[job_id].state not in ("succeeded", "cancelled")):
+        if reran(events.get(job_id, ())):
+            print(f"{job_id}: " + "; ".join(f"{e.at:.1f} {e.kind} {e.data}" for e in events[job_id]))
+        if job_id not in jobs or jobs[job_id].state not in ("succeeded", "cancelled"):
             job = jobs.get(job_id)
             print(f"{job_id}: {job.state if job else 'absent'} {job.error if job else ''}")
     result("durability", figures(ledger, run, len(jobs), recoveries))

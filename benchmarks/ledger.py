@@ -38,23 +38,34 @@ def read(
     """`cancelled`: jobs that a user cancelled; any other accepted one must have succeeded."""
     lost = sum(not _ended_rightly(jobs.get(job_id), job_id in cancelled) for job_id in accepted)
     twice = sum(sum(event.kind in ENDS for event in own) > 1 for own in events.values())
-    rerun, first_s, again_s = 0, 0.0, 0.0
+    rerun = sum(map(reran, events.values()))
+    first_s, again_s = 0.0, 0.0
     for own in events.values():
         made: set[tuple[str, int]] = set()
-        kept: set[tuple[str, int]] = set()
         for event in own:
-            at = (event.data.get("stage", ""), event.data.get("index", 0))
-            if event.kind == "stage_kept":
-                kept.add(at)
             if event.kind != "stage_output":
                 continue
-            rerun += at in kept
-            if at in made:
+            if (at := _place(event)) in made:
                 again_s += event.data["run_s"]
             else:
                 first_s += event.data["run_s"]
             made.add(at)
     return Ledger(lost, twice, rerun, first_s, again_s)
+
+
+def reran(events: Sequence[Event]) -> int:
+    """Outputs of one job that were computed after the same output was safe."""
+    kept: set[tuple[str, int]] = set()
+    count = 0
+    for event in events:
+        if event.kind == "stage_kept":
+            kept.add(_place(event))
+        count += event.kind == "stage_output" and _place(event) in kept
+    return count
+
+
+def _place(event: Event) -> tuple[str, int]:
+    return event.data.get("stage", ""), event.data.get("index", 0)
 
 
 def _ended_rightly(job: Job | None, cancelled: bool) -> bool:
