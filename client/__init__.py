@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
     from ._client import Client
+    from ._requests import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
     from .errors import (
         APIConnectionError,
         APIStatusError,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         VideoFailedError,
         WaitTimeoutError,
     )
-    from .schema import DeletedVideo, Health, JobError, StageState, Video, VideoList
+    from .schema import DeletedVideo, Event, Health, JobError, Pools, PoolState, Reference, StageState, Video, VideoList
 
 __version__ = "0.1.0"
 
@@ -47,17 +48,26 @@ __all__ = [
     "BadRequestError",
     "Client",
     "ConflictError",
+    "CreateOptions",
     "DeletedVideo",
+    "Event",
+    "ExtendOptions",
     "Health",
+    "InterpolateOptions",
     "InvalidArgumentError",
     "JobError",
     "MagicVideoError",
     "NotFoundError",
     "OutputError",
+    "PoolState",
+    "Pools",
     "RateLimitError",
+    "Reference",
+    "RemixOptions",
     "ServerError",
     "StageState",
     "UnexpectedResponseError",
+    "UpscaleOptions",
     "Video",
     "VideoFailedError",
     "VideoList",
@@ -68,7 +78,11 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "._async_client",
     "Client": "._client",
-    **dict.fromkeys(("DeletedVideo", "Health", "JobError", "StageState", "Video", "VideoList"), ".schema"),
+    **dict.fromkeys(
+        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._requests"
+    ),
+    **dict.fromkeys(("DeletedVideo", "Event", "Health", "JobError", "PoolState", "Pools", "Reference"), ".schema"),
+    **dict.fromkeys(("StageState", "Video", "VideoList"), ".schema"),
 }
 
 

@@ -18,14 +18,27 @@ import httpx
 
 from . import _flows as flows
 from ._download import OnBytes, download
+from ._events import follow_async
+from ._requests import (
+    CreateOptions,
+    ExtendOptions,
+    InterpolateOptions,
+    RemixOptions,
+    UpscaleOptions,
+    continue_request,
+    create_request,
+    extend_request,
+    interpolate_request,
+    pools_request,
+    remix_request,
+    upscale_request,
+)
 from ._shared import (
     DEFAULT_TIMEOUT_S,
-    CreateOptions,
     Reply,
     Request,
     base_url_of,
     cancel_request,
-    create_request,
     delete_request,
     headers_of,
     list_request,
@@ -34,7 +47,8 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
-from .schema import DeletedVideo, Health, Order, Variant, Video, VideoList
+from ._uploads import VideoInput
+from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
 T = TypeVar("T")
 
@@ -62,6 +76,10 @@ class AsyncClient:
     async def health(self) -> Health:
         """How the server is, at once and without retries."""
         return await self._run(flows.health(self._context))
+
+    async def pools(self) -> Pools:
+        """What runs and waits at every stage right now."""
+        return await self._run(flows.call(self._context, pools_request(), Pools))
 
     async def close(self) -> None:
         """Close the connections; the client cannot be used afterwards."""
@@ -111,8 +129,8 @@ class AsyncClient:
             request.method,
             self.base_url + request.path,
             params=request.params or None,
-            json=request.json,
             headers=dict(request.headers),
+            **request.body,
         ) as response:
             head = Reply(response.status_code, response.headers)
             if request.sink is None or not head.ok:
@@ -129,36 +147,38 @@ class AsyncVideos:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def create(
-        self,
-        prompt: str,
-        *,
-        model: str | None = None,
-        negative_prompt: str = "",
-        size: str | None = None,
-        seconds: str | int | None = None,
-        seed: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        idempotency_key: str | None = None,
-    ) -> Video:
-        """Start a job. What is left out is the preset's; `seed` is drawn by the server."""
-        request = create_request(
-            prompt,
-            model=model,
-            negative_prompt=negative_prompt,
-            size=size,
-            seconds=seconds,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            idempotency_key=idempotency_key,
-        )
+    async def _call(self, request: Request) -> Video:
         return await self._client._run(flows.call(self._client._context, request, Video))
+
+    async def create(self, prompt: str, **options: Unpack[CreateOptions]) -> Video:
+        """Start a job. What is left out is the preset's; `seed` is drawn by the server. Options: `CreateOptions`."""
+        return await self._call(create_request(prompt, options))
+
+    async def remix(self, video_id: str, prompt: str | None = None, **options: Unpack[RemixOptions]) -> Video:
+        """Start a new job from an old one: the stages before `from_stage` are taken over. Options: `RemixOptions`."""
+        return await self._call(remix_request(video_id, prompt, options))
+
+    async def extend(self, video_id: str, prompt: str | None = None, **options: Unpack[ExtendOptions]) -> Video:
+        """Start a new job whose video goes on from the end of a completed one. Options: `ExtendOptions`."""
+        return await self._call(extend_request(video_id, prompt, options))
+
+    async def continue_(self, video_id: str, *, candidate: int = 0) -> Video:
+        """Let a job go on that `pause_after` holds, from the `candidate`-th of T2I's pictures."""
+        return await self._call(continue_request(video_id, candidate))
+
+    async def upscale(self, video: VideoInput, prompt: str | None = None, **options: Unpack[UpscaleOptions]) -> Video:
+        """Start a job that redraws a video in high resolution: `create` with `enter="v2v"`."""
+        return await self._call(upscale_request(video, prompt, options))
+
+    async def interpolate(
+        self, video: VideoInput, factor: int = 2, prompt: str | None = None, **options: Unpack[InterpolateOptions]
+    ) -> Video:
+        """Start a job that makes `factor` frames of every frame of a video: `create` with `enter="vfi"`."""
+        return await self._call(interpolate_request(video, factor, prompt, options))
 
     async def retrieve(self, video_id: str) -> Video:
         """The job as it is now."""
-        return await self._client._run(flows.call(self._client._context, retrieve_request(video_id), Video))
+        return await self._call(retrieve_request(video_id))
 
     async def list(
         self, *, after: str | None = None, limit: int | None = None, order: Order | None = None
@@ -182,8 +202,12 @@ class AsyncVideos:
     async def wait(
         self, video_id: str, *, timeout_s: float | None = None, on_progress: Callable[[Video], Any] | None = None
     ) -> Video:
-        """Poll until the video is there; every answer goes to `on_progress`, a function or a coroutine function."""
+        """Poll until the video is there, or the job pauses; every answer goes to `on_progress`, which may be async."""
         return await self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
+
+    def events(self, video_id: str, *, after: int | None = None) -> AsyncIterator[Event]:
+        """What happens to a job, as it happens, from the beginning or behind the event `after`; ends with the job."""
+        return follow_async(self._client, video_id, after)
 
     async def download(
         self,
@@ -192,12 +216,10 @@ class AsyncVideos:
         *,
         on_bytes: OnBytes | None = None,
         variant: Variant = "video",
+        candidate: int | None = None,
     ) -> Path:
-        """The mp4, or a PNG of six of its frames (`variant="spritesheet"`), as the file `path`.
-
-        The file is replaced in one step once every byte is there.
-        """
-        return await self._client._run(download(self._client._context, video_id, path, on_bytes, variant))
+        """The mp4, or another `variant` of it, as the file `path`, which is replaced once every byte is there."""
+        return await self._client._run(download(self._client._context, video_id, path, on_bytes, variant, candidate))
 
     async def cancel(self, video_id: str) -> Video:
         """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".
@@ -206,7 +228,7 @@ class AsyncVideos:
             NotFoundError: there is no such video.
             ConflictError: it has already ended otherwise.
         """
-        return await self._client._run(flows.call(self._client._context, cancel_request(video_id), Video))
+        return await self._call(cancel_request(video_id))
 
     async def delete(self, video_id: str) -> DeletedVideo:
         """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it."""

@@ -16,14 +16,27 @@ import httpx
 
 from . import _flows as flows
 from ._download import OnBytes, download
+from ._events import follow
+from ._requests import (
+    CreateOptions,
+    ExtendOptions,
+    InterpolateOptions,
+    RemixOptions,
+    UpscaleOptions,
+    continue_request,
+    create_request,
+    extend_request,
+    interpolate_request,
+    pools_request,
+    remix_request,
+    upscale_request,
+)
 from ._shared import (
     DEFAULT_TIMEOUT_S,
-    CreateOptions,
     Reply,
     Request,
     base_url_of,
     cancel_request,
-    create_request,
     delete_request,
     headers_of,
     list_request,
@@ -32,7 +45,8 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
-from .schema import DeletedVideo, Health, Order, Variant, Video, VideoList
+from ._uploads import VideoInput
+from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
 T = TypeVar("T")
 
@@ -72,6 +86,10 @@ class Client:
     def health(self) -> Health:
         """How the server is, at once and without retries."""
         return self._run(flows.health(self._context))
+
+    def pools(self) -> Pools:
+        """What runs and waits at every stage right now."""
+        return self._run(flows.call(self._context, pools_request(), Pools))
 
     def close(self) -> None:
         """Close the connections; the client cannot be used afterwards."""
@@ -119,8 +137,8 @@ class Client:
             request.method,
             self.base_url + request.path,
             params=request.params or None,
-            json=request.json,
             headers=dict(request.headers),
+            **request.body,
         ) as response:
             head = Reply(response.status_code, response.headers)
             if request.sink is None or not head.ok:
@@ -137,44 +155,70 @@ class Videos:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def create(
-        self,
-        prompt: str,
-        *,
-        model: str | None = None,
-        negative_prompt: str = "",
-        size: str | None = None,
-        seconds: str | int | None = None,
-        seed: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        idempotency_key: str | None = None,
-    ) -> Video:
-        """Start a job. What is left out is the preset's; `seed` is drawn by the server.
+    def _call(self, request: Request) -> Video:
+        return self._client._run(flows.call(self._client._context, request, Video))
 
-        Every call sends an idempotency key of its own, so that its retries never make a second job; give one to make
-        your own repetitions safe too.
+    def create(self, prompt: str, **options: Unpack[CreateOptions]) -> Video:
+        """Start a job. What is left out is the preset's; `seed` is drawn by the server. Options: `CreateOptions`.
+
+        `input_reference` is a path, bytes or a `data:` URL; `input_video` may also be an earlier video or its id. Files
+        are read into memory at once. Every call sends an idempotency key of its own, so that its retries never make a
+        second job; give one to make your own repetitions safe too.
 
         Raises:
+            InvalidArgumentError: it cannot be sent; nothing was.
             BadRequestError: the preset cannot serve it; `.param` names the field.
             RateLimitError: too much is queued.
         """
-        request = create_request(
-            prompt,
-            model=model,
-            negative_prompt=negative_prompt,
-            size=size,
-            seconds=seconds,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            idempotency_key=idempotency_key,
-        )
-        return self._client._run(flows.call(self._client._context, request, Video))
+        return self._call(create_request(prompt, options))
+
+    def remix(self, video_id: str, prompt: str | None = None, **options: Unpack[RemixOptions]) -> Video:
+        """Start a new job from an old one: the stages before `from_stage` are taken over, the others run again.
+
+        What is left out stays as it was; without `from_stage` it begins at the first stage that the changes reach.
+        Options: `RemixOptions`.
+
+        Raises:
+            BadRequestError: nothing would change, or a change reaches no stage that runs.
+            ConflictError: outputs of the old job are no longer kept.
+        """
+        return self._call(remix_request(video_id, prompt, options))
+
+    def extend(self, video_id: str, prompt: str | None = None, **options: Unpack[ExtendOptions]) -> Video:
+        """Start a new job whose video begins with a completed one and goes on from its end. Options: `ExtendOptions`.
+
+        Raises:
+            BadRequestError: this video cannot be extended.
+            ConflictError: it is not completed.
+        """
+        return self._call(extend_request(video_id, prompt, options))
+
+    def continue_(self, video_id: str, *, candidate: int = 0) -> Video:
+        """Let a job go on that `pause_after` holds, from the `candidate`-th of T2I's pictures.
+
+        Sent again only where the server surely did nothing.
+
+        Raises:
+            ConflictError: it does not wait to be continued.
+        """
+        return self._call(continue_request(video_id, candidate))
+
+    def upscale(self, video: VideoInput, prompt: str | None = None, **options: Unpack[UpscaleOptions]) -> Video:
+        """Start a job that redraws a video in high resolution: `create` with `enter="v2v"`.
+
+        `video` is a path, bytes, a `data:` URL, or an earlier video or its id; without a prompt that video's is kept.
+        """
+        return self._call(upscale_request(video, prompt, options))
+
+    def interpolate(
+        self, video: VideoInput, factor: int = 2, prompt: str | None = None, **options: Unpack[InterpolateOptions]
+    ) -> Video:
+        """Start a job that makes `factor` frames of every frame of a video: `create` with `enter="vfi"`."""
+        return self._call(interpolate_request(video, factor, prompt, options))
 
     def retrieve(self, video_id: str) -> Video:
         """The job as it is now."""
-        return self._client._run(flows.call(self._client._context, retrieve_request(video_id), Video))
+        return self._call(retrieve_request(video_id))
 
     def list(self, *, after: str | None = None, limit: int | None = None, order: Order | None = None) -> VideoList:
         """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100."""
@@ -194,13 +238,24 @@ class Videos:
     def wait(
         self, video_id: str, *, timeout_s: float | None = None, on_progress: Callable[[Video], Any] | None = None
     ) -> Video:
-        """Poll until the video is there; every answer goes to `on_progress`.
+        """Poll until the video is there, or the job pauses (`paused_after`); every answer goes to `on_progress`.
 
         Raises:
             VideoFailedError: the job failed or was cancelled.
             WaitTimeoutError: it is not finished after `timeout_s`; it goes on.
         """
         return self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
+
+    def events(self, video_id: str, *, after: int | None = None) -> Iterator[Event]:
+        """What happens to a job, as it happens, from the beginning or behind the event `after`; ends with the job.
+
+        A connection that breaks is opened again where it broke: no event is missed, none comes twice.
+
+        Raises:
+            NotFoundError: there is no such video.
+            APIConnectionError: the server has been away for a minute.
+        """
+        return follow(self._client, video_id, after)
 
     def download(
         self,
@@ -209,18 +264,19 @@ class Videos:
         *,
         on_bytes: OnBytes | None = None,
         variant: Variant = "video",
+        candidate: int | None = None,
     ) -> Path:
-        """The mp4, or a PNG of six of its frames (`variant="spritesheet"`), as the file `path`.
+        """The mp4, or another `variant` of it, as the file `path`, which is replaced once every byte is there.
 
-        The file is replaced in one step once every byte is there.
-
+        "thumbnail" is a WebP of the first frame, "spritesheet" a PNG of six frames, "keyframe" the PNG that T2I made
+        (of several the `candidate`-th), "preview" an mp4 of I2V's frames; the last two are there before the video is.
         A broken connection is resumed where it broke. `on_bytes(done, total)` is told of every piece.
 
         Raises:
-            ConflictError: the video is not ready.
+            ConflictError: it is not there yet.
             OutputError: the file cannot be written there.
         """
-        return self._client._run(download(self._client._context, video_id, path, on_bytes, variant))
+        return self._client._run(download(self._client._context, video_id, path, on_bytes, variant, candidate))
 
     def cancel(self, video_id: str) -> Video:
         """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".
@@ -229,7 +285,7 @@ class Videos:
             NotFoundError: there is no such video.
             ConflictError: it has already ended otherwise.
         """
-        return self._client._run(flows.call(self._client._context, cancel_request(video_id), Video))
+        return self._call(cancel_request(video_id))
 
     def delete(self, video_id: str) -> DeletedVideo:
         """Cancel the job if it is not finished (it then ends as failed, code "cancelled"), else remove it.

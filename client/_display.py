@@ -1,112 +1,27 @@
-"""What the command line shows of a job: progress on stderr, results as plain text.
+"""What the command line says of jobs, servers, batches and loads: results as plain text and tables.
 
-Takes the client's results, gives text and bars. A terminal gets one bar a stage; a log file gets one line a change;
-`--quiet` gets nothing. Knows nothing of HTTP; rich is imported here and nowhere else.
+Takes the client's results, gives text. Texts of strangers are cleaned of what would steer a terminal. Knows nothing of
+HTTP; progress stands in `_watching.py`.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from .schema import Health, StageState, Video, VideoList
+from .schema import Health, Pools, StageState, Video, VideoList
 
 LABELS = {"t2i": "image", "i2v": "keyframes", "v2v": "redraw", "vfi": "frames"}
 UNNAMED = "video"  # the one bar of a server that tells nothing of its stages
 
 
-class Watcher(AbstractContextManager["Watcher"], Protocol):
-    """Follows one job to the file on the disk."""
-
-    def on_video(self, video: Video) -> None: ...
-
-    def on_bytes(self, done: int, total: int | None) -> None: ...
-
-
-def watcher(*, quiet: bool) -> Watcher:
-    """The watcher that suits stderr."""
-    if quiet:
-        return Silent()
-    console = Console(stderr=True)
-    return Bars(console) if console.is_terminal else Lines(console)
-
-
-class Silent:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def on_video(self, video: Video) -> None:
-        return None
-
-    def on_bytes(self, done: int, total: int | None) -> None:
-        return None
-
-
-class Lines(Silent):
-    """One line for every change of a stage: what a log file can hold."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._seen: dict[str, str] = {}
-
-    def on_video(self, video: Video) -> None:
-        for stage in stages_of(video):
-            note = note_of(stage)
-            if stage.status != "waiting" and self._seen.get(stage.name) != note:
-                self._seen[stage.name] = note
-                self._console.print(Text(f"{title_of(stage.name)}: {note}"), soft_wrap=True)
-
-
-class Bars(Silent):
-    """One bar a stage, and one for the download."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def on_video(self, video: Video) -> None:
-        for stage in stages_of(video):
-            self._show(title_of(stage.name), stage.progress, 100, note_of(stage))
-
-    def on_bytes(self, done: int, total: int | None) -> None:
-        self._show("download", done, total or done, f"{done / 1e6:.1f} MB")
-
-    def _show(self, title: str, done: int, total: int, note: str) -> None:
-        if title not in self._tasks:
-            self._tasks[title] = self._progress.add_task(title.ljust(14), total=total, note=note)
-        self._progress.update(self._tasks[title], completed=done, total=total, note=note)
-
-
 def stages_of(video: Video) -> list[StageState]:
-    """The stages of a job; a server that names none gets a single one, from the state of the whole."""
+    """The stages that a job has; a server that names none gets a single one, from the state of the whole."""
     if video.stages:
-        return video.stages
+        return [stage for stage in video.stages if str(stage.status) != "skipped"]
     status = "running" if video.status == "in_progress" else video.status
     return [StageState(name=UNNAMED, status=status, progress=video.progress)]
 
@@ -116,9 +31,25 @@ def title_of(name: str) -> str:
 
 
 def note_of(stage: StageState) -> str:
+    if stage.status == "completed" and stage.origin is not None:
+        return stage.origin
     if stage.status == "completed" and stage.run_s is not None:
         return f"{stage.run_s:.1f} s"
     return stage.status
+
+
+def state_of(video: Video) -> str:
+    """Its status, or that it is paused, which the wire says beside the status."""
+    return "paused" if video.paused_after is not None else video.status
+
+
+def queue_note(video: Video) -> str:
+    """Where a queued job stands, empty where that is unknown."""
+    if video.status != "queued" or video.queue_position is None:
+        return ""
+    soon = f", done in about {video.eta_s:.0f} s" if video.eta_s is not None else ""
+    ahead = {0: "next", 1: "1 goes first"}.get(video.queue_position, f"{video.queue_position} go first")
+    return f"queued: {ahead}{soon}"
 
 
 def plain(text: str) -> str:
@@ -134,15 +65,14 @@ def timings(video: Video) -> str:
 
 def summary(video: Video, path: Path) -> str:
     """Where the file is, what is in it, and what it took."""
-    shape = [f"{video.frames} frames" if video.frames else "", f"{video.fps:g} fps" if video.fps else ""]
-    facts = ", ".join(part for part in (*shape, video.size, f"seed {video.seed}") if part)
+    facts = ", ".join(part for part in (*_shape(video), video.size, f"seed {video.seed}") if part)
     return "\n".join(line for line in (f"{path}  {facts}", timings(video)) if line)
 
 
 def describe(video: Video) -> str:
     """A job in a few lines."""
     lines = [
-        f"{video.id}  {video.status}  {video.progress} %",
+        f"{video.id}  {state_of(video)}  {video.progress} %",
         f"prompt   {plain(video.prompt)}",
         f"model    {video.model}, {video.size}, {video.seconds} s, seed {video.seed}",
         f"created  {_moment(video.created_at)}",
@@ -151,6 +81,10 @@ def describe(video: Video) -> str:
         lines.append(f"ended    {_moment(video.completed_at)}")
     if video.error is not None:
         lines.append(f"error    {plain(video.error.message)} ({plain(video.error.code)})")
+    if video.paused_after is not None:
+        lines.append(f"paused   after {video.paused_after}; go on with: magicvideo continue {video.id}")
+    if note := queue_note(video):
+        lines.append(note.replace("queued: ", "queue    "))
     lines += [f"  {title_of(stage.name):<14} {stage.progress:>3} %  {note_of(stage)}" for stage in video.stages]
     return "\n".join(lines)
 
@@ -163,18 +97,103 @@ def describe_health(health: Health) -> str:
 
 
 def print_list(page: VideoList) -> None:
-    """Jobs as a table: cut to the width of a terminal, whole in a pipe."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000)
+    """Jobs as a table."""
+    rows = (
+        (video.id, state_of(video), f"{video.progress} %", _moment(video.created_at), plain(video.prompt))
+        for video in page.data
+    )
+    print_table(("id", "status", "progress", "created", "prompt"), rows)
+
+
+def print_show(video: Video) -> None:
+    """All that is known of a job."""
+    console = _console()
+    for name, value in _facts(video):
+        console.print(Text(f"{name:<9} {plain(value)}"), soft_wrap=True)
+    console.print()
+    print_table(("stage", "status", "progress", "queued", "run", "out"), map(_stage_row, video.stages))
+
+
+def print_pools(pools: Pools) -> None:
+    """The pool of every stage as a row, and the jobs by state."""
+    rows = (
+        (
+            plain(pool.stage),
+            plain(pool.pool or "-"),
+            f"{pool.replicas} of {pool.wanted}",
+            str(pool.queued),
+            str(pool.running),
+            f"{pool.utilisation:.0%}",
+            _seconds(pool.median_run_s),
+        )
+        for pool in pools.stages
+    )
+    print_table(("stage", "pool", "replicas", "queued", "running", "used", "median run"), rows)
+    if pools.jobs:
+        jobs = ", ".join(f"{plain(state)} {count}" for state, count in pools.jobs.items())
+        _console().print(Text(f"jobs: {jobs}"), soft_wrap=True)
+
+
+def print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: bool = True) -> None:
+    """A table on stdout, whole in a pipe; the last column is cut to the width of a terminal, or else wrapped."""
+    lines = [[Text(cell) for cell in row] for row in rows]
+    console = _console()
+    room = console.width
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "status", "progress", "created"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis")
-    for video in page.data:
-        cells = (video.id, video.status, f"{video.progress} %", _moment(video.created_at), plain(video.prompt))
-        table.add_row(*(Text(cell) for cell in cells))
+    for place, name in enumerate(columns[:-1]):
+        width = max([len(name), *(line[place].cell_len for line in lines)])
+        table.add_column(name, no_wrap=True, min_width=width)
+        room -= width + 2
+    table.add_column(columns[-1], overflow="fold")
+    for line in lines:
+        if cut:
+            line[-1].truncate(max(room, 8), overflow="ellipsis")
+        table.add_row(*line)
     console.print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=10_000)
+
+
+def _facts(video: Video) -> Iterable[tuple[str, str]]:
+    known = {
+        "id": video.id,
+        "status": f"{state_of(video)}, {video.progress} %",
+        "prompt": video.prompt,
+        "model": f"{video.model}, {video.size}, {video.seconds} s, seed {video.seed}",
+        "video": ", ".join(_shape(video)),
+        "from": video.remixed_from_video_id,
+        "until": video.until,
+        "paused": f"after {video.paused_after}" if video.paused_after else None,
+        "choices": f"{video.candidates} pictures" if video.candidates > 1 else None,
+        "priority": str(video.priority) if video.priority else None,
+        "queue": queue_note(video).removeprefix("queued: "),
+        "eta": f"{video.eta_s:.0f} s" if video.eta_s is not None and video.queue_position is None else None,
+        "created": _moment(video.created_at),
+        "ended": _moment(video.completed_at) if video.completed_at is not None else None,
+        "expires": _moment(video.expires_at) if video.expires_at is not None else None,
+        "error": f"{video.error.message} ({video.error.code})" if video.error else None,
+        "note": video.note,
+    }
+    return [(name, value) for name, value in known.items() if value]
+
+
+def _shape(video: Video) -> list[str]:
+    if video.fps is None:
+        return ["one picture"] if video.until == "t2i" else []
+    return [*([f"{video.frames} frames"] if video.frames else []), f"{video.fps:g} fps"]
+
+
+def _stage_row(stage: StageState) -> tuple[str, ...]:
+    status = f"{stage.status}, {stage.origin}" if stage.origin else stage.status
+    size = "-" if stage.bytes_out is None else f"{stage.bytes_out / 1e6:.2f} MB"
+    return (title_of(stage.name), status, f"{stage.progress} %", _seconds(stage.queued_s), _seconds(stage.run_s), size)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
 
 
 def _moment(unix_s: int) -> str:

@@ -120,7 +120,12 @@ class PartFile:
 
 
 def download(
-    context: Context, video_id: str, path: str | os.PathLike[str], on_bytes: OnBytes | None, variant: Variant
+    context: Context,
+    video_id: str,
+    path: str | os.PathLike[str],
+    on_bytes: OnBytes | None,
+    variant: Variant,
+    candidate: int | None = None,
 ) -> Flow[Path]:
     """The content of a video as a file.
 
@@ -129,7 +134,7 @@ def download(
         OutputError: the file cannot be written there.
         APIConnectionError: the connection kept breaking without a new byte.
     """
-    plain = content_request(video_id, variant)
+    plain = content_request(video_id, variant, candidate)
     part = PartFile(output_path(path), on_bytes)
     try:
         yield from _fetch(context, plain, part)

@@ -115,7 +115,7 @@ def health(context: Context) -> Flow[Health]:
 def wait(
     context: Context, video_id: str, timeout_s: float | None, listener: Listener | None, last: Video | None = None
 ) -> Flow[Video]:
-    """Poll until the job ends. `last` is its state where it is known already; every answer goes to `listener`.
+    """Poll until the job ends or pauses. `last` is its state where it is known; every answer goes to `listener`.
 
     Raises:
         VideoFailedError: the job failed.
@@ -140,6 +140,8 @@ def wait(
                 if last.status == "failed":
                     raise VideoFailedError(last)
                 return last
+            if last.paused_after is not None:
+                return last  # nothing will happen until somebody lets it go on
             delay = poll_after_s(reply.headers, polls)
         if timeout_s is not None:
             left = timeout_s - (context.clock() - started)

@@ -7,18 +7,18 @@ time and chance are arguments. What happens in which order stands in `_flows.py`
 import email.utils
 import math
 import os
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from . import __version__
+from ._uploads import File
 from .errors import (
     APIConnectionError,
     APITimeoutError,
@@ -28,7 +28,7 @@ from .errors import (
     UnexpectedResponseError,
     status_error,
 )
-from .schema import CreateVideo, ErrorBody, Order, Variant, VideoList
+from .schema import ErrorBody, Order, Variant, VideoList
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
@@ -39,19 +39,6 @@ MAX_POLL_S = 60.0
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Chunk = Callable[[bytes], None]
-
-
-class CreateOptions(TypedDict, total=False):
-    """What `create` takes beside the prompt."""
-
-    model: str | None
-    negative_prompt: str
-    size: str | None
-    seconds: str | int | None
-    seed: int | None
-    steps: int | None
-    guidance: float | None
-    idempotency_key: str | None
 
 
 @dataclass(frozen=True)
@@ -75,9 +62,19 @@ class Request:
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
+    form: Mapping[str, str] | None = None  # fields that go beside `files`
+    files: Mapping[str, File] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     safe: bool = True
     sink: Callable[[Reply], Chunk] | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What it carries, as arguments for httpx."""
+        if not self.files:
+            return {"json": self.json}
+        files = {name: (file.name, file.data, file.media_type) for name, file in self.files.items()}
+        return {"data": dict(self.form or {}), "files": files}
 
 
 @dataclass(frozen=True)
@@ -184,56 +181,23 @@ def retries_of(max_retries: int) -> RetryPolicy:
     return RetryPolicy(max_retries)
 
 
-def create_request(
-    prompt: str,
-    *,
-    model: str | None,
-    negative_prompt: str,
-    size: str | None,
-    seconds: str | int | None,
-    seed: int | None,
-    steps: int | None,
-    guidance: float | None,
-    idempotency_key: str | None,
-) -> Request:
-    """`POST /v1/videos`. Types are judged here, values by the server, which knows the preset."""
-    if guidance is not None and not math.isfinite(guidance):
-        raise InvalidArgumentError(f"guidance is {guidance}; it must be a finite number.")
-    key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
-    if not key or not key.isascii() or not key.isprintable():
-        raise InvalidArgumentError(f"The idempotency key {key!r} must be printable ASCII, at least one sign.")
-    try:
-        body = CreateVideo(
-            prompt=prompt,
-            model=model,
-            negative_prompt=negative_prompt,
-            size=size,
-            seconds=str(seconds) if isinstance(seconds, int) else seconds,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-        )
-    except ValidationError as error:
-        raise InvalidArgumentError(_first_problem(error)) from None
-    values = body.model_dump(exclude_defaults=True)
-    for name, value in values.items():
-        _check_text(name, value)
-    return Request(
-        "POST",
-        "/v1/videos",
-        json=values,
-        headers={"idempotency-key": key},  # makes it safe to repeat: the server knows the job that the key made
-    )
-
-
 def retrieve_request(video_id: str) -> Request:
     return Request("GET", _video_path(video_id))
 
 
-def content_request(video_id: str, variant: Variant) -> Request:
+def content_request(video_id: str, variant: Variant, candidate: int | None = None) -> Request:
+    """`GET /v1/videos/{id}/content`; `candidate` says which of T2I's pictures, else the one that was chosen."""
+    if variant not in get_args(Variant):
+        raise InvalidArgumentError(f"variant is {variant!r}; it must be one of: {', '.join(get_args(Variant))}.")
+    if candidate is not None and (variant != "keyframe" or candidate < 0):
+        raise InvalidArgumentError(
+            f"candidate is {candidate} with the variant {variant!r}; it counts the pictures of 'keyframe' from 0."
+        )
+    asked: dict[str, str] = {} if variant == "video" else {"variant": variant}
+    asked |= {} if candidate is None else {"candidate": str(candidate)}
     # Bytes must arrive as they are stored, else a range would count something else than what is on the disk.
-    path = _video_path(video_id) + "/content" + ("" if variant == "video" else f"?variant={variant}")
-    return Request("GET", path, headers={"accept": "*/*", "accept-encoding": "identity"})
+    headers = {"accept": "*/*", "accept-encoding": "identity"}
+    return Request("GET", f"{_video_path(video_id)}/content", params=asked, headers=headers)
 
 
 def cancel_request(video_id: str) -> Request:

@@ -9,7 +9,7 @@
     │   ├── BadRequestError       400, 413, 415, 422
     │   ├── AuthenticationError   401, 403
     │   ├── NotFoundError         404
-    │   ├── ConflictError         409: not ready yet, or an idempotency key used for something else
+    │   ├── ConflictError         409: not ready yet, not paused, ended, or an idempotency key used otherwise
     │   ├── RateLimitError        429
     │   └── ServerError           5xx
     ├── VideoFailedError          the job ended as failed: .video
@@ -102,7 +102,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: `code` is "video_not_ready" when the content of an unfinished video was asked for."""
+    """409: the job's state does not allow it; `code` says more: "video_not_ready" for content that is not there."""
 
 
 class RateLimitError(APIStatusError):

@@ -15,6 +15,7 @@ from deployments.jobs import body_hash
 from deployments.limits import LimitBook
 from deployments.remix import Child
 from deployments.services import Services
+from deployments.webhooks import judge_url
 
 MAX_KEY_CHARS = 255
 
@@ -40,6 +41,7 @@ async def accept_job(
     tenant = tenant_of(request)
     priority = 0 if isinstance(wish, ExtendVideo) else wish.priority
     deadline_s = None if isinstance(wish, ExtendVideo) else wish.deadline_s
+    judge_url(wish.webhook_url, services.args.webhooks.secret is not None)
     await services.prompts.judge("prompt", child.request.prompt, tenant)
     ingress = services.args.ingress
     job, is_new = await asyncio.to_thread(
@@ -55,6 +57,7 @@ async def accept_job(
         retry_after_s=ingress.retry_after_s,
         parent_id=parent_id,
         needs=child.needs,
+        webhook_url=wish.webhook_url,
     )
     if is_new:
         services.admission.note(job)

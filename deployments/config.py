@@ -7,6 +7,8 @@ errors; nothing is corrected silently.
 Knows nothing of the graph (`deployments.app` does) and imports neither Ray nor torch.
 """
 
+import base64
+import binascii
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,6 +142,26 @@ class KeeperArgs(_Args):
     ttl_s: float = Field(default=86_400.0, gt=0, description="Checkpoints of a job are kept so long after its end.")
 
 
+class WebhookArgs(_Args):
+    """Telling whoever made a job that it has ended."""
+
+    secret: str | None = Field(
+        default_factory=lambda: os.environ.get("MAGICVIDEO_WEBHOOK_SECRET"),
+        description="Signs what is sent; without one there are no webhooks. Base64, as `whsec_...`.",
+    )
+    allow_private: bool = Field(default=False, description="Whether to post into private networks, too.")
+
+    @field_validator("secret")
+    @classmethod
+    def _base64(cls, secret: str | None) -> str | None:
+        try:
+            if secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) < 16:
+                raise ValueError("the webhook secret has fewer than 16 bytes")
+        except binascii.Error as error:
+            raise ValueError("the webhook secret is not base64, as openssl rand -base64 32 makes it") from error
+        return secret
+
+
 class IngressArgs(_Args):
     """The deployment that speaks HTTP."""
 
@@ -152,6 +174,7 @@ class IngressArgs(_Args):
     max_upload_bytes: int = Field(default=100_000_000, ge=1, description="Of a form, with its file.")
     max_upload_side_px: int = Field(default=4096, ge=16)
     max_upload_frames: int = Field(default=512, ge=2)
+    sync_limit_s: float = Field(default=300.0, gt=0, description="POST /v1/videos/sync waits so long for the end.")
     keys_fresh_s: float = Field(default=3.0, ge=0, description="A revoked API key still works for so long, at most.")
     blocked_terms: tuple[str, ...] = Field(default=(), description="A prompt with one of these words is refused.")
     prompt_check: str | None = Field(
@@ -178,6 +201,7 @@ class AppArgs(_Args):
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
+    webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
     limits: Limits = Field(default_factory=Limits, description="Of tenants that `limits set` has not named.")
     missing_pool: Literal["refuse", "degraded"] = Field(

@@ -10,6 +10,7 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -23,13 +24,15 @@ from deployments.artifacts import ArtifactStore
 from deployments.auth import Gate, add_session_routes, describe_keys
 from deployments.config import AppArgs
 from deployments.errors import ApiError
+from deployments.event_routes import add_event_routes
 from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.openapi import describe
 from deployments.remix_routes import add_remix_routes
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
-from deployments.video_routes import add_video_routes
+from deployments.video_routes import add_video_routes, told
+from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ class Ingress:
             return shown
 
         journal, store = Journal(args.storage.database_url), ArtifactStore(args.storage.artifacts_url)
+        hooks = args.webhooks
+        if hooks.secret is not None:
+            courier = Courier(journal.database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
+            self._courier = asyncio.get_running_loop().create_task(courier.run())
         self._asgi = create_app(args, journal, store, nudge=nudge, health=Watch(args).health, show=show)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -64,6 +71,7 @@ def create_app(
     app.state.services = services
     add_video_routes(app, services)
     add_remix_routes(app, services)
+    add_event_routes(app, services)
 
     @app.get("/healthz", response_model=Health)
     async def healthz() -> Response:
@@ -106,5 +114,6 @@ def _answer_errors(app: FastAPI) -> None:
 def _methods(app: FastAPI, request: Request) -> list[str]:
     """What the path of a request can be asked for; the framework names one route's methods only."""
     routes = (route for route in app.routes if isinstance(route, APIRoute))
-    fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in fitting for method in route.methods or ()})
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    named = [route for route in fitting if "{" not in route.path]  # a path of its own, not an id
+    return sorted({method for route in named or fitting for method in route.methods or ()})

@@ -39,7 +39,8 @@ from deployments.errors import (
 from deployments.job_types import FINAL, NOBODY, Beat, Claim, Event, Job, JobRequest, Limits, Outputs, State, Update
 from deployments.limits import at_limit
 from deployments.plans import stages_of
-from deployments.tables import Database, checkpoints, job_events, jobs, stage_outputs
+from deployments.tables import Database, checkpoints, deliveries, job_events, jobs, stage_outputs
+from deployments.webhooks import add_delivery, make_due
 from stages.types import STAGE_NAMES, StageName
 
 MAX_CLAIMS = 12  # a job under which the server died so often, without a new output, is not tried again
@@ -81,6 +82,7 @@ class Journal:
         retry_after_s: int = 5,
         parent_id: str | None = None,
         needs: Mapping[StageName, Sequence[int]] | None = None,
+        webhook_url: str | None = None,
     ) -> tuple[Job, bool]:
         """Write a job, or find the one that this key has already made. Gives (job, whether it is new).
 
@@ -104,11 +106,11 @@ class Journal:
             "content_hash": _content_hash(request, parent_id),
         }
         try:
-            return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s)
+            return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s, webhook_url)
         except IntegrityError:  # another process has just used the key; where there is none, it is an error
             if idem_key is None:
                 raise
-            return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s)
+            return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s, webhook_url)
 
     def _submit(
         self,
@@ -119,6 +121,7 @@ class Journal:
         admit: Admit | None,
         max_queued: int,
         retry_after_s: int,
+        webhook_url: str | None,
     ) -> tuple[Job, bool]:
         tenant, parent_id = values["tenant"], values["parent_id"]
         with self._database.write() as connection:
@@ -150,6 +153,7 @@ class Journal:
                 )
             )
             _add_files(connection, job_id, tenant, request, now)
+            add_delivery(connection, job_id, webhook_url)
             if parent_id is not None:
                 _copy_outputs(connection, job_id, tenant, parent_id, needs, now)
             own = stages_of(request)
@@ -225,6 +229,7 @@ class Journal:
             if ended:
                 _end_stages(connection, job_id, "cancelled")
                 _log(connection, job_id, "cancelled")
+                make_due(connection, job_id, self._database.now(connection))
             else:
                 connection.execute(
                     update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(cancel_requested=True)
@@ -273,7 +278,7 @@ class Journal:
             if self._get(connection, job_id, tenant).state not in FINAL:
                 return None
             unused = _drop_files(connection, checkpoints.c.job_id == job_id)
-            for table in (stage_outputs, job_events):
+            for table in (stage_outputs, job_events, deliveries):
                 connection.execute(table.delete().where(table.c.job_id == job_id))
             connection.execute(jobs.delete().where(jobs.c.id == job_id))
             return unused
@@ -706,6 +711,7 @@ def _finish(connection: Connection, job_id: str, state: State, error: Any, resul
         .where(jobs.c.id == job_id)
         .values(state=state, error=error, result=result, finished_at=time.time(), lease_until=None)
     )
+    make_due(connection, job_id, time.time())
     if state != "succeeded":
         _end_stages(connection, job_id, "cancelled" if state == "cancelled" else "failed")
     _log(connection, job_id, {"succeeded": "completed"}.get(state, state), **({"error": error} if error else {}))

@@ -109,6 +109,24 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/videos/{video_id}/continue"): Operation(
         "Have a paused job go on", Video, ContinueVideo, parameters=(_ID,), errors=(400, 404, 409, 413)
     ),
+    ("get", "/v1/videos/{video_id}/events"): Operation(
+        "What happens to a video, as server-sent events (data: Event)",
+        ("text/event-stream",),
+        parameters=(
+            _ID,
+            _query("after", "Events behind this one.", type="integer", minimum=0),
+            {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": r"^[0-9]{1,18}$"}},
+        ),
+        errors=(400, 404),
+    ),
+    ("get", "/v1/videos/{video_id}/stream"): Operation(
+        "The video as fragmented mp4 while it is made", ("video/mp4",), parameters=(_ID,), errors=(400, 404, 409)
+    ),
+    ("post", "/v1/videos/sync"): Operation(
+        "Make a video and wait for its end",
+        Video, CreateVideo, form=True, body_required=True, parameters=(_KEY,), errors=(400, 404, 409, 413, 429),
+        also=(202,),
+    ),
     ("post", "/v1/session"): Operation("Keep the key of this request as a cookie", None, status=204, errors=(400, 403)),
     ("delete", "/v1/session"): Operation("Remove that cookie", None, status=204, errors=(403,)),
     ("get", "/healthz"): Operation("Whether the server has all that it needs", Health, also=(503,)),
@@ -200,7 +218,12 @@ def _narrow(fields: dict[str, Any], preset: Preset) -> None:
 
 
 _ALWAYS = (401, 500)
-_ALSO = {206: "The part that Range asks for", 304: "The client has it already", 503: "Something is missing"}
+_ALSO = {
+    202: "It is not finished yet, and goes on",
+    206: "The part that Range asks for",
+    304: "The client has it already",
+    503: "Something is missing",
+}
 _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",

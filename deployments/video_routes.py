@@ -30,6 +30,7 @@ from deployments.auth import tenant_of
 from deployments.bodies import Files, judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.job_types import FINAL, Job, State
+from deployments.jobs import Journal
 from deployments.plans import plan_of, result_of
 from deployments.progress import overall
 from deployments.ranges import parse_range
@@ -55,33 +56,11 @@ STATUS: dict[State, Status] = {
 
 def add_video_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
-    args, journal, store = services.args, services.journal, services.store
+    journal, store = services.journal, services.store
 
     @app.post("/v1/videos", response_model=Video)
     async def create(request: Request) -> Response:
-        idempotency_key(request)
-        created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
-        if created.input_reference is None and created.input_video is None:
-            judge(created, args.preset, keeps=args.keeper.enabled)
-        given = await asyncio.to_thread(accept, created, files, store, args.ingress)
-        is_new = False
-        try:
-            child = await _child(created, given, tenant_of(request))
-            said = _said(created, files)
-            job, is_new = await accept_job(services, request, child, created, said=said, parent_id=given.parent_id)
-        finally:
-            if not is_new:
-                await asyncio.to_thread(drop, given, store)
-        return await video_answer(services, job)
-
-    async def _child(created: CreateVideo, given: Given, tenant: str) -> Child:
-        reuse = await reuses(services, tenant, created.reuse)
-        if given.parent_id is None:
-            request = judge(created, args.preset, given.source, keeps=args.keeper.enabled)
-            return Child(request.model_copy(update={"reuse": reuse}), {})
-        refuse_without_keeper(services)
-        parent = await asyncio.to_thread(journal.get, given.parent_id, tenant=tenant)
-        return remix(parent, enter_change(created, given.enter), reuse=reuse)
+        return await video_answer(services, await create_job(services, request))
 
     @app.get("/v1/videos", response_model=VideoList)
     async def page(request: Request) -> Response:
@@ -140,10 +119,52 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
 
 
+async def create_job(services: Services, request: Request) -> Job:
+    """The job that a body of `POST /v1/videos` asks for, or that its key has already made.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    args, store = services.args, services.store
+    idempotency_key(request)
+    created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
+    if created.input_reference is None and created.input_video is None:
+        judge(created, args.preset, keeps=args.keeper.enabled)
+    given = await asyncio.to_thread(accept, created, files, store, args.ingress)
+    is_new = False
+    try:
+        child = await _child(services, created, given, tenant_of(request))
+        said = _said(created, files)
+        job, is_new = await accept_job(services, request, child, created, said=said, parent_id=given.parent_id)
+    finally:
+        if not is_new:
+            await asyncio.to_thread(drop, given, store)
+    return job
+
+
+async def _child(services: Services, created: CreateVideo, given: Given, tenant: str) -> Child:
+    reuse = await reuses(services, tenant, created.reuse)
+    if given.parent_id is None:
+        request = judge(created, services.args.preset, given.source, keeps=services.args.keeper.enabled)
+        return Child(request.model_copy(update={"reuse": reuse}), {})
+    refuse_without_keeper(services)
+    parent = await asyncio.to_thread(services.journal.get, given.parent_id, tenant=tenant)
+    return remix(parent, enter_change(created, given.enter), reuse=reuse)
+
+
 async def video_answer(services: Services, job: Job) -> Response:
     """A job as the API says it, and when to ask again."""
     headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
     return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
+
+
+def told(journal: Journal, job_id: str) -> tuple[Job, str] | None:
+    """An ended job and its JSON, for its webhook; None for one that is gone."""
+    try:
+        job = journal.get(job_id)
+    except VideoNotFoundError:
+        return None
+    return job, video_of(job, Standing()).model_dump_json()
 
 
 def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:

@@ -4,12 +4,14 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from client import AsyncClient, Client
 from tests.client.rig import Blocking, MakeClient, Timeline
+from tests.client.shell import Shell
 from tests.client.wire import Wire
 
 
@@ -29,6 +31,13 @@ def _running() -> Iterator[Wire]:
 def wire(_running: Wire) -> Wire:
     _running.reset()
     return _running
+
+
+@pytest.fixture
+def shell(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """The command line, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return Shell(wire)
 
 
 @pytest.fixture

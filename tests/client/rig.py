@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from client import AsyncClient, Health
+from client import AsyncClient, Health, Pools
 
 MakeClient = Callable[..., Any]
 
@@ -33,6 +33,9 @@ class Blocking:
 
     def health(self) -> Health:
         return self._runner.run(self._client.health())
+
+    def pools(self) -> Pools:
+        return self._runner.run(self._client.pools())
 
 
 class BlockingVideos:

@@ -5,32 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from client.cli import app
 from client.schema import CreateVideo, Health, JobError
+from tests.client.shell import Shell
 from tests.client.test_verbs import free_port
 from tests.client.wire import SHEET, Fault, Wire
-
-
-class Shell:
-    """Runs commands against the wire server, in a folder of its own."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self.code, self.out, self.err = 0, "", ""
-
-    def __call__(self, *words: str, url: str | None = None) -> int:
-        environment = {"MAGICVIDEO_URL": self.wire.url if url is None else url}
-        result = CliRunner().invoke(app, list(words), env=environment, catch_exceptions=False)
-        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
-        return self.code
-
-
-@pytest.fixture
-def shell(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(wire)
 
 
 def test_generate_makes_the_file_and_tells_of_every_stage(shell: Shell, wire: Wire) -> None:
@@ -232,11 +211,15 @@ def test_delete(shell: Shell, wire: Wire) -> None:
 
 def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
     assert shell("--help") == 0
-    for command in ("generate", "status", "list", "download", "cancel", "delete", "health"):
+    names = "generate remix continue extend upscale interpolate batch watch status show list download cancel delete"
+    for command in (*names.split(), "health", "pools", "load"):
         assert f"\n  {command} " in shell.out
+    assert "..." not in shell.out.split("Commands:")[1]  # every short help is whole
     assert shell("generate", "--help") == 0
     options = (
-        "--output --seed --size --seconds --steps --guidance --negative-prompt --model --url --api-key --json --quiet"
+        "--output --seed --size --seconds --steps --guidance --negative-prompt --model --url --api-key --json --quiet "
+        "--until --pause-after --candidates --image --priority --deadline --reuse --factor --webhook-url --keyframe "
+        "--contact-sheet --detach"
     )
     for option in options.split():
         assert option in shell.out

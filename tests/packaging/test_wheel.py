@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.safetensors", "*.mp4", "build", "dist", "out")
-MODULES = {path.name for path in (ROOT / "client").glob("*.py")} | {"py.typed"}
+MODULES = {str(path.relative_to(ROOT / "client")) for path in (ROOT / "client").rglob("*.py")} | {"py.typed"}
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:

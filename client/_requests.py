@@ -1,0 +1,192 @@
+"""What starts and steers jobs, as requests: create, remix, extend, continue, upscale, interpolate, pools.
+
+Takes the caller's options, gives a `Request`, or one sentence about what cannot be sent. Types are judged here, values
+by the server, which knows the preset. Every request that makes a job carries an idempotency key: however often it is
+sent, it makes one job.
+"""
+
+import math
+import uuid
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ValidationError
+
+from ._shared import Request, _check_text, _first_problem, _video_path
+from ._uploads import File, Picture, VideoInput, is_file, picture_of, video_of
+from .errors import InvalidArgumentError
+from .schema import ContinueVideo, CreateVideo, ExtendVideo, RemixVideo, StageName
+
+PausePoint = Literal["t2i", "i2v", "v2v"]
+NEUTRAL_PROMPT = "a video"  # for a file that comes without words: V2V wants some, VFI looks at none
+
+
+class JobOptions(TypedDict, total=False):
+    """What every new job takes beside its prompt. None is the same as left out."""
+
+    negative_prompt: str | None  # what should not be seen
+    seed: int | None
+    steps: int | None  # length of every denoising schedule
+    guidance: float | None  # of every stage
+    priority: int  # higher goes first, -10 to 10
+    deadline_s: float | None  # refuse the job, or give it up, when it cannot be done so soon
+    webhook_url: str | None  # told once when the job ends
+    idempotency_key: str | None  # makes your own repetitions safe too; else one is drawn for each call
+
+
+class InterpolateOptions(JobOptions, total=False):
+    """What `interpolate` takes beside the video and the factor."""
+
+    model: str | None  # preset
+    reuse: bool | None  # take outputs of identical stage calls of earlier jobs
+
+
+class UpscaleOptions(InterpolateOptions, total=False):
+    """What `upscale` takes beside the video."""
+
+    size: str | None  # "WxH"
+    factor: int | None  # frames out of VFI for every keyframe
+    until: StageName | None  # the last stage to run
+
+
+class CreateOptions(UpscaleOptions, total=False):
+    """What `create` takes beside the prompt."""
+
+    seconds: str | int | None
+    input_reference: Picture | None  # in the place of T2I's picture
+    input_video: VideoInput | None  # enters at `enter`
+    enter: Literal["v2v", "vfi"] | None
+    pause_after: PausePoint | None  # hold the job after this stage until `continue_`
+    candidates: int  # pictures of T2I to choose from, with pause_after="t2i"
+
+
+class RemixOptions(JobOptions, total=False):
+    """What `remix` takes beside the prompt. What is left out stays as it was."""
+
+    from_stage: StageName | None  # the first stage that runs again
+    factor: int | None
+    until: StageName | None
+    pause_after: PausePoint | None
+
+
+class ExtendOptions(TypedDict, total=False):
+    """What `extend` takes beside the prompt."""
+
+    seconds: str | int | None  # how much is added
+    seed: int | None
+    webhook_url: str | None
+    idempotency_key: str | None
+
+
+def create_request(prompt: str, options: Mapping[str, object]) -> Request:
+    """`POST /v1/videos`: JSON, or a form where there is a file."""
+    values = _values("create", options, CreateOptions.__optional_keys__)
+    picture, video = values.pop("input_reference", None), values.pop("input_video", None)
+    if picture is not None and video is not None:
+        raise InvalidArgumentError("input_reference and input_video exclude each other; give one of them.")
+    if video is not None and values.get("enter") is None:
+        raise InvalidArgumentError('input_video needs enter: "v2v" redraws it, "vfi" interpolates it.')
+    if video is None and values.get("enter") is not None:
+        raise InvalidArgumentError(f"enter is {values['enter']!r}, but there is no input_video; give one.")
+    given = video_of(video) if video is not None else picture_of(picture) if picture is not None else None
+    reference = {} if given is None or isinstance(given, File) else {"input_video": given}
+    file = given if isinstance(given, File) else None
+    field = "input_reference" if picture is not None else "input_video"
+    return _job_request("/v1/videos", CreateVideo, {"prompt": prompt, **values, **reference}, {field: file})
+
+
+def upscale_request(video: VideoInput, prompt: str | None, options: UpscaleOptions) -> Request:
+    """A job that begins at V2V with that video."""
+    known = _known("upscale", options, UpscaleOptions.__optional_keys__)
+    return create_request(_prompt_for(video, prompt), {**known, "input_video": video, "enter": "v2v"})
+
+
+def interpolate_request(video: VideoInput, factor: int, prompt: str | None, options: InterpolateOptions) -> Request:
+    """A job that begins at VFI with that video."""
+    known = _known("interpolate", options, InterpolateOptions.__optional_keys__)
+    return create_request(_prompt_for(video, prompt), {**known, "input_video": video, "enter": "vfi", "factor": factor})
+
+
+def remix_request(video_id: str, prompt: str | None, options: RemixOptions) -> Request:
+    """`POST /v1/videos/{id}/remix`."""
+    values = _values("remix", options, RemixOptions.__optional_keys__)
+    return _job_request(f"{_video_path(video_id)}/remix", RemixVideo, {"prompt": prompt, **values})
+
+
+def extend_request(video_id: str, prompt: str | None, options: ExtendOptions) -> Request:
+    """`POST /v1/videos/{id}/extend`."""
+    values = _values("extend", options, ExtendOptions.__optional_keys__)
+    return _job_request(f"{_video_path(video_id)}/extend", ExtendVideo, {"prompt": prompt, **values})
+
+
+def continue_request(video_id: str, candidate: int) -> Request:
+    """`POST /v1/videos/{id}/continue`."""
+    body = _checked(ContinueVideo, {"candidate": candidate})
+    # Not safe to repeat: after a lost answer the second attempt would say that the job is not paused.
+    return Request("POST", f"{_video_path(video_id)}/continue", json=body, safe=False)
+
+
+def pools_request() -> Request:
+    return Request("GET", "/v1/pools")
+
+
+def _prompt_for(video: VideoInput, prompt: str | None) -> str:
+    """An earlier video keeps its own prompt when none is given, which the wire says with an empty one."""
+    if prompt is not None:
+        return prompt
+    return NEUTRAL_PROMPT if is_file(video) else ""
+
+
+def _job_request(
+    path: str, kind: type[BaseModel], values: dict[str, Any], files: Mapping[str, File | None] | None = None
+) -> Request:
+    headers = {"idempotency-key": _key(values.pop("idempotency_key", None))}
+    body = _checked(kind, {name: value for name, value in values.items() if value is not None})
+    sent = {name: file for name, file in (files or {}).items() if file is not None}
+    if not sent:
+        return Request("POST", path, json=body, headers=headers)
+    return Request(
+        "POST", path, form={name: _form_text(value) for name, value in body.items()}, files=sent, headers=headers
+    )
+
+
+def _checked(kind: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values as the body says them, what has its default left out."""
+    for name in ("guidance", "deadline_s"):
+        number = values.get(name)
+        if isinstance(number, float) and not math.isfinite(number):
+            raise InvalidArgumentError(f"{name} is {number}; it must be a finite number.")
+    if isinstance(values.get("seconds"), int):
+        values["seconds"] = str(values["seconds"])
+    try:
+        body = kind.model_validate(values).model_dump(exclude_defaults=True)
+    except ValidationError as error:
+        raise InvalidArgumentError(_first_problem(error)) from None
+    for name, value in body.items():
+        _check_text(name, value)
+    return body
+
+
+def _values(verb: str, options: Mapping[str, object], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in _known(verb, options, names).items() if value is not None}
+
+
+def _known(verb: str, options: Mapping[str, object], names: frozenset[str]) -> dict[str, Any]:
+    """The options, if the verb has them: a misspelt one must not be lost in silence."""
+    unknown = sorted(set(options) - names)
+    if unknown:
+        raise TypeError(f"{verb}() has no option {unknown[0]!r}; it takes {', '.join(sorted(names))}.")
+    return dict(options)
+
+
+def _key(given: str | None) -> str:
+    key = uuid.uuid4().hex if given is None else given
+    if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
+        raise InvalidArgumentError(f"The idempotency key {key!r} must be printable ASCII, at least one sign.")
+    return key
+
+
+def _form_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

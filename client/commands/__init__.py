@@ -1,0 +1,1 @@
+"""The commands of `magicvideo`, one module a theme; `cli.py` puts them together."""

@@ -1,0 +1,167 @@
+"""From a job to its files: start it, follow it stage by stage, fetch what it gives as soon as it gives it.
+
+Takes how the job is started and what is wanted of it; gives files, and what a command prints. A job that pauses is
+reported with how to go on. Ctrl-C is `interrupt.py`'s.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .interrupt import stopped
+from .outcome import connect, print_json, reporting
+
+if TYPE_CHECKING:
+    from .._client import Client
+    from .._watching import Watcher
+    from ..schema import Variant, Video
+
+_SUFFIXES: dict["Variant", str] = {
+    "video": ".mp4",
+    "thumbnail": "-thumbnail.webp",
+    "spritesheet": "-spritesheet.png",
+    "keyframe": "-keyframe.png",
+    "preview": "-preview.mp4",
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a command wants of a job, and how it should tell."""
+
+    url: str | None = None
+    api_key: str | None = None
+    output: Path | None = None
+    keyframe: Path | None = None
+    contact_sheet: Path | None = None
+    detach: bool = False
+    as_json: bool = False
+    quiet: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.output, self.keyframe, self.contact_sheet) if path is not None]
+
+
+def deliver(start: Callable[["Client"], "Video"], wishes: Wishes) -> None:
+    """Start a job, or take one that runs, and bring its files to the disk."""
+    job: list[str] = []
+    with reporting(wishes.as_json, lambda: stopped(job, wishes.output, wishes.url, wishes.api_key)):
+        from .._watching import watcher
+
+        check_outputs(wishes.files)
+        quiet = wishes.quiet or wishes.detach
+        with connect(wishes.url, wishes.api_key) as client, watcher(quiet=quiet) as watch:
+            video = start(client)
+            job.append(video.id)
+            pictures = Pictures(client, wishes.keyframe, watch)
+            path = None
+            if not wishes.detach:
+                if video.note and not wishes.quiet:
+                    watch.say(video.note)
+                video = follow(client, video, watch, pictures)
+                path = None if video.paused_after else _fetch(client, video, wishes, watch)
+        _tell(video, path, pictures.paths, wishes)
+
+
+def follow(client: "Client", video: "Video", watch: "Watcher", pictures: "Pictures") -> "Video":
+    """The job once it is completed or pauses."""
+
+    def on_progress(state: "Video") -> None:
+        watch.on_video(state)
+        pictures.look(state)
+
+    watch.on_video(video)
+    video = client.videos.wait(video.id, on_progress=on_progress)
+    pictures.last_look(video)
+    return video
+
+
+class Pictures:
+    """T2I's pictures, fetched as soon as they are there: one under the name given, several under numbered ones."""
+
+    def __init__(self, client: "Client", wanted: Path | None, watch: "Watcher") -> None:
+        self.paths: list[Path] = []
+        self._client, self._wanted, self._watch = client, wanted, watch
+
+    def look(self, video: "Video") -> None:
+        """Fetch them if their stage is done; one that is not kept yet is there at the next look."""
+        from ..errors import ConflictError
+
+        if self._wanted is None or not any(s.name == "t2i" and s.status == "completed" for s in video.stages):
+            return
+        while len(self.paths) < video.candidates:
+            try:
+                self._fetch(video, len(self.paths))
+            except ConflictError:
+                return
+
+    def last_look(self, video: "Video") -> None:
+        """The same once the job has ended or pauses: what is not there now never will be."""
+        self.look(video)
+        if self._wanted is not None and len(self.paths) < video.candidates:
+            self._watch.say(f"The server keeps no picture of T2I for {video.id}, so {self._wanted} is not written.")
+
+    def _fetch(self, video: "Video", number: int) -> None:
+        assert self._wanted is not None
+        target, candidate = self._wanted, None
+        if video.candidates > 1:
+            target, candidate = target.with_name(f"{target.stem}-{number}{target.suffix}"), number
+        self._client.videos.download(video.id, target, variant="keyframe", candidate=candidate)
+        self.paths.append(target)
+        self._watch.say(f"keyframe: {target}")
+
+
+def check_outputs(files: list[Path]) -> None:
+    """Refuse what cannot be written before anything is computed for it."""
+    from .._shared import output_path
+
+    for file in files:
+        output_path(file)
+
+
+def default_output(video_id: str, variant: "Variant" = "video", *, picture: bool = False) -> Path:
+    """A file named after the job in this folder; an id never names another folder."""
+    name = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in video_id)
+    return Path(name + (".png" if picture and variant == "video" else _SUFFIXES[variant]))
+
+
+def _fetch(client: "Client", video: "Video", wishes: Wishes, watch: "Watcher") -> Path:
+    target = wishes.output or default_output(video.id, picture=video.until == "t2i")
+    path = client.videos.download(video.id, target, on_bytes=watch.on_bytes)
+    if wishes.contact_sheet is not None:
+        client.videos.download(video.id, wishes.contact_sheet, variant="spritesheet")
+    return path
+
+
+def _tell(video: "Video", path: Path | None, pictures: list[Path], wishes: Wishes) -> None:
+    if wishes.as_json:
+        found = {"path": str(path)} if path is not None else {}
+        keyframes = {"keyframes": [str(picture) for picture in pictures]} if wishes.keyframe is not None else {}
+        print_json({**video.model_dump(mode="json"), **found, **keyframes})
+    elif wishes.detach or (path is None and wishes.quiet):
+        typer.echo(video.id)
+    elif path is None:
+        typer.echo(paused_note(video))
+    elif wishes.quiet:
+        typer.echo(str(path))
+    else:
+        from .._display import summary
+
+        typer.echo(summary(video, path))
+
+
+def paused_note(video: "Video") -> str:
+    """How to look at a paused job, and how to let it go on."""
+    choice = " --candidate N" if video.candidates > 1 else ""
+    look = "" if video.paused_after == "v2v" else f"look: magicvideo download {video.id} --variant "
+    look += {"t2i": f"keyframe{choice}", "i2v": "preview"}.get(video.paused_after or "", "")
+    lines = [
+        f"{video.id} is paused after {video.paused_after} and uses no device.",
+        look,
+        f"go on: magicvideo continue {video.id}{choice}",
+    ]
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,150 @@
+"""The command that loads a server with requests at a given rate, and says how long they took."""
+
+import asyncio
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Json, Key, Model, Seconds, Size, Steps, Until, Url
+from .outcome import UNREACHABLE, print_json, reporting
+
+if TYPE_CHECKING:
+    from .._load import Latency, Shot, Summary
+    from .._requests import CreateOptions
+
+_STOPPED = "Stopped; nothing was measured, and the jobs that were sent go on: look with magicvideo list"
+_COLUMNS = ("number", "intended_s", "sent_s", "accepted_s", "completed_s", "outcome", "id")
+
+
+def load(
+    rate: Annotated[float, typer.Option(help="Requests a second, on average.")],
+    duration: Annotated[float, typer.Option(help="Seconds for which requests are sent.")],
+    prompt: Annotated[str, typer.Option(help="What every video shows.")] = "a fox in a snowy forest at dusk",
+    accept_only: Annotated[
+        bool, typer.Option("--accept-only", help="Measure until a job is accepted; do not wait for its video.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a job that is not completed is given up.")] = 600,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel what is not completed at the end.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="CSV", help="Also write one line a request.")] = None,
+    arrivals_seed: Annotated[int, typer.Option("--seed", help="Of the times; the same seed, the same times.")] = 0,
+    model: Model = None,
+    size: Size = None,
+    seconds: Seconds = None,
+    steps: Steps = None,
+    until: Until = None,
+    url: Url = None,
+    api_key: Key = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Load the server, and print percentiles.
+
+    Requests are sent at random times (Poisson), whether or not earlier ones are done. Latencies count from the time
+    at which a request was meant to be sent. Refusals are results: nothing is sent twice, and the exit code is 0
+    unless no request reached a server.
+    """
+    with reporting(as_json, lambda: _STOPPED):
+        from .._load import arrivals, summary
+        from .._requests import create_request
+        from .follow import check_outputs
+
+        check_outputs([] if out is None else [out])
+        times = arrivals(rate, duration, random.Random(arrivals_seed))
+        options: CreateOptions = {"model": model, "size": size, "seconds": seconds, "steps": steps, "until": until}
+        create_request(prompt, options)  # says now what is wrong with it
+        shots = asyncio.run(_run(times, prompt, options, url, api_key, not accept_only, timeout, cancel, quiet))
+        if out is not None:
+            _write(out, shots)
+        _tell(summary(shots), as_json)
+        if shots and all(shot.outcome == "no connection" for shot in shots):
+            raise typer.Exit(UNREACHABLE)
+
+
+async def _run(
+    times: list[float],
+    prompt: str,
+    options: "CreateOptions",
+    url: str | None,
+    api_key: str | None,
+    waits: bool,
+    timeout_s: float,
+    cancels: bool,
+    quiet: bool,
+) -> "list[Shot]":
+    import httpx
+
+    from .._async_client import AsyncClient
+    from .._load import Load
+    from .._watching import counter
+
+    # Without a bound on connections: one would make requests wait for earlier ones.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    with counter("load", len(times), quiet=quiet) as count:
+        async with (
+            AsyncClient(url, api_key, max_retries=0, transport=httpx.AsyncHTTPTransport(limits=limits)) as sender,
+            AsyncClient(url, api_key, transport=httpx.AsyncHTTPTransport(limits=limits)) as waiter,
+        ):
+            runner = Load(sender, waiter if waits else None, timeout_s=timeout_s, on_shot=lambda shot: count.step())
+            shots = await runner.run(times, prompt, options)
+            if cancels:
+                await _cancel(waiter, [shot.id for shot in shots if shot.id is not None and shot.completed_s is None])
+    return shots
+
+
+async def _cancel(client: Any, ids: list[str]) -> None:
+    from ..errors import MagicVideoError
+
+    for video_id in ids:
+        try:
+            await client.videos.cancel(video_id)
+        except MagicVideoError as error:
+            typer.echo(f"{video_id} could not be cancelled: {error}", err=True)
+
+
+def _write(path: Path, shots: "list[Shot]") -> None:
+    import csv
+
+    from ..errors import OutputError
+
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(
+                {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in asdict(shot).items()}
+                for shot in shots
+            )
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}; choose another place.", path=path
+        ) from error
+
+
+def _tell(found: "Summary", as_json: bool) -> None:
+    kinds = {"accepted": found.accepted, "completed": found.completed, "sent late": found.late}
+    if as_json:
+        latencies = {name.replace(" ", "_"): _document(value) for name, value in kinds.items()}
+        print_json({"sent": found.sent, **latencies, "outcomes": dict(found.outcomes)})
+        return
+    from .._display import plain, print_table
+
+    rows = [(name, str(value.count), *_seconds(value)) for name, value in kinds.items() if value is not None]
+    print_table(("seconds until", "count", "p50", "p90", "p95", "p99", "longest"), rows)
+    print_table(("outcome", "count"), [(plain(name), str(count)) for name, count in found.outcomes.items()])
+
+
+def _seconds(value: "Latency") -> list[str]:
+    return [f"{seconds:.3f}" for seconds in (*value.quantiles.values(), value.longest_s)]
+
+
+def _document(value: "Latency | None") -> dict[str, float] | None:
+    if value is None:
+        return None
+    return {
+        "count": value.count,
+        **{f"p{share * 100:g}": seconds for share, seconds in value.quantiles.items()},
+        "longest": value.longest_s,
+    }

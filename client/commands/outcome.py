@@ -1,0 +1,72 @@
+"""How a command ends: its exit code, one sentence on stderr, and with `--json` one document on stdout.
+
+Takes what went wrong, gives text and codes. Imports what it needs when it needs it: a command starts light.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from .._client import Client
+
+FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the job failed; 2 wrong usage, a refused request or an output that cannot be written; "
+    "3 no server, or the network or the server broke; 130 stopped by Ctrl-C, the job goes on unless you cancel it."
+)
+
+
+def connect(url: str | None, api_key: str | None) -> "Client":
+    """The client of a command."""
+    from .._client import Client
+
+    return Client(url, api_key)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one document on stdout."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+@contextmanager
+def reporting(as_json: bool, interrupted: Callable[[], str] = lambda: "Stopped.") -> Iterator[None]:
+    """Turn what went wrong into one sentence on stderr, a JSON document where asked for, and the exit code."""
+    from ..errors import MagicVideoError, VideoFailedError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(interrupted(), err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except VideoFailedError as error:
+        typer.echo(f"Error: {error}", err=True)
+        if as_json:
+            print_json(error.video.model_dump(mode="json"))
+        raise typer.Exit(FAILED) from None
+    except MagicVideoError as error:
+        typer.echo(f"Error: {error}", err=True)
+        if as_json:
+            print_json(_error_document(error))
+        raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: Exception) -> int:
+    from ..errors import APIConnectionError, ServerError, UnexpectedResponseError
+
+    return UNREACHABLE if isinstance(error, APIConnectionError | ServerError | UnexpectedResponseError) else REFUSED
+
+
+def _error_document(error: Exception) -> dict[str, Any]:
+    """The error in the shape of the wire, so that scripts read one shape."""
+    from ..errors import APIStatusError
+    from ..schema import ErrorBody, ErrorDetail
+
+    if isinstance(error, APIStatusError):
+        detail = ErrorDetail(message=str(error), type=error.type, param=error.param, code=error.code)
+    else:
+        detail = ErrorDetail(message=str(error), type="client_error", code=type(error).__name__)
+    return ErrorBody(error=detail).model_dump(mode="json")

@@ -1,0 +1,40 @@
+"""The commands that ask how the server is: health, pools; and where keys are made."""
+
+import typer
+
+from .options import Json, Key, Url
+from .outcome import REFUSED, UNREACHABLE, connect, print_json, reporting
+
+
+def health(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+    """Show how the server is. The exit code is 3 unless it is ok."""
+    with reporting(as_json):
+        with connect(url, api_key) as client:
+            found = client.health()
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            from .._display import describe_health
+
+            typer.echo(describe_health(found))
+        if found.status != "ok":
+            raise typer.Exit(UNREACHABLE)
+
+
+def pools(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+    """Show every stage's pool. Its replicas, what waits, what runs, how much of it is used."""
+    with reporting(as_json):
+        with connect(url, api_key) as client:
+            found = client.pools()
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            from .._display import print_pools
+
+            print_pools(found)
+
+
+def keys() -> None:
+    """Say where keys are made."""
+    typer.echo("Keys are made where the server runs, not here; there, run: python -m deployments keys --help", err=True)
+    raise typer.Exit(REFUSED)

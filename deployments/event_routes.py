@@ -1,0 +1,166 @@
+"""The routes that follow a job while it runs.
+
+GET  /v1/videos/{id}/events   server-sent events; `Last-Event-ID` or `after` goes on where a stream broke
+GET  /v1/videos/{id}/stream   the video as a fragmented mp4 while VFI makes it
+POST /v1/videos/sync          as `POST /v1/videos`, answered when the job has ended
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from client.schema import Event, Video
+from deployments.artifacts import ArtifactStore
+from deployments.auth import tenant_of
+from deployments.checkpoints import unpack
+from deployments.encode import EncodedChunk, read_chunk
+from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.event_feed import EventFeed
+from deployments.job_types import FINAL, Job
+from deployments.plans import plan_of, windows_of
+from deployments.services import Services
+from deployments.streaming import Fragments
+from deployments.video_routes import create_job, video_answer
+
+BEAT_S = 15.0  # between comments that keep a quiet stream open
+_OPEN = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies hand each piece on
+
+
+def add_event_routes(app: FastAPI, services: Services) -> None:
+    """Put them on the application."""
+    journal = services.journal
+    feed = EventFeed(journal.database)
+    app.state.feed = feed
+
+    @app.get("/v1/videos/{video_id}/events", response_class=Response)
+    async def events(video_id: str, request: Request) -> Response:
+        after = _after(request)
+        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))
+        standing = await services.admission.standing(job)
+        about = {"queue_position": standing.queue_position, "eta_s": standing.eta_s} if job.state == "queued" else {}
+        return StreamingResponse(_sse(feed, video_id, after, about), headers=_OPEN, media_type="text/event-stream")
+
+    @app.get("/v1/videos/{video_id}/stream", response_class=Response)
+    async def stream(video_id: str, request: Request) -> Response:
+        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))
+        _check_streams(job)
+        pieces = _fragments(services, feed, job)
+        first = await anext(pieces)  # a job that ends without a video is refused before the first byte
+        return StreamingResponse(_with(first, pieces), headers=_OPEN, media_type="video/mp4")
+
+    @app.post("/v1/videos/sync", response_model=Video)
+    async def create_and_wait(request: Request) -> Response:
+        job = await create_job(services, request)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(services.args.ingress.sync_limit_s):
+                async for _ in feed.follow(job.id, steps=False):
+                    pass
+        now = await asyncio.to_thread(journal.get, job.id)
+        answer = await video_answer(services, now)
+        if now.state not in FINAL:  # it goes on, and is polled like any other
+            answer.status_code = 202
+            answer.headers["Location"] = f"/v1/videos/{job.id}"
+        return answer
+
+
+async def _sse(feed: EventFeed, video_id: str, after: int, about: Mapping[str, object]) -> AsyncIterator[bytes]:
+    async with aclosing(feed.follow(video_id, after, beat_s=BEAT_S)) as told:
+        async for event in told:
+            if event is None:
+                yield b": still there\n\n"
+            elif event.kind == "queued" and about:
+                yield _line(event.model_copy(update={"data": {**event.data, **about}}))
+            else:
+                yield _line(event)
+
+
+def _line(event: Event) -> bytes:
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n".encode()
+
+
+def _after(request: Request) -> int:
+    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+    if not text.isdecimal() or len(text) > 18:
+        raise InvalidRequestError(
+            f"Last-Event-ID is {text[:80]!r}; it must be the id of an event of this video.",
+            param="Last-Event-ID",
+            code="invalid_parameter",
+        )
+    return int(text)
+
+
+def _check_streams(job: Job) -> None:
+    if job.request.until in ("t2i", "i2v"):
+        raise InvalidRequestError(
+            f"Video {job.id} ends after {job.request.until}, so nothing of it is streamed; ask for its content.",
+            param="video_id",
+            code="not_streamable",
+        )
+
+
+async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIterator[bytes]:
+    """The stream's bytes, a piece for each chunk.
+
+    Raises:
+        VideoNotReadyError: the job ended without a video.
+    """
+    fragments, store = Fragments(), services.store
+    if job.state not in FINAL and services.args.keeper.enabled:
+        if job.request.extends is not None:
+            yield await asyncio.to_thread(_whole, fragments, store, job.request.extends.key)
+        for number in range(windows_of(plan_of(job.request))):
+            record = await _chunk_record(services, feed, job.id, number)
+            if record is None:
+                break
+            yield await asyncio.to_thread(_chunk, fragments, store, record["key"])
+        else:
+            return
+    now = await asyncio.to_thread(services.journal.get, job.id)
+    if now.state not in FINAL:
+        async for _ in feed.follow(job.id, steps=False):
+            pass
+        now = await asyncio.to_thread(services.journal.get, job.id)
+    if now.result is None:
+        why = f" ({now.error.message})" if now.error else ""
+        raise VideoNotReadyError(
+            f"Video {job.id} ended without a video{why}.", param="video_id", code="video_not_ready"
+        )
+    yield await asyncio.to_thread(_whole, fragments, store, now.result["key"])
+
+
+async def _chunk_record(services: Services, feed: EventFeed, video_id: str, number: int) -> dict[str, str] | None:
+    """The record of VFI's `number`-th chunk as soon as it is kept; None when the job ended without it."""
+    while True:
+        async with aclosing(feed.follow(video_id, steps=False)) as told:
+            async for event in told:
+                if event is not None and _safe(event) == ("vfi", number):
+                    break
+        job = await asyncio.to_thread(services.journal.get, video_id)
+        record = job.outputs.get("vfi", {}).get(number)
+        if record is not None or job.state in FINAL:
+            return record
+
+
+def _safe(event: Event) -> tuple[str, int] | None:
+    """The stage and number of an output that can be read from now on."""
+    kept = event.kind in ("stage_kept", "stage_restored")
+    return (event.data["stage"], event.data["index"]) if kept else None
+
+
+def _chunk(fragments: Fragments, store: ArtifactStore, key: str) -> bytes:
+    chunk = unpack(b"".join(store.read(key, 0, store.size(key))))
+    assert isinstance(chunk, EncodedChunk)
+    return fragments.add(chunk)
+
+
+def _whole(fragments: Fragments, store: ArtifactStore, key: str) -> bytes:
+    return fragments.add(read_chunk(b"".join(store.read(key, 0, store.size(key)))))
+
+
+async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece

@@ -1,0 +1,113 @@
+"""One poller for every reader, on SQLite and PostgreSQL: nothing is missed, and nothing comes twice."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from client.schema import Event, StageState
+from deployments.event_feed import EventFeed
+from deployments.job_types import Claim, JobRequest, Update
+from deployments.jobs import Journal
+from tests.postgres import new_database
+
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def feed(journal: Journal) -> AsyncIterator[EventFeed]:
+    made = EventFeed(journal.database, poll_s=0.01)
+    yield made
+    await made.close()
+
+
+def begin(journal: Journal) -> Claim:
+    journal.submit(REQUEST)
+    claimed = journal.claim("a", 60.0)
+    assert claimed is not None
+    return claimed[0]
+
+
+def end(journal: Journal, claim: Claim) -> None:
+    journal.finish(Update(claim), "succeeded", result={"key": "k"})
+
+
+async def read(feed: EventFeed, job_id: str, after: int = 0) -> list[Event]:
+    async with asyncio.timeout(DEADLINE_S):
+        return [event async for event in feed.follow(job_id, after) if event is not None]
+
+
+async def test_a_finished_job_replays_and_ends_and_goes_on_from_anywhere(journal: Journal, feed: EventFeed) -> None:
+    claim = begin(journal)
+    journal.record([Update(claim, events=(("stage_queued", {"stage": "t2i"}),))])
+    end(journal, claim)
+    whole = await read(feed, claim.job_id)
+    assert [event.kind for event in whole] == ["queued", "started", "stage_queued", "completed"]
+    assert whole[2].data == {"stage": "t2i"}
+    for place, event in enumerate(whole):
+        assert await read(feed, claim.job_id, event.id) == whole[place + 1 :]
+    assert feed.streams == 0
+
+
+async def test_a_job_that_nobody_knows_ends_at_once(feed: EventFeed) -> None:
+    assert await read(feed, "nobody") == []
+
+
+async def test_two_writers_and_many_readers_miss_nothing(journal: Journal, feed: EventFeed) -> None:
+    claims = [begin(journal) for _ in range(6)]
+
+    def write(own: list[Claim]) -> None:
+        for number in range(30):
+            for claim in own:
+                journal.record([Update(claim, events=(("stage_output", {"stage": "v2v", "index": number}),))])
+        for claim in own:
+            end(journal, claim)
+
+    readers = [asyncio.create_task(read(feed, claim.job_id)) for claim in claims for _ in range(5)]
+    writers = [threading.Thread(target=write, args=(claims[start::2],)) for start in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for number, told in enumerate(await asyncio.gather(*readers)):
+        events = [event for event in told if event.kind != "stage_progress"]
+        ids = [event.id for event in events]
+        assert ids == sorted(set(ids))
+        assert [event.data["index"] for event in events if event.kind == "stage_output"] == list(range(30)), number
+    for writer in writers:
+        writer.join()
+
+
+async def test_steps_are_told_the_newest_first_and_never_twice(journal: Journal, feed: EventFeed) -> None:
+    claim = begin(journal)
+    told = feed.follow(claim.job_id)
+    async with asyncio.timeout(DEADLINE_S):
+        assert [(await anext(told)).kind for _ in range(2)] == ["queued", "started"]  # type: ignore[union-attr]
+        for percent in (10, 40):
+            journal.record([Update(claim, (StageState(name="i2v", status="running", progress=percent),))])
+            step = await anext(told)
+            assert step is not None
+            assert (step.kind, step.data) == ("stage_progress", {"stage": "i2v", "progress": percent})
+        end(journal, claim)
+        last = await anext(told)
+        assert last is not None
+        assert last.kind == "completed"
+
+
+async def test_a_quiet_stream_is_kept_open(journal: Journal, feed: EventFeed) -> None:
+    claim = begin(journal)
+    told = feed.follow(claim.job_id, beat_s=0.01)
+    async with asyncio.timeout(DEADLINE_S):
+        first = [await anext(told) for _ in range(2)]
+        assert [event.kind for event in first if event] == ["queued", "started"]
+        assert await anext(told) is None
+    await told.aclose()
+    assert feed.streams == 0

@@ -1,0 +1,176 @@
+"""Webhooks against a real receiver: signed, repeated until they are taken, never sent into a private network."""
+
+import asyncio
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from standardwebhooks.webhooks import Webhook
+
+from client.schema import JobError
+from deployments.errors import InvalidRequestError
+from deployments.job_types import JobRequest, Update
+from deployments.jobs import Journal
+from deployments.tables import deliveries
+from deployments.video_routes import told
+from deployments.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
+from tests.postgres import new_database
+
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+DEADLINE_S = 20.0
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what is posted; answers with `answers` in turn, the last one for ever."""
+
+    def __init__(self, answers: list[int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = answers
+        self.posts: list[tuple[dict[str, str], bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.server_port}/hook?a=b"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.posts.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        status = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
+        self.send_response(status)
+        self.send_header("location", "http://localhost:1/elsewhere")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver([200])
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database())
+    yield opened
+    opened.close()
+
+
+def row(journal: Journal) -> Any:
+    with journal.database.read() as connection:
+        return connection.execute(select(deliveries)).one()
+
+
+def hurry(journal: Journal) -> None:
+    """The next attempt is due now."""
+    with journal.database.write() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.due_at.is_not(None)).values(due_at=0.0))
+
+
+async def deliver(journal: Journal, until: Callable[[], bool], *, private: bool = True) -> None:
+    """Run the courier until something holds; every attempt is due at once."""
+    courier = Courier(journal.database, SECRET, partial(told, journal), allow_private=private, poll_s=0.01)
+    running = asyncio.create_task(courier.run())
+    async with asyncio.timeout(DEADLINE_S):
+        while not until():
+            hurry(journal)
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def ended(journal: Journal, url: str, error: JobError | None = None) -> str:
+    job = journal.submit(REQUEST, webhook_url=url)[0]
+    assert row(journal).due_at is None
+    claimed = journal.claim("a", 60.0)
+    assert claimed is not None
+    journal.finish(
+        Update(claimed[0]), "failed" if error else "succeeded", error=error, result=None if error else {"key": "k"}
+    )
+    assert row(journal).due_at is not None
+    return job.id
+
+
+async def test_the_end_of_a_job_is_told_once_signed(journal: Journal, receiver: Receiver) -> None:
+    job_id = ended(journal, receiver.url)
+    await deliver(journal, lambda: row(journal).delivered_at is not None)
+    [(headers, body)] = receiver.posts
+    said = Webhook(SECRET).verify(body, headers)
+    assert (said["type"], said["data"]["id"], said["data"]["status"]) == ("video.completed", job_id, "completed")
+    assert headers["host"] == f"localhost:{receiver.server_port}"
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook(SECRET).verify(body + b" ", headers)
+
+
+async def test_a_failure_is_told_too_and_repeated_under_one_id_until_it_is_taken(
+    journal: Journal, receiver: Receiver
+) -> None:
+    receiver.answers = [500, 302, 204]
+    ended(journal, receiver.url, JobError(code="stage_failed", message="no"))
+    await deliver(journal, lambda: row(journal).delivered_at is not None)
+    assert [Webhook(SECRET).verify(body, headers)["type"] for headers, body in receiver.posts] == ["video.failed"] * 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 1
+    assert row(journal).attempts == 3
+
+
+@pytest.mark.parametrize(("status", "posts"), [(410, 1), (500, len(RETRY_S) + 1)])
+async def test_what_nobody_takes_is_given_up(journal: Journal, receiver: Receiver, status: int, posts: int) -> None:
+    receiver.answers = [status]
+    ended(journal, receiver.url)
+    await deliver(journal, lambda: row(journal).error is not None)
+    assert (row(journal).due_at, row(journal).error, len(receiver.posts)) == (None, f"status {status}", posts)
+
+
+async def test_a_private_address_is_never_posted_to(journal: Journal, receiver: Receiver) -> None:
+    ended(journal, receiver.url)
+    await deliver(journal, lambda: row(journal).error is not None, private=False)
+    assert "not a public one" in row(journal).error
+    assert receiver.posts == []
+    for host in ("127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "0.0.0.0"):
+        with pytest.raises(PrivateAddressError, match="not a public one"):
+            public_address(host, 80, allow_private=False)
+    assert public_address("8.8.8.8", 80, allow_private=False) == "8.8.8.8"
+
+
+def test_a_cancelled_job_is_told_and_a_deleted_one_forgotten(journal: Journal) -> None:
+    job_id = journal.submit(REQUEST, webhook_url="https://example.com/")[0].id
+    journal.request_cancel(job_id)
+    assert row(journal).due_at is not None
+    journal.delete(job_id)
+    with journal.database.read() as connection:
+        assert connection.execute(select(deliveries)).first() is None
+
+
+@pytest.mark.parametrize(
+    "url", ["", "example.com", "ftp://example.com", "https://", "https://a b", "http://[", "http://a:0"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="it must be an address like"):
+        judge_url(url, enabled=True)
+
+
+def test_a_server_without_a_secret_refuses_webhooks() -> None:
+    judge_url(None, enabled=False)
+    judge_url("https://example.com/hook", enabled=True)
+    with pytest.raises(InvalidRequestError, match=r"webhooks\.secret"):
+        judge_url("https://example.com/hook", enabled=False)
