@@ -180,7 +180,8 @@ class Event(Answer):
     | kind | data |
     |---|---|
     | queued | queue_position, eta_s |
-    | started, restarted, released, job_restarted | |
+    | started, restarted, job_restarted | |
+    | released | pause_s: until it may start again, when its server kept dying |
     | stage_queued, stage_started, stage_completed | stage |
     | stage_progress | stage, progress in percent |
     | stage_restored | stage, index, origin |

@@ -24,6 +24,7 @@ from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"
 _MANY = 10_000  # callers of ingress and pipeline hold no device; Serve's default of 5 would starve them
+_HEALTH_S = 2.0  # between two looks at a replica: a dead one is replaced only then, and Serve's default is 10
 _MP4 = "deployments.encode:Mp4Finisher"
 
 
@@ -43,6 +44,7 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": typed.pipeline.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
+        health_check_period_s=_HEALTH_S,
     )(Pipeline).bind(typed, **stages, **keeper)
     return serve.deployment(
         name="ingress",
@@ -50,6 +52,7 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": typed.ingress.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
+        health_check_period_s=_HEALTH_S,
     )(serve.ingress()(Ingress)).bind(typed, pipeline, **keeper)
 
 
@@ -63,6 +66,7 @@ def _keeper(args: AppArgs) -> dict[str, Application]:
         max_ongoing_requests=keeper.max_ongoing_requests,
         ray_actor_options={"num_cpus": keeper.num_cpus},
         graceful_shutdown_wait_loop_s=args.graceful_shutdown_wait_loop_s,
+        health_check_period_s=_HEALTH_S,
         request_router_config=RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
     )
     return {"keeper": deployment(Keeper).bind(args.storage.artifacts_url)}
@@ -79,6 +83,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "max_ongoing_requests": stage.max_ongoing_requests,
         "graceful_shutdown_timeout_s": stage.graceful_shutdown_timeout_s,
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
+        "health_check_period_s": _HEALTH_S,
         "max_constructor_retry_count": stage.max_start_attempts,
         "request_router_config": RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
     }

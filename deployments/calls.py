@@ -98,17 +98,22 @@ class StageCalls:
         self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0, origin: Origin = "restored"
     ) -> Any | None:
         """The reference to a kept output; None where its file is gone or damaged, so that it must be made again."""
-        response = keeper.options(stream=True).load.remote(record["key"], record["sha256"])
-        try:
-            async with asyncio.timeout(_LOAD_S), aclosing(pairs(response)) as stream:  # type: ignore[type-var]
-                payload, _ = await anext(stream)
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        except Exception as error:
-            response.cancel()
-            logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
-            return None
+        payload = None
+        for attempt in range(1, self._limits.attempts + 1):
+            response = keeper.options(stream=True).load.remote(record["key"], record["sha256"])
+            try:
+                async with asyncio.timeout(_LOAD_S), aclosing(pairs(response)) as stream:  # type: ignore[type-var]
+                    payload, _ = await anext(stream)
+                break
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+            except Exception as error:
+                response.cancel()
+                if replica_lost(error) and attempt < self._limits.attempts:
+                    continue
+                logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
+                return None
         self.progress.restored(stage, int(record["bytes"]), number, origin)
         self._metrics.saved(stage, float(record.get("run_s") or 0.0))
         return payload

@@ -298,7 +298,9 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
             database_url=f"sqlite:///{data_dir.absolute()}/jobs.sqlite",
             artifacts_url=f"file://{data_dir.absolute()}/artifacts",
         ),
-        "pipeline": args.pipeline.model_copy(update={"replicas": 1, "num_cpus": 0.1, "lease_s": 10.0}),
+        "pipeline": args.pipeline.model_copy(
+            update={"replicas": 1, "num_cpus": 0.1, "lease_s": min(10.0, args.pipeline.lease_s)}
+        ),
         "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
         "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
         "missing_pool": "refuse",

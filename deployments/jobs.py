@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, String, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
@@ -43,7 +43,8 @@ from deployments.tables import Database, checkpoints, deliveries, job_events, jo
 from deployments.webhooks import add_delivery, make_due
 from stages.types import STAGE_NAMES, StageName
 
-MAX_CLAIMS = 5  # a job under which the server died so often is not tried again
+MAX_CLAIMS = 12  # a job under which the server died so often, without a new output, is not tried again
+PAUSE_FROM, MAX_PAUSE_S = 3, 60.0  # from that many on it waits 2, 4, 8 ... s, so that others get through meanwhile
 NO_LIMITS = Limits()
 _LATE_AT_ONCE = 100  # jobs that one claim gives up
 
@@ -122,27 +123,20 @@ class Journal:
         retry_after_s: int,
         webhook_url: str | None,
     ) -> tuple[Job, bool]:
+        tenant, parent_id = values["tenant"], values["parent_id"]
         with self._database.write() as connection:
-            if (idem_key := values["idem_key"]) is not None:
-                known = connection.execute(
-                    select(jobs.c.id, jobs.c.body_hash).where(
-                        jobs.c.tenant == values["tenant"], jobs.c.idem_key == idem_key
+            now, waiting, known = self._look(connection, tenant, values["idem_key"], max_queued)
+            if known is not None:
+                job_id, known_hash = known
+                if known_hash != values["body_hash"]:
+                    raise IdempotencyError(
+                        f"Idempotency-Key {values['idem_key']!r} was used with another body; send a new key.",
+                        param="Idempotency-Key",
+                        code="idempotency_key_reused",
                     )
-                ).first()
-                if known is not None:
-                    if known.body_hash != values["body_hash"]:
-                        raise IdempotencyError(
-                            f"Idempotency-Key {idem_key!r} was used with another body; send a new key.",
-                            param="Idempotency-Key",
-                            code="idempotency_key_reused",
-                        )
-                    return self._get(connection, known.id), False
-            waiting = connection.execute(
-                select(func.count()).select_from(jobs).where(jobs.c.state == "queued")
-            ).scalar_one()
+                return self._get(connection, job_id), False
             if waiting >= max_queued:
                 raise QueueFullError(waiting, max_queued, retry_after_s)
-            now = self._database.now(connection)
             if admit is not None:
                 admit(connection, now)
             job_id = f"video_{uuid.uuid4().hex}"
@@ -153,29 +147,36 @@ class Journal:
                     state="queued",
                     request=request.model_dump(),
                     start_stage=STAGE_NAMES.index(request.enter),
-                    follows=_twin(connection, values["tenant"], values["content_hash"]),
+                    follows=_twin(connection, tenant, values["content_hash"]),
                     created_at=now,
                     deadline=None if deadline_s is None else now + deadline_s,
                 )
             )
-            _add_files(connection, job_id, values["tenant"], request, now)
+            _add_files(connection, job_id, tenant, request, now)
             add_delivery(connection, job_id, webhook_url)
-            if values["parent_id"] is not None:
-                _copy_outputs(connection, job_id, values["tenant"], values["parent_id"], needs, now)
-            connection.execute(
-                stage_outputs.insert(),
-                [
-                    {
-                        "job_id": job_id,
-                        "idx": i,
-                        "name": n,
-                        "status": "waiting" if n in stages_of(request) else "skipped",
-                    }
-                    for i, n in enumerate(STAGE_NAMES)
-                ],
-            )
+            if parent_id is not None:
+                _copy_outputs(connection, job_id, tenant, parent_id, needs, now)
+            own = stages_of(request)
+            stages = tuple(StageState(name=n, status="waiting" if n in own else "skipped") for n in STAGE_NAMES)
+            rows = [{"job_id": job_id, "idx": i, "name": s.name, "status": s.status} for i, s in enumerate(stages)]
+            connection.execute(stage_outputs.insert(), rows)
             _log(connection, job_id, "queued")
-            return self._get(connection, job_id), True
+            if parent_id is not None:  # it has outputs
+                return self._get(connection, job_id), True
+        return _new_job(job_id, request, now, stages, tenant, values["priority"]), True
+
+    def _look(
+        self, connection: Connection, tenant: str, idem_key: str | None, max_queued: int
+    ) -> tuple[float, int, tuple[str, str] | None]:
+        """All that is asked before a job is written, in one query: the time, how many jobs wait (`max_queued` at most),
+        and the id and body's hash of the job that the key has made.
+        """
+        queued = select(jobs.c.id).where(jobs.c.state == "queued").limit(max_queued).subquery()
+        waiting = select(func.count()).select_from(queued).scalar_subquery()
+        own = and_(jobs.c.tenant == tenant, jobs.c.idem_key == bindparam("key", idem_key, String))
+        known = [select(column).where(own).scalar_subquery() for column in (jobs.c.id, jobs.c.body_hash)]
+        now, count, job_id, known_hash = connection.execute(select(self._database.clock(), waiting, *known)).one()
+        return float(now), int(count), None if job_id is None else (job_id, known_hash)
 
     # `tenant` here: only a job of this tenant exists; None, for the server itself: whosever it is.
 
@@ -324,6 +325,9 @@ class Journal:
                 if row.claims >= MAX_CLAIMS:
                     _finish(connection, row.id, "failed", _too_many(row.claims), None)
                     continue
+                if row.state == "running" and row.claims >= PAUSE_FROM:
+                    _put_off(connection, row, now)
+                    continue
                 connection.execute(
                     update(jobs)
                     .where(jobs.c.id == row.id, jobs.c.fence == row.fence)
@@ -421,10 +425,11 @@ class Journal:
         """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
 
         A job that has ended keeps its outputs too: a remix starts from them. `record` holds the digest of all that the
-        output depends on, by which identical jobs find it.
+        output depends on, by which identical jobs find it. A job that comes this far is none that kills its server:
+        its claims are counted anew.
         """
         with self._database.write() as connection:
-            tenant = _held_tenant(connection, claim)
+            tenant = _held_tenant(connection, claim, claims=1)
             if tenant is None:
                 return False
             _put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
@@ -553,12 +558,12 @@ def _put_output(
     connection.execute(checkpoints.insert().values(**at, **values, created_at=now))
 
 
-def _held_tenant(connection: Connection, claim: Claim) -> str | None:
+def _held_tenant(connection: Connection, claim: Claim, **values: Any) -> str | None:
     """Whose job it is, while it is this executor's or has succeeded under it."""
     return connection.execute(
         update(jobs)
         .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state.in_(("running", "succeeded")))
-        .values(fence=claim.fence)
+        .values(fence=claim.fence, **values)
         .returning(jobs.c.tenant)
     ).scalar()
 
@@ -593,8 +598,27 @@ def _in_order(claims: Sequence[Claim]) -> list[Claim]:
 def _too_many(claims: int) -> dict[str, str]:
     return {
         "code": TooManyClaimsError.code,
-        "message": f"The server went down {claims} times while it made this video; the limit is {MAX_CLAIMS}.",
+        "message": f"The server went down {claims} times at the same place of this video; the limit is {MAX_CLAIMS}.",
     }
+
+
+def _put_off(connection: Connection, row: Row[Any], now: float) -> None:
+    """Queue a job again whose server keeps dying, for later: it may be what kills it. Its deadline no longer holds."""
+    pause_s = min(MAX_PAUSE_S, 2.0 ** (row.claims - PAUSE_FROM + 1))
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id)
+        .values(
+            state="queued",
+            owner=None,
+            lease_until=None,
+            fence=row.fence + 1,
+            not_before=now + pause_s,
+            deadline=None,
+        )
+    )
+    _reset_stages(connection, row.id)
+    _log(connection, row.id, "released", pause_s=pause_s)
 
 
 def _give_up_late(connection: Connection, now: float) -> None:
@@ -604,6 +628,26 @@ def _give_up_late(connection: Connection, now: float) -> None:
         waited_s, allowed_s = now - row.created_at, row.deadline - row.created_at
         message = f"The job still waited after {waited_s:.1f} s and its deadline_s was {allowed_s:g}; allow it more."
         _finish(connection, row.id, "failed", {"code": DeadlineError.code, "message": message}, None)
+
+
+def _new_job(
+    job_id: str, request: JobRequest, now: float, stages: tuple[StageState, ...], tenant: str, priority: int
+) -> Job:
+    """What was just written, without reading it back."""
+    return Job(
+        id=job_id,
+        state="queued",
+        request=request,
+        created_at=now,
+        finished_at=None,
+        error=None,
+        result=None,
+        cancel_requested=False,
+        claims=0,
+        stages=stages,
+        tenant=tenant,
+        priority=priority,
+    )
 
 
 def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:

@@ -8,11 +8,12 @@ import asyncio
 import gc
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
+from deployments.failures import replica_lost
 from deployments.job_types import Claim, Outputs, Source
 from deployments.jobs import Journal
 from deployments.progress import JobProgress, Origin
@@ -20,6 +21,8 @@ from stages.presets import Plan
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # of one call to the keeper
 
 
 class Kept:
@@ -84,7 +87,9 @@ class Kept:
             return
         folder = self._key("source")
         try:
-            made: dict[StageName, list[dict[str, Any]]] = await self._keeper.ingest.remote(source, steps, folder)
+            made: dict[StageName, list[dict[str, Any]]] = await _asked(
+                lambda: self._keeper.ingest.remote(source, steps, folder)
+            )
         except Exception as error:
             cause = " ".join(str(getattr(error, "cause", None) or error).split())
             raise InputGoneError(cause[:500]) from error
@@ -97,7 +102,7 @@ class Kept:
 
     async def export(self, value: Any, key: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """Write a picture or keyframes as the job's result."""
-        made: dict[str, Any] = await self._keeper.export.remote(value, key, provenance)
+        made: dict[str, Any] = await _asked(lambda: self._keeper.export.remote(value, key, provenance))
         return made
 
     def _written(self, task: "asyncio.Task[None]") -> None:
@@ -106,7 +111,8 @@ class Kept:
 
     async def _keep(self, stage: StageName, number: int, value: Any, about: Mapping[str, Any]) -> None:
         try:
-            record = {**await self._keeper.keep.remote(value, f"{self._key(f'{stage}-{number}')}.bin"), **about}
+            made = await _asked(lambda: self._keeper.keep.remote(value, f"{self._key(f'{stage}-{number}')}.bin"))
+            record = {**made, **about}
             if await asyncio.to_thread(self._journal.keep, self._claim, stage, number, record):
                 self._records[stage, number] = record
                 self._progress.kept(stage, number)
@@ -116,3 +122,15 @@ class Kept:
     def _key(self, name: str) -> str:
         claim = self._claim
         return f"checkpoints/{claim.job_id}/{claim.fence}-{name}-{uuid.uuid4().hex[:6]}"
+
+
+async def _asked(call: Callable[[], Any]) -> Any:
+    """A keeper's answer; when its replica dies, another one is asked."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await call()
+        except Exception as error:
+            if not replica_lost(error):
+                raise
+            logger.warning("A replica of the keeper died; another one is asked.")
+    return await call()

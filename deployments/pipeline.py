@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sqlalchemy.exc import DBAPIError
+
 from client.schema import JobError
 from deployments.artifacts import ArtifactStore
 from deployments.attempt import Attempt, PausedJob
@@ -200,6 +202,9 @@ def _outcome(job_id: str, work: asyncio.Task[dict[str, Any]], stop: _Stop | None
     if error is None:
         return "succeeded", None, work.result()
     if isinstance(error, PausedJob):
+        return None, None, None
+    if isinstance(error, DBAPIError):
+        logger.warning("Job %s lost its journal (%s); it runs again once its lease lapses.", job_id, error)
         return None, None, None
     if isinstance(error, JobFailure):
         logger.warning("Job %s failed: %s", job_id, error)

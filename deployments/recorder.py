@@ -2,7 +2,9 @@
 
 A job's progress is gathered for `flush_s` and written in a thread, so that no step of any stage waits for a disk. The
 recorder also keeps the leases: a heartbeat renews those of all jobs at hand and brings back which were taken over and
-which should be cancelled. Both are told to the pipeline through `on_lost` and `on_cancel`.
+which should be cancelled. Both are told to the pipeline through `on_lost` and `on_cancel`. Where no lease could be
+renewed for two thirds of its time, because the database is away, hangs, or this process was stopped, every job counts
+as lost: another replica may have it soon.
 
 Takes `JobProgress` objects and a `Journal`. Knows nothing of Ray.
 """
@@ -62,6 +64,7 @@ class Recorder:
         self._on_cancel = on_cancel
         self._watched: dict[str, _Watched] = {}
         self._beat_now = asyncio.Event()
+        self._beaten = time.monotonic()  # when the newest beat that succeeded was sent
         self._writing = asyncio.Lock()  # the end of a job is written after what was said before it
 
     def watch(self, claim: Claim, progress: JobProgress) -> None:
@@ -77,23 +80,37 @@ class Recorder:
         self._beat_now.set()
 
     async def run(self) -> None:
-        """Flush and beat until cancelled. A database that cannot be reached is tried again until leases are at risk."""
-        beaten = time.monotonic()
+        """Flush and beat until cancelled. A database that cannot be reached is tried again and again."""
+        self._beaten = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write())
+            group.create_task(self._guard())
+
+    async def _write(self) -> None:
         while True:
             await asyncio.sleep(self._flush_s)
             try:
                 await self._flush()
-                if self._beat_now.is_set() or time.monotonic() - beaten > self._beat_s:
+                if self._beat_now.is_set() or time.monotonic() - self._beaten > self._beat_s:
                     self._beat_now.clear()
-                    claims = [watched.claim for watched in self._watched.values()]
-                    if claims:
-                        self._tell(await asyncio.to_thread(self._journal.beat, claims, self._lease_s))
-                    beaten = time.monotonic()
+                    await self._beat()
             except Exception:
                 logger.exception("The job journal could not be written; trying again.")
-                if time.monotonic() - beaten > self._lease_s * 2 / 3:
-                    for job_id in list(self._watched):
-                        self._on_lost(job_id)
+
+    async def _beat(self) -> None:
+        sent = time.monotonic()
+        claims = [watched.claim for watched in self._watched.values()]
+        if claims:
+            self._tell(await asyncio.to_thread(self._journal.beat, claims, self._lease_s))
+        self._beaten = sent
+
+    async def _guard(self) -> None:
+        """Beside `_write`, because a call to a database that hangs neither returns nor raises."""
+        while True:
+            await asyncio.sleep(self._beat_s / 4)
+            if time.monotonic() - self._beaten > self._lease_s * 2 / 3:
+                for job_id in list(self._watched):
+                    self._on_lost(job_id)
 
     async def _flush(self) -> None:
         async with self._writing:

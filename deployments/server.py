@@ -90,6 +90,7 @@ def start_ray(where: LocalRay | str) -> Path | None:
     """Connect to a cluster, or start one; gives the folder of the latter."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")  # a dead proxy is replaced only then
     if isinstance(where, str):
         _connect(where)
         return None

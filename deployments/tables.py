@@ -2,16 +2,18 @@
 
 JSON columns hold plain values, keys of artifacts and digests; never tensors, never pickle. SQLite is for one host and a
 local disk. Every transaction says whether it writes: on SQLite a writer takes the write lock at once (BEGIN IMMEDIATE),
-so that two writers queue instead of failing half-way; readers never wait. On PostgreSQL a frozen writer loses its
-transaction, and with it its locks, after `IDLE_LIMIT_MS`. The tables are made and changed by alembic (`migrations/`),
-by whichever process opens the journal first.
+so that two writers queue instead of failing half-way; readers never wait. Threads of one process queue before that:
+SQLite's own waiting is polling, in which some wait for a second while others overtake. On PostgreSQL a frozen writer
+loses its transaction, and with it its locks, after `IDLE_LIMIT_MS`. The tables are made and changed by alembic
+(`migrations/`), by whichever process opens the journal first.
 
 Knows nothing of what a job is; `deployments.jobs` does.
 """
 
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Float,
@@ -31,7 +34,10 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
+    literal,
+    literal_column,
     make_url,
+    select,
     text,
 )
 from sqlalchemy.engine import URL
@@ -42,6 +48,8 @@ from deployments.errors import ConfigError
 SCHEMA = "0002"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 IDLE_LIMIT_MS = 10_000
+_POSTGRES_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
+_DEAD_HOST = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _SCHEMA_LOCK = 0x6D61_6769  # of PostgreSQL, while the schema is looked at and changed
 
@@ -209,19 +217,25 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             limits = f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_MS} -c lock_timeout={BUSY_TIMEOUT_MS}"
-            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits})
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits, **_DEAD_HOST})
+        self._turn = threading.Lock()
         self._migrate()
 
     def now(self, connection: Connection) -> float:
         """Seconds since the epoch: the database's own clock where several hosts use it."""
         if self.is_sqlite:
             return time.time()
-        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())
+        return float(connection.execute(select(self.clock())).scalar_one())
+
+    def clock(self) -> ColumnElement[float]:
+        """The same as a part of a query."""
+        return literal(time.time()) if self.is_sqlite else literal_column(_POSTGRES_CLOCK, Float)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that writes; no await and no other I/O inside it."""
-        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        turn = self._turn if self.is_sqlite else nullcontext()
+        with turn, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
 
     @contextmanager

@@ -14,7 +14,7 @@ from deployments.config import CONFIG_PATH
 from deployments.server import ROOT
 from stages.types import STAGE_NAMES
 
-SCRIPTS = ("pipelining", "end_to_end", "denoise", "vfi", "vfi_quality", "quality")
+SCRIPTS = ("pipelining", "end_to_end", "durability", "api", "denoise", "vfi", "vfi_quality", "quality")
 QUICK_S = 400
 
 
@@ -88,6 +88,26 @@ def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     assert all(figures[f"seconds_{name}"] >= 0.2 for name in STAGE_NAMES)
     assert figures["seconds"] > figures["seconds_t2i"] + figures["seconds_i2v"] + figures["seconds_v2v"]
     assert figures["server_gib"] > 0.1
+
+
+@pytest.mark.slow
+def test_durability_gives_its_figures_and_loses_nothing() -> None:
+    figures = figures_of(run("durability", "--quick"))
+    nothing = {"lost", "finished_twice", "stages_rerun", "made_twice"}
+    assert set(figures) == nothing | {"kills", "recovery_s", "waste_ratio"}
+    assert {figures[name] for name in nothing} == {0}
+    assert figures["kills"] >= 2
+    assert figures["recovery_s"] > 0
+    assert figures["waste_ratio"] >= 0
+
+
+@pytest.mark.slow
+def test_api_gives_its_figures() -> None:
+    figures = figures_of(run("api", "--quick", "--without-ray"))
+    assert figures.pop("checkpoint_cost") is None
+    assert set(figures) == {"post_per_s_sqlite", "post_per_s_postgres", "post_p99_ms", "sse_streams", "event_p95_ms"}
+    assert min(figures["post_per_s_sqlite"], figures["post_per_s_postgres"], figures["post_p99_ms"]) > 0
+    assert (figures["sse_streams"] is None) == (figures["event_p95_ms"] is None)
 
 
 @pytest.mark.slow

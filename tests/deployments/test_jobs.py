@@ -17,7 +17,8 @@ from deployments.errors import (
     VideoNotFoundError,
 )
 from deployments.job_types import Claim, Job, JobRequest, Source, Update
-from deployments.jobs import MAX_CLAIMS, Journal, body_hash
+from deployments.jobs import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Journal, body_hash
+from deployments.tables import jobs
 from stages.types import STAGE_NAMES, StageName
 from tests.postgres import new_database
 
@@ -107,8 +108,16 @@ def test_released_jobs_are_queued_again_as_if_never_claimed(journal: Journal) ->
 
 def test_a_job_under_which_the_server_keeps_dying_ends_as_failed(journal: Journal) -> None:
     job_id = submit(journal)
-    for _ in range(MAX_CLAIMS):
+    pauses = []
+    for claims in range(1, MAX_CLAIMS + 1):
         claim(journal, LAPSED_S)
+        if PAUSE_FROM <= claims < MAX_CLAIMS:
+            assert journal.claim("z", LONG_S) is None
+            assert journal.get(job_id).state == "queued"
+            pauses.append(journal.events(job_id)[-1].data["pause_s"])
+            with journal.database.write() as connection:
+                connection.execute(jobs.update().values(not_before=0.0))
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, *[MAX_PAUSE_S] * (len(pauses) - 5)]
     assert journal.claim("z", LONG_S) is None
     job = journal.get(job_id)
     assert job.state == "failed"

@@ -1,0 +1,154 @@
+"""A real server whose processes can be killed: `python -m deployments serve --laptop` below this process.
+
+`Target` starts it, finds its processes by their titles, kills one of them or all of them with SIGKILL, and starts it
+again on the same data. It touches only processes that descend from what it started. `stand_in_config` writes the file
+with replayed stages that the server is given. Knows nothing of jobs.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import yaml
+
+from benchmarks.processes import free_port
+from cluster.replay import ReplayProfile
+from deployments.app import APP_NAME
+from deployments.config import CONFIG_PATH
+from deployments.server import ROOT
+from stages.types import STAGE_NAMES, StageName
+
+ALL = "all"  # the whole process tree
+KINDS: tuple[str, ...] = (*STAGE_NAMES, "keeper", "pipeline", "ingress", "proxy")
+START_S, STOP_S = 180.0, 60.0
+STARTS = 5  # of the whole server, one after the other, before it counts as broken
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One process, or all, that was killed."""
+
+    kind: str
+    at: float  # seconds since the epoch
+    pids: frozenset[int]
+
+
+def stand_in_config(path: Path, profiles: Mapping[StageName, ReplayProfile], lease_s: float) -> Path:
+    """serve_config.yaml with replayed stages and a short lease."""
+    document = yaml.safe_load(CONFIG_PATH.read_text())
+    args = document["applications"][0]["args"]
+    args["pipeline"]["lease_s"] = lease_s
+    for name in STAGE_NAMES:
+        args["stages"][name]["factory"] = "cluster.replay:ReplayStage"
+        args["stages"][name]["options"] = {"stage": name, **profiles[name].options()}
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+class Target:
+    """`with Target(...)` runs the server; `url` stays the same over every restart."""
+
+    def __init__(self, config: Path, data_dir: Path, temp_dir: Path) -> None:
+        """`temp_dir`: for what a killed Ray leaves behind; a short path, as Ray puts sockets there."""
+        self._config, self._data_dir, self._temp_dir = config, data_dir, temp_dir
+        self._port = free_port()
+        self._server: subprocess.Popen[str] | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.starts = 0
+
+    def start(self) -> None:
+        """Returns when it serves.
+
+        Raises:
+            RuntimeError: it ended instead, `STARTS` times.
+        """
+        command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--port", str(self._port)]
+        command += ["--config", str(self._config.absolute()), "--data-dir", str(self._data_dir), "--threads", "1"]
+        environment = {**os.environ, "TMPDIR": str(self._temp_dir)}
+        for _ in range(STARTS):
+            self.starts += 1
+            self._server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+            assert self._server.stdout is not None
+            if " at http://" in self._server.stdout.readline():
+                return
+            self._kill_tree()
+        raise RuntimeError(f"The server did not start {STARTS} times; see above why.")
+
+    def alive(self) -> bool:
+        return self._server is not None and self._server.poll() is None
+
+    def present(self) -> list[str]:
+        """The kinds of processes that there are now."""
+        return [kind for kind in KINDS if self.processes(kind)]
+
+    def kill(self, kind: str) -> Kill | None:
+        """Kill one process of a kind; None where there is none. `ALL` kills the server's whole tree."""
+        if kind == ALL:
+            return Kill(ALL, time.time(), frozenset(process.pid for process in self._kill_tree()))
+        found = self.processes(kind)
+        if not found:
+            return None
+        victim = random.choice(found)
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+            return Kill(kind, time.time(), frozenset({victim.pid}))
+        return None
+
+    def stop(self) -> None:
+        """In order, as SIGTERM asks for; by force where that takes too long."""
+        if self._server is None or not self.alive():
+            return
+        self._server.send_signal(signal.SIGTERM)
+        try:
+            self._server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._kill_tree()
+
+    def _tree(self) -> list[psutil.Process]:
+        if self._server is None:
+            return []
+        try:
+            root = psutil.Process(self._server.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def processes(self, kind: str) -> list[psutil.Process]:
+        title = "ProxyActor" if kind == "proxy" else f"ServeReplica:{APP_NAME}:{kind}"
+        return [process for process in self._tree() if title in _command(process)]
+
+    def _kill_tree(self) -> Sequence[psutil.Process]:
+        tree = self._tree()  # taken before the first of them dies, as orphans belong to nobody
+        for process in tree:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self._server is not None:
+            self._server.wait(STOP_S)
+        psutil.wait_procs(tree, timeout=STOP_S)
+        return tree
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""  # it ended while we looked

@@ -1,0 +1,290 @@
+"""Jobs survive anything: `python -m benchmarks.durability [--quick]`.
+
+The real server (HTTP, journal, pipeline, keeper, encoder; stages replayed, so that they need no GPU) takes 200 jobs
+while every two seconds one random process of it dies by SIGKILL: a stage's replica, the keeper, the pipeline, the
+ingress, the proxy, and at least twice everything at once, after which the server is started again on the same data.
+Most jobs run through; some end early, pause and are continued, are remixes of others, or are cancelled on purpose.
+Each is posted with an idempotency key until it is accepted. Afterwards the journal tells:
+
+    lost            accepted jobs that did not end, or did not end as they should have
+    finished_twice  jobs with more than one end
+    stages_rerun    outputs that were safe, and were computed again
+    made_twice      jobs over the number of keys
+    kills           processes killed; killing everything counts as one
+    recovery_s      median seconds from a kill to the next output of what was killed, or of any stage where that
+                    computes nothing itself (of the keeper: to the next output that is safe)
+    waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
+                    middle of a call is in neither
+
+`--quick` makes 20 jobs. About a quarter of an hour; most of it is the server coming up again.
+"""
+
+import argparse
+import itertools
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.chaos import ALL, KINDS, Kill, Target, stand_in_config
+from benchmarks.ledger import Ledger, read, recovery_s, reran
+from benchmarks.result import result
+from client import Client
+from client.errors import MagicVideoError
+from cluster.replay import ReplayProfile
+from deployments.job_types import FINAL, Event, Job
+from deployments.jobs import Journal
+from stages.types import StageName
+
+PROFILES: dict[StageName, ReplayProfile] = {
+    "t2i": ReplayProfile(run_s=0.1, bytes_out=1_000_000),
+    "i2v": ReplayProfile(run_s=0.2, bytes_out=3_000_000),
+    "v2v": ReplayProfile(run_s=0.4, bytes_out=9_000_000),
+    "vfi": ReplayProfile(run_s=0.05, bytes_out=600_000),
+}
+LEASE_S = 3.0
+KILL_EVERY_S = 2.0
+ALL_AT = (0.25, 0.6)  # everything dies once so many of the jobs have ended
+IN_FLIGHT = 24  # jobs that wait or run at once, so that some are posted all the time
+POLL_S, REQUEST_S = 0.25, 5.0
+DEADLINE_S = 3600.0
+PROMPT = "a fox in a snowy forest at dusk"
+
+
+@dataclass
+class Run:
+    """What is known while it runs."""
+
+    accepted: dict[str, str] = field(default_factory=dict)  # id of the job by key
+    cancelled: set[str] = field(default_factory=set)
+    kills: list[Kill] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)  # when the ingress was asked and did answer
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.durability", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="20 jobs instead of 200")
+    jobs = 20 if parser.parse_args(arguments).quick else 200
+    with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
+        with Target(config, folder / "data", folder) as target:
+            journal = Journal(f"sqlite:///{folder}/data/jobs.sqlite")
+            try:
+                run = survive(target, journal, jobs)
+                report(run, journal)
+            finally:
+                journal.close()
+
+
+def survive(target: Target, journal: Journal, jobs: int) -> Run:
+    """All jobs through all kills."""
+    run = Run()
+    helpers = [
+        threading.Thread(target=kill_on_and_on, args=(target, journal, run, jobs), name="killer"),
+        threading.Thread(target=ask_on_and_on, args=(target.url, run), name="prober"),
+    ]
+    for helper in helpers:
+        helper.start()
+    try:
+        with (
+            Client(target.url, timeout_s=REQUEST_S) as client,
+            httpx.Client(base_url=target.url, timeout=REQUEST_S) as http,
+        ):
+            post_all(Customer(client, http, run), journal, run, jobs)
+            wait_all(Customer(client, http, run), journal, run)
+    finally:
+        run.over.set()
+        for helper in helpers:
+            helper.join()
+    return run
+
+
+class Customer:
+    """Asks until it is answered, always with the same key."""
+
+    def __init__(self, client: Client, http: httpx.Client, run: Run) -> None:
+        self._client, self._http, self._run = client, http, run
+
+    def create(self, number: int) -> str:
+        """The id of a job that runs through."""
+        key = f"job-{number}"
+        while True:
+            try:
+                return self._accepted(key, self._client.videos.create(PROMPT, seed=number, idempotency_key=key).id)
+            except MagicVideoError:
+                time.sleep(POLL_S)
+
+    def post(self, path: str, number: int, body: dict[str, Any]) -> str:
+        """The id of a job that something else is made of, or that ends or waits early."""
+        key = f"job-{number}"
+        while True:
+            answer = self.ask(path, body, {"idempotency-key": key})
+            if answer.status_code == 200:
+                return self._accepted(key, str(answer.json()["id"]))
+            raise RuntimeError(f"POST {path} was answered {answer.status_code}: {answer.text}")
+
+    def ask(
+        self, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """POST until there is an answer that is not about the server's own state."""
+        while True:
+            try:
+                answer = self._http.post(path, json=body or {}, headers=headers)
+            except httpx.TransportError:
+                time.sleep(POLL_S)
+                continue
+            ours = answer.headers.get("content-type", "").startswith("application/json")
+            if answer.status_code < 500 and answer.status_code != 429 and ours:
+                return answer
+            time.sleep(POLL_S)
+
+    def _accepted(self, key: str, job_id: str) -> str:
+        if self._run.accepted.setdefault(key, job_id) != job_id:
+            raise RuntimeError(f"The key {key} has made {self._run.accepted[key]} and {job_id}.")
+        return job_id
+
+
+def post_all(customer: Customer, journal: Journal, run: Run, jobs: int) -> None:
+    """The mix, `IN_FLIGHT` at once."""
+    for number in range(jobs):
+        while unfinished(journal) >= IN_FLIGHT:
+            continue_paused(customer, journal)
+            time.sleep(POLL_S)
+        kind = number % 10
+        if kind == 5:
+            customer.post("/v1/videos", number, {"prompt": PROMPT, "seed": number, "until": "i2v"})
+        elif kind in (6, 7):
+            stage = "t2i" if kind == 6 else "v2v"
+            customer.post("/v1/videos", number, {"prompt": PROMPT, "seed": number, "pause_after": stage})
+        elif kind == 8:
+            run.cancelled.add(job_id := customer.create(number))
+            customer.ask(f"/v1/videos/{job_id}/cancel")
+        elif kind == 9 and (parent := a_finished(journal)) is not None:
+            customer.post(f"/v1/videos/{parent}/remix", number, {"from_stage": "v2v", "seed": number})
+        else:
+            customer.create(number)
+
+
+def unfinished(journal: Journal) -> int:
+    return sum(count for state, count in journal.counts().items() if state not in FINAL)
+
+
+def a_finished(journal: Journal) -> str | None:
+    """A job that has ended with a video of all stages."""
+    whole = [job.id for job in all_jobs(journal) if job.state == "succeeded" and job.request.until == "vfi"]
+    return random.choice(whole) if whole else None
+
+
+def all_jobs(journal: Journal) -> list[Job]:
+    return journal.page(limit=10_000, order="asc")[0]
+
+
+def continue_paused(customer: Customer, journal: Journal) -> None:
+    for job in all_jobs(journal) if journal.counts().get("paused") else ():
+        if job.state == "paused":
+            customer.ask(f"/v1/videos/{job.id}/continue")
+
+
+def wait_all(customer: Customer, journal: Journal, run: Run) -> None:
+    """Until every job has ended; what has not by the deadline is lost."""
+    end = time.monotonic() + DEADLINE_S
+    while unfinished(journal) and time.monotonic() < end:
+        continue_paused(customer, journal)
+        time.sleep(POLL_S)
+
+
+def kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int) -> None:
+    """A random process every two seconds; everything when `ALL_AT` says so."""
+    left = list(ALL_AT)
+    began = time.monotonic()
+    while not run.over.wait(KILL_EVERY_S):
+        ended = sum(count for state, count in journal.counts().items() if state in FINAL)
+        if left and ended >= left[0] * jobs:
+            left.pop(0)
+            told(run, began, ended, target.kill(ALL))
+            target.start()
+        elif not target.alive():
+            raise RuntimeError("The server ended by itself.")
+        elif present := target.present():
+            told(run, began, ended, target.kill(random.choice(present)))
+
+
+def told(run: Run, began: float, ended: int, kill: Kill | None) -> None:
+    if kill is not None:
+        run.kills.append(kill)
+        print(f"{time.monotonic() - began:7.1f} s  {ended:>4} jobs ended  killed {kill.kind}", flush=True)
+
+
+def ask_on_and_on(url: str, run: Run) -> None:
+    """Note when the ingress answers."""
+    with httpx.Client(base_url=url, timeout=REQUEST_S) as http:
+        while not run.over.wait(POLL_S):
+            asked = time.time()
+            try:
+                if http.get("/v1/videos", params={"limit": 1}).status_code == 200:
+                    run.answered.append(asked)
+            except httpx.TransportError:
+                continue
+
+
+def report(run: Run, journal: Journal) -> None:
+    """The table and the figures."""
+    jobs = {job.id: job for job in all_jobs(journal)}
+    events = {job_id: journal.events(job_id) for job_id in jobs}
+    by_time = sorted(itertools.chain.from_iterable(events.values()), key=lambda event: event.at)
+    ledger = read(run.accepted.values(), run.cancelled, jobs, events)
+    recoveries = print_table(run, by_time)
+    for job_id in run.accepted.values():
+        if reran(events.get(job_id, ())):
+            print(f"{job_id}: " + "; ".join(f"{e.at:.1f} {e.kind} {e.data}" for e in events[job_id]))
+        if job_id not in jobs or jobs[job_id].state not in ("succeeded", "cancelled"):
+            job = jobs.get(job_id)
+            print(f"{job_id}: {job.state if job else 'absent'} {job.error if job else ''}")
+    result("durability", figures(ledger, run, len(jobs), recoveries))
+
+
+def figures(ledger: Ledger, run: Run, jobs: int, recoveries: Sequence[float]) -> dict[str, float | int | None]:
+    return {
+        "lost": ledger.lost,
+        "finished_twice": ledger.finished_twice,
+        "stages_rerun": ledger.stages_rerun,
+        "made_twice": jobs - len(run.accepted),
+        "kills": len(run.kills),
+        "recovery_s": statistics.median(recoveries) if recoveries else None,
+        "waste_ratio": ledger.waste_ratio,
+    }
+
+
+def print_table(run: Run, by_time: Sequence[Event]) -> list[float]:
+    """A line for each kind of process; gives all recoveries."""
+    print(f"{'killed':<10}{'times':>6}{'median s to the next output':>30}{'longest':>10}{'HTTP back, median s':>22}")
+    every: list[float] = []
+    for kind in (*KINDS, ALL):
+        kills = [kill for kill in run.kills if kill.kind == kind]
+        own = [seconds for kill in kills if (seconds := recovery_s(kill, by_time)) is not None]
+        back = [next((at - kill.at for at in run.answered if at > kill.at), None) for kill in kills]
+        http = [seconds for seconds in back if seconds is not None]
+        every += own
+        print(f"{kind:<10}{len(kills):>6}{middle(own):>30}{longest(own):>10}{middle(http):>22}")
+    return every
+
+
+def middle(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else "-"
+
+
+def longest(values: Sequence[float]) -> str:
+    return f"{max(values):.2f}" if values else "-"
+
+
+if __name__ == "__main__":
+    main()
