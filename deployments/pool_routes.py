@@ -1,0 +1,64 @@
+"""`GET /v1/pools`: what runs and waits at every stage right now, cheap enough to be asked every two seconds.
+
+Replicas are those that Ray Serve says run; `wanted` is where the configuration starts, or more where more run. Queued
+and running are derived from the journal: jobs whose call to that stage was sent and has no device yet, and jobs that it
+computes for; a job counts once, however many windows it has there. An answer is a second old at most.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Response
+from sqlalchemy import func, select
+
+from client.schema import Pools, PoolState
+from deployments.services import Services, json_answer
+from deployments.tables import jobs, stage_outputs
+from stages.types import STAGE_NAMES, StageName
+
+_FRESH_S = 1.0
+
+
+def add_pool_routes(app: FastAPI, services: Services) -> None:
+    """Put it on the application."""
+    kept: list[tuple[float, Pools]] = []
+    asking = asyncio.Lock()
+
+    @app.get("/v1/pools", response_model=Pools)
+    async def pools() -> Response:
+        async with asking:
+            if not kept or time.monotonic() - kept[0][0] > _FRESH_S:
+                outlook = await services.admission.outlook()
+                kept[:] = [(time.monotonic(), await asyncio.to_thread(read_pools, services, outlook.seconds))]
+        return json_answer(kept[0][1])
+
+
+def read_pools(services: Services, medians: Mapping[StageName, float]) -> Pools:
+    """From Serve's status and the journal."""
+    running = services.health().stages
+    busy = (
+        select(stage_outputs.c.name, stage_outputs.c.status, func.count())
+        .join(jobs, jobs.c.id == stage_outputs.c.job_id)
+        .where(jobs.c.state == "running", stage_outputs.c.status.in_(("queued", "running")))
+        .group_by(stage_outputs.c.name, stage_outputs.c.status)
+    )
+    with services.journal.database.read() as connection:
+        counts = {(name, status): count for name, status, count in connection.execute(busy).tuples()}
+    states = []
+    for name in STAGE_NAMES:
+        stage, replicas = services.args.stages[name], running.get(name, 0)
+        at_work = counts.get((name, "running"), 0)
+        states.append(
+            PoolState(
+                stage=name,
+                pool=stage.pool,
+                replicas=replicas,
+                wanted=max(replicas, stage.least_replicas),
+                queued=counts.get((name, "queued"), 0),
+                running=at_work,
+                utilisation=min(1.0, at_work / replicas) if replicas else 0.0,
+                median_run_s=medians.get(name),
+            )
+        )
+    return Pools(stages=states, jobs=services.journal.counts())
