@@ -2,6 +2,7 @@
 
     /v1/videos ...   `deployments.video_routes`
     /v1/session      `deployments.auth`, whose gate stands before all routes
+    /                the page, `deployments.page_routes`
     /healthz         whether the server has all that it needs
 
 Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
@@ -29,6 +30,7 @@ from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.openapi import describe
+from deployments.page_routes import add_page_routes
 from deployments.pool_routes import add_pool_routes
 from deployments.remix_routes import add_remix_routes
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
@@ -74,6 +76,7 @@ def create_app(
     add_remix_routes(app, services)
     add_event_routes(app, services)
     add_pool_routes(app, services)
+    add_page_routes(app)
 
     @app.get("/healthz", response_model=Health)
     async def healthz() -> Response:

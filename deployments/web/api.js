@@ -1,0 +1,81 @@
+// The server's API: calls, the sign-in that a 401 asks for, and a job's events.
+
+export class ApiError extends Error {
+  constructor(status, message, param, code) {
+    super(message);
+    Object.assign(this, { status, param, code });
+  }
+}
+
+let signIn = null; // set by main.js: shows the dialog, resolves when there is a session
+export function onSignIn(ask) { signIn = ask; }
+
+export async function call(method, path, body, headers = {}) {
+  for (;;) {
+    const options = { method, headers: { ...headers } };
+    if (body instanceof FormData) options.body = body;
+    else if (body !== undefined) {
+      options.body = JSON.stringify(body);
+      options.headers["Content-Type"] = "application/json";
+    }
+    let response;
+    try {
+      response = await fetch(path, options);
+    } catch {
+      throw new ApiError(0, "The server cannot be reached; it may be restarting. Your jobs are kept.", null, "offline");
+    }
+    if (response.ok) return response.status === 204 ? null : response.json();
+    const said = await response.json().catch(() => null);
+    const error = said?.error ?? { message: `The server answered ${response.status}.` };
+    if (response.status === 401 && signIn && !headers.Authorization) {
+      await signIn(error.message);
+      continue;
+    }
+    throw new ApiError(response.status, error.message, error.param, error.code);
+  }
+}
+
+const KINDS = [
+  "queued", "started", "restarted", "job_restarted", "released", "stage_queued", "stage_started", "stage_progress",
+  "stage_completed", "stage_restored", "stage_output", "stage_kept", "stage_retried", "keyframe_ready",
+  "preview_ready", "chunk_ready", "paused", "continued", "completed", "failed", "cancelled",
+];
+export const LAST = new Set(["completed", "failed", "cancelled"]);
+const POLL_MS = 2000;
+
+// Tell `onEvent` all that happens to a job from its beginning, and `onTick` that it may have changed without an event
+// while the stream is broken: an EventSource resumes by itself, and where it cannot, asking every two seconds does.
+export function follow(id, onEvent, onTick) {
+  let source = null;
+  let timer = null;
+  let closed = false;
+  let last = 0;
+
+  function open() {
+    source = new EventSource(`/v1/videos/${encodeURIComponent(id)}/events?after=${last}`);
+    source.onopen = () => { clearInterval(timer); timer = null; };
+    source.onerror = () => {
+      timer ??= setInterval(tick, POLL_MS);
+    };
+    for (const kind of KINDS) source.addEventListener(kind, (message) => {
+      const event = JSON.parse(message.data);
+      if (kind !== "stage_progress") { // which is not kept, and bears the id of what was told before
+        if (event.id <= last) return;
+        last = event.id;
+      }
+      onEvent(event);
+      if (LAST.has(kind)) close();
+    });
+  }
+  function tick() {
+    onTick();
+    if (!closed && source.readyState === EventSource.CLOSED) { source.close(); open(); }
+  }
+  function close() {
+    closed = true;
+    clearInterval(timer);
+    source?.close();
+  }
+  open();
+  return close;
+}

@@ -1,0 +1,127 @@
+"""The web page in a real browser on the real server: what a user sees while a video is made, and can do with it."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import chromium, needs_chromium, opened
+from tests.e2e.rig import Rig, wait_for
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+PLAYS = "document.querySelector('video[data-kind=stream]')?.currentTime > 0"
+LOADED = "document.querySelector('video[data-kind=content]')?.readyState >= 3"
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+def ask_for(page: Page, prompt: str) -> str:
+    """The id of a video of that prompt, made through the form."""
+    page.get_by_label("What should happen").fill(prompt)
+    page.get_by_role("button", name="Make the video").click()
+    page.wait_for_url("**/#/video/*")
+    return urlsplit(page.url).fragment.rsplit("/", 1)[1]
+
+
+def test_a_video_is_made_watched_remixed_and_deleted(rig: Rig, browser: Browser) -> None:
+    # What is not yet there, or there no longer, is refused by the server and not shown by the page
+    with opened(browser, rig.url, allowed=("404", "409")) as page:
+        video_id = ask_for(page, "a fox in the snow")
+        expect(page.locator(".stage.v2v .state")).to_contain_text("%")
+        expect(page.get_by_alt_text("The reference picture")).to_be_visible()
+        expect(page.get_by_label("Preview in low resolution")).to_be_visible()
+        stream = page.get_by_label("The video while it is made")
+        expect(stream).to_be_visible()
+        assert rig.retrieve(video_id).status == "in_progress"
+        wait_for("a picture of the stream", lambda: page.evaluate(PLAYS))
+        expect(page.locator(".status")).to_have_text("Done.")
+        assert [stage.get_attribute("data-status") for stage in page.locator(".stage").all()] == ["completed"] * 4
+        wait_for("the video to be playable", lambda: page.evaluate(LOADED))
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert Path(download.value.path()).read_bytes() == rig.http.get(f"/v1/videos/{video_id}/content").content
+
+        page.get_by_role("button", name="Remix").click()
+        page.locator("form [name=from_stage]").select_option("v2v")
+        page.get_by_role("button", name="Make the remix").click()
+        expect(page.locator(".stage.t2i .state")).to_have_text("reused")
+        expect(page.locator(".status")).to_have_text("Done.")
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete it").click()
+        page.wait_for_url("**/#/")
+        expect(page.locator(".tile").first).to_be_visible()
+    assert rig.http.get(f"/v1/videos/{video_id}").status_code == 200  # the remix is gone, its source is not
+
+
+def test_a_job_is_cancelled_after_a_second_word(rig: Rig, browser: Browser) -> None:
+    with opened(browser, rig.url) as page:
+        video_id = ask_for(page, "a bear")
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="No", exact=True).click()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Stop it").click()
+        expect(page.locator(".status")).to_have_text("Cancelled.")
+    ended = rig.ended(video_id)
+    assert ended.error is not None
+    assert ended.error.code == "cancelled"
+
+
+def test_one_of_the_candidates_is_chosen_by_keyboard_on_a_phone(rig: Rig, browser: Browser) -> None:
+    with opened(browser, rig.url, allowed=("404", "409"), viewport=PHONE, color_scheme="dark") as page:
+        page.get_by_label("What should happen").fill("an owl")
+        page.get_by_text("Options", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_label("Approve the picture first").select_option("3")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        page.get_by_role("button", name="Make the video").focus()
+        page.keyboard.press("Enter")
+        pictures = page.get_by_role("button", name="Go on with picture")
+        expect(pictures).to_have_count(3)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        pictures.nth(1).focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".status")).to_have_text("Done.")
+        video_id = urlsplit(page.url).fragment.rsplit("/", 1)[1]
+        assert ("continued", 1) in [(event.kind, event.data.get("candidate")) for event in rig.events(video_id)]
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_video_begins_with_an_uploaded_picture(rig: Rig, browser: Browser, tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (256, 256), (30, 120, 200)).save(picture, "PNG")
+    with opened(browser, rig.url, allowed=("404", "409")) as page:
+        page.get_by_text("Options", exact=True).click()
+        files = {"name": "blue.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+        page.get_by_label("Begin with this picture").set_input_files(files=[files])  # type: ignore[list-item]
+        ask_for(page, "a whale")
+        expect(page.locator(".stage.t2i .state")).to_have_text("given by you")
+        expect(page.locator(".status")).to_have_text("Done.")
+
+
+def test_a_broken_event_stream_is_mended_by_asking(rig: Rig, browser: Browser) -> None:
+    with opened(browser, rig.url, allowed=("ERR_", "404", "409")) as page:
+        page.route("**/events*", lambda route: route.abort())
+        ask_for(page, "a horse")
+        expect(page.locator(".status")).to_have_text("Done.")
+
+
+def test_the_pools_are_shown_as_they_work(rig: Rig, browser: Browser) -> None:
+    with opened(browser, rig.url) as page:
+        page.get_by_role("link", name="Pools").click()
+        video_id = rig.create(prompt="a snail").id
+        wait_for("v2v at work", lambda: rig.running(video_id, "v2v"))
+        shown = page.locator(".pool.v2v dd")
+        expect(shown.nth(0)).to_have_text("1")
+        expect(shown.nth(1)).to_have_text("1")
+        rig.ended(video_id)
+        expect(shown.nth(1)).to_have_text("0")
