@@ -58,12 +58,12 @@ def stand_in_config(path: Path, profiles: Mapping[StageName, ReplayProfile], lea
 class Target:
     """`with Target(...)` runs the server; `url` stays the same over every restart."""
 
-    def __init__(self, config: Path, data_dir: Path, temp_dir: Path) -> None:
+    def __init__(self, config: Path, data_dir: Path, temp_dir: Path, host: str = "127.0.0.1") -> None:
         """`temp_dir`: for what a killed Ray leaves behind; a short path, as Ray puts sockets there."""
         self._config, self._data_dir, self._temp_dir = config, data_dir, temp_dir
-        self._port = free_port()
+        self.port, self._host = free_port(), host
         self._server: subprocess.Popen[str] | None = None
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
 
     def start(self) -> None:
@@ -72,7 +72,17 @@ class Target:
         Raises:
             RuntimeError: it ended instead, `STARTS` times.
         """
-        command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--port", str(self._port)]
+        command = [
+            sys.executable,
+            "-m",
+            "deployments",
+            "serve",
+            "--laptop",
+            "--port",
+            str(self.port),
+            "--host",
+            self._host,
+        ]
         command += ["--config", str(self._config.absolute()), "--data-dir", str(self._data_dir), "--threads", "1"]
         environment = {**os.environ, "TMPDIR": str(self._temp_dir)}
         for _ in range(STARTS):

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -47,6 +48,7 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
+from ._streaming import SILENCE_S, Spout, Target, stream_async
 from ._uploads import VideoInput
 from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
@@ -220,6 +222,23 @@ class AsyncVideos:
     ) -> Path:
         """The mp4, or another `variant` of it, as the file `path`, which is replaced once every byte is there."""
         return await self._client._run(download(self._client._context, video_id, path, on_bytes, variant, candidate))
+
+    async def stream_to(
+        self,
+        video_id: str,
+        target: Target,
+        *,
+        on_bytes: Callable[[int], object] | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> int:
+        """The video while it is made, into a file or anything that has `write`; the bytes written, once complete."""
+        with Spout(target) as spout:
+            async with aclosing(stream_async(self._client, video_id, silence_s)) as pieces:
+                async for piece in pieces:
+                    spout.write(piece)
+                    if on_bytes is not None:
+                        on_bytes(spout.done)
+        return spout.done
 
     async def cancel(self, video_id: str) -> Video:
         """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".

@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -45,6 +46,7 @@ from ._shared import (
     retrieve_request,
     timeout_of,
 )
+from ._streaming import SILENCE_S, Spout, Target, stream
 from ._uploads import VideoInput
 from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
@@ -277,6 +279,31 @@ class Videos:
             OutputError: the file cannot be written there.
         """
         return self._client._run(download(self._client._context, video_id, path, on_bytes, variant, candidate))
+
+    def stream_to(
+        self,
+        video_id: str,
+        target: Target,
+        *,
+        on_bytes: Callable[[int], object] | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> int:
+        """The video while it is made, into a file or anything that has `write`, such as a player's stdin.
+
+        Every piece is playable as soon as it is written (fragmented mp4). Returns the bytes written once the video is
+        complete. A broken stream is not resumed; `download` has the whole video. `on_bytes(done)` hears of each.
+
+        Raises:
+            ConflictError: the job ended without a video.
+            OutputError: it cannot be written there.
+            APITimeoutError: the server made nothing for `silence_s` seconds.
+        """
+        with Spout(target) as spout, closing(stream(self._client, video_id, silence_s)) as pieces:
+            for piece in pieces:
+                spout.write(piece)
+                if on_bytes is not None:
+                    on_bytes(spout.done)
+        return spout.done
 
     def cancel(self, video_id: str) -> Video:
         """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".

@@ -56,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": jobs.show,
     "list": jobs.list_videos,
     "download": jobs.download,
+    "stream": jobs.stream,
     "cancel": jobs.cancel,
     "delete": jobs.delete,
     "health": server.health,

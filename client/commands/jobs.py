@@ -1,5 +1,7 @@
-"""The commands that look at jobs and end them: watch, show, status, list, download, cancel, delete."""
+"""The commands that look at jobs and end them: watch, show, status, list, download, stream, cancel, delete."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -138,6 +140,17 @@ def download(
             print_json({"id": video_id, "path": str(path), "bytes": path.stat().st_size})
         else:
             typer.echo(str(path))
+
+
+def stream(
+    video_id: VideoId,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else stdout.")] = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Write the video while it is made. For a player: magicvideo stream ID | ffplay -"""
+    with reporting(False, lambda: stopped([video_id], output, url, api_key)), connect(url, api_key) as client:
+        client.videos.stream_to(video_id, sys.stdout.buffer if output is None else output)
 
 
 def cancel(video_id: VideoId, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:

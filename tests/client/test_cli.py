@@ -211,8 +211,8 @@ def test_delete(shell: Shell, wire: Wire) -> None:
 
 def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
     assert shell("--help") == 0
-    names = "generate remix continue extend upscale interpolate batch watch status show list download cancel delete"
-    for command in (*names.split(), "health", "pools", "load"):
+    names = "generate remix continue extend upscale interpolate batch watch status show list download stream"
+    for command in (*names.split(), "cancel", "delete", "health", "pools", "load"):
         assert f"\n  {command} " in shell.out
     assert "..." not in shell.out.split("Commands:")[1]  # every short help is whole
     assert shell("generate", "--help") == 0

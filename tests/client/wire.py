@@ -334,6 +334,12 @@ def build(wire: Wire) -> FastAPI:
         lines = [f"id: {e.id}\nevent: {e.kind}\ndata: {e.model_dump_json()}\n\n: quiet\n\n" for e in told]
         return Response("".join(lines), media_type="text/event-stream")
 
+    @app.get("/v1/videos/{video_id}/stream")
+    async def stream(video_id: str) -> Response:
+        if known(video_id).video().status == "failed":
+            return _error(409, f"Video {video_id} ended without a video.", "video_not_ready")
+        return Response(wire.payload, media_type="video/mp4")
+
     @app.post("/v1/videos")
     async def create(request: Request) -> Response:
         body, files = await _created(request)

@@ -70,6 +70,7 @@ class _Executor:
             event.listen(self._journal.database.engine, "after_cursor_execute", self._hesitate)
         self._work: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._left: set[str] = set()  # jobs that are being let go: told once, like the pipeline's
         self._recorder = Recorder(
             self._journal, flush_s=0.01, lease_s=settings.lease_s, on_lost=self._lost, on_cancel=self._cancel
         )
@@ -120,6 +121,7 @@ class _Executor:
             self._say("broke", claim.job_id, type(error).__name__)
         finally:
             self._work.pop(claim.job_id, None)
+            self._left.discard(claim.job_id)
 
     async def _stage(self, claim: Claim, job: Job, progress: JobProgress, stage: Any) -> None:
         if 0 in job.outputs.get(stage, {}):
@@ -140,11 +142,12 @@ class _Executor:
 
     def _lost(self, job_id: str) -> None:
         self._say("lost", job_id)
-        if not self._settings.stubborn and job_id in self._work:
+        if not self._settings.stubborn and job_id in self._work and job_id not in self._left:
+            self._left.add(job_id)
             self._work[job_id].cancel()
 
     def _cancel(self, job_id: str) -> None:
-        if job_id in self._work and job_id not in self._cancelled:
+        if job_id in self._work and job_id not in self._cancelled | self._left:
             self._cancelled.add(job_id)
             self._work[job_id].cancel()
 

@@ -16,6 +16,7 @@ import ray
 from ray import serve
 from ray._private.internal_api import memory_summary
 
+from benchmarks.processes import store_bytes
 from client.schema import Video
 from cluster.replay import ReplayProfile
 from deployments.app import APP_NAME, build
@@ -131,8 +132,9 @@ class Rig:
         return float(found[1]) / 100 * STORE_BYTES / 2**20
 
     @staticmethod
-    def spilled() -> bool:
-        return "Spilled" in memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
+    def spilled_bytes() -> int:
+        """Since the start of Ray."""
+        return store_bytes().spilled
 
 
 class SecondApp:

@@ -5,20 +5,22 @@ First with replayed stages, then with the trained V2V.
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments.config import AppArgs, StorageArgs, laptop, load_config
+from deployments.config import AppArgs, StorageArgs, laptop, load_config, rehearsal
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
-from tests.e2e.rig import Rig, SecondApp, wait_for
+from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
 
 REPLICAS = 3
+V2V_S = 8.0  # of a replayed clip: no window ends while a test looks at another
 VIDEO_S = 400.0  # of the real stage, on a busy machine
 
 
@@ -46,7 +48,8 @@ def has_replicas(app: SecondApp, count: int) -> bool:
 
 @pytest.fixture(scope="module")
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
-    made = SecondApp(rig, "spread", with_v2v(rig.args, REPLICAS, tmp_path_factory.mktemp("spread")))
+    slow = rehearsal(rig.args, {**PROFILES, "v2v": replace(PROFILES["v2v"], run_s=V2V_S)})
+    made = SecondApp(rig, "spread", with_v2v(slow, REPLICAS, tmp_path_factory.mktemp("spread")))
     yield made
     made.close()
 

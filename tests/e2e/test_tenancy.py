@@ -1,6 +1,8 @@
 """Keys and limits on a running server: what is changed in its database takes effect, and it tells machines apart."""
 
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,16 +11,17 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.chaos import Target, stand_in_config
 from cluster.replay import ReplayProfile
-from deployments.config import laptop, load_config, rehearsal
+from deployments.config import laptop, load_config
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
 from deployments.keys import KeyBook
 from deployments.limits import LimitBook
-from deployments.server import LocalRay, start, stop
+from deployments.server import LocalRay, start
 from deployments.tables import Database
 from stages.types import STAGE_NAMES
-from tests.e2e.rig import STORE_BYTES, free_port, wait_for
+from tests.e2e.rig import free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -40,15 +43,22 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, database: Database) -> None:
-    args = rehearsal(laptop(load_config(), data_dir=tmp_path), dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.2)))
-    port, local = free_port(), LocalRay(num_cpus=4, object_store_bytes=STORE_BYTES)
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="mvt-"))  # Ray's sockets want short paths
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, short_folder: Path, database: Database) -> None:
     with pytest.raises(ConfigError, match="keys create"):
-        start(args, host="0.0.0.0", port=port, where=local)
+        start(laptop(load_config(), data_dir=tmp_path), host="0.0.0.0", port=free_port(), where=LocalRay())
     text, others = (KeyBook(database).create(tenant)[1] for tenant in ("studio", "other"))
     LimitBook(database).change("studio", {"max_running": 1}, Limits())
-    server = start(args, host="0.0.0.0", port=port, where=local)
-    try:
+    profiles = dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.2))
+    config = stand_in_config(tmp_path / "config.yaml", profiles, lease_s=10.0)
+    with Target(config, tmp_path, short_folder, host="0.0.0.0") as target:
+        port = target.port
         outside = httpx.Client(base_url=f"http://{other_address()}:{port}", timeout=30.0)
         inside = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
         studio, other = ({"authorization": f"Bearer {mine}"} for mine in (text, others))
@@ -83,5 +93,3 @@ def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, database: 
         assert outside.get("/healthz").status_code == 200
         for client in (outside, inside):
             client.close()
-    finally:
-        stop(server.temp_dir)
