@@ -17,10 +17,12 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import get_args
 
 from deployments.admin import add_admin_commands, add_place_options
 from deployments.config import AppArgs, laptop, load_config
 from deployments.errors import StartError
+from deployments.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
 
 
@@ -53,7 +55,7 @@ def _serve_until_signal(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    args = _arguments(options)
+    args = _telling(_arguments(options), options)
     cpus = os.cpu_count() or 1
     where: LocalRay | str = options.address
     if not options.cluster:
@@ -77,6 +79,13 @@ def _arguments(options: argparse.Namespace) -> AppArgs:
     return laptop(given, data_dir=options.data_dir, threads=threads)
 
 
+def _telling(args: AppArgs, options: argparse.Namespace) -> AppArgs:
+    """With what the command says of the log."""
+    said = {"log_format": options.log_format, "log_level": options.log_level}
+    changed = args.observability.model_copy(update={name: value for name, value in said.items() if value is not None})
+    return args.model_copy(update={"observability": changed})
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deployments", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -94,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         default=LOCAL_STORE_BYTES // 2**20,
         help="laptop: shared memory for values between stages (%(default)s)",
     )
+    command.add_argument("--log-format", choices=get_args(Format), help="lines of text or JSON (else as configured)")
+    command.add_argument("--log-level", choices=get_args(Level), help="from this severity on (else as configured)")
     command.add_argument("--verbose", action="store_true", help="laptop: show what Ray and the replicas log")
     return parser
 

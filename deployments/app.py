@@ -60,6 +60,7 @@ def _keeper(args: AppArgs) -> dict[str, Application]:
     keeper = args.keeper
     if not keeper.enabled:
         return {}
+    logs = (args.observability.log_format, args.observability.log_level)
     deployment = serve.deployment(
         name="keeper",
         num_replicas=keeper.replicas,
@@ -69,7 +70,7 @@ def _keeper(args: AppArgs) -> dict[str, Application]:
         health_check_period_s=_HEALTH_S,
         request_router_config=RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
     )
-    return {"keeper": deployment(Keeper).bind(args.storage.artifacts_url)}
+    return {"keeper": deployment(Keeper).bind(args.storage.artifacts_url, logs=logs)}
 
 
 def _stage(args: AppArgs, name: StageName) -> Application:
@@ -99,5 +100,6 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         options=stage.options,
         threads=stage.torch_threads,
         stall_limit_s=stage.stall_limit_s,
+        logs=(args.observability.log_format, args.observability.log_level),
         **(finisher if name == STAGE_NAMES[-1] else {}),
     )

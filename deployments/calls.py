@@ -53,12 +53,14 @@ class StageCalls:
         progress: JobProgress,
         metrics: JobMetrics,
         failed: Mapping[StageName, int],
+        job_id: str | None = None,
     ) -> None:
-        """`failed`: calls that have raised under earlier claims of the job; they count."""
+        """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs."""
         self._handles = handles
         self._limits = limits
         self._metrics = metrics
         self._failed = dict(failed)
+        self._job_id = job_id
         self.progress = progress
 
     async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> tuple[Any, float]:
@@ -115,7 +117,7 @@ class StageCalls:
                 logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
                 return None
         self.progress.restored(stage, int(record["bytes"]), number, origin)
-        self._metrics.saved(stage, float(record.get("run_s") or 0.0))
+        self._metrics.taken_over(stage, origin, float(record.get("run_s") or 0.0))
         return payload
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
@@ -139,9 +141,11 @@ class StageCalls:
     async def _call(
         self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int
     ) -> AsyncGenerator[tuple[Any, Info], None]:
-        response = self._handles[stage].options(stream=True).run.remote(*inputs, params=params, seed=seed)
+        run = self._handles[stage].options(stream=True).run
+        response = run.remote(*inputs, params=params, seed=seed, job=self._job_id)
         stream = pairs(response)
         loop = asyncio.get_running_loop()
+        sent = loop.time()
         deadline: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
         ended = False
@@ -159,6 +163,7 @@ class StageCalls:
                     raise
                 if info["kind"] == "started":
                     started = loop.time()
+                    self._metrics.queued(stage, started - sent)
                     deadline = started + self._limits.run_s[stage]
                 yield payload, info
         finally:

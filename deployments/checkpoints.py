@@ -26,6 +26,7 @@ from safetensors.numpy import load, save
 from deployments.artifacts import ArtifactError, ArtifactStore
 from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.job_types import Source
+from deployments.logs import Format, Level, set_up
 from deployments.uploads import last_frame, read_picture, read_video
 from stages.model.pictures import resize_frames
 from stages.model.windows import cut_piece, plan_windows
@@ -113,7 +114,9 @@ def _fold(fields: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
 class Keeper:
     """Writes and reads checkpoints; holds no device and no state."""
 
-    def __init__(self, artifacts_url: str) -> None:
+    def __init__(self, artifacts_url: str, logs: tuple[Format, Level] | None = None) -> None:
+        if logs is not None:
+            set_up(*logs)
         self._store = ArtifactStore(artifacts_url)
         gc.collect()
         gc.freeze()  # collections, one a call, skip what start-up made

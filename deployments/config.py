@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
+from deployments.logs import Format, Level
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
@@ -132,6 +133,24 @@ class PipelineArgs(_Args):
     job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
 
 
+class ObservabilityArgs(_Args):
+    """What the server tells of itself beside /metrics."""
+
+    log_format: Format = Field(default="text", description="json: one object a line, for a collector.")
+    log_level: Level = "INFO"
+    otlp_url: str | None = Field(
+        default=None, description='Where traces go, like "http://collector:4318/v1/traces"; nowhere when left out.'
+    )
+    service: str = Field(default="magicvideo", description="service.name of the traces.")
+
+    @field_validator("otlp_url")
+    @classmethod
+    def _an_address(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://; OTLP over gRPC is not spoken")
+        return url
+
+
 class KeeperArgs(_Args):
     """The deployment that writes and reads checkpoints: outputs of stages that a restarted job goes on from."""
 
@@ -202,6 +221,7 @@ class AppArgs(_Args):
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
+    observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
     limits: Limits = Field(default_factory=Limits, description="Of tenants that `limits set` has not named.")
     missing_pool: Literal["refuse", "degraded"] = Field(
@@ -247,9 +267,19 @@ def load_config(path: Path = CONFIG_PATH) -> AppArgs:
 
 
 def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None) -> AppArgs:
-    """The same with the database that `DATABASE_URL` names, which wins over a file: passwords stay out of it."""
-    url = (os.environ if environment is None else environment).get("DATABASE_URL")
-    return args.model_copy(update={"storage": args.storage.model_copy(update={"database_url": url})}) if url else args
+    """The same with what the environment says, which wins over a file.
+
+    `DATABASE_URL` names the database, so that passwords stay out of files; `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+    `OTEL_EXPORTER_OTLP_ENDPOINT` the collector of traces.
+    """
+    given = os.environ if environment is None else environment
+    changed: dict[str, Any] = {}
+    if url := given.get("DATABASE_URL"):
+        changed["storage"] = args.storage.model_copy(update={"database_url": url})
+    base = given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+    if traces := given.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base}/v1/traces"):
+        changed["observability"] = args.observability.model_copy(update={"otlp_url": traces})
+    return args.model_copy(update=changed) if changed else args
 
 
 def parse_args(args: dict[str, Any], source: str = "args") -> AppArgs:

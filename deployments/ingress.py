@@ -4,6 +4,7 @@
     /v1/session      `deployments.auth`, whose gate stands before all routes
     /                the page, `deployments.page_routes`
     /healthz         whether the server has all that it needs
+    /metrics         `deployments.scrape`
 
 Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
 Ray: what the pipeline and the cluster do comes in as functions.
@@ -18,6 +19,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.schema import ErrorBody, ErrorDetail, Health
 from deployments import __version__
@@ -29,10 +31,13 @@ from deployments.event_routes import add_event_routes
 from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
+from deployments.logs import set_up
+from deployments.metrics import RequestMetrics
 from deployments.openapi import describe
 from deployments.page_routes import add_page_routes
-from deployments.pool_routes import add_pool_routes
+from deployments.pool_routes import PoolBoard, add_pool_routes
 from deployments.remix_routes import add_remix_routes
+from deployments.scrape import NodeTexts, add_metrics_route, node_texts
 from deployments.services import HealthOf, Nudge, Services, Show, json_answer
 from deployments.video_routes import add_video_routes, told
 from deployments.webhooks import Courier
@@ -44,6 +49,8 @@ class Ingress:
     """One replica of the deployment `ingress`."""
 
     def __init__(self, args: AppArgs, pipeline: Any, keeper: Any = None) -> None:
+        set_up(args.observability.log_format, args.observability.log_level)
+
         async def nudge() -> None:
             await pipeline.nudge.remote()
 
@@ -56,43 +63,82 @@ class Ingress:
         if hooks.secret is not None:
             courier = Courier(journal.database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
-        self._asgi = create_app(args, journal, store, nudge=nudge, health=Watch(args).health, show=show)
+        watch = Watch(args)
+        self._asgi = create_app(args, journal, store, nudge=nudge, health=watch.health, show=show, nodes=node_texts)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._asgi
 
 
+async def _no_nodes() -> list[str | None]:
+    return []
+
+
 def create_app(
-    args: AppArgs, journal: Journal, store: ArtifactStore, *, nudge: Nudge, health: HealthOf, show: Show
+    args: AppArgs,
+    journal: Journal,
+    store: ArtifactStore,
+    *,
+    nudge: Nudge,
+    health: HealthOf,
+    show: Show,
+    nodes: NodeTexts = _no_nodes,
 ) -> FastAPI:
-    """The application; `nudge` tells the pipeline that the journal has news, `show` asks the keeper for pictures."""
+    """The application.
+
+    Args:
+        nudge: tells the pipeline that the journal has news.
+        show: asks the keeper for pictures.
+        nodes: gives what each node has counted.
+    """
     app = FastAPI(title="magicvideo", version=__version__)
     services = Services(args, journal, store, nudge, health, show)
     ring = KeyRing(KeyBook(journal.database), fresh_s=args.ingress.keys_fresh_s)
+    counts = RequestMetrics()
     app.add_middleware(Gate, ring=ring)
+    app.add_middleware(_Counter, counts=counts)
     add_session_routes(app, ring)
     app.state.services = services
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_event_routes(app, services)
-    add_pool_routes(app, services)
+    board = PoolBoard(services)
+    add_pool_routes(app, board)
+    add_metrics_route(app, journal, board, nodes)
     add_page_routes(app)
 
     @app.get("/healthz", response_model=Health)
     async def healthz() -> Response:
         return json_answer(await asyncio.to_thread(services.health))
 
-    _answer_errors(app)
+    _answer_errors(app, counts)
     describe(app, args.preset)
     describe_keys(app)
     return app
 
 
-def _answer_errors(app: FastAPI) -> None:
+class _Counter:
+    """Middleware: every answer by the pattern of its route; what a client asked for would be labels without end."""
+
+    def __init__(self, app: ASGIApp, counts: RequestMetrics) -> None:
+        self._app, self._counts = app, counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none")
+                self._counts.answered(scope["method"], route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted if scope["type"] == "http" else send)
+
+
+def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
     """Every error in the API's shape, also the framework's own."""
 
     @app.exception_handler(ApiError)
     async def ours(_request: Request, error: ApiError) -> Response:
+        counts.refused(error.code or error.type)
         return json_answer(error.body(), error.status, error.headers)
 
     @app.exception_handler(HTTPException)

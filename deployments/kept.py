@@ -7,6 +7,7 @@ kept while the next stage works; a file that cannot be written costs the checkpo
 import asyncio
 import gc
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
 from deployments.failures import replica_lost
-from deployments.job_types import Claim, Outputs, Source
+from deployments.job_types import Claim, Job, Source
 from deployments.jobs import Journal
+from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from stages.presets import Plan
-from stages.types import StageName
+from stages.types import STAGE_NAMES, StageName
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +35,15 @@ class Kept:
         keeper: Any,
         journal: Journal,
         claim: Claim,
-        outputs: Outputs,
+        job: Job,
         progress: JobProgress,
+        metrics: JobMetrics,
         copied: Origin | None,
     ) -> None:
         """`copied`: where the outputs came from that the job has never computed itself."""
         self._keeper, self._journal, self._claim, self._progress = keeper, journal, claim, progress
-        self._records = {(stage, number): record for stage, own in outputs.items() for number, record in own.items()}
+        self._metrics, self._accepted = metrics, job.created_at
+        self._records = {(stage, n): record for stage, own in job.outputs.items() for n, record in own.items()}
         self._origins: dict[tuple[StageName, int], Origin] = {}
         if copied is not None:
             self._origins = dict.fromkeys(self._records, copied)
@@ -114,9 +118,14 @@ class Kept:
             made = await _asked(lambda: self._keeper.keep.remote(value, f"{self._key(f'{stage}-{number}')}.bin"))
             record = {**made, **about}
             if await asyncio.to_thread(self._journal.keep, self._claim, stage, number, record):
+                first = stage == STAGE_NAMES[-1] and not any(at[0] == stage for at in self._records)
                 self._records[stage, number] = record
                 self._progress.kept(stage, number)
+                self._metrics.kept(stage, int(record["bytes"]))
+                if first:
+                    self._metrics.first_frame(time.time() - self._accepted)
         except Exception as error:  # a full disk costs the checkpoint, never the job
+            self._metrics.kept(stage, None)
             logger.warning("Output %d of %s of job %s was not kept: %s", number, stage, self._claim.job_id, error)
 
     def _key(self, name: str) -> str:

@@ -131,6 +131,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/session"): Operation("Keep the key of this request as a cookie", None, status=204, errors=(400, 403)),
     ("delete", "/v1/session"): Operation("Remove that cookie", None, status=204, errors=(403,)),
     ("get", "/v1/pools"): Operation("What runs and waits at every stage", Pools),
+    ("get", "/metrics"): Operation("Every number of the server, for Prometheus", ("text/plain",)),
     ("get", "/healthz"): Operation("Whether the server has all that it needs", Health, also=(503,)),
 }  # fmt: skip
 

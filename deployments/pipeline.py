@@ -28,9 +28,11 @@ from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.job_types import Claim, Job
 from deployments.jobs import Journal
 from deployments.kept import Kept
+from deployments.logs import about, set_up
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.recorder import Recorder
+from deployments.traces import Tracer
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,10 @@ class Pipeline:
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
         self._journal = Journal(args.storage.database_url)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
+        set_up(args.observability.log_format, args.observability.log_level)
         self._metrics = JobMetrics()
+        telling = args.observability
+        self._tracer = Tracer(telling.otlp_url, telling.service) if telling.otlp_url else None
         self._recorder = Recorder(
             self._journal,
             flush_s=args.pipeline.flush_s,
@@ -67,6 +72,7 @@ class Pipeline:
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
         self._running: dict[str, _Running] = {}
+        self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         loops = [self._claim_jobs(), self._recorder.run()]
         if keeper is not None:
@@ -128,6 +134,8 @@ class Pipeline:
 
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
+        if job.claims == 1:
+            self._metrics.begun(time.time() - job.created_at)
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
@@ -141,6 +149,10 @@ class Pipeline:
 
     async def _drive(self, claim: Claim, work: asyncio.Task[dict[str, Any]]) -> None:
         """Wait for the work and write its end into the journal."""
+        with about(claim.job_id):
+            await self._watch(claim, work)
+
+    async def _watch(self, claim: Claim, work: asyncio.Task[dict[str, Any]]) -> None:
         started = time.monotonic()
         await asyncio.wait([work])
         stop = self._running[claim.job_id].stop
@@ -153,6 +165,9 @@ class Pipeline:
             elif state is not None:
                 self._metrics.ended(state, time.monotonic() - started)
                 await asyncio.to_thread(self._journal.finish, last, state, error=error, result=result)
+                logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
+                if self._tracer is not None:
+                    self._send_trace(self._tracer, claim.job_id)
         except LeaseLostError as lost:
             logger.warning("%s", lost)
         except Exception:
@@ -162,10 +177,26 @@ class Pipeline:
             gc.collect()
             self._wake.set()
 
+    def _send_trace(self, tracer: Tracer, job_id: str) -> None:
+        """Beside all else."""
+
+        def send() -> None:
+            with about(job_id):
+                tracer.send(self._journal.get(job_id), self._journal.events(job_id))
+
+        sending = asyncio.create_task(asyncio.to_thread(send))
+        self._traces.add(sending)
+        sending.add_done_callback(self._traces.discard)
+
     async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         """The video of one job, from its checkpoints again when an output died with its node."""
+        with about(claim.job_id):
+            logger.info("Job %s is claimed for the %d. time.", claim.job_id, job.claims)
+            return await self._repeated(claim, job, progress)
+
+    async def _repeated(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         copied: Origin | None = "reused" if job.parent_id is not None and job.claims == 1 else None
-        kept = Kept(self._keeper, self._journal, claim, job.outputs, progress, copied)
+        kept = Kept(self._keeper, self._journal, claim, job, progress, self._metrics, copied)
         for attempt in range(1, self._args.pipeline.job_attempts + 1):
             try:
                 return await self._attempt(claim, job, progress, kept)
@@ -185,7 +216,7 @@ class Pipeline:
             failures=self._args.pipeline.stage_failures,
             backoff_s=self._args.pipeline.retry_backoff_s,
         )
-        calls = StageCalls(self._handles, limits, progress, self._metrics, failed=job.failures)
+        calls = StageCalls(self._handles, limits, progress, self._metrics, failed=job.failures, job_id=claim.job_id)
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
 
 

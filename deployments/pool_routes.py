@@ -20,18 +20,29 @@ from stages.types import STAGE_NAMES, StageName
 _FRESH_S = 1.0
 
 
-def add_pool_routes(app: FastAPI, services: Services) -> None:
+class PoolBoard:
+    """The newest answer, for all who ask."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._kept: tuple[float, Pools] | None = None
+        self._asking = asyncio.Lock()
+
+    async def read(self) -> Pools:
+        async with self._asking:
+            if self._kept is None or time.monotonic() - self._kept[0] > _FRESH_S:
+                outlook = await self._services.admission.outlook()
+                pools = await asyncio.to_thread(read_pools, self._services, outlook.seconds)
+                self._kept = (time.monotonic(), pools)
+            return self._kept[1]
+
+
+def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     """Put it on the application."""
-    kept: list[tuple[float, Pools]] = []
-    asking = asyncio.Lock()
 
     @app.get("/v1/pools", response_model=Pools)
     async def pools() -> Response:
-        async with asking:
-            if not kept or time.monotonic() - kept[0][0] > _FRESH_S:
-                outlook = await services.admission.outlook()
-                kept[:] = [(time.monotonic(), await asyncio.to_thread(read_pools, services, outlook.seconds))]
-        return json_answer(kept[0][1])
+        return json_answer(await board.read())
 
 
 def read_pools(services: Services, medians: Mapping[StageName, float]) -> Pools:

@@ -12,6 +12,7 @@ the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stag
 
 import asyncio
 import importlib
+import logging
 import os
 import socket
 import sys
@@ -24,11 +25,14 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
 
 from deployments.errors import ConfigError, StartError
+from deployments.logs import Format, Level, about, set_up
 from deployments.metrics import StageMetrics
 from deployments.streams import Info
 from deployments.warmup import warm_up
 from stages.base import Cancelled, Stage
 from stages.presets import Preset, get_preset
+
+logger = logging.getLogger(__name__)
 
 _PROGRESS_PERIOD_S = 0.1
 _Pair = tuple[Any, Info]
@@ -73,12 +77,15 @@ class Replica:
         finisher: str | None = None,
         finisher_options: Mapping[str, Any] | None = None,
         stall_limit_s: float = 600.0,
+        logs: tuple[Format, Level] | None = None,
     ) -> None:
-        """Load and warm up.
+        """Load and warm up. With `logs`, this process' log is set up so.
 
         Raises:
             StartError: one sentence on what is wrong with the path, the preset, the weights or the warm-up.
         """
+        if logs is not None:
+            set_up(*logs)
         self._stall_limit_s = stall_limit_s
         self._last_sign: float | None = None  # monotonic; None while the device is idle
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
@@ -88,14 +95,14 @@ class Replica:
         self._ended: Counter[str] = Counter()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
-    async def run(self, *inputs: Any, params: Any, seed: int) -> AsyncIterator[Any]:
-        """Compute one call; yields payload, info, payload, info, ...
+    async def run(self, *inputs: Any, params: Any, seed: int, job: str | None = None) -> AsyncIterator[Any]:
+        """Compute one call; yields payload, info, payload, info, ... The log names `job`.
 
         Raises:
             StageError: as the stage says.
         """
         call = _Call(asyncio.get_running_loop())
-        work = self._device.submit(self._compute, call, inputs, params, seed)
+        work = self._device.submit(self._compute, call, inputs, params, seed, job)
         work.add_done_callback(lambda _: call.close())
         try:
             while (pair := await call.queue.get()) is not None:
@@ -130,8 +137,12 @@ class Replica:
                 f"the limit is {self._stall_limit_s:.0f} s."
             )
 
-    def _compute(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
+    def _compute(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int, job: str | None) -> None:
         """On the device's thread."""
+        with about(job):
+            self._compute_in_log(call, inputs, params, seed)
+
+    def _compute_in_log(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
         call.stop_if_asked()
         queued_s = time.monotonic() - call.made
         self._metrics.waited(queued_s)
@@ -147,6 +158,8 @@ class Replica:
         finally:
             self._last_sign = None
             self._metrics.ended(outcome)
+            computed_s = time.monotonic() - call.made - queued_s
+            logger.info("Stage %s: a call is %s after %.2f s.", self._stage.name, outcome, computed_s)
             self._ended[outcome] += 1
 
     def _produce(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:

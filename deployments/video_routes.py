@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import io
 import json
+import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import get_args
 
@@ -31,6 +32,7 @@ from deployments.bodies import Files, judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
 from deployments.job_types import FINAL, Job, State
 from deployments.jobs import Journal
+from deployments.logs import about
 from deployments.plans import plan_of, result_of
 from deployments.progress import overall
 from deployments.ranges import parse_range
@@ -38,6 +40,8 @@ from deployments.remix import Child, remix
 from deployments.services import Services, json_answer
 from deployments.sources import Given, accept, drop
 from stages.types import StageName
+
+logger = logging.getLogger(__name__)
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
@@ -139,6 +143,9 @@ async def create_job(services: Services, request: Request) -> Job:
     finally:
         if not is_new:
             await asyncio.to_thread(drop, given, store)
+    if is_new:
+        with about(job.id):
+            logger.info("Job %s is accepted.", job.id)
     return job
 
 

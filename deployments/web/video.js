@@ -117,6 +117,7 @@ class VideoView {
     }
     const media = h("video", { src: `${this.path}/${kind}`, "data-kind": kind, controls: true, autoplay: true, loop: kind === "content",
       muted: true, playsinline: true, "aria-label": kind === "content" ? "The video" : "The video while it is made" });
+    media.style.aspectRatio = (this.video?.size ?? "1x1").replace("x", " / "); // its place before its first frame
     this.player.replaceChildren(media);
     if (kind === "content") return;
     this.player.append(h("figcaption", {}, "It plays while the rest is made."));

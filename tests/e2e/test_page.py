@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.browser import chromium, needs_chromium, opened
 from tests.e2e.rig import Rig, wait_for
@@ -101,8 +101,8 @@ def test_a_video_begins_with_an_uploaded_picture(rig: Rig, browser: Browser, tmp
     Image.new("RGB", (256, 256), (30, 120, 200)).save(picture, "PNG")
     with opened(browser, rig.url, allowed=("404", "409")) as page:
         page.get_by_text("Options", exact=True).click()
-        files = {"name": "blue.png", "mimeType": "image/png", "buffer": picture.getvalue()}
-        page.get_by_label("Begin with this picture").set_input_files(files=[files])  # type: ignore[list-item]
+        blue = FilePayload(name="blue.png", mimeType="image/png", buffer=picture.getvalue())
+        page.get_by_label("Begin with this picture").set_input_files(blue)
         ask_for(page, "a whale")
         expect(page.locator(".stage.t2i .state")).to_have_text("given by you")
         expect(page.locator(".status")).to_have_text("Done.")

@@ -52,7 +52,7 @@ def short_folder() -> Iterator[Path]:
 
 def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, short_folder: Path, database: Database) -> None:
     with pytest.raises(ConfigError, match="keys create"):
-        start(laptop(load_config(), data_dir=tmp_path), host="0.0.0.0", port=free_port(), where=LocalRay())
+        start(laptop(load_config(), data_dir=tmp_path), host="0.0.0.0", port=free_port(), where=LocalRay(num_cpus=4))
     text, others = (KeyBook(database).create(tenant)[1] for tenant in ("studio", "other"))
     LimitBook(database).change("studio", {"max_running": 1}, Limits())
     profiles = dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.2))

@@ -1,0 +1,111 @@
+"""`GET /metrics`: every number of `deployments.metrics`, of the whole cluster, in Prometheus' text format.
+
+One scrape of any ingress replica is enough. Counters and histograms are those that Ray's agent on each node holds, up
+to ten seconds old; gauges are read from the journal and from Ray Serve at the time of asking. Where a node does not
+answer, its series are missing, and `magicvideo_scrape_lacks` counts it.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import httpx
+import ray
+from fastapi import FastAPI, Response
+from sqlalchemy import func, select
+
+from client.schema import Pools
+from deployments.jobs import Journal
+from deployments.metrics import TABLE
+from deployments.pool_routes import PoolBoard
+from deployments.tables import jobs
+
+logger = logging.getLogger(__name__)
+
+NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
+"""What the agent of each living node says; None where one does not answer."""
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_AGENT_S = 5.0
+_OURS = "ray_magicvideo_"
+_USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')  # the same for all, or empty
+
+
+def add_metrics_route(app: FastAPI, journal: Journal, board: PoolBoard, nodes: NodeTexts) -> None:
+    """Put it on the application."""
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), asyncio.to_thread(_oldest_s, journal))
+        lacks = sum(text is None for text in texts)
+        lines = [
+            *gauges(pools, oldest_s),
+            "# HELP magicvideo_scrape_lacks Nodes whose numbers are missing here.",
+            "# TYPE magicvideo_scrape_lacks gauge",
+            f"magicvideo_scrape_lacks {lacks}",
+            *merged(text for text in texts if text is not None),
+        ]
+        return Response("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
+
+
+async def node_texts() -> Sequence[str | None]:
+    """From the agents of the living nodes of the Ray that this process belongs to."""
+    nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+    urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes]
+    async with httpx.AsyncClient(timeout=_AGENT_S, trust_env=False) as http:
+        return await asyncio.gather(*(_text(http, url) for url in urls))
+
+
+async def _text(http: httpx.AsyncClient, url: str) -> str | None:
+    try:
+        answer = await http.get(url)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        logger.warning("The metrics of a node cannot be read at %s: %s", url, error)
+        return None
+    return answer.text
+
+
+def merged(texts: Iterable[str]) -> list[str]:
+    """Our lines of several nodes, each family with one head."""
+    heads: dict[str, list[str]] = {}
+    samples: dict[str, list[str]] = {}
+    for text in texts:
+        family = ""
+        for line in text.splitlines():
+            if line.startswith(("# HELP ", "# TYPE ")):
+                family = line.split(" ", 3)[2]
+                if family.startswith(_OURS) and len(heads.setdefault(family, [])) < 2:
+                    heads[family].append(line)
+            elif family.startswith(_OURS) and line.startswith(_OURS):
+                samples.setdefault(family, []).append(_USELESS.sub("", line).replace(",}", "}"))
+    return [line for family in sorted(samples) for line in (*heads[family], *samples[family])]
+
+
+def gauges(pools: Pools, oldest_s: float) -> list[str]:
+    """What is so now."""
+    stages = {
+        "magicvideo_stage_waiting": {pool.stage: pool.queued for pool in pools.stages},
+        "magicvideo_stage_computing": {pool.stage: pool.running for pool in pools.stages},
+        "magicvideo_stage_replicas": {pool.stage: pool.replicas for pool in pools.stages},
+        "magicvideo_stage_replicas_wanted": {pool.stage: pool.wanted for pool in pools.stages},
+    }
+    lines = [*_gauge("magicvideo_jobs_in_state", "state", pools.jobs)]
+    for name, values in stages.items():
+        lines += _gauge(name, "stage", values)
+    return [*lines, *_head("magicvideo_oldest_queued_s"), f"magicvideo_oldest_queued_s {oldest_s:.3f}"]
+
+
+def _head(name: str) -> list[str]:
+    return [f"# HELP {name} {TABLE[name].about}", f"# TYPE {name} gauge"]
+
+
+def _gauge(name: str, label: str, values: Mapping[str, float]) -> list[str]:
+    return _head(name) + [f'{name}{{{label}="{key}"}} {value:g}' for key, value in values.items()]
+
+
+def _oldest_s(journal: Journal) -> float:
+    with journal.database.read() as connection:
+        created = connection.execute(select(func.min(jobs.c.created_at)).where(jobs.c.state == "queued")).scalar()
+    return 0.0 if created is None else max(0.0, time.time() - created)

@@ -1,0 +1,227 @@
+"""What the server tells of itself: the table of metrics, the scrape point, traces, the log."""
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
+
+from client.schema import Health, JobError
+from deployments import logs
+from deployments.artifacts import ArtifactStore
+from deployments.checkpoints import Keeper
+from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
+from deployments.errors import ConfigError
+from deployments.ingress import create_app
+from deployments.job_types import Event, JobRequest, Update
+from deployments.jobs import Journal
+from deployments.metrics import TABLE
+from deployments.scrape import merged
+from deployments.traces import Tracer, spans_of
+from tests.e2e.rig import free_port
+
+README = (Path(__file__).parents[2] / "deployments" / "README.md").read_text()
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=1)
+ONE = """# HELP ray_magicvideo_jobs_total Jobs by how they ended.
+# TYPE ray_magicvideo_jobs_total counter
+ray_magicvideo_jobs_total{Component="core_worker",NodeAddress="10.0.0.%d",otel_scope_name="x",state="succeeded"} 3.0
+# HELP ray_serve_other_total Not ours.
+# TYPE ray_serve_other_total counter
+ray_serve_other_total{a="b"} 1.0
+"""
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(f"sqlite:///{tmp_path}/jobs.sqlite")
+    yield made
+    made.close()
+
+
+def scraped(journal: Journal, folder: Path, nodes: Sequence[str | None]) -> str:
+    async def texts() -> Sequence[str | None]:
+        return nodes
+
+    async def nudge() -> None:
+        """Nobody listens."""
+
+    store = ArtifactStore(f"file://{folder}/artifacts")
+    health = Health(status="ok", model="tiny", version="1", stages={"t2i": 2})
+    app = create_app(
+        AppArgs(), journal, store, nudge=nudge, health=lambda: health, show=Keeper(store.url).show, nodes=texts
+    )
+    answer = TestClient(app, client=("127.0.0.1", 1)).get("/metrics")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_one_scrape_has_the_gauges_and_the_numbers_of_every_node(journal: Journal, tmp_path: Path) -> None:
+    journal.submit(REQUEST)
+    families = {
+        family.name: family
+        for family in text_string_to_metric_families(scraped(journal, tmp_path, [ONE % 1, None, ONE % 2]))
+    }
+    found = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert found["magicvideo_jobs_in_state", ("state", "queued")] == 1
+    assert found["magicvideo_stage_replicas", ("stage", "t2i")] == 2
+    assert found["magicvideo_scrape_lacks",] == 1
+    for node in ("10.0.0.1", "10.0.0.2"):
+        assert found["ray_magicvideo_jobs_total", ("NodeAddress", node), ("state", "succeeded")] == 3
+    assert "ray_serve_other" not in families
+    gauges = {name for name, series in TABLE.items() if series.kind == "gauge"}
+    assert gauges <= set(families)
+
+
+def test_a_family_of_several_nodes_has_one_head() -> None:
+    lines = merged([ONE % 1, ONE % 2])
+    assert [line.split()[1] for line in lines if line.startswith("#")] == ["HELP", "TYPE"]
+    assert len(lines) == 4
+
+
+def test_every_metric_is_in_the_readme_and_nothing_else() -> None:
+    assert set(re.findall(r"^\| `((?:ray_)?magicvideo_\w+)`", README, re.MULTILINE)) == {
+        *(series.scraped(name) for name, series in TABLE.items()),
+        "magicvideo_scrape_lacks",
+    }
+
+
+# Traces
+
+
+class Collector:
+    """An OTLP/HTTP collector: what it was sent, as the protocol has it."""
+
+    def __init__(self) -> None:
+        self.received: list[ExportTraceServiceRequest] = []
+        received = self.received
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                received.append(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1/traces"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def failed_job(journal: Journal) -> str:
+    job_id = journal.submit(REQUEST)[0].id
+    claimed = journal.claim("one", 60.0)
+    assert claimed is not None
+    said = (
+        ("stage_queued", {"stage": "t2i"}),
+        ("stage_started", {"stage": "t2i"}),
+        ("stage_retried", {"stage": "t2i", "index": 0, "reason": "it died"}),
+        ("stage_output", {"stage": "t2i", "index": 0, "run_s": 0.0, "bytes": 7, "replica": "a:1"}),
+        ("stage_completed", {"stage": "t2i"}),
+    )
+    error = JobError(code="stage_failed", message="The lens is cracked.")
+    journal.finish(Update(claimed[0], events=said), "failed", error=error)
+    return job_id
+
+
+def test_a_collector_gets_one_trace_with_every_stage_below_its_root(journal: Journal) -> None:
+    collector = Collector()
+    try:
+        job_id = failed_job(journal)
+        tracer = Tracer(collector.url, "ours")
+        assert tracer.send(journal.get(job_id), journal.events(job_id))
+        tracer.close()
+    finally:
+        collector.close()
+    [resource] = collector.received[0].resource_spans
+    spans = {span.name: span for span in resource.scope_spans[0].spans}
+    assert set(spans) == {"video", "waiting", "t2i", "t2i 0"}
+    assert len({span.trace_id for span in spans.values()}) == 1
+    names = {span.span_id: name for name, span in spans.items()}
+    parents = {name: names.get(span.parent_span_id) for name, span in spans.items()}
+    assert parents == {"video": None, "waiting": "video", "t2i": "video", "t2i 0": "t2i"}
+    assert spans["video"].status.message == "The lens is cracked."
+    assert [event.name for event in spans["t2i"].events] == ["stage_retried"]
+    assert {"key": "service.name", "value": "ours"} in [
+        {"key": item.key, "value": item.value.string_value} for item in resource.resource.attributes
+    ]
+
+
+def test_a_trace_holds_what_earlier_executors_did(journal: Journal) -> None:
+    job = journal.get(failed_job(journal))
+    kinds = [("queued", {}), ("started", {}), ("stage_queued", {"stage": "t2i"}), ("restarted", {"owner": "two"})]
+    events = [
+        Event(job_id=job.id, seq=n, kind=kind, at=job.created_at + n, data=data) for n, (kind, data) in enumerate(kinds)
+    ]
+    root, waiting, *_ = spans_of(job, events)
+    assert [note[0] for note in root.notes] == ["restarted"]
+    assert (waiting.begin, waiting.end) == (job.created_at, job.created_at + 1)
+
+
+def test_a_collector_that_is_away_costs_a_warning(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    job_id = failed_job(journal)
+    tracer = Tracer(f"http://127.0.0.1:{free_port()}/v1/traces", "ours")
+    tracer.close()  # no second try: a closed exporter refuses at once
+    assert not tracer.send(journal.get(job_id), journal.events(job_id))
+    assert job_id in caplog.text
+
+
+def test_where_traces_go_is_read_from_the_environment_too() -> None:
+    given = with_environment(AppArgs(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318/"})
+    assert given.observability.otlp_url == "http://collector:4318/v1/traces"
+    with pytest.raises(ConfigError, match="gRPC"):
+        parse_args({"observability": {"otlp_url": "collector:4317"}})
+
+
+# The log
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    ours = [logging.getLogger(name) for name in ("deployments", "stages", "cluster")]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in ours]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
+
+
+def test_a_line_of_json_names_its_job(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("json", "INFO")
+    logger = logging.getLogger("deployments.anything")
+    with logs.about("video_1"):
+        logger.info("Größe %d", 3)
+        logger.debug("not told")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logger.exception("It broke.")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["message"], first["job"]) == ("Größe 3", "video_1")
+    assert (first["level"], first["deployment"]) == ("INFO", "main")
+    assert "job" not in second
+    assert "ValueError: no" in second["exception"]
+
+
+def test_a_line_of_text_names_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("text", "WARNING")
+    with logs.about("video_2"):
+        logging.getLogger("deployments.anything").warning("Late.")
+    assert capsys.readouterr().err.endswith("deployments.anything: Late. [video_2]\n")
+    assert ObservabilityArgs().log_format == "text"
