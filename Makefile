@@ -7,13 +7,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test quick lint train bench quality gallery
+.PHONY: help setup demo serve test quick lint browser train bench quality gallery
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
 	@echo "make test                        set up and run every test"
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
+	@echo "make browser                     Debian's Chromium for the tests of the page, as root; else they are skipped"
 	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
 	@echo "make bench                       every benchmark of speed, a few minutes each"
 	@echo "make gallery                     the README's pictures, with the weights at hand"
@@ -44,6 +45,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+browser:
+	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium)
 
 train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install

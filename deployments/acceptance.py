@@ -9,9 +9,9 @@ from fastapi import Request
 
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.auth import tenant_of
+from deployments.checkpoint_rows import body_hash
 from deployments.errors import InvalidRequestError
 from deployments.job_types import NOBODY, Job
-from deployments.jobs import body_hash
 from deployments.limits import LimitBook
 from deployments.remix import Child
 from deployments.services import Services

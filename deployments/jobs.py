@@ -15,28 +15,36 @@ name one file (a remix, a reused output); it goes with the last of them.
 Synchronous and thread-safe: call it in a thread from async code. Knows nothing of Ray, HTTP or stages' values.
 """
 
-import hashlib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, String, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, String, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import JobError, Order, StageState
+from deployments.checkpoint_rows import (
+    RESULT,
+    add_files,
+    content_hash_of,
+    copy_outputs,
+    drop_files,
+    put_output,
+    twin_of,
+)
 from deployments.errors import (
     DeadlineError,
     IdempotencyError,
     InvalidRequestError,
     LeaseLostError,
     NotPausedError,
-    OutputsGoneError,
     QueueFullError,
     TooManyClaimsError,
     VideoNotFoundError,
 )
-from deployments.job_types import FINAL, NOBODY, Beat, Claim, Event, Job, JobRequest, Limits, Outputs, State, Update
+from deployments.job_rows import job_of, new_job, read_stages, stage_name
+from deployments.job_types import FINAL, NOBODY, Beat, Claim, Event, Job, JobRequest, Limits, State, Update
 from deployments.limits import at_limit
 from deployments.plans import stages_of
 from deployments.tables import Database, checkpoints, deliveries, job_events, jobs, stage_outputs
@@ -103,7 +111,7 @@ class Journal:
             "body_hash": body_hash,
             "priority": priority,
             "parent_id": parent_id,
-            "content_hash": _content_hash(request, parent_id),
+            "content_hash": content_hash_of(request, parent_id),
         }
         try:
             return self._submit(request, values, needs or {}, deadline_s, admit, max_queued, retry_after_s, webhook_url)
@@ -147,15 +155,15 @@ class Journal:
                     state="queued",
                     request=request.model_dump(),
                     start_stage=STAGE_NAMES.index(request.enter),
-                    follows=_twin(connection, tenant, values["content_hash"]),
+                    follows=twin_of(connection, tenant, values["content_hash"]),
                     created_at=now,
                     deadline=None if deadline_s is None else now + deadline_s,
                 )
             )
-            _add_files(connection, job_id, tenant, request, now)
+            add_files(connection, job_id, tenant, request, now)
             add_delivery(connection, job_id, webhook_url)
             if parent_id is not None:
-                _copy_outputs(connection, job_id, tenant, parent_id, needs, now)
+                copy_outputs(connection, job_id, tenant, parent_id, needs, now)
             own = stages_of(request)
             stages = tuple(StageState(name=n, status="waiting" if n in own else "skipped") for n in STAGE_NAMES)
             rows = [{"job_id": job_id, "idx": i, "name": s.name, "status": s.status} for i, s in enumerate(stages)]
@@ -163,7 +171,7 @@ class Journal:
             _log(connection, job_id, "queued")
             if parent_id is not None:  # it has outputs
                 return self._get(connection, job_id), True
-        return _new_job(job_id, request, now, stages, tenant, values["priority"]), True
+        return new_job(job_id, request, now, stages, tenant, values["priority"]), True
 
     def _look(
         self, connection: Connection, tenant: str, idem_key: str | None, max_queued: int
@@ -210,8 +218,8 @@ class Journal:
             by = (jobs.c.created_at, jobs.c.id) if order == "asc" else (jobs.c.created_at.desc(), jobs.c.id.desc())
             rows = connection.execute(query.order_by(*by).limit(limit + 1)).all()
             kept = rows[:limit]
-            stages = self._stages(connection, [row.id for row in kept])
-            return [_job(row, *stages[row.id]) for row in kept], len(rows) > limit
+            stages = read_stages(connection, [row.id for row in kept])
+            return [job_of(row, *stages[row.id]) for row in kept], len(rows) > limit
 
     def request_cancel(self, job_id: str, *, tenant: str | None = None) -> State:
         """Cancel a waiting job at once, flag a running one; a finished one stays as it is. Gives the state now.
@@ -277,7 +285,7 @@ class Journal:
         with self._database.write() as connection:
             if self._get(connection, job_id, tenant).state not in FINAL:
                 return None
-            unused = _drop_files(connection, checkpoints.c.job_id == job_id)
+            unused = drop_files(connection, checkpoints.c.job_id == job_id)
             for table in (stage_outputs, job_events, deliveries):
                 connection.execute(table.delete().where(table.c.job_id == job_id))
             connection.execute(jobs.delete().where(jobs.c.id == job_id))
@@ -395,7 +403,7 @@ class Journal:
             _finish(connection, job_id, state, error.model_dump() if error else None, result)
             if result is not None:
                 tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
-                at = {"job_id": job_id, "idx": _RESULT, "number": 0, "tenant": tenant, "digest": ""}
+                at = {"job_id": job_id, "idx": RESULT, "number": 0, "tenant": tenant, "digest": ""}
                 now, key = self._database.now(connection), str(result.get("key", ""))
                 connection.execute(checkpoints.insert().values(**at, key=key, record=result, created_at=now))
 
@@ -432,7 +440,7 @@ class Journal:
             tenant = _held_tenant(connection, claim, claims=1)
             if tenant is None:
                 return False
-            _put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
+            put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
             return True
 
     def adopt(self, claim: Claim, stage: StageName, number: int, digest: str) -> dict[str, Any] | None:
@@ -444,16 +452,16 @@ class Journal:
             record: dict[str, Any] | None = connection.execute(query).scalar()
             if tenant is None or record is None:
                 return None
-            _put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
+            put_output(connection, claim.job_id, tenant, stage, number, record, self._database.now(connection))
             return record
 
     def expire_outputs(self, ended_before: float, limit: int = 100) -> list[str]:
         """Forget the checkpoints of jobs that ended before then; gives the keys of files that no job uses any more."""
         with self._database.write() as connection:
-            has_output = select(checkpoints.c.job_id).where(checkpoints.c.idx != _RESULT)
+            has_output = select(checkpoints.c.job_id).where(checkpoints.c.idx != RESULT)
             query = select(jobs.c.id).where(jobs.c.finished_at < ended_before, jobs.c.id.in_(has_output)).limit(limit)
             ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-            return _drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx != _RESULT))
+            return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx != RESULT))
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
@@ -476,86 +484,10 @@ class Journal:
         row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
         if row is None or tenant not in (None, row.tenant):
             raise VideoNotFoundError(job_id)
-        return _job(row, *self._stages(connection, [job_id])[job_id])
-
-    @staticmethod
-    def _stages(connection: Connection, ids: Sequence[str]) -> dict[str, "_Stages"]:
-        query = select(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).order_by(stage_outputs.c.idx)
-        found: dict[str, list[StageState]] = {job_id: [] for job_id in ids}
-        outputs: dict[str, dict[StageName, dict[int, dict[str, Any]]]] = {job_id: {} for job_id in ids}
-        failures: dict[str, dict[StageName, int]] = {job_id: {} for job_id in ids}
-        for row in connection.execute(query):
-            found[row.job_id].append(
-                StageState(
-                    name=row.name,
-                    status=row.status,
-                    progress=row.progress,
-                    queued_s=row.queued_s,
-                    run_s=row.run_s,
-                    bytes_out=row.bytes_out,
-                    origin=row.origin,
-                )
-            )
-            if row.failures:
-                failures[row.job_id][_stage_name(row.name)] = row.failures
-        of_stages = checkpoints.c.idx.between(0, len(STAGE_NAMES) - 1)
-        kept = select(checkpoints).where(checkpoints.c.job_id.in_(ids), of_stages)
-        for row in connection.execute(kept):
-            outputs[row.job_id].setdefault(STAGE_NAMES[row.idx], {})[row.number] = row.record
-        return {job_id: (tuple(states), outputs[job_id], failures[job_id]) for job_id, states in found.items()}
+        return job_of(row, *read_stages(connection, [job_id])[job_id])
 
 
-_Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int]]
-_SOURCE, _RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 _CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
-
-
-def _drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
-    """Forget checkpoints; gives the keys that no other one names."""
-    keys = set(connection.execute(select(checkpoints.c.key).where(which)).scalars())
-    connection.execute(checkpoints.delete().where(which))
-    used = connection.execute(select(checkpoints.c.key).where(checkpoints.c.key.in_(keys))).scalars()
-    return sorted(keys.difference(used))
-
-
-def _add_files(connection: Connection, job_id: str, tenant: str, request: JobRequest, now: float) -> None:
-    """The files that a request names, so that they stay as long as the job does."""
-    for number, source in enumerate((request.source, request.extends)):
-        if source is not None:
-            at = {"job_id": job_id, "idx": _SOURCE, "number": number, "tenant": tenant, "created_at": now}
-            record = source.model_dump()
-            connection.execute(checkpoints.insert().values(**at, digest="", key=source.key, record=record))
-
-
-def _copy_outputs(
-    connection: Connection,
-    job_id: str,
-    tenant: str,
-    parent_id: str,
-    needs: Mapping[StageName, Sequence[int]],
-    now: float,
-) -> None:
-    parent = connection.execute(
-        select(jobs.c.id).where(jobs.c.id == parent_id, jobs.c.tenant == tenant).with_for_update()
-    ).first()
-    if parent is None:
-        raise VideoNotFoundError(parent_id)
-    for stage, numbers in needs.items():
-        own = and_(checkpoints.c.job_id == parent_id, checkpoints.c.idx == STAGE_NAMES.index(stage))
-        found = {row.number: row.record for row in connection.execute(select(checkpoints).where(own))}
-        if missing := [number for number in numbers if number not in found]:
-            raise OutputsGoneError(parent_id, stage, len(numbers) - len(missing), len(numbers))
-        for place, number in enumerate(numbers):
-            _put_output(connection, job_id, tenant, stage, place, found[number], now)
-
-
-def _put_output(
-    connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any], now: float
-) -> None:
-    at = {"job_id": job_id, "idx": STAGE_NAMES.index(stage), "number": number}
-    connection.execute(checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items())))
-    values = {"tenant": tenant, "digest": record.get("digest", ""), "key": record["key"], "record": record}
-    connection.execute(checkpoints.insert().values(**at, **values, created_at=now))
 
 
 def _held_tenant(connection: Connection, claim: Claim, **values: Any) -> str | None:
@@ -566,28 +498,6 @@ def _held_tenant(connection: Connection, claim: Claim, **values: Any) -> str | N
         .values(fence=claim.fence, **values)
         .returning(jobs.c.tenant)
     ).scalar()
-
-
-def _twin(connection: Connection, tenant: str, content_hash: str | None) -> str | None:
-    """The newest unfinished job that computes the same."""
-    if content_hash is None:
-        return None
-    same = and_(jobs.c.tenant == tenant, jobs.c.content_hash == content_hash, jobs.c.state.in_(("queued", "running")))
-    return connection.execute(
-        select(jobs.c.id).where(same).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
-    ).scalar()
-
-
-def _content_hash(request: JobRequest, parent_id: str | None) -> str | None:
-    """Of all that the result depends on; None where it is not to be shared."""
-    if not request.reuse or request.pause_after is not None:
-        return None
-    return body_hash(f"{parent_id or ''} {request.model_dump_json()}")
-
-
-def body_hash(text: str) -> str:
-    """Digest of a request's canonical JSON, to tell a repeated request from another one under the same key."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _in_order(claims: Sequence[Claim]) -> list[Claim]:
@@ -630,46 +540,6 @@ def _give_up_late(connection: Connection, now: float) -> None:
         _finish(connection, row.id, "failed", {"code": DeadlineError.code, "message": message}, None)
 
 
-def _new_job(
-    job_id: str, request: JobRequest, now: float, stages: tuple[StageState, ...], tenant: str, priority: int
-) -> Job:
-    """What was just written, without reading it back."""
-    return Job(
-        id=job_id,
-        state="queued",
-        request=request,
-        created_at=now,
-        finished_at=None,
-        error=None,
-        result=None,
-        cancel_requested=False,
-        claims=0,
-        stages=stages,
-        tenant=tenant,
-        priority=priority,
-    )
-
-
-def _job(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
-    return Job(
-        id=row.id,
-        state=row.state,
-        request=JobRequest.model_validate(row.request),
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        error=JobError.model_validate(row.error) if row.error else None,
-        result=row.result,
-        cancel_requested=row.cancel_requested,
-        claims=row.claims,
-        stages=stages,
-        outputs=outputs,
-        tenant=row.tenant,
-        parent_id=row.parent_id,
-        priority=row.priority,
-        failures=failures,
-    )
-
-
 def _hold(connection: Connection, claim: Claim, **values: Any) -> bool | None:
     """Touch the job under this fence: None when it is no longer this executor's, else whether a cancel is wanted."""
     return connection.execute(
@@ -682,7 +552,7 @@ def _hold(connection: Connection, claim: Claim, **values: Any) -> bool | None:
 
 def _write(connection: Connection, item: Update) -> None:
     for state in item.stages:
-        index = STAGE_NAMES.index(_stage_name(state.name))
+        index = STAGE_NAMES.index(stage_name(state.name))
         connection.execute(
             update(stage_outputs)
             .where(stage_outputs.c.job_id == item.claim.job_id, stage_outputs.c.idx == index)
@@ -699,10 +569,6 @@ def _write(connection: Connection, item: Update) -> None:
         )
     for kind, data in item.events:
         _log(connection, item.claim.job_id, kind, **data)
-
-
-def _stage_name(name: str) -> StageName:
-    return next(known for known in STAGE_NAMES if known == name)
 
 
 def _finish(connection: Connection, job_id: str, state: State, error: Any, result: dict[str, Any] | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from client.schema import JobError, StageState
+from deployments.checkpoint_rows import body_hash
 from deployments.errors import (
     IdempotencyError,
     InvalidRequestError,
@@ -17,7 +18,7 @@ from deployments.errors import (
     VideoNotFoundError,
 )
 from deployments.job_types import Claim, Job, JobRequest, Source, Update
-from deployments.jobs import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Journal, body_hash
+from deployments.jobs import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Journal
 from deployments.tables import jobs
 from stages.types import STAGE_NAMES, StageName
 from tests.postgres import new_database

@@ -1,0 +1,88 @@
+"""Rows that name files: outputs of stages, files that users sent, results; and what makes two jobs the same.
+
+Several rows may name one file; who removes rows learns which files nobody names any more. Works inside a transaction of
+`deployments.jobs`, which knows whose job it is.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, select
+
+from deployments.errors import OutputsGoneError, VideoNotFoundError
+from deployments.job_types import JobRequest
+from deployments.tables import checkpoints, jobs
+from stages.types import STAGE_NAMES, StageName
+
+SOURCE, RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+
+
+def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
+    """Forget checkpoints; gives the keys that no other one names."""
+    keys = set(connection.execute(select(checkpoints.c.key).where(which)).scalars())
+    connection.execute(checkpoints.delete().where(which))
+    used = connection.execute(select(checkpoints.c.key).where(checkpoints.c.key.in_(keys))).scalars()
+    return sorted(keys.difference(used))
+
+
+def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequest, now: float) -> None:
+    """The files that a request names, so that they stay as long as the job does."""
+    for number, source in enumerate((request.source, request.extends)):
+        if source is not None:
+            at = {"job_id": job_id, "idx": SOURCE, "number": number, "tenant": tenant, "created_at": now}
+            record = source.model_dump()
+            connection.execute(checkpoints.insert().values(**at, digest="", key=source.key, record=record))
+
+
+def copy_outputs(
+    connection: Connection,
+    job_id: str,
+    tenant: str,
+    parent_id: str,
+    needs: Mapping[StageName, Sequence[int]],
+    now: float,
+) -> None:
+    parent = connection.execute(
+        select(jobs.c.id).where(jobs.c.id == parent_id, jobs.c.tenant == tenant).with_for_update()
+    ).first()
+    if parent is None:
+        raise VideoNotFoundError(parent_id)
+    for stage, numbers in needs.items():
+        own = and_(checkpoints.c.job_id == parent_id, checkpoints.c.idx == STAGE_NAMES.index(stage))
+        found = {row.number: row.record for row in connection.execute(select(checkpoints).where(own))}
+        if missing := [number for number in numbers if number not in found]:
+            raise OutputsGoneError(parent_id, stage, len(numbers) - len(missing), len(numbers))
+        for place, number in enumerate(numbers):
+            put_output(connection, job_id, tenant, stage, place, found[number], now)
+
+
+def put_output(
+    connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any], now: float
+) -> None:
+    at = {"job_id": job_id, "idx": STAGE_NAMES.index(stage), "number": number}
+    connection.execute(checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items())))
+    values = {"tenant": tenant, "digest": record.get("digest", ""), "key": record["key"], "record": record}
+    connection.execute(checkpoints.insert().values(**at, **values, created_at=now))
+
+
+def twin_of(connection: Connection, tenant: str, content_hash: str | None) -> str | None:
+    """The newest unfinished job that computes the same."""
+    if content_hash is None:
+        return None
+    same = and_(jobs.c.tenant == tenant, jobs.c.content_hash == content_hash, jobs.c.state.in_(("queued", "running")))
+    return connection.execute(
+        select(jobs.c.id).where(same).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
+    ).scalar()
+
+
+def content_hash_of(request: JobRequest, parent_id: str | None) -> str | None:
+    """Of all that the result depends on; None where it is not to be shared."""
+    if not request.reuse or request.pause_after is not None:
+        return None
+    return body_hash(f"{parent_id or ''} {request.model_dump_json()}")
+
+
+def body_hash(text: str) -> str:
+    """Digest of a request's canonical JSON, to tell a repeated request from another one under the same key."""
+    return hashlib.sha256(text.encode()).hexdigest()
