@@ -1,7 +1,7 @@
 """The whole pipeline in one process, without Ray: `python -m stages "a fox in a snowy forest at dusk" -o fox.mp4`.
 
-Two words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them) and `cost`
-(what a preset computes, and how much memory it needs).
+Three words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them), `cost`
+(what a preset computes, and how much memory it needs) and `profile` (how long that takes on this machine).
 """
 
 import argparse
@@ -53,6 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         from stages.weights_command import main as weights
 
         return weights(words[1:])
+    if words[:1] == ["profile"]:
+        from stages.profiling import main as profile
+
+        return profile(words[1:])
     if words[:1] == ["cost"]:
         from stages.cost.command import main as cost
 

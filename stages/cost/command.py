@@ -4,9 +4,11 @@ Nothing is loaded and no GPU is needed: everything is counted on the meta device
 """
 
 import argparse
+import json
 import logging
 import sys
 import warnings
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--device", default="cuda", help='"cuda" (the preset\'s dtype) or "cpu" (float32; default: cuda)'
     )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, in operations and bytes")
     args = parser.parse_args(argv)
     errors = Console(stderr=True)
     try:
@@ -44,6 +47,11 @@ def main(argv: list[str] | None = None) -> int:
     except StageError as error:
         errors.print(str(error), highlight=False, soft_wrap=True)
         return 1
+    if args.json:
+        stages = {name: {**asdict(cost), "memory_bytes": cost.memory_bytes} for name, cost in costs.items()}
+        about = {"preset": preset.name, "size": size, "frames": frames, "device": args.device}
+        print(json.dumps({**about, "stages": stages}))
+        return 0
     table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")
     for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "peak GiB", "output MB", "GPU GiB"):
         table.add_column(column, justify="left" if column == "stage" else "right")

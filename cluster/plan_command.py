@@ -1,0 +1,145 @@
+"""`python -m cluster plan`: from a rate, a 95th percentile, pools and a profile to replicas, cost, and what else is."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cluster.planner import Goal, GoalError, Monolith, Plan, judge, make_monolith, make_plan, neighbours
+from cluster.pool_file import PoolFile, PoolFileError, load_pools
+from cluster.profiles import Profile, load_profile
+
+POOLS = Path(__file__).with_name("pools.yaml")
+_PER = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def add_command(commands: Any) -> None:
+    """Put it on `python -m cluster`."""
+    command = commands.add_parser("plan", help="the cheapest replicas for a rate and a 95th percentile")
+    command.set_defaults(run=run)
+    command.add_argument("--rate", required=True, help="videos, like 0.5/s, 12/min or 300/h")
+    command.add_argument("--p95", required=True, type=float, help="seconds within which 95 of 100 videos are done")
+    command.add_argument("--pools", type=Path, default=POOLS, help="what there is (cluster/pools.yaml)")
+    command.add_argument("--preset", default="paper", help="whose stages (%(default)s)")
+    command.add_argument("--profile", default="paper-estimate", help="a file, or one of cluster/profiles (%(default)s)")
+    command.add_argument("--write", type=Path, metavar="YAML", help="put replicas and pools into this serve config")
+    command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command."""
+    file, profile = load_pools(options.pools), load_profile(options.profile, options.preset)
+    plan = make_plan(Goal(parse_rate(options.rate), options.p95), file, profile)
+    monoliths = [
+        found
+        for offload in (False, True)
+        if (found := make_monolith(plan.goal, file, profile, offload=offload)) is not None
+    ]
+    if options.write is not None:
+        write_config(plan, file, options.write)
+    if options.json:
+        print(json.dumps(as_json(plan, monoliths, profile), indent=2))
+    else:
+        show(plan, monoliths, profile)
+        if options.write is not None:
+            print(f"Wrote replicas, pools and GPUs of the four stages into {options.write}.")
+    return 0
+
+
+def parse_rate(text: str) -> float:
+    """Videos a second.
+
+    Raises:
+        GoalError: another form.
+    """
+    number, _, per = text.partition("/")
+    try:
+        return float(number) / _PER[per or "s"]
+    except (ValueError, KeyError):
+        raise GoalError(f"--rate is {text!r}; write it like 0.5/s, 12/min or 300/h.") from None
+
+
+def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict[str, Any]:
+    """All that the tables say."""
+    return {
+        "goal": {"rate_per_s": plan.goal.rate, "p95_s": plan.goal.p95_s},
+        "profile": {"preset": profile.preset, "kind": profile.kind, "date": profile.date},
+        "p95_s": plan.p95_s,
+        "cost_per_hour": plan.cost_per_hour,
+        "cost_per_1000": plan.cost_per_1000,
+        "gpus": plan.gpus,
+        "bottleneck": plan.bottleneck.stage,
+        "stages": {
+            choice.stage: {"pool": choice.pool, "replicas": choice.replicas, "load": choice.station.load}
+            for choice in plan.choices
+        },
+        "proof": {"branches": plan.looked_at, "combinations": plan.possible},
+        "one_fewer": [
+            {"stage": n.stage, "saving_per_hour": n.saving_per_hour, "p95_s": n.p95_s, "load": n.load}
+            for n in neighbours(plan)
+        ],
+        "monoliths": [vars(monolith) for monolith in monoliths],
+        "verdict": judge(plan, monoliths),
+    }
+
+
+def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
+    """As tables and sentences."""
+    console = Console()
+    kind = "an ESTIMATE, nothing was measured" if profile.kind == "estimate" else f"measured {profile.date}"
+    title = f"{plan.goal.rate:g} videos/s, p95 <= {plan.goal.p95_s:g} s; preset {profile.preset}, {kind}"
+    table = Table(title=title, title_justify="left")
+    for column in ("stage", "pool", "replicas", "GPUs", "s a video", "load", "an hour"):
+        table.add_column(column, justify="left" if column in ("stage", "pool") else "right")
+    for choice in plan.choices:
+        station = choice.station
+        cells = (f"{choice.gpus:g}", f"{station.service_s:.1f}", f"{station.load:.0%}", f"{choice.cost_per_hour:.2f}")
+        table.add_row(choice.stage, choice.pool, str(choice.replicas), *cells)
+    table.add_row("", "", "", f"{plan.gpus:g}", "", "", f"{plan.cost_per_hour:.2f}")
+    console.print(table)
+    costs = f"{plan.cost_per_1000:.2f} for 1,000 videos"
+    console.print(f"p95 {plan.p95_s:.1f} s; {costs}; busiest: {plan.bottleneck.stage}.", highlight=False)
+    proof = f"{plan.looked_at:,} branches of {plan.possible:,} combinations looked at"
+    console.print(f"Optimal: {proof}; every other costs as much or misses the goal.", highlight=False)
+    for neighbour in neighbours(plan)[:1]:
+        broken = f"p95 would be {neighbour.p95_s:.1f} s" if neighbour.load < 1 else f"{neighbour.stage} is overloaded"
+        if neighbour.load < 1 and neighbour.p95_s <= plan.goal.p95_s:
+            continue
+        saving = f"{neighbour.saving_per_hour:.2f} an hour less"
+        console.print(f"One replica of {neighbour.stage} fewer is {saving}, and {broken}.", highlight=False)
+    for monolith in monoliths:
+        name = f"{monolith.replicas} monoliths on {monolith.pool}{', offloading' if monolith.offload else ''}"
+        console.print(f"{name}: {monolith.cost_per_hour:.2f} an hour, p95 {monolith.p95_s:.1f} s.", highlight=False)
+    console.print(judge(plan, monoliths), highlight=False)
+
+
+def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
+    """Replicas, pool and GPUs of each stage into a Serve config; comments stay, autoscaling goes.
+
+    Raises:
+        PoolFileError: it is no Serve config of ours.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 160
+    try:
+        document = yaml.load(path.read_text())
+        stages = document["applications"][0]["args"].setdefault("stages", {})
+    except OSError as error:
+        raise PoolFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (YAMLError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise PoolFileError(f"{path} is no Serve config with an application that has args ({error!r}).") from error
+    for choice in plan.choices:
+        stage = stages.setdefault(choice.stage, {})
+        stage["pool"] = file.named(choice.pool).node_labels.get("pool", choice.pool)
+        stage["num_gpus"] = file.named(choice.pool).gpus_of(choice.stage)
+        stage["replicas"] = choice.replicas
+        stage.pop("autoscaling", None)
+    with path.open("w", encoding="utf-8") as out:
+        yaml.dump(document, out)

@@ -1,0 +1,154 @@
+"""`pools.yaml`: which GPUs there are, what they cost, and which stages may live on them.
+
+    pools:
+      - name: big                     # nodes join with `ray start --labels pool=big`
+        accelerator: H100             # as profiles name it
+        gib: 80                       # of one GPU
+        gpus_per_node: 8
+        nodes: {min: 0, max: 2}
+        price_per_hour: 3.0           # of one GPU, in any currency
+        stages: [i2v, v2v]
+        gang: {v2v: 2}                # GPUs that one replica takes; 1 where it is left out
+        fraction: {}                  # or the share of one GPU: {t2i: 0.7, vfi: 0.3} puts both on the same
+
+Reading is strict: what cannot be meant is refused with one sentence that names the pool.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cluster.pools import Lack, NodeOffer, StageNeed, find_lacks
+from stages.types import STAGE_NAMES, StageName
+
+
+class PoolFileError(ValueError):
+    """A pools file that cannot be used; one sentence."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Nodes(_Strict):
+    min: int = Field(default=0, ge=0)
+    max: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Nodes":
+        if self.min > self.max:
+            raise ValueError(f"nodes.min is {self.min}, above nodes.max, which is {self.max}; lower it")
+        return self
+
+
+class GpuPool(_Strict):
+    """GPUs of one kind."""
+
+    name: str = Field(min_length=1)
+    accelerator: str
+    gib: float = Field(gt=0)
+    gpus_per_node: int = Field(ge=1)
+    nodes: Nodes
+    price_per_hour: float = Field(ge=0)
+    stages: tuple[StageName, ...] = Field(min_length=1)
+    labels: dict[str, str] = {}
+    gang: dict[StageName, int] = {}
+    fraction: dict[StageName, float] = {}
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "GpuPool":
+        for name, count in self.gang.items():
+            if not 1 <= count <= self.gpus_per_node:
+                raise ValueError(
+                    f"gang.{name} is {count}, and a replica's GPUs are on one node, which has {self.gpus_per_node}"
+                )
+        for name, share in self.fraction.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"fraction.{name} is {share}; it must be above 0 and at most 1")
+            if self.gang.get(name, 1) > 1:
+                raise ValueError(f"{name} has a gang and a fraction; give one of them")
+        if strangers := [name for name in (*self.gang, *self.fraction) if name not in self.stages]:
+            raise ValueError(f"{strangers[0]} has a gang or a fraction, but is not among its stages")
+        return self
+
+    @property
+    def gpus_max(self) -> int:
+        return self.gpus_per_node * self.nodes.max
+
+    @property
+    def gpus_min(self) -> int:
+        """That are there whether they are used or not."""
+        return self.gpus_per_node * self.nodes.min
+
+    @property
+    def node_labels(self) -> dict[str, str]:
+        return self.labels or {"pool": self.name}
+
+    def gpus_of(self, stage: StageName) -> float:
+        """GPUs that one replica takes."""
+        return self.fraction.get(stage, float(self.gang.get(stage, 1)))
+
+
+class PoolFile(_Strict):
+    """All pools of a cluster."""
+
+    pools: tuple[GpuPool, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _named_once(self) -> "PoolFile":
+        names = [pool.name for pool in self.pools]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two pools are called {twice[0]!r}")
+        if homeless := [stage for stage in STAGE_NAMES if not any(stage in pool.stages for pool in self.pools)]:
+            raise ValueError(f"no pool takes the stage {homeless[0]}; add it to the stages of one")
+        return self
+
+    def named(self, name: str) -> GpuPool:
+        return next(pool for pool in self.pools if pool.name == name)
+
+
+def load_pools(path: Path) -> PoolFile:
+    """The pools of a file.
+
+    Raises:
+        PoolFileError: it cannot be read, or says what cannot be meant.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise PoolFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except yaml.YAMLError as error:
+        raise PoolFileError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    try:
+        return PoolFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = _place(document, first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        given = f" (got {first['input']!r})" if not isinstance(first["input"], (dict, list)) else ""
+        raise PoolFileError(f"{path}: {place}{said}{given}.") from error
+
+
+def _place(document: object, loc: Sequence[str | int]) -> str:
+    if len(loc) >= 2 and loc[0] == "pools" and isinstance(loc[1], int):
+        try:
+            name = document["pools"][loc[1]]["name"]  # type: ignore[index]
+        except (KeyError, TypeError, IndexError):
+            name = f"number {loc[1] + 1}"
+        rest = ".".join(str(part) for part in loc[2:])
+        return f"pool {name}: {rest}: " if rest else f"pool {name}: "
+    return f"{'.'.join(str(part) for part in loc)}: " if loc else ""
+
+
+def preflight(
+    file: PoolFile, replicas: Mapping[tuple[StageName, str], int], nodes: Sequence[NodeOffer]
+) -> tuple[Lack, ...]:
+    """What a plan's replicas, by (stage, pool), lack on the living nodes; see `cluster.pools`."""
+    needs = [
+        StageNeed(stage, file.named(pool).node_labels, {"GPU": file.named(pool).gpus_of(stage)}, count)
+        for (stage, pool), count in replicas.items()
+        if count
+    ]
+    return find_lacks(needs, nodes)

@@ -1,0 +1,163 @@
+"""`python -m cluster profile`: measure this machine, or estimate GPUs from what a preset computes.
+
+Measuring runs `python -m stages profile` in a process of its own, so that nothing here needs torch. An estimate takes
+the operations and bytes that `python -m stages cost --json` counts, the published peak of each GPU and the share of it
+that such models reach, and is labelled an estimate wherever it is shown.
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, save_profile
+from stages.model.windows import plan_windows
+from stages.presets import Preset, RequestError, get_preset, plan
+from stages.settings import I2VParams, T2IParams, V2VParams
+from stages.types import STAGE_NAMES, StageName
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Of the maker's data sheet: dense BF16 tensor operations a second, memory."""
+
+    tflops: float
+    gib: float
+    sheet: str
+
+
+GPUS: dict[str, Gpu] = {
+    "H100": Gpu(989.4, 80, "NVIDIA H100 SXM data sheet: 1,979 TFLOPS BF16 with sparsity, half without; 80 GB"),
+    "A100": Gpu(312.0, 80, "NVIDIA A100 data sheet: 312 TFLOPS BF16; 80 GB"),
+    "L40S": Gpu(362.05, 48, "NVIDIA L40S data sheet: 362.05 TFLOPS BF16; 48 GB"),
+    "A10G": Gpu(70.0, 24, "AWS g5 instances: A10G, 70 TFLOPS FP16 tensor; 24 GB"),
+}
+REACHED = 0.35  # of the peak by diffusion UNets through PyTorch: our assumption, no measurement
+LOAD_GIB_S = 1.0  # weights from a disk to a GPU: our assumption
+
+
+def add_command(commands: Any) -> None:
+    """Put it on `python -m cluster`."""
+    command = commands.add_parser("profile", help="measure the stages on this machine, or estimate GPUs")
+    command.set_defaults(run=run)
+    command.add_argument("--preset", default="tiny", help="whose stages (%(default)s)")
+    command.add_argument("--device", default="cpu", help="cpu, or cuda:0 (%(default)s)")
+    command.add_argument("--accelerator", help="name of the device in pools.yaml; the device's kind when left out")
+    command.add_argument("--gib", type=float, help="memory of the device; 24 for a CPU when left out")
+    command.add_argument("--repeats", type=int, default=3, help="calls of each kind (%(default)s)")
+    command.add_argument("--estimate", action="store_true", help=f"no measuring: {', '.join(GPUS)} from data sheets")
+    command.add_argument("--out", type=Path, help="file to write; NAME.json here when left out")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command."""
+    try:
+        preset = get_preset(options.preset)
+    except RequestError as error:
+        raise ProfileError(str(error)) from error
+    profile = estimate(preset) if options.estimate else measure(preset, options)
+    kind = "estimate" if options.estimate else options.device.partition(":")[0]
+    path = options.out or Path(f"{preset.name}-{kind}.json" if options.estimate else f"{kind}-{preset.name}.json")
+    save_profile(profile, path)
+    show(profile)
+    print(path)
+    return 0
+
+
+def measure(preset: Preset, options: argparse.Namespace) -> Profile:
+    """From calls of the real stages.
+
+    Raises:
+        ProfileError: they did not run.
+    """
+    arguments = ["profile", "--preset", preset.name, "--device", options.device, "--repeats", str(options.repeats)]
+    document = _stages_say(arguments)
+    accelerator = options.accelerator or options.device.partition(":")[0]
+    return fitted(document, accelerator=accelerator, gib=options.gib or 24.0, calls=calls_of(preset))
+
+
+def estimate(preset: Preset) -> Profile:
+    """From operations and data sheets.
+
+    Raises:
+        ProfileError: they cannot be counted for this preset.
+    """
+    costs = _stages_say(["cost", "--preset", preset.name, "--json"])["stages"]
+    request = plan(preset, "x")
+    window = len(plan_windows(request.i2v.frames, request.v2v.windows)[0])
+    frames: dict[StageName, int] = {"t2i": 1, "i2v": request.i2v.frames, "v2v": window}
+    frames["vfi"] = (window - 1) * request.vfi.factor + 1
+    denoised: dict[StageName, T2IParams | I2VParams | V2VParams]
+    denoised = {"t2i": request.t2i, "i2v": request.i2v, "v2v": request.v2v}
+    found = {}
+    for accelerator, gpu in GPUS.items():
+        stages = {}
+        for name in STAGE_NAMES:
+            cost, params = costs[name], denoised.get(name, request.v2v)
+            seconds = cost["flops"] / cost["calls"] / (gpu.tflops * 1e12 * REACHED)
+            steps = params.denoising.steps if name in denoised else 1
+            stepped = min(seconds, steps * cost["step_flops"] / (gpu.tflops * 1e12 * REACHED)) or seconds
+            stages[name] = StageProfile(
+                fixed_s=round(seconds - stepped, 4),
+                step_s=round(stepped / steps, 6),
+                steps=steps,
+                frames=frames[name],
+                pixels=params.size[0] * params.size[1],
+                calls=cost["calls"],
+                cv=0.05,
+                gib=round(cost["memory_bytes"] / _GIB, 2),
+                bytes_out=cost["output_bytes"] // cost["calls"],
+                load_s=round(30.0 + cost["weight_bytes"] / _GIB / LOAD_GIB_S, 1),
+            )
+        found[accelerator] = AcceleratorProfile(gib=gpu.gib, stages=stages)
+    sheets = "; ".join(gpu.sheet for gpu in GPUS.values())
+    return Profile(
+        preset=preset.name,
+        kind="estimate",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        accelerators=found,
+        note=(
+            f"AN ESTIMATE, nothing was measured: counted operations over {REACHED:.0%} of the published peak "
+            f"({sheets}); spread 5 % and loading at 1 GiB/s after 30 s are assumptions."
+        ),
+    )
+
+
+def calls_of(preset: Preset) -> dict[StageName, int]:
+    """Calls of each stage in a default job."""
+    request = plan(preset, "x")
+    windows = len(plan_windows(request.i2v.frames, request.v2v.windows))
+    return {"t2i": 1, "i2v": 1, "v2v": windows, "vfi": windows}
+
+
+def show(profile: Profile) -> None:
+    """As a table."""
+    console = Console(stderr=True)
+    for accelerator, device in profile.accelerators.items():
+        table = Table(title=f"{profile.preset} on {accelerator}, {profile.kind}", title_justify="left")
+        for column in ("stage", "calls", "s a call", "s a step", "spread", "GiB", "MB a call", "load s"):
+            table.add_column(column, justify="left" if column == "stage" else "right")
+        for name in STAGE_NAMES:
+            own = device.stages[name]
+            cells = (f"{own.call_s():.2f}", f"{own.step_s:.3f}", f"{own.cv:.1%}", f"{own.gib:.1f}")
+            table.add_row(name, str(own.calls), *cells, f"{own.bytes_out / 1e6:.1f}", f"{own.load_s:.1f}")
+        console.print(table)
+
+
+def _stages_say(arguments: Sequence[str]) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-m", "stages", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        why = " ".join(done.stderr.strip().splitlines()[-1:]) or f"exit code {done.returncode}"
+        raise ProfileError(f"`python -m stages {' '.join(arguments)}` failed: {why}")
+    document: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return document

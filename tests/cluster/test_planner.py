@@ -1,0 +1,226 @@
+"""The planner against brute force, its words about what cannot be, and the commands around it."""
+
+import itertools
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from cluster.__main__ import main
+from cluster.plan_command import POOLS, parse_rate
+from cluster.planner import (
+    Goal,
+    GoalError,
+    Monolith,
+    judge,
+    make_monolith,
+    make_plan,
+    neighbours,
+    options_of,
+)
+from cluster.pool_file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools, preflight
+from cluster.pools import NodeOffer
+from cluster.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, load_profile
+from cluster.queueing import percentile
+from stages.types import STAGE_NAMES, StageName
+
+
+def stage(seconds: float, gib: float = 10.0, calls: int = 1, cv: float = 0.1) -> StageProfile:
+    return StageProfile(
+        fixed_s=0.0, step_s=seconds, steps=1, frames=1, pixels=1, calls=calls, cv=cv, gib=gib, bytes_out=1, load_s=10.0
+    )
+
+
+def profile_of(**devices: dict[StageName, StageProfile]) -> Profile:
+    found = {name: AcceleratorProfile(gib=80, stages=own) for name, own in devices.items()}
+    return Profile(preset="paper", kind="measured", date="2026-01-01", accelerators=found)
+
+
+def pool(name: str, price: float, nodes: int = 4, **more: object) -> GpuPool:
+    given = {"gib": 80.0, "gpus_per_node": 4, "stages": STAGE_NAMES, "nodes": Nodes(max=nodes), **more}
+    return GpuPool.model_validate({"name": name, "accelerator": name, "price_per_hour": price, **given})
+
+
+def cheapest_by_force(goal: Goal, file: PoolFile, profile: Profile) -> float | None:
+    """Every combination."""
+    best: float | None = None
+    for chosen in itertools.product(*options_of(goal, file, profile).values()):
+        used = {own.name: 0.0 for own in file.pools}
+        for choice in chosen:
+            used[choice.pool] += choice.gpus
+        fits = all(used[own.name] <= own.gpus_max + 1e-9 for own in file.pools)
+        cost = sum(choice.cost_per_hour for choice in chosen)
+        if (best is None or cost < best) and fits and percentile([c.station for c in chosen]) <= goal.p95_s:
+            best = cost
+    return best
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_the_plan_costs_what_brute_force_finds(seed: int) -> None:
+    draw = random.Random(seed)
+    names = ["a", "b"][: draw.randint(1, 2)]
+    devices: dict[str, dict[StageName, StageProfile]] = {
+        name: {
+            own: stage(draw.uniform(1, 8), calls=draw.choice([1, 1, 2]), cv=draw.uniform(0, 0.6)) for own in STAGE_NAMES
+        }
+        for name in names
+    }
+    file = PoolFile(pools=tuple(pool(name, draw.uniform(0.5, 3), nodes=draw.randint(1, 2)) for name in names))
+    goal, profile = Goal(draw.uniform(0.05, 0.5), draw.uniform(12, 60)), profile_of(**devices)
+    wanted = cheapest_by_force(goal, file, profile) if all(options_of(goal, file, profile).values()) else None
+    if wanted is None:
+        with pytest.raises(GoalError, match="nearest"):
+            make_plan(goal, file, profile)
+    else:
+        plan = make_plan(goal, file, profile)
+        assert plan.cost_per_hour == pytest.approx(wanted)
+        assert plan.p95_s <= goal.p95_s
+        assert plan.looked_at <= 4 * plan.possible
+
+
+def test_six_kinds_of_gpus_and_a_thousand_of_them() -> None:
+    draw = random.Random(7)
+    devices: dict[str, dict[StageName, StageProfile]] = {
+        f"g{n}": {own: stage(draw.uniform(5, 60), calls=2 if own == "v2v" else 1) for own in STAGE_NAMES}
+        for n in range(6)
+    }
+    file = PoolFile(pools=tuple(pool(name, draw.uniform(0.5, 4), nodes=42) for name in devices))
+    plan = make_plan(Goal(5.0, 200.0), file, profile_of(**devices))
+    assert plan.p95_s <= 200
+    assert sum(own.gpus_max for own in file.pools) > 1000
+    assert plan.looked_at < plan.possible / 1000
+
+
+def test_one_replica_fewer_breaks_the_goal() -> None:
+    file, profile = load_pools(POOLS), load_profile("paper-estimate", "paper")
+    plan = make_plan(Goal(0.1, 300.0), file, profile)
+    cheaper = [n for n in neighbours(plan) if n.saving_per_hour > 0]
+    assert cheaper
+    assert all(n.p95_s > 300.0 for n in cheaper)
+
+
+def test_what_cannot_be_held_names_the_stage_and_the_nearest_goal() -> None:
+    file = PoolFile(pools=(pool("a", 1.0, nodes=1),))
+    profile = profile_of(a={name: stage(20.0 if name == "v2v" else 1.0) for name in STAGE_NAMES})
+    with pytest.raises(GoalError, match=r"p95 of 10 s cannot be held.*v2v.*nearest p95 is 2\d"):
+        make_plan(Goal(0.01, 10.0), file, profile)
+    with pytest.raises(GoalError, match=r"Stage v2v cannot carry 5 jobs.*4 replicas.*nearest rate is 0\.1"):
+        make_plan(Goal(5.0, 100.0), file, profile)
+    with pytest.raises(GoalError, match=r"more GPUs than there are.*v2v.*nearest rate at this p95 is 0\.0"):
+        make_plan(Goal(0.12, 60.0), file, profile)
+    small = PoolFile(pools=(pool("a", 1.0, gib=8.0),))
+    with pytest.raises(GoalError, match=r"8 GiB a replica and it needs 10.*more memory"):
+        make_plan(Goal(0.1, 100.0), small, profile)
+    for rate, p95 in ((0.0, 10.0), (1.0, -1.0)):
+        with pytest.raises(GoalError, match="must be above 0"):
+            Goal(rate, p95)
+
+
+def test_a_monolith_is_said_to_be_as_good_where_it_is() -> None:
+    goal = Goal(0.5, 60.0)
+    same = profile_of(a={name: stage(4.0) for name in STAGE_NAMES})
+    file = PoolFile(pools=(pool("a", 1.0, nodes=8),))
+    monolith = make_monolith(goal, file, same, offload=False)
+    assert monolith is not None
+    assert "is cheaper" in judge(make_plan(goal, file, same), [monolith])
+    cheap: dict[StageName, StageProfile] = {name: stage(4.0, gib=2.0) for name in STAGE_NAMES}
+    dear = PoolFile(pools=(pool("a", 10.0, nodes=8), pool("b", 0.1, nodes=8, stages=("vfi",), gib=16.0)))
+    plan = make_plan(goal, dear, profile_of(a=dict(same.accelerators["a"].stages), b=cheap))
+    assert "times as much" in judge(plan, [Monolith("a", 20, False, 200.0, 50.0)])
+    assert "None" not in judge(plan, [])
+
+
+def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
+    profile = profile_of(a={name: stage(2.0, gib=5.0) for name in STAGE_NAMES})
+    halves = PoolFile(pools=(pool("a", 1.0, fraction={"vfi": 0.5}),))
+    plan = make_plan(Goal(0.05, 100.0), halves, profile)
+    vfi = next(choice for choice in plan.choices if choice.stage == "vfi")
+    assert (vfi.gpus, vfi.station.service_s, vfi.cost_per_hour) == (0.5, 4.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("gpus_per_node: 0", "pool p: gpus_per_node: .*greater than or equal to 1"),
+        ("nodes: {min: 3, max: 2}", "pool p: nodes: nodes.min is 3, above nodes.max, which is 2"),
+        ("stages: [t2i, zzz]", "pool p: stages.1"),
+        ("stages: [t2i]", "no pool takes the stage i2v"),
+        ("gang: {v2v: 9}", "gang.v2v is 9, and a replica's GPUs are on one node, which has 4"),
+        ("fraction: {vfi: 1.5}", "fraction.vfi is 1.5"),
+        ("colour: red", "pool p: colour: Extra inputs"),
+    ],
+)
+def test_a_pools_file_that_cannot_be_meant_is_refused(tmp_path: Path, change: str, said: str) -> None:
+    whole = {
+        "name": "p",
+        "accelerator": "H100",
+        "gib": "80",
+        "gpus_per_node": "4",
+        "nodes": "{min: 0, max: 2}",
+        "price_per_hour": "1",
+        "stages": "[t2i, i2v, v2v, vfi]",
+    }
+    key, _, value = change.partition(": ")
+    lines = [f"{name}: {text}" for name, text in {**whole, key: value}.items()]
+    path = tmp_path / "pools.yaml"
+    path.write_text("pools:\n  - " + "\n    ".join(lines) + "\n")
+    with pytest.raises(PoolFileError, match=said):
+        load_pools(path)
+
+
+def test_a_plan_is_compared_with_the_living_nodes() -> None:
+    file = PoolFile(pools=(pool("a", 1.0),))
+    lacks = preflight(file, {("v2v", "a"): 3}, [NodeOffer({"pool": "a"}, {"GPU": 2.0})])
+    assert "needs 3 x (1 GPU)" in lacks[0].sentence
+    assert "room for 2" in lacks[0].sentence
+
+
+def test_profiles_are_fitted_and_refused() -> None:
+    calls = [
+        {"steps": steps, "frames": 1, "pixels": 4, "bytes_out": 9, "seconds": [1 + 0.5 * steps] * 3} for steps in (2, 4)
+    ]
+    one = {"load_s": 3.0, "gib": 1.0, "calls": calls}
+    document = {
+        "preset": "tiny", "device": "cpu", "machine": "x", "date": "2026-01-01", "libraries": {}, "threads": 1,
+        "stages": dict.fromkeys(STAGE_NAMES, one),
+    }  # fmt: skip
+    made = fitted(document, accelerator="cpu", gib=24.0, calls={"v2v": 2})
+    own = made.on("cpu").stages["v2v"]
+    assert (own.fixed_s, own.step_s) == pytest.approx((1.0, 0.5))
+    assert (own.cv, own.calls) == (0.0, 2)
+    assert own.call_s(steps=8) == pytest.approx(5.0)
+    assert own.job_s == pytest.approx(6.0)
+    with pytest.raises(ProfileError, match="made for preset 'paper', not 'tiny'"):
+        load_profile("paper-estimate", "tiny")
+    with pytest.raises(ProfileError, match=r"no profile 'nothing'.*cpu-tiny"):
+        load_profile("nothing")
+    with pytest.raises(ProfileError, match=r"no accelerator 'B200'.*A100"):
+        load_profile("paper-estimate").on("B200")
+    assert load_profile("paper-estimate").kind == "estimate"
+    assert load_profile("cpu-tiny", "tiny").kind == "measured"
+
+
+def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text((Path(__file__).parents[2] / "serve_config.yaml").read_text())
+    goal = ["--rate", "6/min", "--p95", "300"]
+    assert main(["plan", *goal, "--json", "--write", str(config)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["goal"] == {"rate_per_s": 0.1, "p95_s": 300.0}
+    assert said["profile"]["kind"] == "estimate"
+    text = config.read_text()
+    assert "# V2V" in text or "# the dearest" in text
+    assert f"replicas: {said['stages']['v2v']['replicas']}" in text
+    assert main(["plan", *goal]) == 0
+    shown = capsys.readouterr().out
+    assert "ESTIMATE" in shown
+    assert "Optimal: " in shown
+    assert main(["plan", "--rate", "1/s", "--p95", "1"]) == 1
+    assert "nearest p95" in capsys.readouterr().err
+    assert main(["plan", "--rate", "often", "--p95", "1"]) == 1
+    assert "0.5/s, 12/min or 300/h" in capsys.readouterr().err
+
+
+def test_rates_are_read() -> None:
+    assert [parse_rate(text) for text in ("0.5/s", "0.5", "30/min", "1800/h")] == [0.5, 0.5, 0.5, 0.5]
