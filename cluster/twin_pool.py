@@ -1,0 +1,423 @@
+"""The replicas of one simulated stage: who computes what, who waits, who starts, stops and dies.
+
+Calls go to an idle replica first, then behind a running one up to `max_ongoing`, then into the stage's queue, as the
+router of `deployments` does it. A replica computes its calls one after the other (or up to `batch` of the queue at
+once). Replicas start as GPUs are free, take their start-up, and stop as Ray Serve stops them: those that have not
+started first, then the newest, which finish what they were given.
+
+Events are plain callbacks on simpy's timeouts; a process for each call would take several times as long.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import simpy
+
+from cluster.measures import StageSample
+from cluster.twin_types import Pool, Scenario, StageTimes
+
+_BLOCK = 4096  # random numbers drawn at once
+
+
+class Call:
+    """Windows of one job that one replica computes one after the other; mostly one."""
+
+    __slots__ = ("at", "gone", "job", "lost", "parts", "ready_s", "replica", "running", "stage", "started_s")
+
+    def __init__(self, job: Any, stage: int, parts: list[int]) -> None:
+        self.job, self.stage, self.parts = job, stage, parts
+        self.at = 0  # the part that is computed, or will be next
+        self.replica: Replica | None = None  # None: in the queue, or gone
+        self.running = self.gone = False
+        self.ready_s = 0.0  # when its inputs are at its replica
+        self.started_s = 0.0  # of the present part
+        self.lost = 0  # replicas that died under it
+
+    @property
+    def left(self) -> int:
+        return len(self.parts) - self.at
+
+
+class Replica:
+    """One copy of a stage."""
+
+    __slots__ = ("behind", "current", "draining", "id", "name", "place", "start_up_s", "state", "token")
+
+    def __init__(self, number: int, name: str, start_up_s: float) -> None:
+        self.id, self.name, self.start_up_s = number, name, start_up_s
+        self.state = "waits for a GPU"  # then "starts", "ready", "dead"
+        self.draining = False
+        self.current: list[Call] = []  # several: a batch
+        self.behind: deque[Call] = deque()
+        self.token = 0  # an event that carries an older one is void
+        self.place = (-1, -1)  # which list of the pool it stands in, and where
+
+    @property
+    def load(self) -> int:
+        return len(self.current) + len(self.behind)
+
+
+class Gpus:
+    """What all pools share."""
+
+    def __init__(self, budget: float | None) -> None:
+        self._free = float("inf") if budget is None else budget
+        self._waiting: deque[tuple[StagePool, Replica]] = deque()
+
+    def take(self, pool: "StagePool", replica: Replica) -> None:
+        """Start the replica now, or once there is room: in the order of asking, though what fits may overtake."""
+        self._waiting.append((pool, replica))
+        self._serve()
+
+    def give(self, count: float) -> None:
+        self._free += count
+        self._serve()
+
+    def _serve(self) -> None:
+        for _ in range(len(self._waiting)):
+            pool, replica = self._waiting.popleft()
+            if replica.state == "dead":
+                continue
+            if pool.pool.gpus <= self._free + 1e-9:
+                self._free -= pool.pool.gpus
+                pool.begin(replica)
+            else:
+                self._waiting.append((pool, replica))
+
+
+class Jobs(Protocol):
+    """What a pool tells the simulation."""
+
+    def part_done(self, call: Call, part: int, started_s: float, replica: str) -> None: ...
+
+    def call_done(self, call: Call) -> None: ...
+
+    def call_lost(self, call: Call) -> None: ...
+
+    def seconds(self, call: Call, part: int) -> float: ...
+
+
+class StagePool:
+    """One stage's replicas and its queue."""
+
+    def __init__(
+        self, env: simpy.Environment, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+    ) -> None:
+        self._env, self._jobs, self._gpus = env, jobs, gpus
+        self.index, self.name = index, name
+        self.times: StageTimes = scenario.stages[name]
+        self.pool: Pool = scenario.pools[name]
+        self._scenario = scenario
+        self._rng = np.random.default_rng([seed, index, 1])
+        self._uniform: list[float] = []
+        self._made = 0
+        self.queue: deque[Call] = deque()
+        self.waiting = self.running = 0  # parts
+        self.busy = self.ready = self.starting = self.stopping = 0  # replicas; ready ones take calls
+        self.target = 0
+        self.idle_since = 0.0
+        self.gpu_s = self.busy_gpu_s = 0.0
+        self._held = 0  # replicas that hold GPUs
+        self._held_since = 0.0
+        self._started_sum = 0.0  # over the running parts
+        self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
+        room = self.times.batch if self.times.batch > 1 else self.pool.max_ongoing
+        self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
+
+    # Seen from outside
+
+    def send(self, call: Call) -> None:
+        """A call whose inputs are there."""
+        self.waiting += call.left
+        call.ready_s = self._env.now + self._scenario.router_s + self._moving_s
+        self._place(call)
+
+    def withdraw(self, call: Call) -> None:
+        """A call that nobody wants any more; a running one stops within `stop_s`, a batch runs on."""
+        replica = call.replica
+        if replica is None:
+            self.waiting -= call.left
+            call.gone = True
+        elif not call.running:
+            self.waiting -= call.left
+            replica.behind.remove(call)
+            self._moved(replica)
+        elif self.times.batch == 1:
+            replica.token += 1
+            self.waiting -= call.left - 1
+            self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+
+    def extend(self, call: Call, part: int) -> None:
+        """One more window behind those of a call that waits or runs."""
+        call.parts.append(part)
+        self.waiting += 1
+
+    def set_target(self, target: int) -> None:
+        """Start or stop replicas."""
+        self.target = target
+        for _ in range(target - self.ready - self.starting):
+            self._start(self.times.start_up_s)
+        surplus = self.ready + self.starting - target
+        if surplus > 0:
+            newest = list(reversed(self._replicas.values()))
+            chosen = [replica for replica in newest if replica.state != "ready"][:surplus]
+            chosen += [replica for replica in newest if replica.state == "ready"][: surplus - len(chosen)]
+            for replica in chosen:
+                self._stop(replica)
+
+    def start_at_once(self, count: int) -> None:
+        """Replicas that are ready when the run begins."""
+        self.target = count
+        for _ in range(count):
+            self._start(0.0)
+
+    def begin(self, replica: Replica) -> None:
+        """Its GPU is there. `Gpus` calls this."""
+        replica.state = "starts"
+        self._count_held(1)
+        if replica.start_up_s == 0:
+            self._get_ready(replica)
+        else:
+            self._call_later(replica.start_up_s, replica, lambda event: self._get_ready(event.value))
+
+    def settle(self) -> None:
+        """Count what is held until now."""
+        self._count_held(0)
+
+    def remaining_s(self) -> float:
+        """Of the running parts together, by their mean; one that is overdue counts as nearly done."""
+        elapsed = self.running * self._env.now - self._started_sum
+        return max(self.running * self.times.call_s - elapsed, 0.1 * self.running * self.times.call_s)
+
+    def sample(self) -> StageSample:
+        return StageSample(self.waiting, self.running, self.ready, self.starting, self.stopping, self.target)
+
+    @property
+    def idle(self) -> int:
+        return len(self._by_load[0])
+
+    # Calls
+
+    def _place(self, call: Call) -> None:
+        lists = self._by_load
+        if lists[0]:
+            found = lists[0]
+        elif self.times.batch == 1 and (found := next((some for some in lists[:-1] if some), [])):
+            pass
+        else:
+            self.queue.append(call)
+            return
+        replica = found[int(self._chance() * len(found))] if len(found) > 1 else found[0]
+        self._bind(call, replica)
+        if not replica.current:
+            self._next(replica)
+        else:
+            self._moved(replica)
+
+    def _bind(self, call: Call, replica: Replica) -> None:
+        call.replica = replica
+        replica.behind.append(call)
+
+    def _next(self, replica: Replica) -> None:
+        """Start what is next on a replica whose device is free, and fill the room behind it."""
+        room = len(self._by_load) - 1
+        while self.queue and not replica.draining and replica.load < room:
+            call = self.queue.popleft()
+            if not call.gone:
+                self._bind(call, replica)
+        if replica.behind:
+            size = min(self.times.batch, len(replica.behind))
+            replica.current = [replica.behind.popleft() for _ in range(size)]
+            if self.busy == 0:
+                self.idle_since = -1.0
+            self.busy += 1
+            for call in replica.current:
+                call.running = True
+                self._begin_part(call)
+            self._run(replica)
+        elif replica.draining:
+            self._end(replica)
+            return
+        self._moved(replica)
+
+    def _begin_part(self, call: Call) -> None:
+        now = self._env.now
+        call.started_s = call.ready_s if call.ready_s > now else now
+        self.waiting -= 1
+        self.running += 1
+        self._started_sum += call.started_s
+
+    def _run(self, replica: Replica) -> None:
+        calls = replica.current
+        first = calls[0]
+        if len(calls) == 1:
+            seconds = self._jobs.seconds(first, first.parts[first.at])
+        else:
+            drawn = [self._jobs.seconds(call, call.parts[call.at]) for call in calls]
+            seconds = drawn[0] + self.times.batch_share * sum(drawn[1:])
+        delay = max(call.started_s for call in calls) - self._env.now + seconds
+        replica.token += 1
+        self._call_later(delay, (replica, replica.token), self._on_part)
+
+    def _on_part(self, event: simpy.events.Event) -> None:
+        replica, token = event.value
+        if token != replica.token:
+            return
+        finished = []
+        for call in replica.current:
+            self._count_part(call, replica)
+            part = call.parts[call.at]
+            call.at += 1
+            if call.at < len(call.parts):  # more windows of the same job stay here
+                call.ready_s = 0.0
+                self._jobs.part_done(call, part, call.started_s, replica.name)
+                if call.gone:  # it failed just now
+                    return
+                self._begin_part(call)
+                self._run(replica)
+                return
+            finished.append((call, part))
+        for call, _ in finished:
+            call.replica, call.running = None, False
+        self._free(replica)
+        for call, part in finished:
+            self._jobs.part_done(call, part, call.started_s, replica.name)
+            self._jobs.call_done(call)
+
+    def _count_part(self, call: Call, replica: Replica) -> None:
+        self.running -= 1
+        self._started_sum -= call.started_s
+        share = 1 / len(replica.current)
+        self.busy_gpu_s += max(0.0, self._env.now - call.started_s) * self.pool.gpus * share
+
+    def _on_free(self, event: simpy.events.Event) -> None:
+        """A cancelled call has stopped."""
+        replica, token = event.value
+        if token == replica.token and replica.state == "ready":
+            self._count_part(replica.current[0], replica)
+            self._free(replica)
+
+    def _free(self, replica: Replica) -> None:
+        replica.current = []
+        self.busy -= 1
+        self._next(replica)
+        if self.busy == 0 and self.waiting == 0:
+            self.idle_since = self._env.now
+
+    # Replicas
+
+    def _start(self, start_up_s: float) -> None:
+        self._made += 1
+        replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s)
+        self._replicas[replica.id] = replica
+        self.starting += 1
+        self._gpus.take(self, replica)
+
+    def _get_ready(self, replica: Replica) -> None:
+        if replica.state != "starts":
+            return
+        replica.state = "ready"
+        self.starting -= 1
+        self.ready += 1
+        life_s = self._scenario.faults.replica_life_s
+        if life_s is not None:
+            self._call_later(float(self._rng.exponential(life_s)), replica, self._on_death)
+        self._enter(replica)
+        self._next(replica)
+
+    def _stop(self, replica: Replica) -> None:
+        del self._replicas[replica.id]
+        if replica.state != "ready":
+            self.starting -= 1
+            if replica.state == "starts":
+                self._release()
+            replica.state = "dead"
+            return
+        self._leave(replica)
+        replica.draining = True
+        self.ready -= 1
+        self.stopping += 1
+        if not replica.load:
+            self._end(replica)
+
+    def _end(self, replica: Replica) -> None:
+        replica.state = "dead"
+        self.stopping -= 1
+        self._release()
+
+    def _on_death(self, event: simpy.events.Event) -> None:
+        """The replica dies with all that it was given; another one starts in its place."""
+        replica: Replica = event.value
+        if replica.state != "ready":
+            return
+        replica.state = "dead"
+        replica.token += 1
+        lost = [*replica.current, *replica.behind]
+        if replica.current:
+            self.busy -= 1
+        for call in replica.current:
+            self._count_part(call, replica)
+            self.waiting -= call.left - 1
+        for call in replica.behind:
+            self.waiting -= call.left
+        if replica.draining:
+            self.stopping -= 1
+        else:
+            self._leave(replica)
+            del self._replicas[replica.id]
+            self.ready -= 1
+            self._start(self.times.start_up_s)
+        self._release()
+        for call in lost:
+            call.replica, call.running = None, False
+            self._jobs.call_lost(call)
+
+    def _release(self) -> None:
+        self._count_held(-1)
+        self._gpus.give(self.pool.gpus)
+
+    def _count_held(self, change: int) -> None:
+        self.gpu_s += self._held * self.pool.gpus * (self._env.now - self._held_since)
+        self._held += change
+        self._held_since = self._env.now
+
+    # Which replica has how much to do
+
+    def _enter(self, replica: Replica) -> None:
+        row = self._by_load[replica.load]
+        replica.place = (replica.load, len(row))
+        row.append(replica)
+
+    def _leave(self, replica: Replica) -> None:
+        load, at = replica.place
+        row = self._by_load[load]
+        last = row.pop()
+        if last is not replica:
+            row[at] = last
+            last.place = (load, at)
+
+    def _moved(self, replica: Replica) -> None:
+        if replica.state == "ready" and not replica.draining and replica.place[0] != replica.load:
+            self._leave(replica)
+            self._enter(replica)
+
+    # Small things
+
+    @property
+    def _moving_s(self) -> float:
+        if self._scenario.bytes_per_s is None or self.index == 0:
+            return 0.0
+        before = list(self._scenario.stages.values())[self.index - 1]
+        parts = before.windows if self.times.windows > 1 else 1
+        return before.bytes_out / parts / self._scenario.bytes_per_s
+
+    def _chance(self) -> float:
+        if not self._uniform:
+            self._uniform = self._rng.random(_BLOCK).tolist()
+        return self._uniform.pop()
+
+    def _call_later(self, delay_s: float, value: Any, then: Callable[[simpy.events.Event], None]) -> None:
+        callbacks = self._env.timeout(delay_s, value).callbacks
+        callbacks.append(then)
