@@ -212,18 +212,16 @@ class _Twin:
         self._pools[stage].send(call)
         job.lane[stage] = call
 
-    def part_done(self, call: Call, part: int, started_s: float, replica: str) -> None:
-        """A window of a job is computed. `StagePool` calls this."""
-        job, stage = call.job, call.stage
+    def part_done(self, call: Call, started_s: float, replica: str) -> None:
+        """The window before `call.at` is computed. `StagePool` calls this."""
+        job, stage, part = call.job, call.stage, call.parts[call.at - 1]
         span = job.spans[stage]
         if span is None:
             job.spans[stage] = span = [started_s, 0.0, []]
         span[0], span[1] = min(span[0], started_s), self._env.now
         if replica not in span[2]:
             span[2].append(replica)
-        if job.outcome is not None:
-            return
-        if self._raises(call):
+        if job.outcome is not None or self._raises(call):
             return
         job.done[stage] |= 1 << part
         after = stage + 1

@@ -16,81 +16,16 @@ import numpy as np
 import simpy
 
 from cluster.measures import StageSample
+from cluster.twin_parts import Call, Gpus, Replica
 from cluster.twin_types import Pool, Scenario, StageTimes
 
 _BLOCK = 4096  # random numbers drawn at once
 
 
-class Call:
-    """Windows of one job that one replica computes one after the other; mostly one."""
-
-    __slots__ = ("at", "gone", "job", "lost", "parts", "ready_s", "replica", "running", "stage", "started_s")
-
-    def __init__(self, job: Any, stage: int, parts: list[int]) -> None:
-        self.job, self.stage, self.parts = job, stage, parts
-        self.at = 0  # the part that is computed, or will be next
-        self.replica: Replica | None = None  # None: in the queue, or gone
-        self.running = self.gone = False
-        self.ready_s = 0.0  # when its inputs are at its replica
-        self.started_s = 0.0  # of the present part
-        self.lost = 0  # replicas that died under it
-
-    @property
-    def left(self) -> int:
-        return len(self.parts) - self.at
-
-
-class Replica:
-    """One copy of a stage."""
-
-    __slots__ = ("behind", "current", "draining", "id", "name", "place", "start_up_s", "state", "token")
-
-    def __init__(self, number: int, name: str, start_up_s: float) -> None:
-        self.id, self.name, self.start_up_s = number, name, start_up_s
-        self.state = "waits for a GPU"  # then "starts", "ready", "dead"
-        self.draining = False
-        self.current: list[Call] = []  # several: a batch
-        self.behind: deque[Call] = deque()
-        self.token = 0  # an event that carries an older one is void
-        self.place = (-1, -1)  # which list of the pool it stands in, and where
-
-    @property
-    def load(self) -> int:
-        return len(self.current) + len(self.behind)
-
-
-class Gpus:
-    """What all pools share."""
-
-    def __init__(self, budget: float | None) -> None:
-        self._free = float("inf") if budget is None else budget
-        self._waiting: deque[tuple[StagePool, Replica]] = deque()
-
-    def take(self, pool: "StagePool", replica: Replica) -> None:
-        """Start the replica now, or once there is room: in the order of asking, though what fits may overtake."""
-        self._waiting.append((pool, replica))
-        self._serve()
-
-    def give(self, count: float) -> None:
-        self._free += count
-        self._serve()
-
-    def _serve(self) -> None:
-        for _ in range(len(self._waiting)):
-            pool, replica = self._waiting.popleft()
-            if replica.state == "dead":
-                continue
-            if pool.pool.gpus <= self._free + 1e-9:
-                self._free -= pool.pool.gpus
-                pool.begin(replica)
-            else:
-                self._waiting.append((pool, replica))
-
-
 class Jobs(Protocol):
     """What a pool tells the simulation."""
 
-    def part_done(self, call: Call, part: int, started_s: float, replica: str) -> None: ...
+    def part_done(self, call: Call, started_s: float, replica: str) -> None: ...
 
     def call_done(self, call: Call) -> None: ...
 
@@ -123,6 +58,7 @@ class StagePool:
         self._held_since = 0.0
         self._started_sum = 0.0  # over the running parts
         self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
+        self._lag_s = scenario.router_s + _moving_s(scenario, index)
         room = self.times.batch if self.times.batch > 1 else self.pool.max_ongoing
         self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
 
@@ -131,13 +67,13 @@ class StagePool:
     def send(self, call: Call) -> None:
         """A call whose inputs are there."""
         self.waiting += call.left
-        call.ready_s = self._env.now + self._scenario.router_s + self._moving_s
+        call.ready_s = self._env.now + self._lag_s
         self._place(call)
 
     def withdraw(self, call: Call) -> None:
         """A call that nobody wants any more; a running one stops within `stop_s`, a batch runs on."""
         replica = call.replica
-        if replica is None:
+        if replica is None or call in replica.current and not call.running:  # in the queue, or between two windows
             self.waiting -= call.left
             call.gone = True
         elif not call.running:
@@ -201,12 +137,9 @@ class StagePool:
     # Calls
 
     def _place(self, call: Call) -> None:
-        lists = self._by_load
-        if lists[0]:
-            found = lists[0]
-        elif self.times.batch == 1 and (found := next((some for some in lists[:-1] if some), [])):
-            pass
-        else:
+        with_room = self._by_load[:1] if self.times.batch > 1 else self._by_load[:-1]
+        found = next((some for some in with_room if some), None)
+        if found is None:
             self.queue.append(call)
             return
         replica = found[int(self._chance() * len(found))] if len(found) > 1 else found[0]
@@ -230,8 +163,6 @@ class StagePool:
         if replica.behind:
             size = min(self.times.batch, len(replica.behind))
             replica.current = [replica.behind.popleft() for _ in range(size)]
-            if self.busy == 0:
-                self.idle_since = -1.0
             self.busy += 1
             for call in replica.current:
                 call.running = True
@@ -265,25 +196,25 @@ class StagePool:
         replica, token = event.value
         if token != replica.token:
             return
-        finished = []
-        for call in replica.current:
+        calls: list[Call] = replica.current
+        for call in calls:
             self._count_part(call, replica)
-            part = call.parts[call.at]
             call.at += 1
-            if call.at < len(call.parts):  # more windows of the same job stay here
-                call.ready_s = 0.0
-                self._jobs.part_done(call, part, call.started_s, replica.name)
-                if call.gone:  # it failed just now
-                    return
-                self._begin_part(call)
+            call.running = False
+        first = calls[0]
+        if first.left:  # more windows of the same job stay here
+            self._jobs.part_done(first, first.started_s, replica.name)
+            if not first.gone:
+                first.running, first.ready_s = True, 0.0
+                self._begin_part(first)
                 self._run(replica)
                 return
-            finished.append((call, part))
-        for call, _ in finished:
-            call.replica, call.running = None, False
+            calls = []
+        for call in replica.current:
+            call.replica = None
         self._free(replica)
-        for call, part in finished:
-            self._jobs.part_done(call, part, call.started_s, replica.name)
+        for call in calls:
+            self._jobs.part_done(call, call.started_s, replica.name)
             self._jobs.call_done(call)
 
     def _count_part(self, call: Call, replica: Replica) -> None:
@@ -313,7 +244,7 @@ class StagePool:
         replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s)
         self._replicas[replica.id] = replica
         self.starting += 1
-        self._gpus.take(self, replica)
+        self._gpus.take(replica, self.pool.gpus, self.begin)
 
     def _get_ready(self, replica: Replica) -> None:
         if replica.state != "starts":
@@ -405,19 +336,19 @@ class StagePool:
 
     # Small things
 
-    @property
-    def _moving_s(self) -> float:
-        if self._scenario.bytes_per_s is None or self.index == 0:
-            return 0.0
-        before = list(self._scenario.stages.values())[self.index - 1]
-        parts = before.windows if self.times.windows > 1 else 1
-        return before.bytes_out / parts / self._scenario.bytes_per_s
-
     def _chance(self) -> float:
         if not self._uniform:
             self._uniform = self._rng.random(_BLOCK).tolist()
         return self._uniform.pop()
 
     def _call_later(self, delay_s: float, value: Any, then: Callable[[simpy.events.Event], None]) -> None:
-        callbacks = self._env.timeout(delay_s, value).callbacks
+        callbacks: list[Any] = self._env.timeout(delay_s, value).callbacks
         callbacks.append(then)
+
+
+def _moving_s(scenario: Scenario, index: int) -> float:
+    """Seconds to move one call's input from the stage before."""
+    if scenario.bytes_per_s is None or index == 0:
+        return 0.0
+    before, own = list(scenario.stages.values())[index - 1 : index + 1]
+    return before.bytes_out / (before.windows if own.windows > 1 else 1) / scenario.bytes_per_s

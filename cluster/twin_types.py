@@ -17,6 +17,11 @@ class TwinError(ValueError):
     """A scenario that cannot be simulated, in one sentence."""
 
 
+def _at_least(owner: str, name: str, value: float, floor: float) -> None:
+    if not floor <= value < math.inf:
+        raise TwinError(f"{owner} needs {name} of {floor} or more, got {value}.")
+
+
 @dataclass(frozen=True)
 class StageTimes:
     """One stage on one replica. `mean_s` and `bytes_out` are of one job, all of its calls together.
@@ -135,8 +140,3 @@ class Scenario:
                     f"Stage {second[0]} has {second[1].windows} windows behind {first[1].windows} of {first[0]}; "
                     "they must be as many, or one of both must be 1."
                 )
-
-
-def _at_least(owner: str, name: str, value: float, floor: float) -> None:
-    if not floor <= value < math.inf:
-        raise TwinError(f"{owner} needs {name} of {floor} or more, got {value}.")
