@@ -61,6 +61,7 @@ class StagePool:
         self._lag_s = scenario.router_s + _moving_s(scenario, index)
         room = self.times.batch if self.times.batch > 1 else self.pool.max_ongoing
         self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
+        self._with_room = self._by_load[:1] if self.times.batch > 1 else self._by_load[:-1]
 
     # Seen from outside
 
@@ -79,10 +80,12 @@ class StagePool:
         elif not call.running:
             self.waiting -= call.left
             replica.behind.remove(call)
+            self._fill(replica)
             self._moved(replica)
         elif self.times.batch == 1:
             replica.token += 1
             self.waiting -= call.left - 1
+            del call.parts[call.at + 1 :]
             self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
 
     def extend(self, call: Call, part: int) -> None:
@@ -137,9 +140,10 @@ class StagePool:
     # Calls
 
     def _place(self, call: Call) -> None:
-        with_room = self._by_load[:1] if self.times.batch > 1 else self._by_load[:-1]
-        found = next((some for some in with_room if some), None)
-        if found is None:
+        for found in self._with_room:
+            if found:
+                break
+        else:
             self.queue.append(call)
             return
         replica = found[int(self._chance() * len(found))] if len(found) > 1 else found[0]
@@ -153,13 +157,16 @@ class StagePool:
         call.replica = replica
         replica.behind.append(call)
 
-    def _next(self, replica: Replica) -> None:
-        """Start what is next on a replica whose device is free, and fill the room behind it."""
-        room = len(self._by_load) - 1
-        while self.queue and not replica.draining and replica.load < room:
+    def _fill(self, replica: Replica) -> None:
+        """Give the replica calls of the queue, as many as it may hold."""
+        while self.queue and not replica.draining and replica.load < len(self._by_load) - 1:
             call = self.queue.popleft()
             if not call.gone:
                 self._bind(call, replica)
+
+    def _next(self, replica: Replica) -> None:
+        """Start what is next on a replica whose device is free; one that drains and has nothing left ends."""
+        self._fill(replica)
         if replica.behind:
             size = min(self.times.batch, len(replica.behind))
             replica.current = [replica.behind.popleft() for _ in range(size)]
@@ -183,12 +190,11 @@ class StagePool:
     def _run(self, replica: Replica) -> None:
         calls = replica.current
         first = calls[0]
-        if len(calls) == 1:
-            seconds = self._jobs.seconds(first, first.parts[first.at])
-        else:
-            drawn = [self._jobs.seconds(call, call.parts[call.at]) for call in calls]
-            seconds = drawn[0] + self.times.batch_share * sum(drawn[1:])
-        delay = max(call.started_s for call in calls) - self._env.now + seconds
+        seconds, begun = self._jobs.seconds(first, first.parts[first.at]), first.started_s
+        for call in calls[1:]:
+            seconds += self.times.batch_share * self._jobs.seconds(call, call.parts[call.at])
+            begun = max(begun, call.started_s)
+        delay = begun - self._env.now + seconds
         replica.token += 1
         self._call_later(delay, (replica, replica.token), self._on_part)
 
