@@ -40,6 +40,9 @@ class LookAhead:
     keep_idle: float = 1.0  # how long a superfluous replica stays, in start-ups
     min_keep_s: float = 10.0  # and at least so long
     reaction_s: float = 5.0  # how long before they are needed replicas should be ready
+    haste: float = 0.5
+    haste_short: float = 0.25
+    batchy: float = 1.0
     stickiness: float = 1.25  # how much shorter a stage must be to take a GPU from one that has it
 
     def __post_init__(self) -> None:
@@ -99,6 +102,7 @@ def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]
     here = [_jobs(stage) for stage in stages]
     if stages:
         here[0] += now.queued_jobs
+    longest = max((stage.job_s for stage in stages), default=0.0)
     needs: list[float] = []
     deliverable = math.inf  # jobs per second that the stages before can let through at most
     for index, stage in enumerate(stages):
@@ -111,7 +115,9 @@ def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]
         flow = here[index] / goal_s + min(before / goal_s, deliverable)
         rate = max(0.0, now.arrivals_per_s + min(now.arrivals_per_s, now.trend_per_s2 * (stage.start_up_s + policy.reaction_s)))
         mean = min(rate, deliverable) * stage.job_s
-        needs.append(max(flow * stage.job_s, mean + policy.margin * math.sqrt(mean)))
+        haste = policy.haste_short if all_of_it else policy.haste
+        size = stage.job_s ** (1 - haste) * longest**haste
+        needs.append(max(flow * size, mean + policy.margin * math.sqrt(mean * stage.calls**policy.batchy)))
         deliverable = min(deliverable, stage.max_replicas / stage.job_s if stage.job_s > 0 else math.inf)
     return needs
 

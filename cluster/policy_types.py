@@ -8,6 +8,7 @@ Imports the standard library only, because Ray pickles a policy with its module 
 Ray, clocks, or where the numbers come from.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,13 +87,15 @@ class Policy(Protocol):
 
 
 class ArrivalMeter:
-    """Rate and trend of arrivals over the last `window_s`; the one thing here that is fed bit by bit.
+    """The steady rate of arrivals over the last `window_s`, and its trend; the one thing here that is fed bit by bit.
 
-    The rate is a count over the window. The trend compares the two halves of it and is given only where they differ by
-    more than chance would have it, two standard deviations of a Poisson count.
+    A burst is a backlog, which a policy sees by itself, and no reason to expect more of it. So the window is cut into
+    bins about as long as the mean gap, and the rate is what a Poisson stream would need to leave as many of them empty;
+    a bin with forty arrivals counts like a bin with one. The trend compares the two halves of the window, and is given
+    only where they differ by more than twice the noise of a Poisson count.
     """
 
-    def __init__(self, window_s: float = 120.0) -> None:
+    def __init__(self, window_s: float = 300.0) -> None:
         self._window_s = window_s
         self._times: deque[float] = deque()
         self._first_s: float | None = None
@@ -111,9 +114,22 @@ class ArrivalMeter:
             return 0.0, 0.0
         # A meter that has just begun divides by no less than a quarter of the window: one arrival is no rate.
         span_s = min(self._window_s, max(now_s - self._first_s, self._window_s / 4))
-        late = sum(1 for time in self._times if time > now_s - span_s / 2)
-        early = len(self._times) - late
-        rate = len(self._times) / span_s
-        if now_s - self._first_s < self._window_s or abs(late - early) <= 2 * len(self._times) ** 0.5:
-            return rate, 0.0
-        return rate, (late - early) / (span_s / 2) ** 2
+        ages = [now_s - time for time in self._times]
+        rate = _steady_rate(ages, span_s)
+        half_s = span_s / 2
+        late = _steady_rate([age for age in ages if age < half_s], half_s)
+        early = _steady_rate([age - half_s for age in ages if age >= half_s], half_s)
+        noise = 2 * (rate / half_s) ** 0.5  # of the difference of two Poisson counts, as a rate, about 1.4 times
+        known = now_s - self._first_s >= self._window_s and abs(late - early) > 1.4 * noise
+        return rate, (late - early) / half_s if known else 0.0
+
+
+def _steady_rate(ages: list[float], span_s: float) -> float:
+    """Arrivals per second that leave as many bins empty as these do."""
+    if not ages:
+        return 0.0
+    bins = max(1, len(ages))
+    taken = len({min(bins - 1, int(age / span_s * bins)) for age in ages})
+    if taken == bins:
+        return len(ages) / span_s
+    return min(len(ages), -bins * math.log(1 - taken / bins)) / span_s

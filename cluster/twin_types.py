@@ -113,7 +113,7 @@ class Scenario:
     faults: Faults = Faults()
     control_s: float = 1.0  # between two decisions of the policy
     sample_s: float = 10.0
-    rate_window_s: float = 120.0  # over which the rate of arrivals is measured
+    rate_window_s: float = 300.0  # over which the rate of arrivals is measured
     kinds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # kind -> stage -> factor on its seconds
 
     def __post_init__(self) -> None:
