@@ -36,13 +36,11 @@ class LookAhead:
     """See the top of this module. All times in seconds."""
 
     goal_s: float | None = None  # None: as long as an idle pipeline takes for a job, or the longest start-up
-    margin: float = 0.7  # replicas over the mean need, in square roots of it
-    keep_idle: float = 1.0  # how long a superfluous replica stays, in start-ups
+    margin: float = 0.35  # replicas over the mean need, in square roots of it
+    keep_idle: float = 0.5  # how long a superfluous replica stays, in start-ups
     min_keep_s: float = 10.0  # and at least so long
     reaction_s: float = 5.0  # how long before they are needed replicas should be ready
-    haste: float = 0.5
-    haste_short: float = 0.25
-    batchy: float = 1.0
+    haste: float = 0.5  # 0: replicas by work alone; 1: as many for a cheap stage as for the dearest
     stickiness: float = 1.25  # how much shorter a stage must be to take a GPU from one that has it
 
     def __post_init__(self) -> None:
@@ -113,11 +111,11 @@ def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]
             if here[other] and _until_first_s(stages, other, index, bool(now.queued_jobs)) <= horizon_s
         )
         flow = here[index] / goal_s + min(before / goal_s, deliverable)
-        rate = max(0.0, now.arrivals_per_s + min(now.arrivals_per_s, now.trend_per_s2 * (stage.start_up_s + policy.reaction_s)))
+        growth = now.trend_per_s2 * (stage.start_up_s + policy.reaction_s)
+        rate = max(0.0, now.arrivals_per_s + min(now.arrivals_per_s, growth))
         mean = min(rate, deliverable) * stage.job_s
-        haste = policy.haste_short if all_of_it else policy.haste
-        size = stage.job_s ** (1 - haste) * longest**haste
-        needs.append(max(flow * size, mean + policy.margin * math.sqrt(mean * stage.calls**policy.batchy)))
+        haste = 0.0 if all_of_it else policy.haste
+        needs.append(max(flow * stage.job_s ** (1 - haste) * longest**haste, mean + policy.margin * math.sqrt(mean)))
         deliverable = min(deliverable, stage.max_replicas / stage.job_s if stage.job_s > 0 else math.inf)
     return needs
 

@@ -221,6 +221,15 @@ def test_a_cold_start_is_waited_for() -> None:
     assert row.ended_s == pytest.approx(1 + 30 + 5)
 
 
+def test_from_zero_a_request_waits_for_one_start_up_and_not_for_four() -> None:
+    stages = {name: replace(times, start_up_s=60.0) for name, times in PAPER.stages.items()}
+    scenario = Scenario(stages, {name: Pool(0, max_replicas=8) for name in stages})
+    (row,) = simulate(scenario, burst(0.5), LookAhead()).rows
+    (late,) = simulate(scenario, burst(0.5), ServeDefault(upscale_delay_s=0, look_back_s=1)).rows
+    assert row.latency_s <= 60 + 3 + 30 + 90 + 4 + 2
+    assert late.latency_s >= 4 * 60 + 3 + 30 + 30 + 4
+
+
 def test_work_that_nobody_will_do_is_an_error_and_no_endless_loop() -> None:
     scenario = Scenario({"a": StageTimes(5.0)}, {"a": Pool(0)}, control_s=1000.0)
     with pytest.raises(TwinError, match="stage a has work and no replica"):
