@@ -1,4 +1,4 @@
-"""Look-ahead against Ray Serve's own autoscaling, simulated on the ten kept traces: `python -m benchmarks.sim_policies`.
+"""Look-ahead against Ray Serve's autoscaling, simulated on the ten kept traces: `python -m benchmarks.sim_policies`.
 
 Four stages of 4, 40, 90 and 12 s a video share a budget of GPUs; V2V and VFI are called three times a video. Both sides
 start with one replica a stage and keep at least one, pay for every GPU they hold, and get the same requests with the
@@ -98,11 +98,12 @@ def compare(start_up: float, traces: Sequence[Trace], *, told: bool = False) -> 
     ]
     print(f"start-up x {start_up:g}: Serve's best setting within the same GPU-seconds is {chosen}", flush=True)
     if told:
-        print(f"{'trace':<18}{'requests':>9}{'p95 ours':>10}{'Serve':>8}{'ratio':>7}{'GPU-h ours':>12}{'Serve':>8}{'ratio':>7}")
+        print(f"{'trace':<16} requests  p95: ours   Serve's  ratio  GPU-hours: ours  Serve's  ratio")
         for trace, mine, its in zip(traces, ours, theirs, strict=True):
+            hours, its_hours = mine.gpu_seconds / 3600, its.gpu_seconds / 3600
             print(
-                f"{trace.name:<18}{len(trace.arrivals):>9}{mine.p95_s:>9.0f}s{its.p95_s:>7.0f}s{mine.p95_s / its.p95_s:>7.2f}"
-                f"{mine.gpu_seconds / 3600:>12.1f}{its.gpu_seconds / 3600:>8.1f}{mine.gpu_seconds / its.gpu_seconds:>7.2f}"
+                f"{trace.name:<16}{len(trace.arrivals):>9}{mine.p95_s:>10.0f} s{its.p95_s:>8.0f} s"
+                f"{mine.p95_s / its.p95_s:>7.2f}{hours:>17.1f}{its_hours:>9.1f}{hours / its_hours:>7.2f}"
             )
     return {
         "p95_ratio_median": statistics.median(a.p95_s / b.p95_s for a, b in zip(ours, theirs, strict=True)),

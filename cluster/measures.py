@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -107,7 +108,7 @@ def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:
 def held_gpu_s(samples: Sequence[Sample], gpus: Mapping[str, float]) -> dict[str, float]:
     """GPU-seconds by stage, from samples: each counts until the next one. A simulation knows them exactly."""
     held = dict.fromkeys(gpus, 0.0)
-    for now, after in zip(samples, samples[1:], strict=False):
+    for now, after in pairwise(samples):
         for name, stage in now.stages.items():
             replicas = stage.ready + stage.starting + stage.stopping
             held[name] += replicas * gpus[name] * (after.at_s - now.at_s)

@@ -6,13 +6,13 @@ as that takes:
 
     jobs on the way to it     (at the stage, or before it and near enough to arrive while a replica starts up)
         / goal_s              a backlog is to be gone within goal_s; every stage is sized for the same flow, so none
-                              is built for work that the stage before cannot deliver
-    the rate of arrivals      with its trend, and a margin that grows with its square root: the noise of a Poisson stream
+                              is built for work that the stage before cannot deliver; cheap stages get somewhat more
+    the rate of arrivals      with its trend, and a margin that grows with its square root, as a Poisson stream's noise
 
-and takes the larger. A replica is let go once it has been superfluous for as long as a start-up takes, since a new one
-would cost that. Where the GPUs do not suffice, they go one by one to the stage with the most demand for each it has,
-so all stages are short by the same factor: idle replicas of one become replicas of the bottleneck. A replica that
-computes is never taken away, and a stage only changes places with another when that is clearly shorter.
+and takes the larger. A replica is let go once it has been superfluous for a share of the start-up that a new one would
+cost. Where the GPUs do not suffice, they go one by one to the stage with the most work for each replica that it has, so
+all stages are short by the same factor: idle replicas of one become replicas of the bottleneck. A replica that computes
+is never taken away, and a GPU changes its stage only where the other one is clearly shorter.
 
 Pure: a frozen snapshot and a state in, targets and a state out. Standard library only, never raises on a snapshot, and
 knows nothing of Ray, of clocks, or of what a job computes.
@@ -57,7 +57,9 @@ class LookAhead:
         in_time = _demand(self, now, all_of_it=False)
         wanted = [min(s.max_replicas, math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, in_time, strict=True)]
         state = {
-            stage.name: Memory(levels=_remember(state.get(stage.name, Memory()).levels, now.now_s, level, self._keep_s(stage)))
+            stage.name: Memory(
+                levels=_remember(state.get(stage.name, Memory()).levels, now.now_s, level, self._keep_s(stage))
+            )
             for stage, level in zip(now.stages, wanted, strict=True)
         }
         held = [max(level for _, level in state[stage.name].levels) for stage in now.stages]
@@ -83,7 +85,10 @@ class LookAhead:
         asked = [max(floor, min(share, level)) for floor, share, level in zip(given, fair, wanted, strict=True)]
         room -= sum((a - g) * stage.gpus for a, g, stage in zip(asked, given, now.stages, strict=True))
         reserved = sum(max(0, f - a) * stage.gpus for f, a, stage in zip(fair, asked, now.stages, strict=True))
-        kept = [min(ceiling, max(count, stage.target)) for ceiling, count, stage in zip(ceilings, asked, now.stages, strict=True)]
+        kept = [
+            min(ceiling, max(count, stage.target))
+            for ceiling, count, stage in zip(ceilings, asked, now.stages, strict=True)
+        ]
         _deal(now.stages, asked, kept, [max(need, 1.0) for need in needs], room - reserved, 1.0)
         return asked
 

@@ -55,9 +55,7 @@ class ServeDefault:
             kept[stage.name] = Memory(history=history, since_s=since_s, up=up)
         return Decision(targets, kept)
 
-    def _wanted(
-        self, stage: StageNow, requests: float, memory: Memory, now_s: float
-    ) -> tuple[int, float | None, bool]:
+    def _wanted(self, stage: StageNow, requests: float, memory: Memory, now_s: float) -> tuple[int, float | None, bool]:
         """Replicas, and since when there has been a wish for more or less that was not yet followed."""
         if stage.ready == 0 and requests > 0:
             return max(math.ceil(self.upscaling_factor), stage.target), memory.since_s, memory.up
@@ -99,9 +97,7 @@ class Fixed:
         return Decision(targets, state)
 
 
-def _recent(
-    history: tuple[tuple[float, float], ...], now_s: float, window_s: float
-) -> tuple[tuple[float, float], ...]:
+def _recent(history: tuple[tuple[float, float], ...], now_s: float, window_s: float) -> tuple[tuple[float, float], ...]:
     return tuple(entry for entry in history if entry[0] > now_s - window_s)
 
 

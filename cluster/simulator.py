@@ -13,7 +13,7 @@ users of the machines, and any dependence of one call's seconds on another's.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from cluster.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, me
 from cluster.policy_types import ArrivalMeter, Policy, Snapshot, StageNow, State
 from cluster.serve_policy import Fixed
 from cluster.traces import Arrival, Trace
-from cluster.twin_pool import Call, Gpus, StagePool
+from cluster.twin_parts import Call, Gpus
+from cluster.twin_pool import StagePool
 from cluster.twin_types import Faults, Pool, Scenario, StageTimes, TwinError
 
 __all__ = ["Faults", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
@@ -56,7 +57,19 @@ def simulate(scenario: Scenario, trace: Trace, policy: Policy | None = None, *, 
 
 
 class _Job:
-    __slots__ = ("arrival", "calls", "claimed", "done", "ended_s", "failures", "id", "lane", "outcome", "retries", "spans")
+    __slots__ = (
+        "arrival",
+        "calls",
+        "claimed",
+        "done",
+        "ended_s",
+        "failures",
+        "id",
+        "lane",
+        "outcome",
+        "retries",
+        "spans",
+    )
 
     def __init__(self, number: int, arrival: Arrival, stages: int) -> None:
         self.id, self.arrival = number, arrival
@@ -114,7 +127,7 @@ class _Twin:
 
     # What happens by itself
 
-    def _arrive(self) -> Iterator[simpy.events.Event]:
+    def _arrive(self) -> Generator[simpy.events.Event, Any, None]:
         for job in self._jobs:
             delay = job.arrival.time_s - self._env.now
             if delay > 0:
@@ -126,14 +139,16 @@ class _Twin:
                 self._later(job.arrival.cancel_s - self._env.now, self._give_up, job)
             self._claim()
 
-    def _control(self) -> Iterator[simpy.events.Event]:
+    def _control(self) -> Generator[simpy.events.Event, Any, None]:
         state: State = {}
         sampled_s, stuck = -self._scenario.sample_s, 0
         while True:
             decision = self._policy.decide(self._snapshot(), state)
             state = decision.state
             moves = [(pool, self._bounded(pool, decision.targets.get(pool.name, pool.target))) for pool in self._pools]
-            for pool, target in sorted(moves, key=lambda move: move[1] - move[0].target):  # free GPUs before taking them
+            for pool, target in sorted(
+                moves, key=lambda move: move[1] - move[0].target
+            ):  # free GPUs before taking them
                 if target != pool.target:
                     pool.set_target(target)
             if self._env.now - sampled_s >= self._scenario.sample_s - 1e-9:
@@ -304,9 +319,7 @@ class _Twin:
             self._end(job, "failed")
             return
         job.retries += 1
-        self._later(
-            self._scenario.faults.detect_s, self._repeat, job, call.stage, call.parts[call.at :], call.lost + 1
-        )
+        self._later(self._scenario.faults.detect_s, self._repeat, job, call.stage, call.parts[call.at :], call.lost + 1)
 
     def _repeat(self, job: _Job, stage: int, parts: list[int], lost: int) -> None:
         if job.outcome is None:
@@ -317,7 +330,7 @@ class _Twin:
 
     def seconds(self, call: Call, part: int) -> float:
         """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
-        job = call.job
+        job: _Job = call.job
         drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
         if not job.arrival.kind:
             return drawn

@@ -140,7 +140,9 @@ def read_trace(path: Path, *, max_gap_s: float | None = None) -> Trace:
     for number, cells in enumerate(lines, start=2):
         time_s = _number(path, number, "time_s", cells["time_s"])
         if time_s is None:
-            raise TraceError(f"Trace {path} has a hole: line {number} has no time_s; record it anew or remove the line.")
+            raise TraceError(
+                f"Trace {path} has a hole: line {number} has no time_s; record it anew or remove the line."
+            )
         if arrivals and max_gap_s is not None and time_s - arrivals[-1].time_s > max_gap_s:
             raise TraceError(
                 f"Trace {path} has a hole: nothing arrives between {arrivals[-1].time_s:g} s and {time_s:g} s, longer "
@@ -185,7 +187,10 @@ def _check(spec: TraceSpec) -> None:
         (spec.rate_per_s >= 0, f"rate_per_s is {spec.rate_per_s:g}; it must be 0 or more"),
         (0 <= spec.swing <= 1, f"swing is {spec.swing:g}; it must be between 0 and 1"),
         (0 <= spec.cancel_share <= 1, f"cancel_share is {spec.cancel_share:g}; it must be between 0 and 1"),
-        (min(spec.burst_s, spec.pause_s, spec.period_s, spec.patience_s, spec.stretch) > 0, "its times must be above 0"),
+        (
+            min(spec.burst_s, spec.pause_s, spec.period_s, spec.patience_s, spec.stretch) > 0,
+            "its times must be above 0",
+        ),
         (spec.kind != "recorded" or bool(spec.file), "it is recorded, but names no file"),
     ]
     for holds, sentence in needs:

@@ -74,7 +74,7 @@ class StagePool:
     def withdraw(self, call: Call) -> None:
         """A call that nobody wants any more; a running one stops within `stop_s`, a batch runs on."""
         replica = call.replica
-        if replica is None or call in replica.current and not call.running:  # in the queue, or between two windows
+        if replica is None or (call in replica.current and not call.running):  # in the queue, or between two windows
             self.waiting -= call.left
             call.gone = True
         elif not call.running:
@@ -198,7 +198,7 @@ class StagePool:
         replica.token += 1
         self._call_later(delay, (replica, replica.token), self._on_part)
 
-    def _on_part(self, event: simpy.events.Event) -> None:
+    def _on_part(self, event: Any) -> None:
         replica, token = event.value
         if token != replica.token:
             return
@@ -229,7 +229,7 @@ class StagePool:
         share = 1 / len(replica.current)
         self.busy_gpu_s += max(0.0, self._env.now - call.started_s) * self.pool.gpus * share
 
-    def _on_free(self, event: simpy.events.Event) -> None:
+    def _on_free(self, event: Any) -> None:
         """A cancelled call has stopped."""
         replica, token = event.value
         if token == replica.token and replica.state == "ready":
@@ -284,7 +284,7 @@ class StagePool:
         self.stopping -= 1
         self._release()
 
-    def _on_death(self, event: simpy.events.Event) -> None:
+    def _on_death(self, event: Any) -> None:
         """The replica dies with all that it was given; another one starts in its place."""
         replica: Replica = event.value
         if replica.state != "ready":
@@ -347,7 +347,7 @@ class StagePool:
             self._uniform = self._rng.random(_BLOCK).tolist()
         return self._uniform.pop()
 
-    def _call_later(self, delay_s: float, value: Any, then: Callable[[simpy.events.Event], None]) -> None:
+    def _call_later(self, delay_s: float, value: Any, then: Callable[[Any], None]) -> None:
         callbacks: list[Any] = self._env.timeout(delay_s, value).callbacks
         callbacks.append(then)
 

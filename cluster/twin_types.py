@@ -26,9 +26,9 @@ def _at_least(owner: str, name: str, value: float, floor: float) -> None:
 class StageTimes:
     """One stage on one replica. `mean_s` and `bytes_out` are of one job, all of its calls together.
 
-    A call's seconds are drawn from a gamma distribution around its share, with coefficient of variation `cv` (0: always
-    the same, 1: exponential). A stage with `windows` above 1 is called once a window. Up to `batch` jobs may be computed
-    at once; each one after the first adds `batch_share` of a job's seconds.
+    A call's seconds are drawn from a gamma distribution around its share, with coefficient of variation `cv` (0: the
+    same every time, 1: exponential). A stage with `windows` above 1 is called once a window. Up to `batch` jobs may be
+    computed at once; each one after the first adds `batch_share` of a job's seconds.
     """
 
     mean_s: float
@@ -40,7 +40,14 @@ class StageTimes:
     batch_share: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, floor in (("mean_s", 0), ("cv", 0), ("start_up_s", 0), ("windows", 1), ("bytes_out", 0), ("batch", 1)):
+        for name, floor in (
+            ("mean_s", 0),
+            ("cv", 0),
+            ("start_up_s", 0),
+            ("windows", 1),
+            ("bytes_out", 0),
+            ("batch", 1),
+        ):
             _at_least("StageTimes", name, getattr(self, name), floor)
         _at_least("StageTimes", "batch_share", self.batch_share, 0)
         if self.batch > 1 and self.windows > 1:

@@ -1,6 +1,7 @@
 """What every policy promises of any snapshot, and what each does on known ones."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -110,7 +111,10 @@ def test_the_same_snapshot_again_and_again_settles_at_once(now: Snapshot, policy
         seen.append(dict(decision.targets))
         follow = tuple(
             replace(
-                stage, target=decision.targets[stage.name], starting=0, ready=max(stage.ready, decision.targets[stage.name])
+                stage,
+                target=decision.targets[stage.name],
+                starting=0,
+                ready=max(stage.ready, decision.targets[stage.name]),
             )
             for stage in now.stages
         )
@@ -161,8 +165,8 @@ def test_idle_gpus_move_to_the_bottleneck() -> None:
 
 
 def test_superfluous_replicas_go_after_a_start_up_and_not_before() -> None:
-    policy, state = LookAhead(keep_idle=1.0), {}
-    busy = policy.decide(Snapshot(0.0, pipeline(v2v={"waiting": 60})), state)
+    policy = LookAhead(keep_idle=1.0)
+    busy = policy.decide(Snapshot(0.0, pipeline(v2v={"waiting": 60})), {})
     level = busy.targets["v2v"]
     empty = pipeline(v2v={"ready": level, "target": level})
     soon = policy.decide(Snapshot(50.0, empty), busy.state)
@@ -207,7 +211,9 @@ def test_no_oscillation_on_a_constant_stream(policy: LookAhead) -> None:
     assert len(set(levels[2:])) == 1
 
 
-def serve(now_s: float, calls: int, *, ready: int, target: int, policy: ServeDefault, state: State) -> tuple[int, State]:
+def serve(
+    now_s: float, calls: int, *, ready: int, target: int, policy: ServeDefault, state: State
+) -> tuple[int, State]:
     stage = StageNow("a", 1.0, running=calls, ready=ready, target=target, min_replicas=0, max_replicas=20)
     decision = policy.decide(Snapshot(now_s, (stage,)), state)
     return decision.targets["a"], decision.state
@@ -242,7 +248,9 @@ def test_serve_default_agrees_with_ray_s_own_rule() -> None:
     rule = pytest.importorskip("ray.serve.autoscaling_policy")
     config = pytest.importorskip("ray.serve.config").AutoscalingConfig
     for factor in (0.5, 1.0, 2.0):
-        ray_config = config(upscaling_factor=factor, downscaling_factor=factor, target_ongoing_requests=2, max_replicas=99)
+        ray_config = config(
+            upscaling_factor=factor, downscaling_factor=factor, target_ongoing_requests=2, max_replicas=99
+        )
         ours = ServeDefault(upscaling_factor=factor, downscaling_factor=factor)
         for current in range(1, 9):
             for calls in range(40):
@@ -259,12 +267,13 @@ def test_policies_have_names_and_what_is_wrong_is_said() -> None:
     made: list[Policy] = [make_policy(name) for name in POLICIES]
     assert len(made) == 3
     assert make_policy("look_ahead", goal_s=30.0) == LookAhead(goal_s=30.0)
-    for call, words in (
+    wrong: list[tuple[Callable[[], Policy], str]] = [
         (lambda: make_policy("oracle"), "no policy 'oracle'; choose fixed, look_ahead, serve_default"),
         (lambda: make_policy("fixed", speed=3), "no option speed; it has replicas"),
         (lambda: make_policy("look_ahead", goal_s=0.0), "goal_s above 0, got 0"),
         (lambda: make_policy("serve_default", target_ongoing_requests=0), "target_ongoing_requests above 0"),
-    ):
+    ]
+    for call, words in wrong:
         with pytest.raises(PolicyError, match=words):
             call()
 
@@ -273,7 +282,9 @@ def test_the_meter_knows_the_rate_its_trend_and_does_not_take_a_burst_for_a_rate
     steady = ArrivalMeter(300.0)
     for number in range(600):
         steady.add(number * 1.0)
-    assert steady.read(600.0) == (pytest.approx(1.0, rel=0.02), 0.0)
+    rate, trend = steady.read(600.0)
+    assert rate == pytest.approx(1.0, rel=0.02)
+    assert trend == 0
     burst = ArrivalMeter(300.0)
     for number in range(30):
         burst.add(number * 10.0)

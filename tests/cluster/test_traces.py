@@ -96,7 +96,7 @@ def test_a_missing_file_and_senseless_numbers_are_refused(tmp_path: Path) -> Non
         ({"burst_s": 0.0}, "times must be above 0"),
     ):
         with pytest.raises(TraceError, match=words):
-            make_trace(replace(POISSON, **changes))  # type: ignore[arg-type]
+            make_trace(replace(POISSON, **changes))
     with pytest.raises(TraceError, match="spans 1 s, but its last arrival is at 2 s"):
         Trace("t", (Arrival(2.0),), 1.0)
     (tmp_path / "x.json").write_text('[{"name": "x", "colour": 3}]')
