@@ -12,6 +12,7 @@ What it does not know: how placement on nodes slows a transfer, memory, retries 
 users of the machines, and any dependence of one call's seconds on another's.
 """
 
+import gc
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -53,7 +54,14 @@ def simulate(scenario: Scenario, trace: Trace, policy: Policy | None = None, *, 
         TwinError: a request can never end, because a stage has no replica and no policy starts one; or the trace
             names a kind that the scenario does not know.
     """
-    return _Twin(scenario, trace, policy or Fixed(), seed).run()
+    twin = _Twin(scenario, trace, policy or Fixed(), seed)
+    collecting = gc.isenabled()
+    gc.disable()  # nothing becomes garbage in a cycle before the end, and looking for it takes a third of the time
+    try:
+        return twin.run()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Job:
