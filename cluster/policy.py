@@ -1,0 +1,202 @@
+"""The look-ahead policy, and every policy by its name.
+
+A stage behind others sees no work until its input is there, and by then it is late by its start-up. This policy looks
+at the whole pipeline instead. For every stage it asks how many jobs a second should pass, and gives it as many replicas
+as that takes:
+
+    jobs on the way to it     (at the stage, or before it and near enough to arrive while a replica starts up)
+        / goal_s              a backlog is to be gone within goal_s; every stage is sized for the same flow, so none
+                              is built for work that the stage before cannot deliver; cheap stages get somewhat more
+    the rate of arrivals      with its trend, and a margin that grows with its square root, as a Poisson stream's noise
+
+and takes the larger. A replica is let go once it has been superfluous for a share of the start-up that a new one would
+cost. Where the GPUs do not suffice, they go one by one to the stage with the most work for each replica that it has, so
+all stages are short by the same factor: idle replicas of one become replicas of the bottleneck. A replica that computes
+is never taken away, and a GPU changes its stage only where the other one is clearly shorter.
+
+Pure: a frozen snapshot and a state in, targets and a state out. Standard library only, never raises on a snapshot, and
+knows nothing of Ray, of clocks, or of what a job computes.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.policy_types import Decision, Memory, Policy, PolicyError, Snapshot, StageNow, State
+from cluster.serve_policy import Fixed, ServeDefault
+
+__all__ = ["POLICIES", "Fixed", "LookAhead", "ServeDefault", "make_policy"]
+
+_ROUNDING = 1e-6  # of a replica that is not started for it
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """See the top of this module. All times in seconds."""
+
+    goal_s: float | None = None  # None: as long as an idle pipeline takes for a job, or the longest start-up
+    margin: float = 0.35  # replicas over the mean need, in square roots of it
+    keep_idle: float = 0.5  # how long a superfluous replica stays, in start-ups
+    min_keep_s: float = 10.0  # and at least so long
+    reaction_s: float = 5.0  # how long before they are needed replicas should be ready
+    haste: float = 0.5  # 0: replicas by work alone; 1: as many for a cheap stage as for the dearest
+    stickiness: float = 1.25  # how much shorter a stage must be to take a GPU from one that has it
+
+    def __post_init__(self) -> None:
+        if self.goal_s is not None and not self.goal_s > 0:
+            raise PolicyError(f"look_ahead needs goal_s above 0, got {self.goal_s:g}.")
+        for name in ("margin", "keep_idle", "min_keep_s", "reaction_s"):
+            if not getattr(self, name) >= 0:
+                raise PolicyError(f"look_ahead needs {name} of 0 or more, got {getattr(self, name):g}.")
+        if not self.stickiness >= 1:
+            raise PolicyError(f"look_ahead needs a stickiness of 1 or more, got {self.stickiness:g}.")
+
+    def decide(self, now: Snapshot, state: State) -> Decision:
+        """Targets within each stage's bounds, and within the budget unless what computes now already exceeds it."""
+        in_time = _demand(self, now, all_of_it=False)
+        wanted = [min(s.max_replicas, math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, in_time, strict=True)]
+        state = {
+            stage.name: Memory(
+                levels=_remember(state.get(stage.name, Memory()).levels, now.now_s, level, self._keep_s(stage))
+            )
+            for stage, level in zip(now.stages, wanted, strict=True)
+        }
+        held = [max(level for _, level in state[stage.name].levels) for stage in now.stages]
+        floors = [max(stage.min_replicas, min(stage.busy, stage.max_replicas)) for stage in now.stages]
+        ceilings = [max(floor, level) for floor, level in zip(floors, held, strict=True)]
+        if now.budget_gpus is None:
+            return Decision(_named(now, ceilings), state)
+        in_the_end = _demand(self, now, all_of_it=True)
+        return Decision(_named(now, self._share(now, floors, wanted, ceilings, in_the_end)), state)
+
+    def _share(
+        self, now: Snapshot, floors: list[int], wanted: list[int], ceilings: list[int], needs: list[float]
+    ) -> list[int]:
+        """Replicas within the budget: first what computes, then by need, then what is held in case."""
+        room = (now.budget_gpus or 0.0) - sum(stage.stopping * stage.gpus for stage in now.stages)
+        given = [min(stage.busy, floor) for stage, floor in zip(now.stages, floors, strict=True)]
+        room -= sum(count * stage.gpus for count, stage in zip(given, now.stages, strict=True))
+        room = _deal(now.stages, given, floors, [1.0] * len(given), room, 1.0)
+        # Everything that is on its way is dealt out, so that the first stages leave what the last ones will need soon.
+        due = [min(s.max_replicas, math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, needs, strict=True)]
+        fair = list(given)
+        _deal(now.stages, fair, due, needs, room, self.stickiness)
+        asked = [max(floor, min(share, level)) for floor, share, level in zip(given, fair, wanted, strict=True)]
+        room -= sum((a - g) * stage.gpus for a, g, stage in zip(asked, given, now.stages, strict=True))
+        reserved = sum(max(0, f - a) * stage.gpus for f, a, stage in zip(fair, asked, now.stages, strict=True))
+        kept = [
+            min(ceiling, max(count, stage.target))
+            for ceiling, count, stage in zip(ceilings, asked, now.stages, strict=True)
+        ]
+        _deal(now.stages, asked, kept, [max(need, 1.0) for need in needs], room - reserved, 1.0)
+        return asked
+
+    def _keep_s(self, stage: StageNow) -> float:
+        return max(self.min_keep_s, self.keep_idle * stage.start_up_s)
+
+
+def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]:
+    """Replicas that each stage needs, before rounding: for what arrives in time to need them, or for all there is."""
+    stages = now.stages
+    goal_s = policy.goal_s or max(
+        sum(stage.call_s for stage in stages), max((stage.start_up_s for stage in stages), default=0.0), 1e-3
+    )
+    here = [_jobs(stage) for stage in stages]
+    if stages:
+        here[0] += now.queued_jobs
+    longest = max((stage.job_s for stage in stages), default=0.0)
+    needs: list[float] = []
+    deliverable = math.inf  # jobs per second that the stages before can let through at most
+    for index, stage in enumerate(stages):
+        horizon_s = math.inf if all_of_it else stage.start_up_s + policy.reaction_s
+        before = sum(
+            here[other]
+            for other in range(index)
+            if here[other] and _until_first_s(stages, other, index, bool(now.queued_jobs)) <= horizon_s
+        )
+        flow = here[index] / goal_s + min(before / goal_s, deliverable)
+        growth = now.trend_per_s2 * (stage.start_up_s + policy.reaction_s)
+        rate = max(0.0, now.arrivals_per_s + min(now.arrivals_per_s, growth))
+        mean = min(rate, deliverable) * stage.job_s
+        haste = 0.0 if all_of_it else policy.haste
+        needs.append(max(flow * stage.job_s ** (1 - haste) * longest**haste, mean + policy.margin * math.sqrt(mean)))
+        deliverable = min(deliverable, stage.max_replicas / stage.job_s if stage.job_s > 0 else math.inf)
+    return needs
+
+
+def _jobs(stage: StageNow) -> float:
+    """Jobs' worth of work at a stage; a call that is half done counts half."""
+    left = min(float(stage.running), stage.remaining_s / stage.call_s) if stage.call_s > 0 else float(stage.running)
+    return (stage.waiting + max(0.0, left)) / stage.calls
+
+
+def _until_first_s(stages: tuple[StageNow, ...], start: int, end: int, queued: bool) -> float:
+    """Seconds until the first of the jobs at one stage may be at a later one, if nothing is in its way."""
+    first = stages[start]
+    options = []
+    if first.running:
+        options.append(first.remaining_s / first.running)
+    if first.waiting or (start == 0 and queued) or not options:
+        options.append(first.call_s + (0.0 if first.ready else first.start_up_s))
+    return min(options) + sum(stage.call_s for stage in stages[start + 1 : end])
+
+
+def _remember(
+    levels: tuple[tuple[float, int], ...], now_s: float, level: int, keep_s: float
+) -> tuple[tuple[float, int], ...]:
+    """Levels of the last `keep_s`, without those that a later and higher one hides."""
+    recent = [(at, old) for at, old in levels if at > now_s - keep_s and old > level]
+    return (*recent, (now_s, level))
+
+
+def _deal(
+    stages: tuple[StageNow, ...],
+    given: list[int],
+    goals: list[int],
+    needs: list[float],
+    room: float,
+    stickiness: float,
+) -> float:
+    """Raise `given` towards `goals`, one replica at a time to the stage that is shortest; gives the GPUs left over.
+
+    Shortest is the one with the highest need for each replica that it would then have. One that a stage has
+    already, by its target, counts `stickiness` times as much as one that would have to start.
+    """
+    while True:
+        best, best_at = 0.0, -1
+        for index, stage in enumerate(stages):
+            if given[index] >= goals[index] or stage.gpus > room + _ROUNDING:
+                continue
+            worth = needs[index] / (given[index] + 1) * (stickiness if given[index] < stage.target else 1.0)
+            if worth > best:
+                best, best_at = worth, index
+        if best_at < 0:
+            return room
+        given[best_at] += 1
+        room -= stages[best_at].gpus
+
+
+def _named(now: Snapshot, targets: list[int]) -> dict[str, int]:
+    return {stage.name: target for stage, target in zip(now.stages, targets, strict=True)}
+
+
+POLICIES: Mapping[str, Callable[..., Policy]] = {
+    "look_ahead": LookAhead,
+    "serve_default": ServeDefault,
+    "fixed": Fixed,
+}
+
+
+def make_policy(name: str, **options: Any) -> Policy:
+    """A policy by its name, with its options.
+
+    Raises:
+        PolicyError: no such policy, no such option, or a value that it refuses.
+    """
+    if name not in POLICIES:
+        raise PolicyError(f"There is no policy {name!r}; choose {', '.join(sorted(POLICIES))}.")
+    known = list(getattr(POLICIES[name], "__dataclass_fields__", {}))
+    if unknown := sorted(set(options) - set(known)):
+        raise PolicyError(f"Policy {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}.")
+    return POLICIES[name](**options)

@@ -1,0 +1,385 @@
+"""The twin of the served pipeline: jobs arrive, wait, run, are cancelled, fail and end, in simulated time.
+
+    trace ─► journal ─► t2i ─► i2v ─► v2v, a call a window ─► vfi, a window at a time ─► end
+                 max_jobs        every stage: a queue, replicas that start and stop (`twin_pool`)
+                                 every control_s: policy.decide(snapshot) ─► targets
+
+Takes a `Scenario`, a `Trace` and a policy; gives a `Run`: one row a request, samples over time and the figures, in the
+form that live experiments have too (`cluster.measures`). The same seed gives the same run, and under every policy a
+job's calls take the same seconds, so that two policies are compared on the same work.
+
+What it does not know: how placement on nodes slows a transfer, memory, retries of whole jobs after a lost node, other
+users of the machines, and any dependence of one call's seconds on another's.
+"""
+
+import gc
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simpy
+
+from cluster.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
+from cluster.policy_types import ArrivalMeter, Policy, Snapshot, StageNow, State
+from cluster.serve_policy import Fixed
+from cluster.traces import Arrival, Trace
+from cluster.twin_parts import Call, Gpus
+from cluster.twin_pool import StagePool
+from cluster.twin_types import Faults, Pool, Scenario, StageTimes, TwinError
+
+__all__ = ["Faults", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a simulation gives."""
+
+    rows: tuple[RequestRow, ...]
+    samples: tuple[Sample, ...]
+    metrics: Metrics
+    stages: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """`requests.csv`, `samples.csv`, `metrics.json`."""
+        write_run(folder, self.rows, self.samples, self.metrics, self.stages)
+
+
+def simulate(scenario: Scenario, trace: Trace, policy: Policy | None = None, *, seed: int = 0) -> Run:
+    """Every request of the trace until its end; without a policy the replicas stay as they are.
+
+    Raises:
+        TwinError: a request can never end, because a stage has no replica and no policy starts one; or the trace
+            names a kind that the scenario does not know.
+    """
+    twin = _Twin(scenario, trace, policy or Fixed(), seed)
+    collecting = gc.isenabled()
+    gc.disable()  # nothing becomes garbage in a cycle before the end, and looking for it takes a third of the time
+    try:
+        return twin.run()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class _Job:
+    __slots__ = (
+        "arrival",
+        "calls",
+        "claimed",
+        "done",
+        "ended_s",
+        "failures",
+        "id",
+        "lane",
+        "outcome",
+        "retries",
+        "spans",
+    )
+
+    def __init__(self, number: int, arrival: Arrival, stages: int) -> None:
+        self.id, self.arrival = number, arrival
+        self.claimed = False
+        self.done = [0] * stages  # a bit for each part
+        self.calls: list[Call] = []  # that are under way
+        self.lane: list[Call | None] = [None] * stages  # the call that takes windows as they come
+        self.spans: list[Any] = [None] * stages  # [start, end, replicas]
+        self.outcome: Outcome | None = None
+        self.ended_s = 0.0
+        self.retries = self.failures = 0
+
+
+class _Twin:
+    """One simulation; used once."""
+
+    def __init__(self, scenario: Scenario, trace: Trace, policy: Policy, seed: int) -> None:
+        self._scenario, self._trace, self._policy = scenario, trace, policy
+        self._env = simpy.Environment()
+        self._names = list(scenario.stages)
+        self._windows = [scenario.stages[name].windows for name in self._names]
+        self._rng = np.random.default_rng([seed, 0, 0])
+        gpus = Gpus(scenario.budget_gpus)
+        self._pools = [
+            StagePool(self._env, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
+        ]
+        self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
+        self._jobs = [_Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
+        self._journal: deque[_Job] = deque()
+        self._queued = self._in_flight = self._ended = 0
+        self._meter = ArrivalMeter(scenario.rate_window_s)
+        self._samples: list[Sample] = []
+        self._over = self._env.event()
+
+    def run(self) -> Run:
+        for pool in self._pools:
+            pool.start_at_once(self._scenario.pools[pool.name].replicas)
+        self._env.process(self._arrive())
+        self._env.process(self._control())
+        if self._jobs:
+            self._env.run(until=self._over)
+        if self._env.now < self._trace.span_s:
+            self._env.run(until=self._trace.span_s)
+        for pool in self._pools:
+            pool.settle()
+        self._sample()
+        rows = tuple(self._row(job) for job in self._jobs)
+        metrics = measure(
+            rows,
+            {pool.name: pool.gpu_s for pool in self._pools},
+            busy_gpu_s={pool.name: pool.busy_gpu_s for pool in self._pools},
+            prices_per_hour={name: pool.price_per_hour for name, pool in self._scenario.pools.items()},
+        )
+        return Run(rows, tuple(self._samples), metrics, tuple(self._names))
+
+    # What happens by itself
+
+    def _arrive(self) -> Generator[simpy.events.Event, Any, None]:
+        for job in self._jobs:
+            delay = job.arrival.time_s - self._env.now
+            if delay > 0:
+                yield self._env.timeout(delay)
+            self._meter.add(self._env.now)
+            self._journal.append(job)
+            self._queued += 1
+            if job.arrival.cancel_s is not None:
+                self._later(job.arrival.cancel_s - self._env.now, self._give_up, job)
+            self._claim()
+
+    def _control(self) -> Generator[simpy.events.Event, Any, None]:
+        state: State = {}
+        sampled_s, stuck = -self._scenario.sample_s, 0
+        while True:
+            decision = self._policy.decide(self._snapshot(), state)
+            state = decision.state
+            moves = [(pool, self._bounded(pool, decision.targets.get(pool.name, pool.target))) for pool in self._pools]
+            for pool, target in sorted(
+                moves, key=lambda move: move[1] - move[0].target
+            ):  # free GPUs before taking them
+                if target != pool.target:
+                    pool.set_target(target)
+            if self._env.now - sampled_s >= self._scenario.sample_s - 1e-9:
+                sampled_s = self._env.now
+                self._sample()
+            stuck = stuck + 1 if self._is_stuck() else 0
+            if stuck > 100_000:
+                names = ", ".join(pool.name for pool in self._pools if pool.waiting and not pool.ready)
+                raise TwinError(f"Nothing ends any more: stage {names} has work and no replica, and none is started.")
+            yield self._env.timeout(self._scenario.control_s)
+
+    def _is_stuck(self) -> bool:
+        """Whether all that is left waits for replicas that nobody starts."""
+        idle = all(not pool.running and not pool.starting for pool in self._pools)
+        return idle and any(pool.waiting and not pool.ready for pool in self._pools)
+
+    def _bounded(self, pool: StagePool, target: int) -> int:
+        return max(pool.pool.min_replicas, min(pool.pool.max_replicas, target))
+
+    def _snapshot(self) -> Snapshot:
+        rate, trend = self._meter.read(self._env.now)
+        stages = tuple(
+            StageNow(
+                name=pool.name,
+                call_s=pool.times.call_s,
+                calls=pool.times.windows,
+                start_up_s=pool.times.start_up_s,
+                waiting=pool.waiting,
+                running=pool.running,
+                remaining_s=pool.remaining_s(),
+                busy=pool.busy,
+                ready=pool.ready,
+                starting=pool.starting,
+                stopping=pool.stopping,
+                target=pool.target,
+                idle_s=0.0 if pool.busy or pool.waiting else self._env.now - pool.idle_since,
+                min_replicas=pool.pool.min_replicas,
+                max_replicas=pool.pool.max_replicas,
+                gpus=pool.pool.gpus,
+            )
+            for pool in self._pools
+        )
+        return Snapshot(self._env.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
+
+    def _sample(self) -> None:
+        stages = {pool.name: pool.sample() for pool in self._pools}
+        self._samples.append(Sample(self._env.now, self._queued, self._in_flight, stages))
+
+    # A job's way
+
+    def _claim(self) -> None:
+        limit = self._scenario.max_jobs
+        while self._queued and (limit is None or self._in_flight < limit):
+            job = self._journal.popleft()
+            if job.outcome is not None:  # cancelled while it waited
+                continue
+            self._queued -= 1
+            self._in_flight += 1
+            job.claimed = True
+            self._later(self._scenario.submit_s, self._enter, job, 0)
+
+    def _enter(self, job: _Job, stage: int) -> None:
+        """Send all of a job's windows to a stage whose whole input is there."""
+        if job.outcome is not None:
+            return
+        count, spread = self._windows[stage], self._scenario.spread
+        runs = count if spread == "calls" else 1
+        if spread == "idle":
+            runs = max(1, min(count, self._pools[stage].idle))
+        for run in range(runs):
+            self._send(job, stage, list(range(run * count // runs, (run + 1) * count // runs)))
+
+    def _send(self, job: _Job, stage: int, parts: list[int]) -> None:
+        call = Call(job, stage, parts)
+        job.calls.append(call)
+        self._pools[stage].send(call)
+        job.lane[stage] = call
+
+    def part_done(self, call: Call, started_s: float, replica: str) -> None:
+        """The window before `call.at` is computed. `StagePool` calls this."""
+        job, stage, part = call.job, call.stage, call.parts[call.at - 1]
+        span = job.spans[stage]
+        if span is None:
+            job.spans[stage] = span = [started_s, 0.0, []]
+        span[0], span[1] = min(span[0], started_s), self._env.now
+        if replica not in span[2]:
+            span[2].append(replica)
+        if job.outcome is not None or self._raises(call):
+            return
+        job.done[stage] |= 1 << part
+        after = stage + 1
+        if after == len(self._names):
+            if job.done[stage] == (1 << self._windows[stage]) - 1:
+                self._later(self._scenario.finish_s, self._finish, job)
+        elif self._windows[after] > 1 and self._windows[after] == self._windows[stage]:
+            for ready in (part, part + 1):
+                if ready < self._windows[after] and self._both_there(job, stage, ready, part):
+                    self._send_window(job, after, ready)
+        elif job.done[stage] == (1 << self._windows[stage]) - 1:
+            self._enter(job, after)
+
+    def _both_there(self, job: _Job, stage: int, part: int, new: int) -> bool:
+        """Whether a window and the one before it are there, of which `new` has just come."""
+        other = part - 1 if new == part else part
+        return other < 0 or bool(job.done[stage] >> other & 1)
+
+    def _send_window(self, job: _Job, stage: int, part: int) -> None:
+        """To a call that the job has there already, unless a replica is idle."""
+        own = job.lane[stage]
+        may_spread = self._scenario.spread == "calls" or (self._scenario.spread == "idle" and self._pools[stage].idle)
+        if own is not None and own in job.calls and not may_spread:
+            self._pools[stage].extend(own, part)
+        else:
+            self._send(job, stage, [part])
+
+    def call_done(self, call: Call) -> None:
+        """All windows of a call are computed. `StagePool` calls this."""
+        if call in call.job.calls:
+            call.job.calls.remove(call)
+
+    def _finish(self, job: _Job) -> None:
+        if job.outcome is None:
+            self._end(job, "succeeded")
+
+    def _end(self, job: _Job, outcome: Outcome) -> None:
+        """Whatever is still under way for the job is stopped."""
+        job.outcome, job.ended_s = outcome, self._env.now
+        for call in job.calls:
+            self._pools[call.stage].withdraw(call)
+        job.calls = []
+        if job.claimed:
+            self._in_flight -= 1
+        else:
+            self._queued -= 1
+        self._ended += 1
+        if self._ended == len(self._jobs):
+            self._over.succeed()
+        self._claim()
+
+    # What goes wrong
+
+    def _give_up(self, job: _Job) -> None:
+        if job.outcome is None:
+            self._end(job, "cancelled")
+
+    def _raises(self, call: Call) -> bool:
+        """Whether the window that a call has just ended has failed; then it is asked for again, or the job fails."""
+        faults, job = self._scenario.faults, call.job
+        if faults.call_failure == 0 or self._rng.random() >= faults.call_failure:
+            return False
+        job.failures += 1
+        if job.failures > faults.failures:
+            self._end(job, "failed")
+            return True
+        job.retries += 1
+        part = call.parts[call.at - 1]
+        again = faults.backoff_s * 2 ** (job.failures - 1)
+        self._later(again, self._repeat, job, call.stage, [part], 0)
+        return True
+
+    def call_lost(self, call: Call) -> None:
+        """A replica has died under a call. `StagePool` calls this."""
+        job = call.job
+        if job.outcome is not None:
+            return
+        job.calls.remove(call)
+        if call.lost + 1 >= self._scenario.faults.attempts:
+            self._end(job, "failed")
+            return
+        job.retries += 1
+        self._later(self._scenario.faults.detect_s, self._repeat, job, call.stage, call.parts[call.at :], call.lost + 1)
+
+    def _repeat(self, job: _Job, stage: int, parts: list[int], lost: int) -> None:
+        if job.outcome is None:
+            self._send(job, stage, parts)
+            job.calls[-1].lost = lost
+
+    # Numbers
+
+    def seconds(self, call: Call, part: int) -> float:
+        """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
+        job: _Job = call.job
+        drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
+        if not job.arrival.kind:
+            return drawn
+        return drawn * self._scenario.kinds[job.arrival.kind].get(self._names[call.stage], 1.0)
+
+    def _draw(self, name: str, index: int, seed: int) -> list[float]:
+        """Seconds of every call of a stage, by job and window."""
+        unknown = {arrival.kind for arrival in self._trace.arrivals} - {"", *self._scenario.kinds}
+        if unknown:
+            known = ", ".join(self._scenario.kinds) or "none"
+            raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {known}.")
+        times = self._scenario.stages[name]
+        count = len(self._trace.arrivals) * times.windows
+        if times.cv == 0 or times.mean_s == 0:
+            return [times.call_s] * count
+        shape = 1 / times.cv**2
+        rng = np.random.default_rng([seed, index, 2])
+        drawn: list[float] = rng.gamma(shape, times.call_s / shape, count).tolist()
+        return drawn
+
+    def _later(self, delay_s: float, action: Any, *values: Any) -> None:
+        if delay_s <= 0:
+            action(*values)
+            return
+        callbacks: list[Any] = self._env.timeout(delay_s).callbacks
+        callbacks.append(lambda _: action(*values))
+
+    def _row(self, job: _Job) -> RequestRow:
+        spans = {
+            name: StageSpan(span[0], span[1], tuple(span[2]))
+            for name, span in zip(self._names, job.spans, strict=True)
+            if span is not None
+        }
+        arrived = job.arrival.time_s
+        return RequestRow(
+            id=job.id,
+            intended_s=arrived,
+            arrived_s=arrived,
+            ended_s=job.ended_s,
+            outcome=job.outcome or "failed",
+            spans=spans,
+            kind=job.arrival.kind,
+            retries=job.retries,
+        )

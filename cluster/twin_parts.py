@@ -1,0 +1,71 @@
+"""The small things a simulated stage is made of: calls, replicas, and the GPUs that all stages share."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class Call:
+    """Windows of one job that one replica computes one after the other; mostly one."""
+
+    __slots__ = ("at", "gone", "job", "lost", "parts", "ready_s", "replica", "running", "stage", "started_s")
+
+    def __init__(self, job: Any, stage: int, parts: list[int]) -> None:
+        self.job, self.stage, self.parts = job, stage, parts
+        self.at = 0  # the part that is computed, or will be next
+        self.replica: Replica | None = None  # None: in the queue, or gone
+        self.running = self.gone = False
+        self.ready_s = 0.0  # when its inputs are at its replica
+        self.started_s = 0.0  # of the present part
+        self.lost = 0  # replicas that died under it
+
+    @property
+    def left(self) -> int:
+        return len(self.parts) - self.at
+
+
+class Replica:
+    """One copy of a stage."""
+
+    __slots__ = ("behind", "current", "draining", "id", "name", "place", "start_up_s", "state", "token")
+
+    def __init__(self, number: int, name: str, start_up_s: float) -> None:
+        self.id, self.name, self.start_up_s = number, name, start_up_s
+        self.state = "waits for a GPU"  # then "starts", "ready", "dead"
+        self.draining = False
+        self.current: list[Call] = []  # several: a batch
+        self.behind: deque[Call] = deque()
+        self.token = 0  # an event that carries an older one is void
+        self.place = (-1, -1)  # which list of the pool it stands in, and where
+
+    @property
+    def load(self) -> int:
+        return len(self.current) + len(self.behind)
+
+
+class Gpus:
+    """What all pools share."""
+
+    def __init__(self, budget: float | None) -> None:
+        self._free = float("inf") if budget is None else budget
+        self._waiting: deque[tuple[Replica, float, Callable[[Replica], None]]] = deque()
+
+    def take(self, replica: Replica, count: float, begin: Callable[[Replica], None]) -> None:
+        """Call `begin` now, or once there is room: in the order of asking, though what fits may overtake."""
+        self._waiting.append((replica, count, begin))
+        self._serve()
+
+    def give(self, count: float) -> None:
+        self._free += count
+        self._serve()
+
+    def _serve(self) -> None:
+        for _ in range(len(self._waiting)):
+            replica, count, begin = self._waiting.popleft()
+            if replica.state == "dead":
+                continue
+            if count <= self._free + 1e-9:
+                self._free -= count
+                begin(replica)
+            else:
+                self._waiting.append((replica, count, begin))

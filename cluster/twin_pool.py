@@ -1,0 +1,360 @@
+"""The replicas of one simulated stage: who computes what, who waits, who starts, stops and dies.
+
+Calls go to an idle replica first, then behind a running one up to `max_ongoing`, then into the stage's queue, as the
+router of `deployments` does it. A replica computes its calls one after the other (or up to `batch` of the queue at
+once). Replicas start as GPUs are free, take their start-up, and stop as Ray Serve stops them: those that have not
+started first, then the newest, which finish what they were given.
+
+Events are plain callbacks on simpy's timeouts; a process for each call would take several times as long.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import simpy
+
+from cluster.measures import StageSample
+from cluster.twin_parts import Call, Gpus, Replica
+from cluster.twin_types import Pool, Scenario, StageTimes
+
+_BLOCK = 4096  # random numbers drawn at once
+
+
+class Jobs(Protocol):
+    """What a pool tells the simulation."""
+
+    def part_done(self, call: Call, started_s: float, replica: str) -> None: ...
+
+    def call_done(self, call: Call) -> None: ...
+
+    def call_lost(self, call: Call) -> None: ...
+
+    def seconds(self, call: Call, part: int) -> float: ...
+
+
+class StagePool:
+    """One stage's replicas and its queue."""
+
+    def __init__(
+        self, env: simpy.Environment, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+    ) -> None:
+        self._env, self._jobs, self._gpus = env, jobs, gpus
+        self.index, self.name = index, name
+        self.times: StageTimes = scenario.stages[name]
+        self.pool: Pool = scenario.pools[name]
+        self._scenario = scenario
+        self._rng = np.random.default_rng([seed, index, 1])
+        self._uniform: list[float] = []
+        self._made = 0
+        self.queue: deque[Call] = deque()
+        self.waiting = self.running = 0  # parts
+        self.busy = self.ready = self.starting = self.stopping = 0  # replicas; ready ones take calls
+        self.target = 0
+        self.idle_since = 0.0
+        self.gpu_s = self.busy_gpu_s = 0.0
+        self._held = 0  # replicas that hold GPUs
+        self._held_since = 0.0
+        self._started_sum = 0.0  # over the running parts
+        self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
+        self._lag_s = scenario.router_s + _moving_s(scenario, index)
+        room = self.times.batch if self.times.batch > 1 else self.pool.max_ongoing
+        self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
+        self._with_room = self._by_load[:1] if self.times.batch > 1 else self._by_load[:-1]
+
+    # Seen from outside
+
+    def send(self, call: Call) -> None:
+        """A call whose inputs are there."""
+        self.waiting += call.left
+        call.ready_s = self._env.now + self._lag_s
+        self._place(call)
+
+    def withdraw(self, call: Call) -> None:
+        """A call that nobody wants any more; a running one stops within `stop_s`, a batch runs on."""
+        replica = call.replica
+        if replica is None or (call in replica.current and not call.running):  # in the queue, or between two windows
+            self.waiting -= call.left
+            call.gone = True
+        elif not call.running:
+            self.waiting -= call.left
+            replica.behind.remove(call)
+            self._fill(replica)
+            self._moved(replica)
+        elif self.times.batch == 1:
+            replica.token += 1
+            self.waiting -= call.left - 1
+            del call.parts[call.at + 1 :]
+            self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+
+    def extend(self, call: Call, part: int) -> None:
+        """One more window behind those of a call that waits or runs."""
+        call.parts.append(part)
+        self.waiting += 1
+
+    def set_target(self, target: int) -> None:
+        """Start or stop replicas."""
+        self.target = target
+        for _ in range(target - self.ready - self.starting):
+            self._start(self.times.start_up_s)
+        surplus = self.ready + self.starting - target
+        if surplus > 0:
+            newest = list(reversed(self._replicas.values()))
+            chosen = [replica for replica in newest if replica.state != "ready"][:surplus]
+            chosen += [replica for replica in newest if replica.state == "ready"][: surplus - len(chosen)]
+            for replica in chosen:
+                self._stop(replica)
+
+    def start_at_once(self, count: int) -> None:
+        """Replicas that are ready when the run begins."""
+        self.target = count
+        for _ in range(count):
+            self._start(0.0)
+
+    def begin(self, replica: Replica) -> None:
+        """Its GPU is there. `Gpus` calls this."""
+        replica.state = "starts"
+        self._count_held(1)
+        if replica.start_up_s == 0:
+            self._get_ready(replica)
+        else:
+            self._call_later(replica.start_up_s, replica, lambda event: self._get_ready(event.value))
+
+    def settle(self) -> None:
+        """Count what is held until now."""
+        self._count_held(0)
+
+    def remaining_s(self) -> float:
+        """Of the running parts together, by their mean; one that is overdue counts as nearly done."""
+        elapsed = self.running * self._env.now - self._started_sum
+        return max(self.running * self.times.call_s - elapsed, 0.1 * self.running * self.times.call_s)
+
+    def sample(self) -> StageSample:
+        return StageSample(self.waiting, self.running, self.ready, self.starting, self.stopping, self.target)
+
+    @property
+    def idle(self) -> int:
+        return len(self._by_load[0])
+
+    # Calls
+
+    def _place(self, call: Call) -> None:
+        for found in self._with_room:
+            if found:
+                break
+        else:
+            self.queue.append(call)
+            return
+        replica = found[int(self._chance() * len(found))] if len(found) > 1 else found[0]
+        self._bind(call, replica)
+        if not replica.current:
+            self._next(replica)
+        else:
+            self._moved(replica)
+
+    def _bind(self, call: Call, replica: Replica) -> None:
+        call.replica = replica
+        replica.behind.append(call)
+
+    def _fill(self, replica: Replica) -> None:
+        """Give the replica calls of the queue, as many as it may hold."""
+        while self.queue and not replica.draining and replica.load < len(self._by_load) - 1:
+            call = self.queue.popleft()
+            if not call.gone:
+                self._bind(call, replica)
+
+    def _next(self, replica: Replica) -> None:
+        """Start what is next on a replica whose device is free; one that drains and has nothing left ends."""
+        self._fill(replica)
+        if replica.behind:
+            size = min(self.times.batch, len(replica.behind))
+            replica.current = [replica.behind.popleft() for _ in range(size)]
+            self.busy += 1
+            for call in replica.current:
+                call.running = True
+                self._begin_part(call)
+            self._run(replica)
+        elif replica.draining:
+            self._end(replica)
+            return
+        self._moved(replica)
+
+    def _begin_part(self, call: Call) -> None:
+        now = self._env.now
+        call.started_s = call.ready_s if call.ready_s > now else now
+        self.waiting -= 1
+        self.running += 1
+        self._started_sum += call.started_s
+
+    def _run(self, replica: Replica) -> None:
+        calls = replica.current
+        first = calls[0]
+        seconds, begun = self._jobs.seconds(first, first.parts[first.at]), first.started_s
+        for call in calls[1:]:
+            seconds += self.times.batch_share * self._jobs.seconds(call, call.parts[call.at])
+            begun = max(begun, call.started_s)
+        delay = begun - self._env.now + seconds
+        replica.token += 1
+        self._call_later(delay, (replica, replica.token), self._on_part)
+
+    def _on_part(self, event: Any) -> None:
+        replica, token = event.value
+        if token != replica.token:
+            return
+        calls: list[Call] = replica.current
+        for call in calls:
+            self._count_part(call, replica)
+            call.at += 1
+            call.running = False
+        first = calls[0]
+        if first.left:  # more windows of the same job stay here
+            self._jobs.part_done(first, first.started_s, replica.name)
+            if not first.gone:
+                first.running, first.ready_s = True, 0.0
+                self._begin_part(first)
+                self._run(replica)
+                return
+            calls = []
+        for call in replica.current:
+            call.replica = None
+        self._free(replica)
+        for call in calls:
+            self._jobs.part_done(call, call.started_s, replica.name)
+            self._jobs.call_done(call)
+
+    def _count_part(self, call: Call, replica: Replica) -> None:
+        self.running -= 1
+        self._started_sum -= call.started_s
+        share = 1 / len(replica.current)
+        self.busy_gpu_s += max(0.0, self._env.now - call.started_s) * self.pool.gpus * share
+
+    def _on_free(self, event: Any) -> None:
+        """A cancelled call has stopped."""
+        replica, token = event.value
+        if token == replica.token and replica.state == "ready":
+            self._count_part(replica.current[0], replica)
+            self._free(replica)
+
+    def _free(self, replica: Replica) -> None:
+        replica.current = []
+        self.busy -= 1
+        self._next(replica)
+        if self.busy == 0 and self.waiting == 0:
+            self.idle_since = self._env.now
+
+    # Replicas
+
+    def _start(self, start_up_s: float) -> None:
+        self._made += 1
+        replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s)
+        self._replicas[replica.id] = replica
+        self.starting += 1
+        self._gpus.take(replica, self.pool.gpus, self.begin)
+
+    def _get_ready(self, replica: Replica) -> None:
+        if replica.state != "starts":
+            return
+        replica.state = "ready"
+        self.starting -= 1
+        self.ready += 1
+        life_s = self._scenario.faults.replica_life_s
+        if life_s is not None:
+            self._call_later(float(self._rng.exponential(life_s)), replica, self._on_death)
+        self._enter(replica)
+        self._next(replica)
+
+    def _stop(self, replica: Replica) -> None:
+        del self._replicas[replica.id]
+        if replica.state != "ready":
+            self.starting -= 1
+            if replica.state == "starts":
+                self._release()
+            replica.state = "dead"
+            return
+        self._leave(replica)
+        replica.draining = True
+        self.ready -= 1
+        self.stopping += 1
+        if not replica.load:
+            self._end(replica)
+
+    def _end(self, replica: Replica) -> None:
+        replica.state = "dead"
+        self.stopping -= 1
+        self._release()
+
+    def _on_death(self, event: Any) -> None:
+        """The replica dies with all that it was given; another one starts in its place."""
+        replica: Replica = event.value
+        if replica.state != "ready":
+            return
+        replica.state = "dead"
+        replica.token += 1
+        lost = [*replica.current, *replica.behind]
+        if replica.current:
+            self.busy -= 1
+        for call in replica.current:
+            self._count_part(call, replica)
+            self.waiting -= call.left - 1
+        for call in replica.behind:
+            self.waiting -= call.left
+        if replica.draining:
+            self.stopping -= 1
+        else:
+            self._leave(replica)
+            del self._replicas[replica.id]
+            self.ready -= 1
+            self._start(self.times.start_up_s)
+        self._release()
+        for call in lost:
+            call.replica, call.running = None, False
+            self._jobs.call_lost(call)
+
+    def _release(self) -> None:
+        self._count_held(-1)
+        self._gpus.give(self.pool.gpus)
+
+    def _count_held(self, change: int) -> None:
+        self.gpu_s += self._held * self.pool.gpus * (self._env.now - self._held_since)
+        self._held += change
+        self._held_since = self._env.now
+
+    # Which replica has how much to do
+
+    def _enter(self, replica: Replica) -> None:
+        row = self._by_load[replica.load]
+        replica.place = (replica.load, len(row))
+        row.append(replica)
+
+    def _leave(self, replica: Replica) -> None:
+        load, at = replica.place
+        row = self._by_load[load]
+        last = row.pop()
+        if last is not replica:
+            row[at] = last
+            last.place = (load, at)
+
+    def _moved(self, replica: Replica) -> None:
+        if replica.state == "ready" and not replica.draining and replica.place[0] != replica.load:
+            self._leave(replica)
+            self._enter(replica)
+
+    # Small things
+
+    def _chance(self) -> float:
+        if not self._uniform:
+            self._uniform = self._rng.random(_BLOCK).tolist()
+        return self._uniform.pop()
+
+    def _call_later(self, delay_s: float, value: Any, then: Callable[[Any], None]) -> None:
+        callbacks: list[Any] = self._env.timeout(delay_s, value).callbacks
+        callbacks.append(then)
+
+
+def _moving_s(scenario: Scenario, index: int) -> float:
+    """Seconds to move one call's input from the stage before."""
+    if scenario.bytes_per_s is None or index == 0:
+        return 0.0
+    before, own = list(scenario.stages.values())[index - 1 : index + 1]
+    return before.bytes_out / (before.windows if own.windows > 1 else 1) / scenario.bytes_per_s

@@ -1,0 +1,149 @@
+"""What the simulator is told: seconds and bytes of each stage, replicas, faults, and how requests are handled.
+
+Plain frozen values, checked when they are made. Where the seconds come from (a profile, a live run, a guess) is
+not known here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+Spread = Literal["idle", "calls", "one"]
+
+
+class TwinError(ValueError):
+    """A scenario that cannot be simulated, in one sentence."""
+
+
+def _at_least(owner: str, name: str, value: float, floor: float) -> None:
+    if not floor <= value < math.inf:
+        raise TwinError(f"{owner} needs {name} of {floor} or more, got {value}.")
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """One stage on one replica. `mean_s` and `bytes_out` are of one job, all of its calls together.
+
+    A call's seconds are drawn from a gamma distribution around its share, with coefficient of variation `cv` (0: the
+    same every time, 1: exponential). A stage with `windows` above 1 is called once a window. Up to `batch` jobs may be
+    computed at once; each one after the first adds `batch_share` of a job's seconds.
+    """
+
+    mean_s: float
+    cv: float = 0.0
+    start_up_s: float = 0.0
+    windows: int = 1
+    bytes_out: int = 0
+    batch: int = 1
+    batch_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, floor in (
+            ("mean_s", 0),
+            ("cv", 0),
+            ("start_up_s", 0),
+            ("windows", 1),
+            ("bytes_out", 0),
+            ("batch", 1),
+        ):
+            _at_least("StageTimes", name, getattr(self, name), floor)
+        _at_least("StageTimes", "batch_share", self.batch_share, 0)
+        if self.batch > 1 and self.windows > 1:
+            raise TwinError(f"A stage is either called in {self.windows} windows or batched by {self.batch}, not both.")
+
+    @property
+    def call_s(self) -> float:
+        return self.mean_s / self.windows
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The replicas of one stage: at the start, and within which bounds a policy may move them."""
+
+    replicas: int = 1
+    min_replicas: int = 0
+    max_replicas: int = 1_000_000
+    gpus: float = 1.0  # of one replica
+    price_per_hour: float = 0.0  # of one GPU
+    max_ongoing: int = 2  # calls at a replica: one on the device, the others behind it
+
+    def __post_init__(self) -> None:
+        for name, floor in (("replicas", 0), ("min_replicas", 0), ("max_replicas", 1), ("gpus", 0), ("max_ongoing", 1)):
+            _at_least("Pool", name, getattr(self, name), floor)
+        _at_least("Pool", "price_per_hour", self.price_per_hour, 0)
+        if self.min_replicas > self.max_replicas:
+            raise TwinError(f"Pool has min_replicas {self.min_replicas} above max_replicas {self.max_replicas}.")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong. A call whose replica dies is repeated, and one that raises too, each within its limit."""
+
+    replica_life_s: float | None = None  # mean time until a replica dies; None: never
+    call_failure: float = 0.0  # chance that a call raises
+    attempts: int = 3  # of one call whose replica dies
+    failures: int = 2  # calls that may raise in one job
+    detect_s: float = 0.02  # until the death of a replica is known
+    backoff_s: float = 1.0  # before the first repetition of a call that raised; doubles
+
+    def __post_init__(self) -> None:
+        if self.replica_life_s is not None and not self.replica_life_s > 0:
+            raise TwinError(f"Faults needs replica_life_s above 0, got {self.replica_life_s}.")
+        if not 0 <= self.call_failure <= 1:
+            raise TwinError(f"Faults needs call_failure between 0 and 1, got {self.call_failure}.")
+        for name, floor in (("attempts", 1), ("failures", 0), ("detect_s", 0), ("backoff_s", 0)):
+            _at_least("Faults", name, getattr(self, name), floor)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One served pipeline. `stages` stand in the order in which a job passes them; `pools` has one for each.
+
+    `spread` says what a job's windows do at a stage that has several: "calls" sends each as a call of its own, as the
+    server does; "idle" cuts them into as many runs as replicas are idle at that moment, at least one, and each run
+    stays on its replica; "one" never spreads. A stage behind one of as many windows begins each window as soon as it
+    and the one before it are there.
+    """
+
+    stages: Mapping[str, StageTimes]
+    pools: Mapping[str, Pool]
+    budget_gpus: float | None = None  # held by all replicas together, those too that start or stop
+    max_jobs: int | None = None  # in flight; others wait in the journal
+    spread: Spread = "calls"
+    submit_s: float = 0.0  # from arrival to the first stage's call
+    router_s: float = 0.0  # from a call to its replica, each time
+    finish_s: float = 0.0  # from the last call to the end of the job, on no replica's device
+    bytes_per_s: float | None = None  # between two stages; None: moving costs nothing
+    stop_s: float = 0.5  # until a running call that is cancelled gives its replica back
+    faults: Faults = Faults()
+    control_s: float = 1.0  # between two decisions of the policy
+    sample_s: float = 10.0
+    rate_window_s: float = 300.0  # over which the rate of arrivals is measured
+    kinds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # kind -> stage -> factor on its seconds
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise TwinError("A scenario needs at least one stage.")
+        if set(self.stages) != set(self.pools):
+            raise TwinError(f"Stages are {', '.join(self.stages)}, but pools are given for {', '.join(self.pools)}.")
+        for name in ("submit_s", "router_s", "finish_s", "stop_s"):
+            _at_least("Scenario", name, getattr(self, name), 0)
+        for name in ("control_s", "sample_s", "rate_window_s"):
+            if not getattr(self, name) > 0:
+                raise TwinError(f"Scenario needs {name} above 0, got {getattr(self, name)}.")
+        if self.max_jobs is not None:
+            _at_least("Scenario", "max_jobs", self.max_jobs, 1)
+        if self.bytes_per_s is not None and not self.bytes_per_s > 0:
+            raise TwinError(f"Scenario needs bytes_per_s above 0, got {self.bytes_per_s}.")
+        held = sum(pool.replicas * pool.gpus for pool in self.pools.values())
+        least = sum(pool.min_replicas * pool.gpus for pool in self.pools.values())
+        if self.budget_gpus is not None and max(held, least) > self.budget_gpus:
+            raise TwinError(f"The first replicas need {max(held, least):g} GPUs, the budget is {self.budget_gpus:g}.")
+        for first, second in pairwise(self.stages.items()):
+            if second[1].windows not in (1, first[1].windows) and first[1].windows != 1:
+                raise TwinError(
+                    f"Stage {second[0]} has {second[1].windows} windows behind {first[1].windows} of {first[0]}; "
+                    "they must be as many, or one of both must be 1."
+                )

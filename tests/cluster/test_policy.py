@@ -1,0 +1,301 @@
+"""What every policy promises of any snapshot, and what each does on known ones."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cluster.policy import POLICIES, Fixed, LookAhead, ServeDefault, make_policy
+from cluster.policy_types import ArrivalMeter, Memory, Policy, PolicyError, Snapshot, StageNow, State
+
+SLACK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+NAMES = ("t2i", "i2v", "v2v", "vfi")
+
+
+@st.composite
+def stages(draw: st.DrawFn, name: str) -> StageNow:
+    calls = draw(st.integers(1, 4))
+    call_s = draw(st.floats(0.1, 200.0))
+    ready = draw(st.integers(0, 12))
+    busy = draw(st.integers(0, ready))
+    least = draw(st.integers(0, 3))
+    return StageNow(
+        name=name,
+        call_s=call_s,
+        calls=calls,
+        start_up_s=draw(st.sampled_from([0.0, 5.0, 60.0, 300.0])),
+        waiting=draw(st.integers(0, 200)),
+        running=busy,
+        remaining_s=busy * call_s * draw(st.floats(0.0, 1.0)),
+        busy=busy,
+        ready=ready,
+        starting=draw(st.integers(0, 4)),
+        stopping=draw(st.integers(0, 3)),
+        target=draw(st.integers(0, 16)),
+        min_replicas=least,
+        max_replicas=draw(st.integers(max(1, least, busy), 40)),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn, *, budget: bool = True) -> Snapshot:
+    """With a budget that what computes, stops, and must be there fits into."""
+    found = tuple(draw(stages(name)) for name in NAMES)
+    least = sum(max(stage.busy, stage.min_replicas) + stage.stopping for stage in found)
+    return Snapshot(
+        now_s=draw(st.floats(0, 1e6)),
+        stages=found,
+        queued_jobs=draw(st.integers(0, 50)),
+        arrivals_per_s=draw(st.floats(0, 2)),
+        trend_per_s2=draw(st.floats(-0.01, 0.01)),
+        budget_gpus=float(least + draw(st.integers(0, 60))) if budget else None,
+    )
+
+
+look_aheads = st.builds(
+    LookAhead,
+    goal_s=st.one_of(st.none(), st.floats(1, 1000)),
+    margin=st.floats(0, 3),
+    keep_idle=st.floats(0, 5),
+    stickiness=st.floats(1, 3),
+)
+
+
+@SLACK
+@given(snapshots(), look_aheads)
+def test_targets_are_within_bounds_and_budget_and_never_under_what_computes(now: Snapshot, policy: LookAhead) -> None:
+    targets = policy.decide(now, {}).targets
+    for stage in now.stages:
+        assert max(stage.min_replicas, stage.busy) <= targets[stage.name] <= stage.max_replicas
+    held = sum((targets[stage.name] + stage.stopping) * stage.gpus for stage in now.stages)
+    assert held <= (now.budget_gpus or 0.0) + 1e-6
+
+
+@SLACK
+@given(st.lists(snapshots(), min_size=2, max_size=6), look_aheads)
+def test_it_holds_at_every_step_with_a_memory(steps: list[Snapshot], policy: LookAhead) -> None:
+    state: State = {}
+    for number, now in enumerate(steps):
+        decision = policy.decide(replace(now, now_s=7.0 * number), state)
+        state = decision.state
+        held = sum(decision.targets[stage.name] + stage.stopping for stage in now.stages)
+        assert held <= (now.budget_gpus or 0.0) + 1e-6
+        assert all(decision.targets[stage.name] >= stage.busy for stage in now.stages)
+
+
+@SLACK
+@given(snapshots(budget=False), st.integers(0, 3), st.integers(1, 50), look_aheads)
+def test_more_load_anywhere_never_lowers_a_target(now: Snapshot, where: int, more: int, policy: LookAhead) -> None:
+    before = policy.decide(now, {}).targets
+    stage = replace(now.stages[where], waiting=now.stages[where].waiting + more)
+    loaded = replace(now, stages=(*now.stages[:where], stage, *now.stages[where + 1 :]))
+    rising = replace(now, arrivals_per_s=now.arrivals_per_s * 1.5 + 0.01)
+    queued = replace(now, queued_jobs=now.queued_jobs + more)
+    for greater in (loaded, queued, rising):
+        after = policy.decide(greater, {}).targets
+        assert all(after[name] >= before[name] for name in NAMES)
+
+
+@SLACK
+@given(snapshots(), look_aheads)
+def test_the_same_snapshot_again_and_again_settles_at_once(now: Snapshot, policy: LookAhead) -> None:
+    """Replicas follow, the load stays: no target moves a second time."""
+    state: State = {}
+    seen: list[dict[str, int]] = []
+    for step in range(6):
+        decision = policy.decide(replace(now, now_s=now.now_s + 1000.0 * step), state)
+        state = decision.state
+        seen.append(dict(decision.targets))
+        follow = tuple(
+            replace(
+                stage,
+                target=decision.targets[stage.name],
+                starting=0,
+                ready=max(stage.ready, decision.targets[stage.name]),
+            )
+            for stage in now.stages
+        )
+        now = replace(now, stages=follow)
+    assert seen[2:] == [seen[1]] * 4
+
+
+def _job(stage: StageNow, **changes: float) -> StageNow:
+    return replace(stage, **changes)  # type: ignore[arg-type]
+
+
+def pipeline(**changes: dict[str, float]) -> tuple[StageNow, ...]:
+    """Four stages of 4, 40, 90 and 12 s, a replica each, a start-up of a minute."""
+    seconds = {"t2i": (4.0, 1), "i2v": (40.0, 1), "v2v": (30.0, 3), "vfi": (4.0, 3)}
+    base = [
+        StageNow(name, call_s, calls, start_up_s=60.0, ready=1, target=1, min_replicas=0, max_replicas=50)
+        for name, (call_s, calls) in seconds.items()
+    ]
+    return tuple(_job(stage, **changes.get(stage.name, {})) for stage in base)
+
+
+def test_work_at_the_first_stage_is_the_third_ones_demand() -> None:
+    quiet = LookAhead().decide(Snapshot(0.0, pipeline()), {}).targets
+    assert dict.fromkeys(NAMES, 0) == quiet
+    targets = LookAhead().decide(Snapshot(0.0, pipeline(t2i={"waiting": 30})), {}).targets
+    assert targets["v2v"] > targets["i2v"] > 5
+    alone = ServeDefault(upscale_delay_s=0).decide(Snapshot(0.0, pipeline(t2i={"waiting": 30})), {}).targets
+    assert alone["v2v"] <= 1
+
+
+def test_a_stage_that_is_far_away_is_not_started_before_it_has_to_be() -> None:
+    late = pipeline(i2v={"call_s": 600.0}, t2i={"waiting": 30})
+    targets = LookAhead().decide(Snapshot(0.0, late), {}).targets
+    assert targets["i2v"] > 1
+    assert targets["v2v"] == 0
+    near = pipeline(i2v={"call_s": 600.0, "running": 1, "busy": 1, "remaining_s": 50.0})
+    assert LookAhead().decide(Snapshot(0.0, near), {}).targets["v2v"] >= 1
+
+
+def test_idle_gpus_move_to_the_bottleneck() -> None:
+    idle = pipeline(t2i={"ready": 10, "target": 10}, v2v={"waiting": 90, "ready": 2, "target": 2})
+    memory = {"t2i": Memory(levels=((0.0, 10),))}
+    without = LookAhead().decide(Snapshot(1.0, idle), memory).targets
+    assert without["t2i"] == 10  # nobody needs them; a start-up later they would go
+    targets = LookAhead().decide(Snapshot(1.0, idle, budget_gpus=14.0), memory).targets
+    assert targets["v2v"] >= 10
+    assert sum(targets.values()) <= 14
+
+
+def test_superfluous_replicas_go_after_a_start_up_and_not_before() -> None:
+    policy = LookAhead(keep_idle=1.0)
+    busy = policy.decide(Snapshot(0.0, pipeline(v2v={"waiting": 60})), {})
+    level = busy.targets["v2v"]
+    empty = pipeline(v2v={"ready": level, "target": level})
+    soon = policy.decide(Snapshot(50.0, empty), busy.state)
+    late = policy.decide(Snapshot(61.0, empty), soon.state)
+    assert soon.targets["v2v"] == level
+    assert late.targets["v2v"] == 0
+
+
+def test_to_zero_and_back() -> None:
+    policy = LookAhead()
+    asleep = policy.decide(Snapshot(0.0, pipeline()), {})
+    assert set(asleep.targets.values()) == {0}
+    none = tuple(replace(stage, ready=0, target=0) for stage in pipeline())
+    awake = policy.decide(Snapshot(1.0, none, queued_jobs=1), asleep.state).targets
+    assert (awake["t2i"], awake["i2v"]) == (1, 1)
+    assert awake["v2v"] == 0  # nothing can be there within its start-up
+    kept = tuple(replace(stage, min_replicas=1) for stage in pipeline())
+    assert set(policy.decide(Snapshot(0.0, kept), {}).targets.values()) == {1}
+
+
+@pytest.mark.parametrize("policy", [LookAhead(), LookAhead(keep_idle=0.0, min_keep_s=0.0)])
+def test_no_oscillation_on_a_constant_stream(policy: LookAhead) -> None:
+    """One job every ten seconds through an ideal fluid of the four stages: targets are found and kept."""
+    state: State = {}
+    levels: list[tuple[int, ...]] = []
+    replicas = dict.fromkeys(NAMES, 1)
+    for step in range(200):
+        flowing = tuple(
+            replace(
+                stage,
+                running=(flow := math.ceil(0.1 * stage.job_s)),
+                busy=min(flow, replicas[stage.name]),
+                remaining_s=flow * stage.call_s / 2,
+                ready=replicas[stage.name],
+                target=replicas[stage.name],
+            )
+            for stage in pipeline()
+        )
+        decision = policy.decide(Snapshot(2.0 * step, flowing, arrivals_per_s=0.1), state)
+        state, replicas = decision.state, dict(decision.targets)
+        levels.append(tuple(decision.targets.values()))
+    assert len(set(levels[2:])) == 1
+
+
+def serve(
+    now_s: float, calls: int, *, ready: int, target: int, policy: ServeDefault, state: State
+) -> tuple[int, State]:
+    stage = StageNow("a", 1.0, running=calls, ready=ready, target=target, min_replicas=0, max_replicas=20)
+    decision = policy.decide(Snapshot(now_s, (stage,)), state)
+    return decision.targets["a"], decision.state
+
+
+def test_serve_default_waits_for_its_delays_as_ray_does() -> None:
+    policy = ServeDefault(upscale_delay_s=30, downscale_delay_s=100, look_back_s=1)
+    state: State = {}
+    targets = []
+    for now in (0, 10, 29, 30):
+        target, state = serve(now, 10, ready=2, target=2, policy=policy, state=state)
+        targets.append(target)
+    assert targets == [2, 2, 2, 5]
+    for now, expected in ((40, 5), (100, 5), (139, 5), (140, 1)):
+        target, state = serve(now, 2, ready=5, target=5, policy=policy, state=state)
+        assert target == expected
+    assert serve(150, 0, ready=1, target=1, policy=policy, state=state)[0] == 1
+    assert serve(0, 3, ready=0, target=0, policy=policy, state={})[0] == 1  # from zero at once, one
+
+
+def test_serve_default_goes_to_zero_from_one_only_and_averages() -> None:
+    policy = ServeDefault(upscale_delay_s=0, downscale_delay_s=0, look_back_s=10)
+    assert serve(0, 0, ready=4, target=4, policy=policy, state={})[0] == 1
+    assert serve(0, 0, ready=1, target=1, policy=policy, state={})[0] == 0
+    _, state = serve(0, 0, ready=4, target=4, policy=policy, state={})
+    assert serve(5, 20, ready=4, target=4, policy=policy, state=state)[0] == 5  # half of 20, two for each
+    assert serve(11, 20, ready=4, target=4, policy=policy, state=state)[0] == 10  # the first sample is too old
+
+
+def test_serve_default_agrees_with_ray_s_own_rule() -> None:
+    """The arithmetic of ray 2.60, where it is installed."""
+    rule = pytest.importorskip("ray.serve.autoscaling_policy")
+    config = pytest.importorskip("ray.serve.config").AutoscalingConfig
+    for factor in (0.5, 1.0, 2.0):
+        ray_config = config(
+            upscaling_factor=factor, downscaling_factor=factor, target_ongoing_requests=2, max_replicas=99
+        )
+        ours = ServeDefault(upscaling_factor=factor, downscaling_factor=factor)
+        for current in range(1, 9):
+            for calls in range(40):
+                expected = rule._apply_scaling_factors(calls / 2, current, ray_config)
+                assert ours._step(calls / 2, current) == expected, (factor, current, calls)
+
+
+def test_fixed_leaves_everything_or_does_as_told() -> None:
+    assert Fixed().decide(Snapshot(0.0, pipeline()), {}).targets == dict.fromkeys(NAMES, 1)
+    assert Fixed({"v2v": 7}).decide(Snapshot(0.0, pipeline()), {}).targets["v2v"] == 7
+
+
+def test_policies_have_names_and_what_is_wrong_is_said() -> None:
+    made: list[Policy] = [make_policy(name) for name in POLICIES]
+    assert len(made) == 3
+    assert make_policy("look_ahead", goal_s=30.0) == LookAhead(goal_s=30.0)
+    wrong: list[tuple[Callable[[], Policy], str]] = [
+        (lambda: make_policy("oracle"), "no policy 'oracle'; choose fixed, look_ahead, serve_default"),
+        (lambda: make_policy("fixed", speed=3), "no option speed; it has replicas"),
+        (lambda: make_policy("look_ahead", goal_s=0.0), "goal_s above 0, got 0"),
+        (lambda: make_policy("serve_default", target_ongoing_requests=0), "target_ongoing_requests above 0"),
+    ]
+    for call, words in wrong:
+        with pytest.raises(PolicyError, match=words):
+            call()
+
+
+def test_the_meter_knows_the_rate_its_trend_and_does_not_take_a_burst_for_a_rate() -> None:
+    steady = ArrivalMeter(300.0)
+    for number in range(600):
+        steady.add(number * 1.0)
+    rate, trend = steady.read(600.0)
+    assert rate == pytest.approx(1.0, rel=0.02)
+    assert trend == 0
+    burst = ArrivalMeter(300.0)
+    for number in range(30):
+        burst.add(number * 10.0)
+    calm = burst.read(299.0)[0]
+    for number in range(60):
+        burst.add(299.0 + number / 100)
+    assert burst.read(300.0)[0] < 1.5 * calm
+    rising = ArrivalMeter(300.0)
+    at = 0.0
+    for number in range(400):
+        at += max(0.1, 5.0 - number / 50)
+        rising.add(at)
+    assert rising.read(at)[1] > 0
+    assert rising.read(at + 10_000.0) == (0.0, 0.0)
