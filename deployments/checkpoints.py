@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from deployments.artifacts import ArtifactError, ArtifactStore
 from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
@@ -39,6 +39,7 @@ Record = dict[str, Any]
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Image, Latents, Clip, Keyframes, Piece, EncodedChunk)}
 
 
+_DTYPES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}  # as safetensors names them
 _COLLECT_S = 0.05  # Serve leaves cycles around a call's arguments, which pin them in shared memory until a collection
 
 
@@ -46,17 +47,31 @@ class CheckpointError(Exception):
     """A file that is gone, damaged, or of a type that nobody keeps."""
 
 
-def pack(value: Any) -> bytes:
-    """A value of a stage as one safetensors file.
+def pack(value: Any) -> list[memoryview]:
+    """A value of a stage as one safetensors file: its head, then the arrays where they lie, without a copy.
 
     Raises:
         CheckpointError: a type that is not kept.
     """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     fields = _unfold(value, "", arrays)
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    data: bytes = save(whole, {"value": json.dumps(fields)})
-    return data
+    whole = sorted(((name, np.ascontiguousarray(array)) for name, array in arrays.items()), key=_by_alignment)
+    head: dict[str, Any] = {"__metadata__": {"value": json.dumps(fields)}}
+    end = 0
+    for name, array in whole:
+        kind = _DTYPES.get(array.dtype.name)
+        if kind is None:
+            raise CheckpointError(f"An array of {array.dtype.name} cannot be kept.")
+        head[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [end, end := end + array.nbytes]}
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    data = [array.data.cast("B") for _, array in whole if array.nbytes]
+    return [memoryview(len(text).to_bytes(8, "little") + text), *data]
+
+
+def _by_alignment(item: tuple[str, np.ndarray[Any, Any]]) -> tuple[int, str]:
+    """The widest first, so that each lies at a multiple of its own width."""
+    return -item[1].itemsize, item[0]
 
 
 def unpack(data: bytes) -> Any:
@@ -178,8 +193,7 @@ class Keeper:
             asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
 
     def _keep(self, value: Any, key: str) -> Record:
-        data = pack(value)
-        made = self._store.put_bytes(data, key, "application/octet-stream")
+        made = self._store.put_pieces(pack(value), key, "application/octet-stream")
         return {"key": made.key, "bytes": made.size_bytes, "sha256": made.sha256}
 
     def _load(self, key: str, sha256: str) -> Any:
