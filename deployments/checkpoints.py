@@ -27,6 +27,7 @@ from deployments.artifacts import ArtifactError, ArtifactStore
 from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.job_types import Source
 from deployments.logs import Format, Level, set_up
+from deployments.sweeping import collect_soon
 from deployments.uploads import last_frame, read_picture, read_video
 from stages.model.pictures import resize_frames
 from stages.model.windows import cut_piece, plan_windows
@@ -40,7 +41,6 @@ _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Image, Latents, Clip
 
 
 _DTYPES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}  # as safetensors names them
-_COLLECT_S = 0.05  # Serve leaves cycles around a call's arguments, which pin them in shared memory until a collection
 
 
 class CheckpointError(Exception):
@@ -146,7 +146,7 @@ class Keeper:
         try:
             return await asyncio.to_thread(self._keep, value, key)
         finally:
-            asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
+            collect_soon()
 
     async def load(self, key: str, sha256: str) -> AsyncIterator[Any]:
         """The value, then the info that ends a stage's stream: to its caller a replica that computed nothing.
@@ -175,7 +175,7 @@ class Keeper:
         try:
             return await asyncio.to_thread(self._ingest, source, plan, folder)
         finally:
-            asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
+            collect_soon()
 
     async def show(self, key: str, sha256: str) -> tuple[bytes, str]:
         """A kept picture as PNG, or kept keyframes as mp4; gives (bytes, media type).
@@ -190,7 +190,7 @@ class Keeper:
         try:
             return await asyncio.to_thread(self._export, value, key, provenance)
         finally:
-            asyncio.get_running_loop().call_later(_COLLECT_S, gc.collect)
+            collect_soon()
 
     def _keep(self, value: Any, key: str) -> Record:
         made = self._store.put_pieces(pack(value), key, "application/octet-stream")

@@ -1,7 +1,7 @@
 """Writes a file of pieces past the page cache, and takes its digest on the way.
 
 A checkpoint of 105 MB is written while other stages compute, and is hardly ever read. Through the page cache it costs
-copies and as many new pages: 250 ms of CPU for 59 MB, as measured; from one small buffer that is used again and again it
+copies and as many new pages: 250 ms of CPU for 59 MB, as measured; from one small buffer, used again and again, it
 takes 42. Where a file system refuses, the cache is used.
 Local files only; knows nothing of what is in them.
 """

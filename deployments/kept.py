@@ -5,7 +5,6 @@ kept while the next stage works; a file that cannot be written costs the checkpo
 """
 
 import asyncio
-import gc
 import logging
 import time
 import uuid
@@ -19,6 +18,7 @@ from deployments.job_types import Claim, Job, Source
 from deployments.jobs import Journal
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
+from deployments.sweeping import collect_soon
 from stages.presets import Plan
 from stages.types import STAGE_NAMES, StageName
 
@@ -111,7 +111,7 @@ class Kept:
 
     def _written(self, task: "asyncio.Task[None]") -> None:
         self._writing.discard(task)
-        asyncio.get_running_loop().call_soon(gc.collect)  # a call leaves cycles around the references it was given
+        collect_soon()  # a call leaves cycles around the references it was given
 
     async def _keep(self, stage: StageName, number: int, value: Any, about: Mapping[str, Any]) -> None:
         try:

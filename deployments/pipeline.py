@@ -32,6 +32,7 @@ from deployments.logs import about, set_up
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.recorder import Recorder
+from deployments.sweeping import collect_soon
 from deployments.traces import Tracer
 from stages.types import StageName
 
@@ -174,7 +175,7 @@ class Pipeline:
             logger.exception("The end of job %s could not be recorded; it runs again once its lease lapses.", claim)
         finally:
             del self._running[claim.job_id], work, paused
-            gc.collect()
+            collect_soon()
             self._wake.set()
 
     def _send_trace(self, tracer: Tracer, job_id: str) -> None:
