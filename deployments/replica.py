@@ -1,7 +1,7 @@
 """One plain class that hosts any stage: load, warm up, run, report, stop, stay healthy.
 
 Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
-info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most ten times a second, and
+info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most three times a second, and
 the `output`. One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`.
@@ -34,7 +34,7 @@ from stages.presets import Preset, get_preset
 
 logger = logging.getLogger(__name__)
 
-_PROGRESS_PERIOD_S = 0.1
+_PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU
 _Pair = tuple[Any, Info]
 
 
