@@ -25,6 +25,7 @@ from stages.types import STAGE_NAMES, StageName
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3  # of one call to the keeper
+_HEAD_START_S = 0.1  # of the next stage: it copies the same bytes at that moment
 
 
 class Kept:
@@ -114,6 +115,7 @@ class Kept:
         collect_soon()  # a call leaves cycles around the references it was given
 
     async def _keep(self, stage: StageName, number: int, value: Any, about: Mapping[str, Any]) -> None:
+        await asyncio.sleep(_HEAD_START_S)
         try:
             made = await _asked(lambda: self._keeper.keep.remote(value, f"{self._key(f'{stage}-{number}')}.bin"))
             record = {**made, **about}

@@ -7,7 +7,7 @@ A collection after each call took two fifths of the pipeline's time; so each onl
 import asyncio
 import gc
 
-SOON_S = 0.2
+SOON_S = 0.5
 _pending: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
 
