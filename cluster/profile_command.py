@@ -128,7 +128,8 @@ def estimate(preset: Preset) -> Profile:
         accelerators=found,
         note=(
             f"AN ESTIMATE, nothing was measured: counted operations over {REACHED:.0%} of the published peak "
-            f"({sheets}); spread 5 % and loading at 1 GiB/s after 30 s are assumptions."
+            f"({sheets}), without what memory and encoding cost, so that VFI's seconds are too few; "
+            "spread 5 % and loading at 1 GiB/s after 30 s are assumptions."
         ),
     )
 
