@@ -15,7 +15,7 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from deployments.checkpoints import Keeper
-from deployments.config import AppArgs, check_environment, parse_args, with_environment
+from deployments.config import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
 from deployments.ingress import Ingress
 from deployments.pipeline import Pipeline
 from deployments.replica import Replica
@@ -40,7 +40,7 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
     keeper = _keeper(typed)
     pipeline = serve.deployment(
         name="pipeline",
-        num_replicas=typed.pipeline.replicas,
+        **_drivers(typed),
         max_ongoing_requests=_MANY,
         ray_actor_options={"num_cpus": typed.pipeline.num_cpus},
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
@@ -54,6 +54,21 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
         health_check_period_s=_HEALTH_S,
     )(serve.ingress()(Ingress)).bind(typed, pipeline, **keeper)
+
+
+def _drivers(args: AppArgs) -> dict[str, Any]:
+    """How many replicas the pipeline has. Serve's policies see, and hear from, autoscaled deployments alone."""
+    pipeline = args.pipeline
+    if args.scaling is None:
+        return {"num_replicas": pipeline.replicas}
+    most = max(pipeline.replicas, pipeline.max_replicas or 0)
+    return {"autoscaling_config": {"min_replicas": pipeline.replicas, "max_replicas": most, **_at_once(args.scaling)}}
+
+
+def _at_once(scaling: ScalingArgs) -> dict[str, float]:
+    """Serve does what the policy says when it says so, by fresh reports; delays are the policy's own."""
+    delays = {"upscale_delay_s": 0.0, "downscale_delay_s": 0.0, "downscale_to_zero_delay_s": 0.0}
+    return {**delays, "metrics_interval_s": scaling.report_s, "look_back_period_s": 2 * scaling.report_s}
 
 
 def _keeper(args: AppArgs) -> dict[str, Application]:
@@ -91,7 +106,8 @@ def _stage(args: AppArgs, name: StageName) -> Application:
     if stage.autoscaling is None:
         options["num_replicas"] = stage.replicas
     else:
-        options["autoscaling_config"] = stage.autoscaling.model_dump(exclude_none=True)
+        own = {} if args.scaling is None else _at_once(args.scaling)
+        options["autoscaling_config"] = {**stage.autoscaling.model_dump(exclude_none=True), **own}
     finisher = {"finisher": _MP4, "finisher_options": {"artifacts_url": args.storage.artifacts_url}}
     return serve.deployment(**options)(Replica).bind(
         args.factory(name),

@@ -94,7 +94,7 @@ class Attempt:
         """T2I's picture: the only one, the chosen one, or all the candidates where one has still to be chosen."""
         request = self._request
         numbers = range(request.candidates) if request.pause_after == "t2i" else [request.candidate]
-        self._progress.expect_calls("t2i", len(numbers))
+        self._calls.expect("t2i", len(numbers))
         made = await asyncio.gather(
             *(self._one("t2i", params=self._steps.t2i, seed=candidate_seed(request.seed, n), number=n) for n in numbers)
         )
@@ -111,8 +111,8 @@ class Attempt:
         steps = self._steps
         count = windows_of(steps)
         inputs = [made for made in (image, keyframes) if made is not None]
-        self._progress.expect_calls("v2v", count)
-        self._progress.expect_calls("vfi", count)
+        self._calls.expect("v2v", count)
+        self._calls.expect("vfi", count)
 
         async def redraw(part: int) -> Made:
             return await self._one("v2v", *inputs, params=replace(steps.v2v, part=part), number=part)

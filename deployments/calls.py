@@ -17,6 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.demand import Demand
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
 from deployments.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
 from deployments.metrics import JobMetrics
@@ -53,6 +54,7 @@ class StageCalls:
         progress: JobProgress,
         metrics: JobMetrics,
         failed: Mapping[StageName, int],
+        demand: Demand,
         job_id: str | None = None,
     ) -> None:
         """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs."""
@@ -60,8 +62,14 @@ class StageCalls:
         self._limits = limits
         self._metrics = metrics
         self._failed = dict(failed)
+        self._demand = demand
         self._job_id = job_id
         self.progress = progress
+
+    def expect(self, stage: StageName, calls: int) -> None:
+        """The job will call a stage so often, or find as many outputs kept."""
+        self.progress.expect_calls(stage, calls)
+        self._demand.expect(stage, calls)
 
     async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> tuple[Any, float]:
         """The reference to the only value of a call, the `number`-th of this stage, and its seconds of computing.
@@ -149,28 +157,31 @@ class StageCalls:
         deadline: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
         ended = False
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline) as limit:
-                        payload, info = await anext(stream)
-                except StopAsyncIteration:
-                    ended = True
-                    return
-                except TimeoutError:
-                    if limit.expired():
-                        raise self._too_long(stage) from None
-                    raise
-                if info["kind"] == "started":
-                    started = loop.time()
-                    self._metrics.queued(stage, started - sent)
-                    deadline = started + self._limits.run_s[stage]
-                yield payload, info
-        finally:
-            if not ended:
-                response.cancel()
-                if started is not None:
-                    self._metrics.wasted(stage, loop.time() - started)
+        with self._demand.call(stage) as call:
+            try:
+                while True:
+                    try:
+                        async with asyncio.timeout_at(deadline) as limit:
+                            payload, info = await anext(stream)
+                    except StopAsyncIteration:
+                        ended = True
+                        return
+                    except TimeoutError:
+                        if limit.expired():
+                            raise self._too_long(stage) from None
+                        raise
+                    if info["kind"] == "started":
+                        started = loop.time()
+                        self._demand.began(call)
+                        self._metrics.queued(stage, started - sent)
+                        deadline = started + self._limits.run_s[stage]
+                    call.run_s = info.get("run_s", call.run_s)
+                    yield payload, info
+            finally:
+                if not ended:
+                    response.cancel()
+                    if started is not None:
+                        self._metrics.wasted(stage, loop.time() - started)
 
     async def _judge(self, stage: StageName, error: Exception, lost: int, number: int = 0) -> int:
         """Return, after a pause, when the call should be repeated, else raise what the error means.

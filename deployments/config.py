@@ -17,6 +17,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cluster.policy import LookAhead
+from cluster.policy_types import PolicyError
 from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
@@ -26,6 +28,7 @@ from stages.types import STAGE_NAMES, StageName
 
 CONFIG_PATH = Path(__file__).resolve().parent.parent / "serve_config.yaml"
 IMPORT_PATH = "deployments.app:build"
+POLICY_PATH = "cluster.autoscaler:Scaler"
 
 # They switch deployment handles to by-value gRPC: 310 MB of frames would go through the pipeline process.
 FORBIDDEN_ENV = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_USE_GRPC_BY_DEFAULT")
@@ -120,6 +123,9 @@ class PipelineArgs(_Args):
     """The deployment that drives jobs."""
 
     replicas: int = Field(default=1, ge=1)
+    max_replicas: int | None = Field(
+        default=None, ge=1, description="With `scaling`: the most; `replicas` if left out."
+    )
     num_cpus: float = Field(default=1.0, ge=0)
     max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
@@ -131,6 +137,32 @@ class PipelineArgs(_Args):
     )
     retry_backoff_s: float = Field(default=1.0, ge=0, description="Before the first repetition; it doubles each time.")
     job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
+
+
+class ScalingArgs(_Args):
+    """The look-ahead policy; with it, a stage's own `target_ongoing_requests` and delays are not used.
+
+    Serve takes the policy itself only from a config file: `autoscaling_policy: {policy_function: ...}` beside `args`.
+    """
+
+    budget_gpus: float | None = Field(default=None, gt=0, description="For all stages together.")
+    call_s: dict[StageName, float] = Field(default={}, description="Seconds of a call, until one has been measured.")
+    start_up_s: dict[StageName, float] = Field(default={}, description="Of a replica, until one has been measured.")
+    arrivals_window_s: float = Field(default=300.0, gt=0, description="Over which the rate of arrivals is taken.")
+    report_s: float = Field(default=1.0, gt=0, description="How often the pipeline tells the policy what there is.")
+    policy: dict[str, float] = Field(default={}, description="Options of `cluster.policy.LookAhead`, like goal_s.")
+
+    @field_validator("policy")
+    @classmethod
+    def _options(cls, given: dict[str, float]) -> dict[str, float]:
+        try:
+            LookAhead(**given)
+        except TypeError as error:
+            known = ", ".join(LookAhead.__dataclass_fields__)
+            raise ValueError(f"the look-ahead policy has no such option; it has {known}") from error
+        except PolicyError as error:
+            raise ValueError(str(error)) from error
+        return given
 
 
 class ObservabilityArgs(_Args):
@@ -223,6 +255,7 @@ class AppArgs(_Args):
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
+    scaling: ScalingArgs | None = None
     limits: Limits = Field(default_factory=Limits, description="Of tenants that `limits set` has not named.")
     missing_pool: Literal["refuse", "degraded"] = Field(
         default="refuse",

@@ -24,6 +24,7 @@ from deployments.artifacts import ArtifactStore
 from deployments.attempt import Attempt, PausedJob
 from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
+from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.job_types import Claim, Job
 from deployments.jobs import Journal
@@ -72,10 +73,13 @@ class Pipeline:
             on_lost=lambda job_id: self._stop(job_id, "lost"),
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
+        self._demand = Demand(args, self._journal)
         self._running: dict[str, _Running] = {}
         self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         loops = [self._claim_jobs(), self._recorder.run()]
+        if args.scaling is not None:
+            loops.append(self._look_out(args.scaling.report_s))
         if keeper is not None:
             loops.append(self._expire_checkpoints(ArtifactStore(args.storage.artifacts_url)))
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -84,6 +88,10 @@ class Pipeline:
         """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
         self._wake.set()
         self._recorder.beat_soon()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks, and hands it to the scaling policy (`cluster.autoscaler`)."""
+        return self._demand.read(len(self._running))
 
     def check_health(self) -> None:
         """Raise when this replica no longer claims or records."""
@@ -121,6 +129,14 @@ class Pipeline:
                 logger.exception("No job could be claimed from the journal; trying again.")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
+
+    async def _look_out(self, period_s: float) -> None:
+        while True:
+            try:
+                await self._demand.look()
+            except Exception:
+                logger.exception("The journal could not be asked for the scaling policy; trying again.")
+            await asyncio.sleep(period_s)
 
     async def _expire_checkpoints(self, store: ArtifactStore) -> None:
         """Remove the checkpoints of jobs that ended long ago: first from the journal, then the files."""
@@ -217,7 +233,15 @@ class Pipeline:
             failures=self._args.pipeline.stage_failures,
             backoff_s=self._args.pipeline.retry_backoff_s,
         )
-        calls = StageCalls(self._handles, limits, progress, self._metrics, failed=job.failures, job_id=claim.job_id)
+        calls = StageCalls(
+            self._handles,
+            limits,
+            progress,
+            self._metrics,
+            failed=job.failures,
+            demand=self._demand,
+            job_id=claim.job_id,
+        )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
 
 

@@ -4,10 +4,12 @@ Ray is pinned, and `tests/e2e/test_streams.py` and `test_routing.py` there hold 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from ray.exceptions import ObjectRefStreamEndOfStreamError
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
 
 
 class StreamBrokenError(RuntimeError):
@@ -38,6 +40,14 @@ async def pairs_by_reference(generator: Any) -> AsyncIterator[tuple[Any, Any]]:
             raise StreamBrokenError("The stage's stream ended between a payload and its info.") from None
         generator._consume_next_ref_n(2)
         yield payload, info
+
+
+def apply_config(config: Mapping[str, Any]) -> None:
+    """What `serve deploy` does with a config file, without the dashboard that it asks: the way to name a policy."""
+    client = _get_global_client()
+    if client is None:
+        raise RuntimeError("Ray Serve does not run.")
+    client.deploy_apps(ServeDeploySchema.model_validate(config))
 
 
 class ForgetsEnded:

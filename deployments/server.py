@@ -26,13 +26,15 @@ from cluster.pools import find_lacks
 from cluster.ray_nodes import living_nodes
 from deployments.app import APP_NAME, build
 from deployments.auth import check_exposure
-from deployments.config import AppArgs, check_environment
+from deployments.config import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.health import stage_needs
+from deployments.ray_internals import apply_config
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0
+_DEPLOY_POLL_S = 0.2
 _CONNECT_S = 5.0
 _SENTENCE = re.compile(r"(?:StartError|ConfigError|MissingPoolError|ArtifactError)\S*: (.+)")
 
@@ -190,6 +192,9 @@ def deploy(args: AppArgs, *, host: str, port: int) -> None:
         StartError: a replica did not start.
     """
     serve.start(http_options={"host": host, "port": port}, logging_config={"enable_access_log": False})
+    if args.scaling is not None:
+        declare(args, host=host, port=port)
+        return
     application = build(args)
     try:
         if args.missing_pool == "degraded":
@@ -201,8 +206,39 @@ def deploy(args: AppArgs, *, host: str, port: int) -> None:
         raise StartError(sentence_of("\n".join((str(error), *_deployment_messages())))) from error
 
 
-def _deployment_messages() -> list[str]:
-    application = serve.status().applications.get(APP_NAME)
+def declare(args: AppArgs, *, host: str, port: int, name: str = APP_NAME, route_prefix: str = "/") -> None:
+    """Deploy by a config: Serve takes a policy for a whole application in no other way.
+
+    Raises:
+        StartError: a replica did not start.
+    """
+    build(args)  # here too, for its sentences: Serve's own builder only says that it failed
+    apply_config(
+        {
+            "http_options": {"host": host, "port": port},
+            "logging_config": {"enable_access_log": False},
+            "applications": [
+                {
+                    "name": name,
+                    "route_prefix": route_prefix,
+                    "import_path": IMPORT_PATH,
+                    "args": args.model_dump(mode="json"),
+                    "autoscaling_policy": {"policy_function": POLICY_PATH},
+                }
+            ],
+        }
+    )
+    while args.missing_pool != "degraded":
+        found = serve.status().applications.get(name)
+        if found and found.status == "RUNNING":
+            return
+        if found and found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise StartError(sentence_of("\n".join((found.message, *_deployment_messages(name)))))
+        time.sleep(_DEPLOY_POLL_S)
+
+
+def _deployment_messages(name: str = APP_NAME) -> list[str]:
+    application = serve.status().applications.get(name)
     return [deployment.message for deployment in application.deployments.values()] if application else []
 
 

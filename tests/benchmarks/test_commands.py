@@ -14,7 +14,7 @@ from deployments.config import CONFIG_PATH
 from deployments.server import ROOT
 from stages.types import STAGE_NAMES
 
-SCRIPTS = ("pipelining", "end_to_end", "durability", "api", "denoise", "vfi", "vfi_quality", "quality")
+SCRIPTS = ("pipelining", "end_to_end", "durability", "api", "denoise", "vfi", "vfi_quality", "quality", "sim_policies")
 QUICK_S = 400
 
 

@@ -1,0 +1,117 @@
+"""The work at every stage as this pipeline replica sees it: calls that wait, that run, and how long they still take.
+
+Each stage call tells it when it is sent, when a replica begins, when it ends. `read` adds what the journal says of jobs
+that nobody has claimed yet and of arrivals. The scaling policy in Serve's controller gets it as floats, see
+`cluster.reports`. Bookkeeping in the event loop; only `look` asks the journal, in a thread.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, select
+
+from cluster.policy_types import ArrivalMeter
+from cluster.reports import Report, StageReport, to_floats
+from deployments.config import AppArgs, ScalingArgs
+from deployments.jobs import Journal
+from deployments.tables import jobs
+from stages.types import STAGE_NAMES, StageName
+
+_WEIGHT = 0.2  # of the newest call in the mean
+
+
+@dataclass
+class Call:
+    """One call of a stage that has not ended."""
+
+    began_s: float | None = None  # monotonic
+    run_s: float | None = None
+
+
+@dataclass
+class _Stage:
+    call_s: float  # of late; 0: not known yet
+    calls: float = 1.0  # of one job, of late
+    under_way: dict[int, Call] = field(default_factory=dict)
+
+
+class Demand:
+    """One for each pipeline replica."""
+
+    def __init__(self, args: AppArgs, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+        self._args, self._journal, self._clock = args, journal, clock
+        self._scaling = args.scaling or ScalingArgs()
+        self._stages = {name: _Stage(call_s=self._scaling.call_s.get(name, 0.0)) for name in STAGE_NAMES}
+        self._meter = ArrivalMeter(self._scaling.arrivals_window_s)
+        self._seen: tuple[float, str] = (time.time(), "")
+        self._queued = 0
+
+    @contextmanager
+    def call(self, stage: StageName) -> Iterator[Call]:
+        """A call that is sent now and has ended afterwards, however it ends."""
+        made, own = Call(), self._stages[stage]
+        own.under_way[id(made)] = made
+        try:
+            yield made
+        finally:
+            del own.under_way[id(made)]
+            if made.run_s is not None:
+                own.call_s = (1 - _WEIGHT) * own.call_s + _WEIGHT * made.run_s if own.call_s else made.run_s
+
+    def began(self, call: Call) -> None:
+        """A replica computes it."""
+        call.began_s = self._clock()
+
+    def expect(self, stage: StageName, calls: int) -> None:
+        """A job will call the stage so often."""
+        own = self._stages[stage]
+        own.calls = (1 - _WEIGHT) * own.calls + _WEIGHT * calls if own.calls > 1 else float(calls)
+
+    async def look(self) -> None:
+        """Ask the journal what has arrived and what waits."""
+        arrived, self._queued = await asyncio.to_thread(self._ask, *self._seen)
+        for made, _ in arrived:
+            self._meter.add(made)
+        if arrived:
+            self._seen = arrived[-1]
+
+    def _ask(self, at: float, last: str) -> tuple[list[tuple[float, str]], int]:
+        """Jobs accepted after that one, and how many nobody has claimed."""
+        new = select(jobs.c.created_at, jobs.c.id).where(jobs.c.created_at >= at).order_by(jobs.c.created_at, jobs.c.id)
+        waiting = select(func.count()).where(jobs.c.state == "queued")
+        with self._journal.database.read() as connection:
+            rows = [(made, job_id) for made, job_id in connection.execute(new).tuples()]
+            return [row for row in rows if row > (at, last)], int(connection.execute(waiting).scalar_one())
+
+    def read(self, running_jobs: int) -> dict[str, float]:
+        """All of it."""
+        rate, trend = self._meter.read(time.time())
+        budget = self._scaling.budget_gpus
+        return to_floats(
+            Report(
+                {name: self._read(name) for name in STAGE_NAMES},
+                queued_jobs=self._queued,
+                running_jobs=running_jobs,
+                max_jobs=self._args.pipeline.max_jobs,
+                arrivals_per_s=rate,
+                trend_per_s2=trend,
+                budget_gpus=-1.0 if budget is None else budget,
+                options=self._scaling.policy,
+            )
+        )
+
+    def _read(self, name: StageName) -> StageReport:
+        own, now = self._stages[name], self._clock()
+        begun = [call.began_s for call in own.under_way.values() if call.began_s is not None]
+        return StageReport(
+            waiting=len(own.under_way) - len(begun),
+            running=len(begun),
+            remaining_s=sum(max(0.0, own.call_s - (now - since)) for since in begun),
+            call_s=own.call_s,
+            calls=own.calls,
+            gpus=self._args.stages[name].num_gpus or 1.0,
+            start_up_s=self._scaling.start_up_s.get(name, 0.0),
+        )

@@ -1,0 +1,151 @@
+"""The adapter between Serve's contexts and the look-ahead policy, on contexts made here; tests/e2e has live ones."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from cluster.autoscaler import PIPELINE, Scaler
+from cluster.reports import Report, StageReport, from_floats, joined, to_floats
+
+NOW = 1000.0
+
+
+@dataclass(frozen=True)
+class Id:
+    name: str
+
+
+@dataclass(frozen=True)
+class Value:
+    timestamp: float
+    value: float
+
+
+@dataclass
+class Context:
+    current_num_replicas: int = 1
+    target_num_replicas: int = 1
+    current_time: float = NOW
+    capacity_adjusted_min_replicas: int = 1
+    capacity_adjusted_max_replicas: int = 8
+    raw_metrics: dict[str, dict[str, list[Value]]] = field(default_factory=dict)
+
+
+def report(**changes: Any) -> Report:
+    stages = {
+        "t2i": StageReport(call_s=1.0, start_up_s=5.0),
+        "v2v": StageReport(call_s=10.0, calls=3, start_up_s=5.0),
+    }
+    return Report(**{"stages": stages, "max_jobs": 4.0, **changes})
+
+
+def contexts(*reports: Report, at: float = NOW, said: float | None = None, **own: Context) -> dict[Id, Any]:
+    raw: dict[str, dict[str, list[Value]]] = {}
+    for number, one in enumerate(reports):
+        for name, value in to_floats(one).items():
+            raw.setdefault(name, {})[f"replica-{number}"] = [Value(0.0, -1.0), Value(said or at, value)]
+    made = {"t2i": Context(), "v2v": Context(), PIPELINE: Context(raw_metrics=raw), **own}
+    for context in made.values():
+        context.current_time = at
+    return {Id(name): context for name, context in made.items()}
+
+
+def targets(scaler: Scaler, given: dict[Id, Any]) -> dict[str, int]:
+    wanted, state = scaler(given)
+    assert state == {}
+    return {key.name: count for key, count in wanted.items()}
+
+
+def test_a_report_survives_being_flattened() -> None:
+    full = report(queued_jobs=3.0, budget_gpus=7.0, options={"margin": 0.5, "keep_idle": 0.0}, trend_per_s2=-1.0)
+    assert from_floats(to_floats(full)) == full
+    assert from_floats({"running": 1.0}) is None
+    strange = {**to_floats(full), "stage/t2i/colour": 1.0, "stage/": 2.0, "else": 3.0}
+    assert from_floats(strange) == full
+
+
+def test_jobs_add_up_over_replicas_and_what_all_know_does_not() -> None:
+    one = report(stages={"v2v": StageReport(waiting=2, running=1, remaining_s=4, call_s=10.0, calls=3)}, queued_jobs=5)
+    two = report(stages={"v2v": StageReport(waiting=1, running=1, remaining_s=1, call_s=0.0, calls=1)}, queued_jobs=5)
+    both = joined([one, two])
+    assert both is not None
+    assert both.queued_jobs == 5
+    v2v = both.stages["v2v"]
+    assert (v2v.waiting, v2v.running, v2v.remaining_s, v2v.calls) == (3, 2, 5, 2)
+    assert v2v.call_s == 10.0  # the other has not called it yet
+    assert joined([]) is None
+
+
+def test_work_in_the_first_stage_is_demand_in_the_last_one() -> None:
+    stages = {
+        "t2i": StageReport(waiting=6, running=1, remaining_s=0.5, call_s=1.0, start_up_s=5.0),
+        "v2v": StageReport(call_s=10.0, calls=3, start_up_s=5.0),
+    }
+    found = targets(Scaler(), contexts(report(stages=stages)))
+    assert found["v2v"] > 3  # although nothing waits there
+
+
+def test_without_a_report_nothing_changes() -> None:
+    scaler = Scaler()
+    assert targets(scaler, contexts(v2v=Context(3, 3)))["v2v"] == 3
+    busy = report(queued_jobs=20.0)
+    assert targets(scaler, contexts(busy, at=NOW + 100, said=NOW, v2v=Context(3, 3)))["v2v"] == 3  # it is too old
+
+
+def test_the_budget_and_the_bounds_hold() -> None:
+    busy = report(queued_jobs=50.0, budget_gpus=5.0)
+    found = targets(Scaler(), contexts(busy, t2i=Context(capacity_adjusted_max_replicas=2)))
+    assert found["t2i"] <= 2
+    assert found["t2i"] + found["v2v"] == 5
+
+
+def test_it_decides_once_a_period_and_repeats_itself_between() -> None:
+    scaler = Scaler(period_s=1.0)
+    before = targets(scaler, contexts(report()))
+    assert targets(scaler, contexts(report(queued_jobs=50.0), at=NOW + 0.5)) == before
+    assert targets(scaler, contexts(report(queued_jobs=50.0), at=NOW + 1.0)) != before
+
+
+def test_a_start_up_is_measured_from_the_wish_until_the_replica_runs() -> None:
+    scaler = Scaler()
+    busy = report(queued_jobs=9.0)
+    targets(scaler, contexts(busy, v2v=Context(1, 1)))
+    targets(scaler, contexts(busy, at=NOW + 1, v2v=Context(1, 3)))
+    targets(scaler, contexts(busy, at=NOW + 41, v2v=Context(2, 3)))
+    assert scaler._starts["v2v"].mean_s == pytest.approx(40.0)
+    targets(scaler, contexts(busy, at=NOW + 42, v2v=Context(2, 2)))  # the third is not wanted any more
+    targets(scaler, contexts(busy, at=NOW + 43, v2v=Context(2, 3)))
+    targets(scaler, contexts(busy, at=NOW + 53, v2v=Context(3, 3)))
+    assert scaler._starts["v2v"].mean_s == pytest.approx(0.7 * 40 + 0.3 * 10)
+
+
+def test_the_pipeline_grows_with_jobs_and_shrinks_only_without_any() -> None:
+    scaler = Scaler(period_s=0.0)
+    drivers = {"capacity_adjusted_max_replicas": 3}
+
+    def wanted(now: float, target: int, **jobs: float) -> int:
+        given = contexts(report(**jobs), at=now)
+        pipeline = given[Id(PIPELINE)]
+        pipeline.capacity_adjusted_max_replicas = drivers["capacity_adjusted_max_replicas"]
+        pipeline.target_num_replicas = target
+        return targets(scaler, given)[PIPELINE]
+
+    assert wanted(NOW, 1, running_jobs=4.0) == 1
+    assert wanted(NOW + 1, 1, running_jobs=4.0, queued_jobs=1.0) == 2
+    assert wanted(NOW + 2, 2, running_jobs=4.0, queued_jobs=40.0) == 3
+    assert wanted(NOW + 3, 3, running_jobs=1.0) == 3  # one that goes would take its job's calls with it
+    assert wanted(NOW + 4, 3) == 1
+
+
+def test_options_that_the_policy_refuses_give_its_defaults_and_never_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    sound = targets(Scaler(), contexts(report(queued_jobs=9.0)))
+    with caplog.at_level("ERROR", logger="ray.serve"):
+        assert targets(Scaler(), contexts(report(queued_jobs=9.0, options={"haste": 1.0, "speed": 2.0}))) == sound
+    assert "speed" in caplog.text
+
+
+def test_a_context_that_it_does_not_understand_changes_nothing() -> None:
+    given = contexts(report(queued_jobs=9.0), v2v=Context(2, 2))
+    given[Id("v2v")].capacity_adjusted_max_replicas = None
+    assert targets(Scaler(), given)["v2v"] == 2

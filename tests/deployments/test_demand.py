@@ -1,0 +1,87 @@
+"""What a pipeline replica knows of the work at each stage."""
+
+import pytest
+
+from cluster.reports import Report, from_floats
+from deployments.config import AppArgs, ScalingArgs, StageArgs, parse_args
+from deployments.demand import Demand
+from deployments.errors import ConfigError
+from deployments.job_types import JobRequest
+from deployments.jobs import Journal
+
+ARGS = AppArgs(
+    stages={"v2v": StageArgs(num_gpus=2.0)},
+    scaling=ScalingArgs(budget_gpus=8, call_s={"v2v": 10.0}, start_up_s={"v2v": 60.0}, policy={"margin": 0.1}),
+)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def read(demand: Demand, running_jobs: int = 0) -> Report:
+    report = from_floats(demand.read(running_jobs))
+    assert report is not None
+    return report
+
+
+def test_calls_wait_run_and_leave_however_they_end(journal: Journal) -> None:
+    clock = Clock()
+    demand = Demand(ARGS, journal, clock)
+    with demand.call("v2v") as first, demand.call("v2v"):
+        demand.began(first)
+        clock.now += 4.0
+        v2v = read(demand).stages["v2v"]
+        assert (v2v.waiting, v2v.running) == (1, 1)
+        assert v2v.remaining_s == pytest.approx(6.0)
+        clock.now += 60.0
+        assert read(demand).stages["v2v"].remaining_s == 0.0  # late, but no debt
+    with pytest.raises(RuntimeError), demand.call("v2v"):
+        raise RuntimeError("its replica died")
+    v2v = read(demand).stages["v2v"]
+    assert (v2v.waiting, v2v.running, v2v.call_s) == (0, 0, 10.0)
+
+
+def test_seconds_of_calls_are_measured_and_replace_what_was_said(journal: Journal) -> None:
+    demand = Demand(ARGS, journal)
+    assert read(demand).stages["t2i"].call_s == 0.0
+    for stage in ("t2i", "v2v"):
+        with demand.call(stage) as call:
+            call.run_s = 5.0
+    stages = read(demand).stages
+    assert stages["t2i"].call_s == 5.0
+    assert 5.0 < stages["v2v"].call_s < 10.0
+    for _ in range(40):
+        demand.expect("v2v", 3)
+    assert read(demand).stages["v2v"].calls == pytest.approx(3.0)
+
+
+async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Journal) -> None:
+    demand = Demand(ARGS, journal)
+    await demand.look()
+    assert (read(demand).queued_jobs, read(demand).arrivals_per_s) == (0, 0.0)
+    for seed in range(3):
+        journal.submit(JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=seed))
+    await demand.look()
+    await demand.look()  # nothing is counted twice
+    report = read(demand, running_jobs=2)
+    assert (report.queued_jobs, report.running_jobs) == (3, 2)
+    assert 0 < report.arrivals_per_s <= 3 / 75  # no less than a quarter of the window counts
+
+
+def test_the_settings_travel_with_it(journal: Journal) -> None:
+    report = read(Demand(ARGS, journal))
+    assert (report.budget_gpus, report.options, report.max_jobs) == (8, {"margin": 0.1}, ARGS.pipeline.max_jobs)
+    assert (report.stages["v2v"].gpus, report.stages["v2v"].start_up_s) == (2.0, 60.0)
+    assert list(report.stages) == ["t2i", "i2v", "v2v", "vfi"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"), [({"speed": 1.0}, "no such option; it has goal_s"), ({"stickiness": 0.5}, "1 or more, got 0.5")]
+)
+def test_options_that_the_policy_does_not_have_are_refused_at_the_start(policy: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_args({"scaling": {"policy": policy}})

@@ -1,0 +1,74 @@
+"""The look-ahead policy inside Serve's controller: V2V grows while all jobs are in T2I, goes to zero, comes back."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from ray import serve
+
+from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, StorageArgs, laptop, load_config, rehearsal
+from deployments.server import declare
+from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
+
+pytestmark = pytest.mark.slow
+
+NAME = "scaled"
+BUDGET = 6
+T2I_S = 3.0  # a burst is in it for many seconds, so V2V's replicas can be seen to come before its work
+
+
+class Declared(SecondApp):
+    """Deployed by a config, as the policy of a whole application has to be."""
+
+    def __init__(self, rig: Rig, args: AppArgs) -> None:
+        host, port = rig.url.removeprefix("http://").split(":")
+        self._where = (host, int(port))
+        super().__init__(rig, NAME, args)
+
+    def deploy(self) -> None:
+        host, port = self._where
+        declare(self.args, host=host, port=port, name=self.name, route_prefix=f"/{self.name}")
+
+    def replicas(self, stage: str) -> int:
+        """Replicas that run or start."""
+        states = serve.status().applications[self.name].deployments[stage].replica_states
+        return sum(count for state, count in states.items() if state in ("RUNNING", "STARTING"))
+
+    def stopped(self, stage: str) -> bool:
+        return not sum(serve.status().applications[self.name].deployments[stage].replica_states.values())
+
+
+@pytest.fixture(scope="module")
+def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared]:
+    folder = tmp_path_factory.mktemp("scaled")
+    args = rehearsal(laptop(load_config(), data_dir=folder), {**PROFILES, "t2i": replace(PROFILES["t2i"], run_s=T2I_S)})
+    one, some = AutoscalingArgs(min_replicas=1, max_replicas=1), AutoscalingArgs(min_replicas=0, max_replicas=3)
+    stages = {
+        name: stage.model_copy(update={"autoscaling": some if name == "v2v" else one})
+        for name, stage in args.stages.items()
+    }
+    scaling = ScalingArgs(
+        budget_gpus=BUDGET,
+        call_s={"t2i": T2I_S, "i2v": 0.4, "v2v": 1.0, "vfi": 0.1},
+        start_up_s=dict.fromkeys(args.stages, 30.0),  # so everything in T2I is demand in V2V at once
+        report_s=0.2,
+        policy={"min_keep_s": 1.0, "keep_idle": 0.0, "goal_s": 2.0},
+    )
+    storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
+    made = Declared(rig, args.model_copy(update={"stages": stages, "scaling": scaling, "storage": storage}))
+    yield made
+    made.close()
+
+
+def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_back(rig: Rig, app: Declared) -> None:
+    wait_for("V2V to fall to zero without jobs", lambda: app.stopped("v2v"))
+    jobs = [app.create(seed=seed) for seed in range(4)]
+
+    wait_for("V2V's replicas for jobs in T2I", lambda: app.replicas("v2v") >= 2)
+    assert not any(app.told(job, "stage_queued", "v2v") for job in jobs)  # nothing had come to it yet
+    assert app.replicas("v2v") + 3 <= BUDGET
+
+    assert {app.ended(job).status for job in jobs} == {"completed"}
+    wait_for("V2V to fall to zero after the burst", lambda: app.stopped("v2v"))
+    assert [app.replicas(stage) for stage in ("t2i", "i2v", "vfi")] == [1, 1, 1]
+    assert app.ended(app.create(seed=9)).status == "completed"
