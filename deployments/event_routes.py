@@ -157,7 +157,7 @@ def _chunk(fragments: Fragments, store: ArtifactStore, key: str) -> bytes:
 
 
 def _whole(fragments: Fragments, store: ArtifactStore, key: str) -> bytes:
-    return fragments.add(read_chunk(b"".join(store.read(key, 0, store.size(key)))))
+    return fragments.add_rest(read_chunk(b"".join(store.read(key, 0, store.size(key)))))
 
 
 async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -149,7 +149,7 @@ class Replica:
         self._last_sign = time.monotonic()
         outcome = "failed"
         try:
-            call.put(None, {"kind": "started", "last": False, "queued_s": queued_s})
+            call.start(queued_s)
             self._produce(call, inputs, params, seed)
             outcome = "completed"
         except Cancelled:
@@ -184,10 +184,14 @@ class _Call:
         self.stop = threading.Event()
         self.made = time.monotonic()
         self._loop = loop
-        self._reported = 0.0
+        self._reported = self.made
 
     def put(self, payload: Any, info: Info) -> None:
         self._from_thread(lambda: self.queue.put_nowait((payload, info)))
+
+    def start(self, queued_s: float) -> None:
+        self._reported = time.monotonic()  # a short call says nothing between its start and its output
+        self.put(None, {"kind": "started", "last": False, "queued_s": queued_s})
 
     def close(self) -> None:
         self._from_thread(lambda: self.queue.put_nowait(None))
@@ -199,7 +203,7 @@ class _Call:
     def report(self, step: int, total: int) -> None:
         self.stop_if_asked()
         now = time.monotonic()
-        if now - self._reported >= _PROGRESS_PERIOD_S or step == total:
+        if now - self._reported >= _PROGRESS_PERIOD_S:
             self._reported = now
             self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
 

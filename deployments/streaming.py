@@ -22,17 +22,22 @@ class Fragments:
         self._frames = 0
         self._numbers = 1  # of the next fragment
 
-    def add(self, chunk: EncodedChunk) -> bytes:
-        """The bytes of the next chunk."""
+    def add_rest(self, whole: EncodedChunk) -> bytes:
+        """The bytes of a whole video from where the chunks so far have ended."""
+        return self.add(whole, skip=self._frames)
+
+    def add(self, chunk: EncodedChunk, skip: int = 0) -> bytes:
+        """The bytes of the next chunk, without its first `skip` frames; after them a group of pictures begins."""
         buffer = io.BytesIO()
         options = {"movflags": _FLAGS, "fragment_index": str(self._numbers), "fflags": "+bitexact"}
         with av.open(buffer, "w", format="mp4", options=options) as out, av.open(io.BytesIO(chunk.data)) as part:
             source = part.streams.video[0]
             target = out.add_stream_from_template(source)
             target.time_base = source.time_base
-            for packet in part.demux(source):
-                if packet.dts is None or packet.pts is None:
-                    continue  # the flush packet at the end
+            packets = [packet for packet in part.demux(source) if packet.dts is not None and packet.pts is not None]
+            origin = packets[skip].dts - packets[0].dts  # the packet at the end, without times, only flushes
+            for packet in packets[skip:]:
+                packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
                 packet.stream = target
                 out.mux(packet)
             base = target.time_base
@@ -42,7 +47,7 @@ class Fragments:
         first = self._frames == 0
         wanted = [box for box in boxes if box[4:8] in _KEPT and (first or box[4:8] in (b"moof", b"mdat"))]
         wanted = [_moved(box, start) if box[4:8] == b"moof" else box for box in wanted]
-        self._frames += chunk.frames
+        self._frames += chunk.frames - skip
         self._numbers += sum(box[4:8] == b"moof" for box in wanted)
         return b"".join(wanted)
 

@@ -377,11 +377,14 @@ def test_a_reader_of_events_misses_none_while_several_write(url: str) -> None:
 # 17: the check notices what it is there for
 
 
+CROWD_LEASE_S = 60.0  # this is about claims: none of them may lapse on a machine that stalls
+
+
 def crowd(fleet: Fleet, **settings: Any) -> None:
     """Many executors that look for the same few jobs at once."""
     ids = fleet.submit(8)
     for owner in "abcd":
-        fleet.start(owner, stage_s=0.02, slots=4, look_s=0.03, **settings)
+        fleet.start(owner, stage_s=0.02, slots=4, look_s=0.03, lease_s=CROWD_LEASE_S, **settings)
     until("the end, or a mistake", lambda: set(fleet.journal.counts()) <= FINAL or claim_errors(fleet))
     if settings:
         until("every job to be claimed", lambda: all(fleet.owners(job_id) for job_id in ids) or claim_errors(fleet))

@@ -108,8 +108,14 @@ async def test_one_value_comes_between_its_start_and_its_end() -> None:
     assert isinstance(payload, Image)
     assert (info["last"], info["index"], info["bytes"]) == (True, 0, payload.nbytes)
     assert all(value is None for value, info in given if info["kind"] != "output")
-    last = next(info for _, info in reversed(given) if info["kind"] == "progress")
-    assert (last["step"], last["total"]) == (3, 3)
+
+
+async def test_a_long_call_says_how_far_it_is_and_a_short_one_saves_the_messages() -> None:
+    long, short = (replay("t2i", steps=10, run_s=run_s, bytes_out=3000) for run_s in (1.0, 0.0))
+    steps = [info["step"] for _, info in await collect(long.run(params=PLAN.t2i, seed=1)) if info["kind"] == "progress"]
+    assert steps == sorted(set(steps))
+    assert steps
+    assert [info["kind"] for _, info in await collect(short.run(params=PLAN.t2i, seed=1))] == ["started", "output"]
 
 
 async def test_each_window_is_a_call() -> None:

@@ -44,3 +44,17 @@ def test_a_whole_video_of_several_chunks_is_one_of_them(tmp_path: Path) -> None:
     fragments = Fragments()
     sent = fragments.add(read_chunk((tmp_path / "whole.mp4").read_bytes())) + fragments.add(chunks[0])
     assert decoded(sent) == [Fraction(index, 24) for index in range(62)]
+
+
+def test_a_whole_video_goes_on_where_its_chunks_have_ended(tmp_path: Path) -> None:
+    """The last chunks may be in the finished file alone: they are joined before they are kept."""
+    chunks = [encode_chunk(Clip(RNG.integers(0, 256, (n, 32, 48, 3)).astype(np.uint8), 24.0)) for n in (16, 20, 10)]
+    join_chunks(chunks, tmp_path / "whole.mp4", {})
+    whole = read_chunk((tmp_path / "whole.mp4").read_bytes())
+    for sent in range(len(chunks)):
+        fragments = Fragments()
+        data = b"".join(fragments.add(chunk) for chunk in chunks[:sent]) + fragments.add_rest(whole)
+        assert decoded(data) == [Fraction(index, 24) for index in range(46)]
+        with av.open(io.BytesIO(data)) as container, av.open(str(tmp_path / "whole.mp4")) as reference:
+            pairs = zip(container.decode(video=0), reference.decode(video=0), strict=True)
+            assert all(np.array_equal(ours.to_ndarray(), wanted.to_ndarray()) for ours, wanted in pairs)
