@@ -12,7 +12,7 @@ idempotency key. One process serves, as one ingress replica does.
     checkpoint_cost      share of throughput that writing checkpoints takes: 1 - (keeper on / keeper off), bursts on a
                          real Ray in one run, with the paper's payloads (V2V: 105 MB a job)
 
-About six minutes; `--quick` under two. What could not be measured is null.
+About ten minutes; `--quick` under two. What could not be measured is null.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 from ray import serve
 
 from benchmarks.load import SPAWN, Streams, post_load
-from benchmarks.pipelining import RAY_CPUS, STORE_BYTES, app_args, burst, touch_store
+from benchmarks.pipelining import FULL, QUICK, RAY_CPUS, STORE_BYTES, Size, app_args, burst, touch_store
 from benchmarks.processes import free_port
 from benchmarks.result import result
 from client import Client
@@ -63,7 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
             p99s_ms.append(p99_ms)
         figures["post_p99_ms"] = max(p99s_ms)
         figures["sse_streams"], figures["event_p95_ms"] = measure_events(folder, streams)
-        figures["checkpoint_cost"] = None if options.without_ray else checkpoint_cost(folder, jobs)
+        figures["checkpoint_cost"] = (
+            None if options.without_ray else checkpoint_cost(folder, jobs, QUICK if options.quick else FULL)
+        )
     result("api", figures)
 
 
@@ -184,15 +186,15 @@ def write_events(journal: Journal, claims: list[Claim]) -> None:
         journal.finish(Update(claim), "succeeded", result={"key": f"videos/{claim.job_id}/1.mp4"})
 
 
-def checkpoint_cost(folder: Path, jobs: int) -> float:
+def checkpoint_cost(folder: Path, jobs: int, size: Size) -> float:
     """1 - (jobs a second with the keeper / without it), from bursts of the same work on the same Ray."""
     temp_dir = start_ray(LocalRay(RAY_CPUS, STORE_BYTES))
     try:
         touch_store()
         port = free_port()  # one for all: a proxy keeps the first that it was given
-        seconds = {enabled: [burst_seconds(folder, jobs, port, enabled=enabled)] for enabled in (False, True)}
+        seconds = {enabled: [burst_seconds(folder, jobs, port, size, enabled=enabled)] for enabled in (False, True)}
         for enabled in (True, False):  # again in the other order: what the machine does meanwhile hits both
-            seconds[enabled].append(burst_seconds(folder, jobs, port, enabled=enabled))
+            seconds[enabled].append(burst_seconds(folder, jobs, port, size, enabled=enabled))
     finally:
         stop(temp_dir)
     cost = 1 - sum(seconds[False]) / sum(seconds[True])
@@ -201,8 +203,8 @@ def checkpoint_cost(folder: Path, jobs: int) -> float:
     return cost
 
 
-def burst_seconds(folder: Path, jobs: int, port: int, *, enabled: bool) -> float:
-    args = app_args(folder / f"checkpoints-{time.monotonic_ns()}")
+def burst_seconds(folder: Path, jobs: int, port: int, size: Size, *, enabled: bool) -> float:
+    args = app_args(folder / f"checkpoints-{time.monotonic_ns()}", size.loads)
     keeper = args.keeper.model_copy(update={"enabled": enabled})
     deploy(args.model_copy(update={"keeper": keeper}), host="127.0.0.1", port=port)
     try:

@@ -13,7 +13,7 @@ work goes through plain chained deployments (`benchmarks.plain`).
                            (run_s of T2I, I2V, V2V's windows over its replicas, and VFI's last window)
     router_mb_per_request  growth of the ingress' and the pipeline's memory (RSS) per request of the bursts
 
-About six minutes; `--quick` under one, with smaller bursts, for a look at whether it works.
+About eleven minutes; `--quick` under one, with smaller bursts, for a look at whether it works.
 """
 
 import argparse
@@ -45,10 +45,10 @@ from stages.types import STAGE_NAMES, StageName
 PRESET = "paper"  # its numbers of frames; the stages are replayed
 WINDOWS = len(plan_windows(plan(get_preset(PRESET), "x").i2v.frames, get_preset(PRESET).v2v_windows))
 LOADS: Mapping[StageName, Load] = {
-    "t2i": Load(run_s=0.3),
-    "i2v": Load(run_s=0.7, replicas=2),
-    "v2v": Load(run_s=1.0, replicas=2),  # the slowest pool: a job every 0.5 s
-    "vfi": Load(run_s=0.3),  # without the encoder, which is real
+    "t2i": Load(run_s=0.6),
+    "i2v": Load(run_s=1.4, replicas=2),
+    "v2v": Load(run_s=2.0, replicas=2),  # the slowest pool: a job a second
+    "vfi": Load(run_s=0.6),  # without the encoder, which is real
 }
 STORE_BYTES = 4_000_000_000
 TOUCHED_BYTES = 3_200_000_000  # of the store, before anything is timed: the first touch of a page is slow
@@ -69,25 +69,26 @@ class Size:
     warm_up: int
     idle: int
     bursts: tuple[int, int]
+    loads: Mapping[StageName, Load]
 
 
-FULL = Size(warm_up=12, idle=7, bursts=(60, 200))
-QUICK = Size(warm_up=1, idle=1, bursts=(4, 8))
+FULL = Size(warm_up=12, idle=7, bursts=(60, 200), loads=LOADS)
+QUICK = Size(1, 1, (3, 5), {name: Load(load.run_s / 4, load.replicas) for name, load in LOADS.items()})
 
 
-def profiles() -> dict[StageName, ReplayProfile]:
+def profiles(loads: Mapping[StageName, Load] = LOADS) -> dict[StageName, ReplayProfile]:
     """The paper's payloads with this benchmark's seconds. A call of VFI is one window, so it takes its share."""
     shares: dict[StageName, int] = {"t2i": 1, "i2v": 1, "v2v": 1, "vfi": WINDOWS}
     return {
-        name: ReplayProfile(run_s=LOADS[name].run_s / shares[name], bytes_out=PAPER_PAYLOADS[name].bytes_out, steps=15)
+        name: ReplayProfile(run_s=loads[name].run_s / shares[name], bytes_out=PAPER_PAYLOADS[name].bytes_out, steps=15)
         for name in STAGE_NAMES
     }
 
 
-def app_args(folder: Path) -> AppArgs:
+def app_args(folder: Path, loads: Mapping[StageName, Load] = LOADS) -> AppArgs:
     """The laptop's variant of serve_config.yaml with replayed stages and this benchmark's replicas."""
-    args = rehearsal(laptop(load_config(), data_dir=folder, preset=PRESET), profiles())
-    stages = {name: args.stages[name].model_copy(update={"replicas": LOADS[name].replicas}) for name in STAGE_NAMES}
+    args = rehearsal(laptop(load_config(), data_dir=folder, preset=PRESET), profiles(loads))
+    stages = {name: args.stages[name].model_copy(update={"replicas": loads[name].replicas}) for name in STAGE_NAMES}
     pipeline = args.pipeline.model_copy(update={"max_jobs": MAX_JOBS})
     return args.model_copy(update={"stages": stages, "pipeline": pipeline})
 
@@ -143,15 +144,15 @@ def left_in_store_mb(since: int) -> float:
 def measure_ours(folder: Path, size: Size) -> dict[str, float]:
     """The application's figures; prints a line for each."""
     port = free_port()
-    deploy(app_args(folder / "ours"), host="127.0.0.1", port=port)
+    deploy(app_args(folder / "ours", size.loads), host="127.0.0.1", port=port)
     before = store_bytes()  # Serve keeps the arguments of every replica there
     with Client(Server("127.0.0.1", port, None).url) as client:
         burst(client, size.warm_up)
-        figures = {"idle_overhead_ms": idle_overhead_ms(client, size.idle)}
+        figures = {"idle_overhead_ms": idle_overhead_ms(client, size)}
         routers = [replica_process(APP_NAME, name) for name in ("ingress", "pipeline")]
         resident = sum(process.memory_info().rss for process in routers)
         for jobs in size.bursts:
-            figures[f"efficiency_{jobs}"] = told("application", jobs, burst(client, jobs))
+            figures[f"efficiency_{jobs}"] = told("application", jobs, burst(client, jobs), size)
         grown = sum(process.memory_info().rss for process in routers) - resident
     figures["spilled_mb"] = (store_bytes().spilled - before.spilled) / MB
     figures["store_mb_after"] = left_in_store_mb(since=before.used)
@@ -177,13 +178,13 @@ def seen_completed(client: Client, video_id: str, poll_s: float) -> Video:
     return video
 
 
-def idle_overhead_ms(client: Client, requests: int) -> float:
+def idle_overhead_ms(client: Client, size: Size) -> float:
     """Median over single requests, each on an idle server."""
     overheads_ms = []
-    for seed in range(requests):
+    for seed in range(size.idle):
         started = time.monotonic()
         video_id = client.videos.create(PROMPT, seed=seed).id
-        time.sleep(alone_s(LOADS, WINDOWS))  # it cannot be ready earlier, and polls would disturb what they measure
+        time.sleep(alone_s(size.loads, WINDOWS))  # it cannot be ready earlier, and polls would disturb
         video = seen_completed(client, video_id, IDLE_POLL_S)
         overheads_ms.append(1000 * (time.monotonic() - started - critical_path_s(video)))
     print(
@@ -197,13 +198,13 @@ def measure_plain(folder: Path, size: Size) -> dict[int, float]:
     app = build_plain(
         PRESET,
         plan(get_preset(PRESET), PROMPT),
-        {name: {"stage": name, **profile.options()} for name, profile in profiles().items()},
-        {name: load.replicas for name, load in LOADS.items()},
+        {name: {"stage": name, **profile.options()} for name, profile in profiles(size.loads).items()},
+        {name: load.replicas for name, load in size.loads.items()},
         f"file://{folder}/plain",
     )
     handle = serve.run(app, name=PLAIN_NAME, route_prefix=None)
     plain_burst(handle, size.warm_up)
-    return {jobs: told("plain", jobs, plain_burst(handle, jobs)) for jobs in size.bursts}
+    return {jobs: told("plain", jobs, plain_burst(handle, jobs), size) for jobs in size.bursts}
 
 
 def plain_burst(handle: Any, jobs: int) -> float:
@@ -214,9 +215,9 @@ def plain_burst(handle: Any, jobs: int) -> float:
     return time.monotonic() - started
 
 
-def told(who: str, jobs: int, seconds: float) -> float:
+def told(who: str, jobs: int, seconds: float, size: Size) -> float:
     """Print one burst; gives its efficiency."""
-    bound_s = burst_s(LOADS, WINDOWS, jobs)
+    bound_s = burst_s(size.loads, WINDOWS, jobs)
     spilled = store_bytes().spilled / MB
     print(
         f"{who:<12}{jobs:>4} at once   {seconds:6.1f} s, bound {bound_s:5.1f} s, efficiency {bound_s / seconds:.3f}, "
