@@ -5,7 +5,7 @@
     ray-up-aws.yaml, serve_config.yaml      the same without Kubernetes
     prometheus/, grafana/                   scrape, alerts, dashboard
 
-The same input gives the same bytes. `cluster.manifests` says what stands in each; this module knows only files and YAML.
+The same input gives the same bytes. `cluster.manifests` says what stands in each; this module knows files and YAML.
 """
 
 import argparse

@@ -42,7 +42,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY client client
 RUN python3 -m venv /opt/venv \\
  && pip install --no-cache-dir -c constraints.txt '.[serve,s3,cluster]' \\
- && pip uninstall --yes magicvideo
+ && pip uninstall --yes magicvideo \\
+ && rm -rf build *.egg-info client
 
 {chr(10).join(f"COPY {folder} {folder}" for folder in FOLDERS)}
 COPY serve_config.yaml ./
