@@ -150,7 +150,7 @@ def scrape_config(site: Site) -> dict[str, Any]:
         "scrape_configs": [
             {
                 "job_name": NAME,
-                "metrics_path": "/metrics",
+                "metrics_path": site.metrics_path,
                 "authorization": {"type": "Bearer", "credentials_file": KEY_FILE},
                 "static_configs": [{"targets": [f"{NAME}-serve-svc:{site.port}"]}],
             }

@@ -60,7 +60,7 @@ def ray_service(site: Site, serve_config: str) -> Json:
 
 
 def budgets(site: Site) -> list[Json]:
-    """A PodDisruptionBudget for each group: a drain takes one node of a pool at a time, and never its last.
+    """A PodDisruptionBudget for each group: a drain never takes the last node, and of `nodes_min` at most one.
 
     `minAvailable` as a number, for RayCluster has no scale that `maxUnavailable` could be counted from.
     """

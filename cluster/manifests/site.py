@@ -103,6 +103,7 @@ class Site:
     preset: str
     config: Mapping[str, Any]  # the Serve config, as it was given
     port: int
+    metrics_path: str
     groups: tuple[Group, ...]
     unused: tuple[str, ...]  # pools where no stage runs
     control_cpus: int
@@ -124,7 +125,7 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
     """
     if not _IMAGE.fullmatch(image):
         raise SiteError(f"--image is {image!r}; write it like registry.example.com/magicvideo:1.")
-    config, args = _read(text, source)
+    config, ours, args = _read(text, source)
     groups = {pool.name: _group(pool) for pool in file.pools}
     homes = {stage: _homes(stage, args, file, source) for stage in STAGE_NAMES}
     used = [pool.name for pool in file.pools if any(pool in pools for pools in homes.values())]
@@ -138,6 +139,7 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
         preset=args.preset,
         config=config,
         port=_port(config, source),
+        metrics_path=f"{str(ours.get('route_prefix') or '/').rstrip('/')}/metrics",
         groups=tuple(groups[name] for name in used),
         unused=tuple(pool.name for pool in file.pools if pool.name not in used),
         control_cpus=1 + max(1, round(sum(part.replicas * part.num_cpus for part in beside))),
@@ -147,7 +149,8 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
     )
 
 
-def _read(text: str, source: str) -> tuple[Mapping[str, Any], _Args]:
+def _read(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[str, Any], _Args]:
+    """The config, our application in it, and its arguments."""
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -161,7 +164,7 @@ def _read(text: str, source: str) -> tuple[Mapping[str, Any], _Args]:
     if len(ours) != 1:
         raise SiteError(f"{source} needs one application with import_path {IMPORT_PATH}, it has {len(ours)}.")
     try:
-        return config, _Args.model_validate(ours[0].get("args") or {})
+        return config, ours[0], _Args.model_validate(ours[0].get("args") or {})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -242,7 +245,13 @@ def _judge_first(args: _Args, groups: list[Group]) -> None:
 
 
 def _port(config: Mapping[str, Any], source: str) -> int:
-    port = (config.get("http_options") or {}).get("port", 8000)
+    """Where every node with a replica listens: the Service sends requests to workers alone."""
+    if (where := config.get("proxy_location", "EveryNode")) != "EveryNode":
+        raise SiteError(f"{source}: proxy_location is {where!r}, and the head has no replica; make it EveryNode.")
+    options = config.get("http_options") or {}
+    if (host := options.get("host", "0.0.0.0")) in ("127.0.0.1", "localhost", "::1"):
+        raise SiteError(f"{source}: http_options.host is {host!r}, where no other machine comes in; make it 0.0.0.0.")
+    port = options.get("port", 8000)
     if not isinstance(port, int) or not 1 <= port <= 65535:
         raise SiteError(f"{source}: http_options.port is {port!r}; it must be between 1 and 65535.")
     return port

@@ -147,6 +147,20 @@ def test_no_volume_where_an_object_store_is_and_no_weights_where_they_are_embedd
     assert {v.name: v.valueFrom.secretKeyRef.optional for v in given}["DATABASE_URL"] is False
 
 
+def test_port_and_prefix_are_the_configs_own() -> None:
+    files = rendered(
+        config=CONFIG.read_text().replace("port: 8000", "port: 9000").replace("prefix: /", "prefix: /video")
+    )
+    (job,) = documents(files["prometheus/prometheus.yml"])[0]["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["magicvideo-serve-svc:9000"]}]
+    assert job["metrics_path"] == "/video/metrics"
+    for group in pool_groups(service_of(files)).values():
+        (container,) = group.template.spec.containers
+        assert {port.name: port.containerPort for port in container.ports}["serve"] == 9000
+        assert container.readinessProbe.exec is not None
+        assert ":9000/-/healthz" in container.readinessProbe.exec.command[-1]
+
+
 def test_ray_up_obeys_the_schema_of_the_installed_ray() -> None:
     spec = importlib.util.find_spec("ray")
     assert spec is not None
@@ -210,6 +224,8 @@ def test_machines_of_aws_are_sound() -> None:
         ("replicas: 8}", "replicas: many}", ("args.stages.v2v.replicas", "'many'")),
         ("replicas: 8}", "replicas: 29, foo: 1}\n        x2v: {}", ("args.stages.x2v",)),
         ("deployments.app:build", "other.app:build", ("import_path deployments.app:build", "it has 0")),
+        ("host: 0.0.0.0", "host: 127.0.0.1", ("http_options.host is '127.0.0.1'", "0.0.0.0")),
+        ("EveryNode", "HeadOnly", ("proxy_location is 'HeadOnly'", "EveryNode")),
         ("port: 8000", "port: 80000", ("http_options.port is 80000",)),
         ("file:///var/lib", "file://var/lib", ("storage.artifacts_url", "object store")),
         ("applications:", "applications: [", ("no YAML",)),
