@@ -2,6 +2,7 @@
 
     profile    seconds, memory and bytes of every stage, measured on this machine
     plan       the cheapest replicas for a rate and a 95th percentile, with the proof that none is cheaper
+    render     image, Kubernetes, `ray up`, alerts and dashboard for these pools
 
 What cannot be done ends in one sentence and exit code 1 (wrong usage: 2). Knows nothing of Ray.
 """
@@ -10,7 +11,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster import plan_command, profile_command
+from cluster import plan_command, profile_command, render
+from cluster.manifests.site import SiteError
 from cluster.planner import GoalError
 from cluster.pool_file import PoolFileError
 from cluster.profiles import ProfileError
@@ -20,13 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m cluster", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (profile_command, plan_command):
+    for module in (profile_command, plan_command, render):
         module.add_command(commands)
     options = parser.parse_args(argv)
     try:
         ran: int = options.run(options)
         return ran
-    except (GoalError, PoolFileError, ProfileError) as error:
+    except (GoalError, PoolFileError, ProfileError, SiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@
         stages: [i2v, v2v]
         gang: {v2v: 2}                # GPUs that one replica takes; 1 where it is left out
         fraction: {}                  # or the share of one GPU: {t2i: 0.7, vfi: 0.3} puts both on the same
+        machine: {cpus: 192, memory_gib: 2048}   # of one node, for manifests; of AWS's machines known without
 
 Reading is strict: what cannot be meant is refused with one sentence that names the pool.
 """
@@ -43,6 +44,14 @@ class Nodes(_Strict):
         return self
 
 
+class Machine(_Strict):
+    """One node beside its GPUs."""
+
+    cpus: int = Field(ge=3)
+    memory_gib: int = Field(ge=8)
+    instance: str | None = Field(default=None, min_length=1)  # what AWS calls it; None: it is not AWS's
+
+
 class GpuPool(_Strict):
     """GPUs of one kind."""
 
@@ -56,6 +65,7 @@ class GpuPool(_Strict):
     labels: dict[str, str] = {}
     gang: dict[StageName, int] = {}
     fraction: dict[StageName, float] = {}
+    machine: Machine | None = None
 
     @model_validator(mode="after")
     def _sensible(self) -> "GpuPool":

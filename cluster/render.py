@@ -1,0 +1,130 @@
+"""`python -m cluster render`: pools and a Serve config to a folder that the cluster is brought up from.
+
+    Dockerfile, Dockerfile.dockerignore     the image of every node
+    kubernetes/                             RayService, disruption budgets, Redis, shared volumes
+    ray-up-aws.yaml, serve_config.yaml      the same without Kubernetes
+    prometheus/, grafana/                   scrape, alerts, dashboard
+
+The same input gives the same bytes. `cluster.manifests` says what stands in each; this module knows files and YAML.
+"""
+
+import argparse
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from cluster.manifests import alerts, image, kubernetes, ray_up
+from cluster.manifests.dashboard import dashboard
+from cluster.manifests.site import Site, SiteError, make_site
+from cluster.pool_file import PoolFile, load_pools
+
+ROOT = Path(__file__).resolve().parent.parent
+_BY = "# Rendered by `python -m cluster render`; change pools.yaml or serve_config.yaml and render again.\n"
+_CLOUD = f"""{_BY}# In this folder: ray up ray-up-aws.yaml; ray exec ray-up-aws.yaml 'serve deploy ~/{ray_up.CONFIG}'
+# Nodes share no disk: storage.database_url and storage.artifacts_url must name a server and an object store.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Put it on `python -m cluster`."""
+    command = commands.add_parser("render", help="Dockerfile, Kubernetes, ray up, alerts and dashboard for these pools")
+    command.set_defaults(run=run)
+    command.add_argument("--pools", type=Path, required=True, help="what there is, like cluster/pools.yaml")
+    command.add_argument(
+        "--config", type=Path, default=ROOT / "serve_config.yaml", help="the Serve config (%(default)s)"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go; made if missing")
+    command.add_argument("--image", default="magicvideo:latest", help="the image's name (%(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command."""
+    file = load_pools(options.pools)
+    files, site = render(file, _text(options.config), image_name=options.image, source=str(options.config))
+    write(files, options.out)
+    print(f"Wrote {len(files)} files into {options.out}.")
+    for name in site.unused:
+        print(f"Pool {name} is left out: no stage of {options.config} runs there.")
+    for name in ray_up.lacking_instances(site):
+        print(f"No ray-up-aws.yaml: pool {name} names no `machine.instance`.")
+    return 0
+
+
+def render(
+    file: PoolFile, config: str, *, image_name: str, source: str = "the Serve config"
+) -> tuple[dict[str, str], Site]:
+    """Every file's text by its path below the folder, and what they were made from.
+
+    Raises:
+        SiteError: pools and config do not go together.
+        PoolFileError: a pool's machine is not known.
+    """
+    site = make_site(file, config, image=image_name, ray_version=ray_version(), source=source)
+    service = kubernetes.ray_service(site, LiteralScalarString(config))
+    files = {
+        "Dockerfile": image.DOCKERFILE,
+        "Dockerfile.dockerignore": image.DOCKERIGNORE,
+        "kubernetes/rayservice.yaml": _yaml([service]),
+        "kubernetes/disruption-budgets.yaml": _yaml(kubernetes.budgets(site)),
+        "kubernetes/redis.yaml": _yaml(kubernetes.redis()),
+        "prometheus/prometheus.yml": _yaml([alerts.scrape_config(site)]),
+        f"prometheus/{alerts.RULES_FILE}": _yaml([alerts.rules()]),
+        "grafana/dashboard.json": json.dumps(dashboard(), indent=2) + "\n",
+    }
+    if volumes := kubernetes.storage(site):
+        files["kubernetes/storage.yaml"] = _yaml(volumes)
+    if not ray_up.lacking_instances(site):
+        files["ray-up-aws.yaml"] = _yaml([ray_up.ray_up(site)], head=_CLOUD)
+        files[ray_up.CONFIG] = config
+    return files, site
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Into the folder; what else is there stays.
+
+    Raises:
+        SiteError: it cannot be written.
+    """
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SiteError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from error
+
+
+def ray_version() -> str:
+    """That of constraints.txt, which the image is made with; KubeRay must be told the same."""
+    found = re.search(r"^ray==(\S+)$", _text(ROOT / "constraints.txt"), re.MULTILINE)
+    if found is None:
+        raise SiteError("constraints.txt pins no ray; add a line ray==...")
+    return found.group(1)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SiteError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise SiteError(f"{path} is no text in UTF-8: {error.reason} at byte {error.start}.") from error
+
+
+def _yaml(documents: Sequence[Mapping[str, Any]], head: str = _BY) -> str:
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.representer.ignore_aliases = lambda _value: True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    parts = []
+    for document in documents:
+        out = io.StringIO()
+        yaml.dump(document, out)
+        parts.append(out.getvalue())
+    return head + "---\n".join(parts)
