@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test quick lint browser train bench quality gallery
+.PHONY: help setup demo serve test quick lint browser prometheus train bench quality gallery
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
@@ -46,8 +46,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+APT = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
+
 browser:
-	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium)
+	command -v chromium || ($(APT) chromium)
+
+prometheus:
+	command -v prometheus || ($(APT) prometheus)
 
 train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install
