@@ -15,6 +15,7 @@ help:
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make browser                     Debian's Chromium for the tests of the page, as root; else they are skipped"
+	@echo "make prometheus                  Debian's Prometheus for the tests of alerts and dashboard, as root"
 	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
 	@echo "make bench                       every benchmark of speed, a few minutes each"
 	@echo "make gallery                     the README's pictures, with the weights at hand"
