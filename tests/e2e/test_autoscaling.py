@@ -52,7 +52,8 @@ def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared
         call_s={"t2i": T2I_S, "i2v": 0.4, "v2v": 1.0, "vfi": 0.1},
         start_up_s=dict.fromkeys(args.stages, 30.0),  # so everything in T2I is demand in V2V at once
         report_s=0.2,
-        policy={"min_keep_s": 1.0, "keep_idle": 0.0, "goal_s": 2.0},
+        arrivals_window_s=5.0,  # what has not come for so long is not expected, and V2V may go to zero
+        policy={"min_keep_s": 2.0, "keep_idle": 0.0, "goal_s": 2.0},
     )
     storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
     made = Declared(rig, args.model_copy(update={"stages": stages, "scaling": scaling, "storage": storage}))
@@ -64,9 +65,8 @@ def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_b
     wait_for("V2V to fall to zero without jobs", lambda: app.stopped("v2v"))
     jobs = [app.create(seed=seed) for seed in range(4)]
 
-    wait_for("V2V's replicas for jobs in T2I", lambda: app.replicas("v2v") >= 2)
-    assert not any(app.told(job, "stage_queued", "v2v") for job in jobs)  # nothing had come to it yet
-    assert app.replicas("v2v") + 3 <= BUDGET
+    wait_for("a replica of V2V for jobs in T2I", lambda: app.replicas("v2v") >= 1)
+    assert not any(app.told(job, "stage_queued", "v2v") for job in jobs)  # Serve's own rule would start none before
 
     assert {app.ended(job).status for job in jobs} == {"completed"}
     wait_for("V2V to fall to zero after the burst", lambda: app.stopped("v2v"))
