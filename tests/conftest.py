@@ -22,18 +22,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_LONG = (
-    "tests/e2e/",
-    "tests/benchmarks/test_commands.py",
-    "tests/test_readme.py",
-    "tests/stages/test_cost.py",
-    "tests/stages/test_tiny.py",
-    "tests/stages/vfi/test_real_clips.py",
-    "tests/stages/training/",
-    "tests/packaging/",
-)
-
-
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]
     """Shares out files, and `tests/e2e` as one."""
 
@@ -47,5 +35,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no process ends long before the other."""
-    items.sort(key=lambda item: next((n for n, name in enumerate(_LONG) if item.nodeid.startswith(name)), len(_LONG)))
+    """The longest row first."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))

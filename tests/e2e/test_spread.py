@@ -101,22 +101,23 @@ def test_a_killed_replica_costs_the_windows_it_had_and_no_other(app: SecondApp) 
     assert content(app, video_id) == content(app, undisturbed) != b""
 
 
-def test_the_trained_v2v_gives_the_same_file_with_one_and_with_three_replicas(rig: Rig, tmp_path: Path) -> None:
+def test_the_trained_v2v_gives_the_same_file_with_one_and_with_two_replicas(rig: Rig, tmp_path: Path) -> None:
     """The replayed VFI's frames are made of what V2V gave it."""
+    assert windows_of("2") >= 2
     stages = {**rig.args.stages, "v2v": laptop(load_config(), data_dir=tmp_path).stages["v2v"]}
     app = SecondApp(rig, "trained", with_v2v(rig.args.model_copy(update={"stages": stages}), 1, tmp_path))
     try:
         files, used = [], []
-        for replicas in (1, REPLICAS):
+        for replicas in (1, 2):
             if replicas > 1:
                 app.args = with_v2v(app.args, replicas, tmp_path)
                 app.deploy()
             wait_for(f"{replicas} replicas", partial(has_replicas, app, replicas))
-            video_id = app.create(seed=7, seconds="4", steps=1)
+            video_id = app.create(seed=7, seconds="2", steps=1)
             assert app.ended(video_id, VIDEO_S).error is None
             files.append(content(app, video_id))
             used.append({output["replica"] for output in outputs(app, video_id)})
     finally:
         app.close()
-    assert [len(replicas) for replicas in used] == [1, REPLICAS]
+    assert [len(replicas) for replicas in used] == [1, 2]
     assert files[0] == files[1] != b""
