@@ -27,6 +27,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--effort", type=float, default=1.0, help="multiplies the length of every recipe of the tiny one"
     )
+    parser.add_argument(
+        "--start", type=Path, help="go on from the weights in this folder, with shorter recipes (default: from nothing)"
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="data and checkpoints of the tiny weights")
     parser.add_argument("--threads", type=positive, default=1, help="more than the free cores is slower, not faster")
     parser.add_argument("--install", action="store_true", help="copy the tiny weights into stages/weights/tiny")

@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 from stages.base import InputError
 from stages.model.loading import load_module
 from stages.model.network import VideoNetwork
-from stages.presets import Preset, get_preset
+from stages.presets import TINY, Preset, get_preset
 from stages.settings import Control
 from stages.training import fresh, grids
 from stages.training.journal import console
@@ -92,12 +92,30 @@ def for_training(preset: Preset) -> Preset:
 
 
 def _tiny(args: argparse.Namespace) -> None:
-    weights = train_all(args.cache, args.effort)
+    start = _start(args.start)
+    weights = train_all(args.cache, args.effort, start)
     if args.install:
         shutil.copytree(weights, TARGET, dirs_exist_ok=True)
     console.print(f"The weights are in {TARGET if args.install else weights}.")
     if args.ablations:
-        console.print(f"I2V without joint image training is in {train_without_pictures(args.cache, args.effort)}.")
+        console.print(
+            f"I2V without joint image training is in {train_without_pictures(args.cache, args.effort, start)}."
+        )
+
+
+def _start(where: Path | None) -> Path | None:
+    """The folder to go on from.
+
+    Raises:
+        InputError: it holds no tiny weights.
+    """
+    parts = [Path(part.source).name for part in TINY.parts.values() if part.source.startswith("embedded:tiny/")]
+    missing = [name for name in parts if where is not None and not (where / name).is_dir()]
+    if missing:
+        raise InputError(
+            f"--start is {where}, which has no folder {missing[0]!r}; give a folder of tiny weights such as {TARGET}."
+        )
+    return where
 
 
 def _schedule(args: argparse.Namespace) -> Schedule:

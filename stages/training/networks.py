@@ -10,7 +10,7 @@ from diffusers import ControlNetModel, MotionAdapter, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-WIDTHS = (64, 112, 144)
+WIDTHS = (64, 88, 96)
 GROUPS = 8
 HEADS = 4
 TEXT_WIDTH = 128

@@ -13,7 +13,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from stages.model.text import tokenize
 from stages.presets import TINY
@@ -28,16 +28,40 @@ _LOW_SHARES = (0.8, 0.2)  # of the batches, at the first and at the last step: a
 _EMPTY_SHARE = 0.1  # of the captions
 
 
-def build(tokenizer: Any) -> nn.ModuleDict:
-    """Fresh `text` and `unet`."""
+def build(tokenizer: Any, start: Path | None = None) -> nn.ModuleDict:
+    """`text` and `unet`, fresh or from the weights in `start`; words that those did not know are fresh."""
     torch.manual_seed(2)
-    unet = build_unet().to(memory_format=torch.channels_last)
-    return nn.ModuleDict({"text": build_text_encoder(len(tokenizer), tokenizer.eos_token_id), "unet": unet})
+    text, unet = build_text_encoder(len(tokenizer), tokenizer.eos_token_id), build_unet()
+    if start is not None:
+        unet = UNet2DConditionModel.from_pretrained(start / "unet").float()
+        _take_over(text, tokenizer, start)
+    return nn.ModuleDict({"text": text, "unet": unet.to(memory_format=torch.channels_last)})
 
 
-def run(tokenizer: Any, high: Shelf, low: Shelf, schedule: Schedule, work: Path, out: Path) -> nn.ModuleDict:
-    """Train and save under `out`."""
-    modules = build(tokenizer)
+def _take_over(text: CLIPTextModel, tokenizer: Any, start: Path) -> None:
+    """Another text encoder's weights into `text`, whose vocabulary is another: a row of the table a word."""
+    table = "embeddings.token_embedding.weight"
+    theirs = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32).state_dict()
+    rows = CLIPTokenizer.from_pretrained(start / "tokenizer").get_vocab()
+    name = next(key for key in theirs if key.endswith(table))
+    mine = text.state_dict()[name].clone()
+    for word, index in tokenizer.get_vocab().items():
+        if word in rows:
+            mine[index] = theirs[name][rows[word]]
+    text.load_state_dict({**theirs, name: mine})
+
+
+def run(
+    tokenizer: Any,
+    high: Shelf,
+    low: Shelf,
+    schedule: Schedule,
+    work: Path,
+    out: Path,
+    start: Path | None = None,
+) -> nn.ModuleDict:
+    """Train, from fresh weights or those in `start`, and save under `out`."""
+    modules = build(tokenizer, start)
     text, unet = modules["text"], modules["unet"]
     assert isinstance(text, CLIPTextModel)
     assert isinstance(unet, UNet2DConditionModel)

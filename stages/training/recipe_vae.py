@@ -37,11 +37,12 @@ def build() -> AutoencoderKL:
 
 
 def crops(scenes: Scenes, count: int, low: tuple[int, int], rng: random.Random) -> Tensor:
-    """(count, 3, CROP_PX, CROP_PX): crops of pictures, half of them at the low size, which is the harder one."""
+    """(count, 3, CROP_PX, CROP_PX): one of each picture at the high size, one at the low, which is harder."""
     pieces = []
-    for _ in range(count):
-        clip, _, _ = scenes.sample(1, rng, longest_s=2.0)
-        if rng.random() < 0.5:
+    while len(pieces) < count:
+        if len(pieces) % 2 == 0:
+            clip, _, _ = scenes.sample(1, rng, longest_s=2.0)
+        else:
             clip = resize_frames(clip, low)
         x, y = (rng.randint(0, side - CROP_PX) for side in (clip.shape[2], clip.shape[1]))
         pieces.append(codec.to_tensor(clip[:, y : y + CROP_PX, x : x + CROP_PX]))
@@ -57,10 +58,16 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
     return total
 
 
-def run(scenes: Scenes, low: tuple[int, int], schedule: Schedule, work: Path, out: Path) -> AutoencoderKL:
-    """Train both halves, measure the scaling factor, and save under `out`; the encoder is then final."""
+def run(
+    scenes: Scenes, low: tuple[int, int], schedule: Schedule, work: Path, out: Path, start: Path | None = None
+) -> AutoencoderKL:
+    """Train both halves, measure the scaling factor, and save under `out`; the encoder is then final.
+
+    From the weights in `start`, or fresh ones.
+    """
     torch.manual_seed(1)
-    vae = build().to(memory_format=torch.channels_last)
+    vae = build() if start is None else AutoencoderKL.from_pretrained(start / "vae").float()
+    vae = vae.to(memory_format=torch.channels_last)
 
     def loss_of(step: int, rng: random.Random) -> Tensor:
         true = crops(scenes, 8, low, rng)

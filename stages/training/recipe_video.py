@@ -96,14 +96,24 @@ def build(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL
     return _assemble(unet, appearance, PlainControl(control), text, tokenizer, vae)
 
 
-def reload(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, motion: str = "motion") -> Trainee:
-    """The trained tiny video parts in `weights`."""
+def begin(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, start: Path | None = None) -> Trainee:
+    """What I2V's training begins with: fresh video parts, or those in `start`, around the trained UNet in `weights`."""
+    if start is None:
+        return build(weights, text, tokenizer, vae)
+    return reload(weights, text, tokenizer, vae, parts=start)
+
+
+def reload(
+    weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, parts: Path | None = None
+) -> Trainee:
+    """The trained tiny video parts in `parts`, around the UNet in `weights`; `parts` is `weights` by default."""
+    parts = parts or weights
     spatial = UNet2DConditionModel.from_pretrained(weights / "unet").float()
-    unet = inflate(spatial, MotionAdapter.from_pretrained(weights / motion).float())
-    encoder = CLIPVisionModelWithProjection.from_pretrained(weights / "image_encoder", dtype=torch.float32)
-    adapter = split_adapter(load_file(weights / "appearance" / "appearance.safetensors"))
+    unet = inflate(spatial, MotionAdapter.from_pretrained(parts / "motion").float())
+    encoder = CLIPVisionModelWithProjection.from_pretrained(parts / "image_encoder", dtype=torch.float32)
+    adapter = split_adapter(load_file(parts / "appearance" / "appearance.safetensors"))
     appearance = Appearance(encoder, {g: {k: v.float() for k, v in part.items()} for g, part in adapter.items()})
-    control = PlainControl(ControlNetModel.from_pretrained(weights / "control").float())
+    control = PlainControl(ControlNetModel.from_pretrained(parts / "control").float())
     return _assemble(unet, appearance, control, text, tokenizer, vae)
 
 

@@ -1,10 +1,13 @@
 """The tiny weights from nothing: every recipe in turn, on composed scenes.
 
 Data, shelves and resumable checkpoints are kept under a cache folder; started again, it goes on where it stopped. One
-dial, `effort`, multiplies the length of every recipe. Gives the folder of the weights.
+dial, `effort`, multiplies the length of every recipe. Given weights to start from, such as the committed ones, every
+recipe goes on from them and is shorter: that is how a set is improved in several sittings. Gives the folder of the
+weights.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,13 +25,38 @@ from stages.training.loop import Schedule
 from stages.training.tokens import build_tokenizer
 from stages.training.words import write_words
 
-_CLIPS, _I2V_STEPS, _I2V_RATE = 6000, 5000, 6e-4
 TARGET = Path(__file__).resolve().parent.parent / "weights" / "tiny"
 
 
-def train_all(cache: Path, effort: float) -> Path:
-    """Every recipe in turn; those whose result exists are passed over. Gives the folder of the weights."""
+@dataclass(frozen=True)
+class Lengths:
+    """Steps of every recipe at effort 1, and how many pictures and clips they see."""
+
+    vae: int
+    t2i: int
+    feedback: int
+    i2v: int
+    v2v: int
+    decoder: int
+    pictures_high: int
+    pictures_low: int
+    clips: int
+    clips_high: int
+
+
+FROM_NOTHING = Lengths(7000, 20000, 300, 5000, 2000, 6000, 30000, 15000, 6000, 1000)
+FROM_WEIGHTS = Lengths(900, 8000, 150, 2400, 500, 2500, 10000, 12000, 3000, 500)
+_I2V_RATE = 6e-4
+
+
+def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
+    """Every recipe in turn; those whose result exists are passed over. Gives the folder of the weights.
+
+    Args:
+        start: a folder of tiny weights to go on from; None for fresh ones.
+    """
     home = cache / f"tiny-{len(SUBJECTS)}"  # another vocabulary begins anew
+    lengths = FROM_NOTHING if start is None else FROM_WEIGHTS
     weights, work, shelves = home / "weights", home / "train", home / "shelves"
     low, high = TINY.sizes[TINY.default_size].i2v, TINY.sizes[TINY.default_size].v2v
     frames = TINY.keyframes[TINY.default_seconds]
@@ -42,28 +70,38 @@ def train_all(cache: Path, effort: float) -> Path:
     scenes = Scenes(cache)
     draft = work / "draft"
     if not (draft / "vae").is_dir():
-        recipe_vae.run(scenes, low, schedule(7000, 1.5e-3), work, draft)
+        recipe_vae.run(scenes, low, schedule(lengths.vae, 1.5e-3 if start is None else 8e-4), work, draft, start)
     vae = AutoencoderKL.from_pretrained(draft / "vae").float().eval().to(memory_format=torch.channels_last)
     tokenizer = build_tokenizer(weights / "tokenizer")
-    pictures_high = fill_shelf(scenes, vae, high, 1, count(30000), shelves / f"pictures-{high[0]}", references=False)
-    pictures_low = fill_shelf(scenes, vae, low, 1, count(15000), shelves / f"pictures-{low[0]}", longest_s=2.0)
+    pictures_high = fill_shelf(
+        scenes, vae, high, 1, count(lengths.pictures_high), shelves / f"pictures-{high[0]}", references=False
+    )
+    pictures_low = fill_shelf(
+        scenes, vae, low, 1, count(lengths.pictures_low), shelves / f"pictures-{low[0]}", longest_s=2.0
+    )
     if not (weights / "unet").is_dir():
-        recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(20000, 8e-4), work, weights)
+        recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(lengths.t2i, 8e-4), work, weights, start)
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
-    _feedback(cache, TextEncoder(tokenizer, text), vae, scenes, schedule(300, 2e-5), home)
+    _feedback(cache, TextEncoder(tokenizer, text), vae, scenes, schedule(lengths.feedback, 2e-5), home)
     if not (weights / "motion").is_dir():
-        clips = fill_shelf(scenes, vae, low, frames, count(_CLIPS), shelves / f"clips-{low[0]}")
+        clips = fill_shelf(scenes, vae, low, frames, count(lengths.clips), shelves / f"clips-{low[0]}")
         guided = fill_shelf(scenes, vae, high, 1, count(4000), shelves / f"guided-{high[0]}", longest_s=1.0)
-        trainee = recipe_video.build(weights, text, tokenizer, vae)
-        recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(_I2V_STEPS, _I2V_RATE), work, weights)
+        trainee = recipe_video.begin(weights, text, tokenizer, vae, start)
+        recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(lengths.i2v, _I2V_RATE), work, weights)
     if not (weights / "motion_v2v").is_dir():
         clips = fill_shelf(
-            scenes, vae, high, TINY.v2v_windows.length, count(1000), shelves / f"clips-{high[0]}", longest_s=1.0
+            scenes,
+            vae,
+            high,
+            TINY.v2v_windows.length,
+            count(lengths.clips_high),
+            shelves / f"clips-{high[0]}",
+            longest_s=1.0,
         )
         trainee = recipe_video.reload(weights, text, tokenizer, vae)
-        recipe_video.train_v2v(trainee, clips, schedule(2000, 2e-4), work, weights)
+        recipe_video.train_v2v(trainee, clips, schedule(lengths.v2v, 2e-4), work, weights)
     if not (weights / "vae").is_dir():
-        recipe_vae.sharpen(draft, scenes, low, schedule(6000, 1e-3), work, weights)
+        recipe_vae.sharpen(draft, scenes, low, schedule(lengths.decoder, 1e-3), work, weights)
     if not (weights / "words.json").exists():
         write_words(cache, weights / "words.json")
     return weights
@@ -87,17 +125,18 @@ def _feedback(
     shutil.copytree(after, unet_folder, dirs_exist_ok=True)
 
 
-def train_without_pictures(cache: Path, effort: float) -> Path:
+def train_without_pictures(cache: Path, effort: float, start: Path | None = None) -> Path:
     """I2V once more, on clips alone: what `benchmarks.quality` measures joint training against."""
+    lengths = FROM_NOTHING if start is None else FROM_WEIGHTS
     home = cache / f"tiny-{len(SUBJECTS)}"
     weights, out, shelves = home / "weights", home / "ablations" / "joint-image-training", home / "shelves"
     low, frames = TINY.sizes[TINY.default_size].i2v, TINY.keyframes[TINY.default_seconds]
     if not out.is_dir():
         vae = AutoencoderKL.from_pretrained(home / "train" / "draft" / "vae").float().eval()
         text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
-        count = max(100, round(_CLIPS * min(1.0, effort)))
+        count = max(100, round(lengths.clips * min(1.0, effort)))
         clips = fill_shelf(Scenes(cache), vae, low, frames, count, shelves / f"clips-{low[0]}")
-        trainee = recipe_video.build(weights, text, build_tokenizer(weights / "tokenizer"), vae)
-        schedule = Schedule(max(20, round(_I2V_STEPS * effort)), _I2V_RATE)
+        trainee = recipe_video.begin(weights, text, build_tokenizer(weights / "tokenizer"), vae, start)
+        schedule = Schedule(max(20, round(lengths.i2v * effort)), _I2V_RATE)
         recipe_video.train_i2v(trainee, clips, None, schedule, home / "train", out)
     return out
