@@ -38,7 +38,7 @@ def build() -> AutoencoderKL:
 
 def crops(scenes: Scenes, count: int, low: tuple[int, int], rng: random.Random) -> Tensor:
     """(count, 3, CROP_PX, CROP_PX): one of each picture at the high size, one at the low, which is harder."""
-    pieces = []
+    pieces: list[Tensor] = []
     while len(pieces) < count:
         if len(pieces) % 2 == 0:
             clip, _, _ = scenes.sample(1, rng, longest_s=2.0)

@@ -40,12 +40,19 @@ class Lengths:
     decoder: int
     pictures_high: int
     pictures_low: int
+    guided: int  # pictures at the high size with their references
     clips: int
     clips_high: int
 
 
-FROM_NOTHING = Lengths(7000, 20000, 300, 5000, 2000, 6000, 30000, 15000, 6000, 1000)
-FROM_WEIGHTS = Lengths(900, 8000, 150, 2400, 500, 2500, 10000, 12000, 3000, 500)
+FROM_NOTHING = Lengths(
+    vae=7000, t2i=20000, feedback=300, i2v=5000, v2v=2000, decoder=6000,
+    pictures_high=30000, pictures_low=15000, guided=4000, clips=6000, clips_high=1000,
+)  # fmt: skip
+FROM_WEIGHTS = Lengths(
+    vae=900, t2i=16000, feedback=80, i2v=1800, v2v=400, decoder=1500,
+    pictures_high=6000, pictures_low=8000, guided=1500, clips=1500, clips_high=300,
+)  # fmt: skip
 _I2V_RATE = 6e-4
 
 
@@ -85,7 +92,7 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
     _feedback(cache, TextEncoder(tokenizer, text), vae, scenes, schedule(lengths.feedback, 2e-5), home)
     if not (weights / "motion").is_dir():
         clips = fill_shelf(scenes, vae, low, frames, count(lengths.clips), shelves / f"clips-{low[0]}")
-        guided = fill_shelf(scenes, vae, high, 1, count(4000), shelves / f"guided-{high[0]}", longest_s=1.0)
+        guided = fill_shelf(scenes, vae, high, 1, count(lengths.guided), shelves / f"guided-{high[0]}", longest_s=1.0)
         trainee = recipe_video.begin(weights, text, tokenizer, vae, start)
         recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(lengths.i2v, _I2V_RATE), work, weights)
     if not (weights / "motion_v2v").is_dir():

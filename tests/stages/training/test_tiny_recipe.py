@@ -7,18 +7,20 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import torch
+from diffusers import MotionAdapter, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.presets import TINY, Part, plan
-from stages.training import recipe_video
+from stages.training import recipe_t2i, recipe_video
 from stages.training.captions import all_scenes
 from stages.training.latents import Shelf
 from stages.training.loop import Schedule
 from stages.training.networks import build_text_encoder, build_unet
 from stages.training.recipe_vae import build as build_vae
 from stages.training.tokens import build_tokenizer
+from stages.training.trainee import TARGETS
 from stages.types import Image
 
 SCHEDULE = Schedule(2, 1e-3, warmup=1)
@@ -62,3 +64,43 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     image = Image(np.zeros((64, 64, 3), np.uint8))
     made = I2V.load(preset, "cpu")(image, params=params, seed=1, report=ignore_progress)
     assert made.clip.frames.shape == (2, 64, 64, 3)
+
+
+def test_t2i_goes_on_from_weights_of_another_vocabulary(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    start = tmp_path / "start"
+    theirs = build_tokenizer(start / "tokenizer")
+    text, unet = build_text_encoder(len(theirs), theirs.eos_token_id), build_unet()
+    text.half().save_pretrained(start / "text_encoder")
+    unet.half().save_pretrained(start / "unet")
+    mine = build_tokenizer(tmp_path / "mine")
+    mine.add_tokens(["quokka"])
+    made = recipe_t2i.build(mine, start)
+    name = "embeddings.token_embedding.weight"
+    table, other = (
+        next(value for key, value in module.state_dict().items() if key.endswith(name))
+        for module in (made["text"], text)
+    )
+    rows, known = mine.get_vocab(), theirs.get_vocab()
+    assert len(table) == len(other) + 1
+    assert torch.equal(table[rows["fox</w>"]], other[known["fox</w>"]].float())
+    assert "quokka" not in known
+    assert table[rows["quokka"]].std() > 0
+    first = "conv_in.weight"
+    assert torch.equal(made["unet"].state_dict()[first], unet.state_dict()[first].float())
+
+
+def test_video_parts_go_on_around_another_unet(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start, weights = tmp_path / "start", tmp_path / "weights"
+    tokenizer, vae = build_tokenizer(start / "tokenizer"), build_vae().eval()
+    text = build_text_encoder(len(tokenizer), tokenizer.eos_token_id)
+    for folder in (start, weights):
+        build_unet().half().save_pretrained(folder / "unet")
+    recipe_video.build(start, text, tokenizer, vae).save(TARGETS, start, {}, torch.float16)
+    made = recipe_video.begin(weights, text, tokenizer, vae, start).network
+    unet = UNet2DConditionModel.from_pretrained(weights / "unet").float()
+    motion = MotionAdapter.from_pretrained(start / "motion").float()
+    assert torch.equal(made.unet.conv_in.weight, unet.conv_in.weight)
+    states = made.unet.state_dict()
+    assert all(torch.equal(value, states[name]) for name, value in motion.state_dict().items() if name in states)
