@@ -42,6 +42,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.measures import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
+from benchmarks.prompts import asked
 from benchmarks.result import result
 from stages.base import ignore_progress
 from stages.model import vae as codec
@@ -52,7 +53,7 @@ from stages.pipeline import LocalPipeline
 from stages.presets import TINY, Part, Plan, Preset, plan
 from stages.settings import without
 from stages.t2i import T2I
-from stages.training.captions import MOTIONS, PLACES, SUBJECTS, TIMES, Scene, plain_caption
+from stages.training.captions import SUBJECTS, Scene, plain_caption
 from stages.training.data import Scenes
 from stages.training.judges import Judges, obtain_judges
 from stages.types import Clip, Image, Keyframes, UInt8
@@ -62,40 +63,11 @@ ABLATION_VIDEOS, ABLATION_SCENES = 48, 36
 GAIN_CLIPS = 24
 REAL_VARIANTS = range(2000, 2008)  # backgrounds that nothing was trained on
 FRAMES = TINY.keyframes[TINY.default_seconds]
-FIRST_SUBJECTS, FIRST_PLACES = 24, 6  # of the lists, what the first set of weights knew
 FULL = "full"
 
 
 def _cache() -> Path:
     return Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo")
-
-
-def asked(count: int, seed: str = "quality") -> list[Scene]:
-    """`count` held-out scenes; every subject, place and motion comes about as often as any other."""
-    rng = random.Random(seed)
-    chosen: list[Scene] = []
-    rows: dict[str, list[str]] = {"subject": [], "place": [], "motion": []}
-    while len(chosen) < count:
-        for axis, everything in (("subject", SUBJECTS), ("place", PLACES), ("motion", MOTIONS)):
-            if not rows[axis]:
-                rows[axis] = rng.sample(list(everything), len(everything))
-        style = rng.choices(("3d", "oil", "pencil"), (2, 1, 1))[0]
-        scene = Scene(rows["subject"][-1], rows["place"][-1], rng.choice(list(TIMES)), rows["motion"][-1], style)
-        if not scene.held_out or seen_before(scene) or scene in chosen:
-            for names in rows.values():
-                names.insert(rng.randrange(len(names)), names.pop())
-            continue
-        chosen.append(scene)
-        for names in rows.values():
-            names.pop()
-    return chosen
-
-
-def seen_before(scene: Scene) -> bool:
-    """Whether the first set of weights, which these were trained on from, may have seen the scene's triple: it held out
-    by another rule."""
-    subjects, places = list(SUBJECTS)[:FIRST_SUBJECTS], list(PLACES)[:FIRST_PLACES]
-    return scene.motion == "still" and scene.subject in subjects and scene.place in places
 
 
 def setting(name: str) -> Preset | None:

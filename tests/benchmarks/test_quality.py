@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import quality
+from benchmarks import prompts, quality
 from stages.presets import TINY
 from stages.training.captions import MOTIONS, PLACES, SUBJECTS
 
@@ -21,10 +21,10 @@ def rows(count: int, **values: Any) -> Rows:
 
 
 def test_only_held_out_scenes_are_asked_for_and_all_names_alike() -> None:
-    scenes = quality.asked(quality.SCENES)
+    scenes = prompts.asked(quality.SCENES)
     assert len(set(scenes)) == quality.SCENES
-    assert all(scene.held_out and not quality.seen_before(scene) for scene in scenes)
-    assert scenes == quality.asked(quality.SCENES)
+    assert all(scene.held_out and not prompts.seen_before(scene) for scene in scenes)
+    assert scenes == prompts.asked(quality.SCENES)
     for names, axis in ((SUBJECTS, "subject"), (PLACES, "place"), (MOTIONS, "motion")):
         counts = Counter(getattr(scene, axis) for scene in scenes)
         assert set(counts) == set(names)
