@@ -10,7 +10,7 @@ Pure: takes profile, pools and a goal, gives a `Plan` or says what stands in the
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.pool_file import GpuPool, PoolFile
 from cluster.profiles import AcceleratorProfile, Profile, StageProfile
@@ -188,7 +188,8 @@ def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) ->
         least = max(1, math.floor(rate * service_s) + 1)
         most = min(least + _MORE, int(pool.gpus_max / gpus + 1e-9))
         for replicas in range(least, most + 1):
-            station = Station(rate, service_s, replicas, own.cv / math.sqrt(own.calls), own.calls)
+            stay_s = None if own.batch_s is None else own.stay_s / min(1.0, gpus)
+            station = Station(rate, service_s, replicas, own.cv / math.sqrt(own.calls), own.calls, stay_s)
             yield Choice(stage, pool.name, replicas, replicas * gpus, replicas * gpus * pool.price_per_hour, station)
             if wait(station)[0] < 1e-4 * service_s and replicas >= least + own.calls:
                 break
@@ -202,7 +203,7 @@ def _service_s(own: StageProfile, gpus: float) -> float:
 def _resized(choice: Choice, replicas: int) -> Choice:
     share = replicas / choice.replicas
     old = choice.station
-    station = Station(old.rate, old.service_s, replicas, old.cv, old.parts)
+    station = replace(old, servers=replicas)
     return Choice(choice.stage, choice.pool, replicas, choice.gpus * share, choice.cost_per_hour * share, station)
 
 

@@ -172,7 +172,7 @@ class StageCalls:
                         raise
                     if info["kind"] == "started":
                         started = loop.time()
-                        self._demand.began(call)
+                        self._demand.began(call, info.get("batch", 1))
                         self._metrics.queued(stage, started - sent)
                         deadline = started + self._limits.run_s[stage]
                     call.run_s = info.get("run_s", call.run_s)
@@ -181,7 +181,7 @@ class StageCalls:
                 if not ended:
                     response.cancel()
                     if started is not None:
-                        self._metrics.wasted(stage, loop.time() - started)
+                        self._metrics.wasted(stage, (loop.time() - started) / call.batch)
 
     async def _judge(self, stage: StageName, error: Exception, lost: int, number: int = 0) -> int:
         """Return, after a pause, when the call should be repeated, else raise what the error means.
