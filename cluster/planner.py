@@ -52,6 +52,7 @@ class Choice:
     gpus: float  # of all its replicas
     cost_per_hour: float
     station: Station
+    batch: int = 1  # calls that a replica must compute at once for that
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,8 @@ def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) ->
         for replicas in range(least, most + 1):
             stay_s = None if own.batch_s is None else own.stay_s / min(1.0, gpus)
             station = Station(rate, service_s, replicas, own.cv / math.sqrt(own.calls), own.calls, stay_s)
-            yield Choice(stage, pool.name, replicas, replicas * gpus, replicas * gpus * pool.price_per_hour, station)
+            cost = replicas * gpus * pool.price_per_hour
+            yield Choice(stage, pool.name, replicas, replicas * gpus, cost, station, own.batch)
             if wait(station)[0] < 1e-4 * service_s and replicas >= least + own.calls:
                 break
 
@@ -204,7 +206,8 @@ def _resized(choice: Choice, replicas: int) -> Choice:
     share = replicas / choice.replicas
     old = choice.station
     station = replace(old, servers=replicas)
-    return Choice(choice.stage, choice.pool, replicas, choice.gpus * share, choice.cost_per_hour * share, station)
+    gpus, cost = choice.gpus * share, choice.cost_per_hour * share
+    return replace(choice, replicas=replicas, gpus=gpus, cost_per_hour=cost, station=station)
 
 
 class _Search:

@@ -23,7 +23,10 @@ from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
 from deployments.logs import Format, Level
-from deployments.stage_args import Args, StageArgs
+from deployments.stage_args import Args
+from deployments.stage_args import AutoscalingArgs as AutoscalingArgs
+from deployments.stage_args import BatchArgs as BatchArgs
+from deployments.stage_args import StageArgs as StageArgs
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from deployments.errors import ConfigError, StartError
 from deployments.logs import Format, Level, about, set_up
@@ -210,7 +210,7 @@ class Replica:
 
     def _settle(self, call: Call, compute: Callable[[], Any], spent_s: float = 0.0, batch: int = 1) -> None:
         """Compute, post-process and hand out a call's value, and end it however that goes."""
-        outcome, error = "completed", None
+        outcome, error = "completed", cast("BaseException | None", None)
         since = time.monotonic()
         with about(call.job):
             try:
