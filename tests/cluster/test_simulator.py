@@ -131,11 +131,11 @@ def test_batches_form_of_what_waits_and_cost_what_they_are_said_to() -> None:
 
 def test_a_batch_runs_on_until_its_last_member_is_cancelled() -> None:
     stages = {"a": StageTimes(10.0, batch=2, batch_share=0.0)}
-    for second_s, end_s in ((None, 20.0), (13.0, 13.0 + 2.0 + 10.0)):
+    for second_s, end_s in ((None, 30.0), (13.0, 13.0 + 2.0 + 10.0)):
         arrivals = (Arrival(0.0), Arrival(1.0, cancel_s=12.0), Arrival(1.0, cancel_s=second_s), Arrival(2.0))
-        run = simulate(Scenario(stages, {"a": Pool(1)}, stop_s=2.0), Trace("t", arrivals, 0.0))
+        run = simulate(Scenario(stages, {"a": Pool(1)}, stop_s=2.0), Trace("t", arrivals, 2.0))
         assert [row.outcome for row in run.rows[:2]] == ["succeeded", "cancelled"]
-        assert run.rows[3].ended_s == pytest.approx(end_s if second_s else 30.0)
+        assert run.rows[3].ended_s == pytest.approx(end_s)
 
 
 def test_the_policy_sees_batches_and_starts_fewer_replicas_for_them() -> None:

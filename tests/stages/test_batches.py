@@ -94,10 +94,9 @@ def test_texts_do_not_make_a_shape_and_all_else_does(made: tuple[T2I, Preset]) -
     others = [
         replace(own, size=(own.size[0], 2 * own.size[1])),
         replace(own, negative_prompt="a dog"),
-        *(
-            replace(own, denoising=replace(own.denoising, **{name: value}))
-            for name, value in (("steps", 9), ("guidance", 1.5), ("beta_end", 0.02))
-        ),
+        replace(own, denoising=replace(own.denoising, steps=9)),
+        replace(own, denoising=replace(own.denoising, guidance=1.5)),
+        replace(own, denoising=replace(own.denoising, beta_end=0.02)),
     ]
     for other in others:
         assert stage.shape(other) != stage.shape(own)
