@@ -177,7 +177,6 @@ class Replica:
         """As a batch. One that is cancelled leaves at the next step; a batch that raises is computed call by call."""
 
         def report(step: int, total: int) -> None:
-            self._last_sign = time.monotonic()
             for call in calls:
                 if not call.over.done():
                     try:
@@ -186,6 +185,7 @@ class Replica:
                         self._end(call, "cancelled", cancelled)
             if all(call.over.done() for call in calls):
                 raise Cancelled("Every call of the batch was cancelled.")
+            self._last_sign = time.monotonic()
 
         began = self._last_sign = time.monotonic()
         for call in calls:
@@ -232,6 +232,7 @@ class Replica:
         with about(call.job):
             computed_s = time.monotonic() - call.started
             logger.info("Stage %s: a call is %s after %.2f s.", self._stage.name, outcome, computed_s)
+        self._last_sign = None  # before anybody learns of the end; a batch that goes on gives its next sign at once
         call.end(error)
 
 

@@ -222,6 +222,26 @@ async def test_one_that_waits_for_company_can_be_cancelled() -> None:
     assert stage.asked == [[2, 3]]
 
 
+async def test_a_batch_that_hangs_makes_the_replica_unhealthy_although_a_member_has_left() -> None:
+    replica = Replica(f"{HERE}:Gated", "tiny", batch=(4, 0.0), stall_limit_s=0.0)
+    stage = Gated.made
+    first, second, third = await behind(replica, stage, 2, 3)
+    stage.gate.release(STEPS)
+    await first
+    await computing(stage)
+    second.cancel()
+    stage.gate.release()
+    await asyncio.gather(second, return_exceptions=True)
+    async with asyncio.timeout(DEADLINE_S):
+        while stage.steps == STEPS:  # the step in which it left has ended
+            await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="t2i has reported no step"):
+        replica.check_health()
+    stage.gate.release(STEPS)
+    await third
+    replica.check_health()
+
+
 def test_a_stage_that_computes_one_call_after_the_other_refuses_a_batch() -> None:
     with pytest.raises(StartError, match=r"stages.t2i.batch.size must be 1 or left out; it is 2"):
         Replica(f"{HERE}:Alone", "tiny", batch=(2, 0.0))
