@@ -27,6 +27,7 @@ logger = logging.getLogger("ray.serve")  # the controller's own, so that an oper
 PIPELINE = "pipeline"
 _STALE_S = 15.0  # a replica that has said nothing for so long is not counted
 _WEIGHT = 0.3  # of the newest start-up in their mean
+_ROUNDING = 1e-3  # of a replica
 
 _Targets = dict[Any, int]
 
@@ -96,6 +97,7 @@ class Scaler:
     def _stage(self, name: str, stage: StageReport, context: Any, now_s: float) -> StageNow:
         ready, target = int(context.current_num_replicas), int(context.target_num_replicas)
         waiting, running = round(stage.waiting), round(stage.running)
+        busy = math.ceil(stage.busy - _ROUNDING) or running  # a pipeline of an older version says nothing of it
         if waiting or running or name not in self._idle_since:
             self._idle_since[name] = now_s
         measured = self._starts[name].mean_s
@@ -107,15 +109,17 @@ class Scaler:
             waiting=waiting,
             running=running,
             remaining_s=stage.remaining_s,
-            busy=min(running, ready),
+            busy=min(busy, ready),
             ready=ready,
             starting=max(0, target - ready),
-            stopping=max(0, running - ready),  # Serve does not say; a call runs on each of them
+            stopping=max(0, busy - ready),  # Serve does not say; a call runs on each of them
             target=target,
             idle_s=now_s - self._idle_since[name],
             min_replicas=int(context.capacity_adjusted_min_replicas),
             max_replicas=int(context.capacity_adjusted_max_replicas),
             gpus=stage.gpus,
+            batch=max(1, round(stage.batch)),
+            batch_s=stage.batch_s,
         )
 
 

@@ -77,6 +77,7 @@ def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict
         "bottleneck": plan.bottleneck.stage,
         "stages": {
             choice.stage: {"pool": choice.pool, "replicas": choice.replicas, "load": choice.station.load}
+            | ({"batch": choice.batch} if choice.batch > 1 else {})
             for choice in plan.choices
         },
         "proof": {"branches": plan.looked_at, "combinations": plan.possible},
@@ -120,7 +121,7 @@ def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
 
 
 def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
-    """Replicas, pool and GPUs of each stage into a Serve config; comments stay, autoscaling goes.
+    """Replicas, pool, GPUs and batch of each stage into a Serve config; comments stay, autoscaling goes.
 
     Raises:
         PoolFileError: it is no Serve config of ours.
@@ -141,5 +142,8 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
         stage["num_gpus"] = file.named(choice.pool).gpus_of(choice.stage)
         stage["replicas"] = choice.replicas
         stage.pop("autoscaling", None)
+        stage.pop("batch", None)
+        if choice.batch > 1:
+            stage["batch"] = {"size": choice.batch}
     with path.open("w", encoding="utf-8") as out:
         yaml.dump(document, out)

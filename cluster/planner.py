@@ -10,7 +10,7 @@ Pure: takes profile, pools and a goal, gives a `Plan` or says what stands in the
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.pool_file import GpuPool, PoolFile
 from cluster.profiles import AcceleratorProfile, Profile, StageProfile
@@ -52,6 +52,7 @@ class Choice:
     gpus: float  # of all its replicas
     cost_per_hour: float
     station: Station
+    batch: int = 1  # calls that a replica must compute at once for that
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,10 @@ def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) ->
         least = max(1, math.floor(rate * service_s) + 1)
         most = min(least + _MORE, int(pool.gpus_max / gpus + 1e-9))
         for replicas in range(least, most + 1):
-            station = Station(rate, service_s, replicas, own.cv / math.sqrt(own.calls), own.calls)
-            yield Choice(stage, pool.name, replicas, replicas * gpus, replicas * gpus * pool.price_per_hour, station)
+            stay_s = None if own.batch_s is None else own.stay_s / min(1.0, gpus)
+            station = Station(rate, service_s, replicas, own.cv / math.sqrt(own.calls), own.calls, stay_s)
+            cost = replicas * gpus * pool.price_per_hour
+            yield Choice(stage, pool.name, replicas, replicas * gpus, cost, station, own.batch)
             if wait(station)[0] < 1e-4 * service_s and replicas >= least + own.calls:
                 break
 
@@ -202,8 +205,9 @@ def _service_s(own: StageProfile, gpus: float) -> float:
 def _resized(choice: Choice, replicas: int) -> Choice:
     share = replicas / choice.replicas
     old = choice.station
-    station = Station(old.rate, old.service_s, replicas, old.cv, old.parts)
-    return Choice(choice.stage, choice.pool, replicas, choice.gpus * share, choice.cost_per_hour * share, station)
+    station = replace(old, servers=replicas)
+    gpus, cost = choice.gpus * share, choice.cost_per_hour * share
+    return replace(choice, replicas=replicas, gpus=gpus, cost_per_hour=cost, station=station)
 
 
 class _Search:

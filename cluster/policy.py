@@ -127,7 +127,7 @@ def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]
 
 def _jobs(stage: StageNow) -> float:
     """Jobs' worth of work at a stage; a call that is half done counts half."""
-    left = min(float(stage.running), stage.remaining_s / stage.call_s) if stage.call_s > 0 else float(stage.running)
+    left = min(float(stage.running), stage.remaining_s / stage.share_s) if stage.share_s > 0 else float(stage.running)
     return (stage.waiting + max(0.0, left)) / stage.calls
 
 
@@ -136,7 +136,7 @@ def _until_first_s(stages: tuple[StageNow, ...], start: int, end: int, queued: b
     first = stages[start]
     options = []
     if first.running:
-        options.append(first.remaining_s / first.running)
+        options.append(first.remaining_s / (max(1, first.busy) if first.batch > 1 else first.running))
     if first.waiting or (start == 0 and queued) or not options:
         options.append(first.call_s + (0.0 if first.ready else first.start_up_s))
     return min(options) + sum(stage.call_s for stage in stages[start + 1 : end])

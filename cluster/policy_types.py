@@ -21,15 +21,18 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True)
 class StageNow:
-    """One stage at one moment. Calls are what a replica computes; V2V and VFI are called once a window."""
+    """One stage at one moment. Calls are what a replica computes; V2V and VFI are called once a window.
+
+    A replica of T2I may compute up to `batch` calls at once, when so many wait.
+    """
 
     name: str
-    call_s: float  # mean seconds of one call on one replica
+    call_s: float  # mean seconds of one call on one replica, alone
     calls: int = 1  # of one job
     start_up_s: float = 0.0  # from the decision to a replica that answers
     waiting: int = 0  # calls that no replica computes yet
     running: int = 0  # calls that are being computed
-    remaining_s: float = 0.0  # of the running calls, added up
+    remaining_s: float = 0.0  # of the busy replicas' time, added up
     busy: int = 0  # replicas that compute
     ready: int = 0  # replicas that compute or could
     starting: int = 0
@@ -39,11 +42,18 @@ class StageNow:
     min_replicas: int = 1
     max_replicas: int = 1
     gpus: float = 1.0  # of one replica
+    batch: int = 1  # calls that a replica computes at once, at most
+    batch_s: float = 0.0  # mean seconds of that many together; 0: nobody knows
+
+    @property
+    def share_s(self) -> float:
+        """Replica-seconds that one call takes when there is enough to do."""
+        return min(self.call_s, self.batch_s / self.batch) if self.batch > 1 and self.batch_s > 0 else self.call_s
 
     @property
     def job_s(self) -> float:
-        """Replica-seconds that one job takes here."""
-        return self.call_s * self.calls
+        """Replica-seconds that one job takes here when there is enough to do."""
+        return self.share_s * self.calls
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ def estimate(preset: Preset) -> Profile:
         note=(
             f"AN ESTIMATE, nothing was measured: counted operations over {REACHED:.0%} of the published peak "
             f"({sheets}), without what memory and encoding cost, so that VFI's seconds are too few; "
-            "spread 5 % and loading at 1 GiB/s after 30 s are assumptions."
+            "spread 5 % and loading at 1 GiB/s after 30 s are assumptions, and no batch is taken to save anything: "
+            "operations grow with its size, and how well small ones fill a GPU is not counted."
         ),
     )
 
@@ -146,12 +147,14 @@ def show(profile: Profile) -> None:
     console = Console(stderr=True)
     for accelerator, device in profile.accelerators.items():
         table = Table(title=f"{profile.preset} on {accelerator}, {profile.kind}", title_justify="left")
-        for column in ("stage", "calls", "s a call", "s a step", "spread", "GiB", "MB a call", "load s"):
+        for column in ("stage", "calls", "s a call", "s a step", "spread", "GiB", "MB a call", "load s", "batch"):
             table.add_column(column, justify="left" if column == "stage" else "right")
         for name in STAGE_NAMES:
             own = device.stages[name]
             cells = (f"{own.call_s():.2f}", f"{own.step_s:.3f}", f"{own.cv:.1%}", f"{own.gib:.1f}")
-            table.add_row(name, str(own.calls), *cells, f"{own.bytes_out / 1e6:.1f}", f"{own.load_s:.1f}")
+            table.add_row(
+                name, str(own.calls), *cells, f"{own.bytes_out / 1e6:.1f}", f"{own.load_s:.1f}", str(own.batch)
+            )
         console.print(table)
 
 

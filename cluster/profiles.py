@@ -4,7 +4,8 @@
 
 A profile is a small JSON file: a preset, and for each accelerator each stage's line above, fitted by least squares to
 calls that `python -m stages profile` timed, with the spread of those calls about it. Reads and writes files; knows
-nothing of torch: the measuring is another process.
+nothing of torch: the measuring is another process. Of a stage that computes several calls at once it names the best
+size of such a batch and its seconds: the size whose share for one job is least, if that saves `WORTH` of them.
 """
 
 import json
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from stages.types import STAGE_NAMES, StageName
 
 FOLDER = Path(__file__).with_name("profiles")
+WORTH = 0.05  # of a call's seconds: less is noise, and every job of a batch waits for the whole of it
 
 
 class ProfileError(ValueError):
@@ -43,17 +45,28 @@ class StageProfile(_Frozen):
     bytes_out: int = Field(ge=0, description="Of one call.")
     load_s: float = Field(ge=0, description="Until a replica that has a place can take a call.")
     batch: int = Field(default=1, ge=1, description="Jobs that one call may serve at once; the best size.")
-    batch_s: float | None = Field(default=None, description="Seconds of a call of that batch.")
+    batch_s: float | None = Field(default=None, gt=0, description="Seconds of a call of that batch.")
 
     def call_s(self, steps: int | None = None, frames: int | None = None, pixels: int | None = None) -> float:
         """Seconds of one call; what is left out is the reference."""
         work = (frames or self.frames) * (pixels or self.pixels) / (self.frames * self.pixels)
         return self.fixed_s + self.step_s * (steps or self.steps) * work
 
+    @model_validator(mode="after")
+    def _timed(self) -> "StageProfile":
+        if (self.batch > 1) != (self.batch_s is not None):
+            raise ValueError(f"batch is {self.batch} and batch_s {self.batch_s}: give both, or a batch of 1 and null")
+        return self
+
+    @property
+    def stay_s(self) -> float:
+        """Seconds that a job's calls, one after the other, are computed: with others, where they are batched."""
+        return self.calls * self.call_s() if self.batch_s is None else self.calls * self.batch_s
+
     @property
     def job_s(self) -> float:
         """Seconds that one job keeps a replica busy; where calls serve several jobs, its share of the best batch."""
-        if self.batch_s is not None and self.batch > 1:
+        if self.batch_s is not None:
             return self.calls * min(self.call_s(), self.batch_s / self.batch)
         return self.calls * self.call_s()
 
@@ -165,6 +178,7 @@ def _fit(stage: Mapping[str, Any], calls: int) -> StageProfile:
         for own, call in zip(work, measured, strict=True)
         for second in call["seconds"]
     ]
+    batch, batch_s = _best_batch(stage.get("batches", ()), fixed_s + step_s * reference["steps"])
     return StageProfile(
         fixed_s=round(fixed_s, 6),
         step_s=round(step_s, 6),
@@ -176,7 +190,23 @@ def _fit(stage: Mapping[str, Any], calls: int) -> StageProfile:
         gib=round(stage["gib"], 3),
         bytes_out=reference["bytes_out"],
         load_s=round(stage["load_s"], 3),
+        batch=batch,
+        batch_s=batch_s,
     )
+
+
+def _best_batch(timed: Sequence[Mapping[str, Any]], call_s: float) -> tuple[int, float | None]:
+    """The size whose share for one job is least, and its seconds beside a call's; 1 and None where none is worth it.
+
+    Sizes are compared within each round of the measurement, in which they took turns.
+    """
+    alone = next((own["seconds"] for own in timed if own["batch"] == 1), ())
+    best, least = 1, 1.0 - WORTH
+    for own in timed:
+        rounds = [of_all / one / own["batch"] for of_all, one in zip(own["seconds"], alone, strict=True)]
+        if rounds and statistics.median(rounds) <= least:
+            best, least = own["batch"], statistics.median(rounds)
+    return best, round(least * best * call_s, 6) if best > 1 else None
 
 
 def _line(work: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:

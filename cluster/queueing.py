@@ -14,13 +14,17 @@ from scipy.special import gammaincinv
 
 @dataclass(frozen=True)
 class Station:
-    """One stage: jobs a second that come, seconds a job keeps a server busy, servers, spread of a job's seconds."""
+    """One stage: jobs a second that come, seconds a job keeps a server busy, servers, spread of a job's seconds.
+
+    Where jobs are served in batches, those are a job's share of the batch's seconds, and `stay_s` all of them.
+    """
 
     rate: float
     service_s: float
     servers: int
     cv: float = 0.0
     parts: int = 1  # calls that a job may spread over idle servers
+    stay_s: float | None = None  # that the job itself is served, where a server takes several at once; else service_s
 
     @property
     def load(self) -> float:
@@ -57,7 +61,7 @@ def sojourn(stations: Sequence[Station]) -> tuple[float, float]:
     mean = variance = 0.0
     for station in stations:
         waited, waited_variance = wait(station)
-        alone_s = station.service_s / max(1, min(station.parts, _idle(station)))
+        alone_s = (station.stay_s or station.service_s) / max(1, min(station.parts, _idle(station)))
         mean += waited + alone_s
         variance += waited_variance + (station.cv * alone_s) ** 2
     return mean, variance

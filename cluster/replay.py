@@ -3,14 +3,16 @@
 `ReplayStage` fulfils `stages.base.Stage` for each of the four names, so that serving can be tested, measured and
 planned with the true bytes and the true number of calls. It gives real values (an `Image`, `Keyframes`, a `Piece`, a
 `Clip`) whose pixels depend on the seed, and vfi's on its input too, so that a file tells whether every window came to
-its place. It waits in denoising steps, reports each of them and stops between two polls.
+its place. It waits in denoising steps, reports each of them and stops between two polls. A batch of n T2I calls takes
+`run_s * (batch_fixed + (1 - batch_fixed) * n)`: with 0 it gains nothing, with 1 it takes as long as one call.
 
 It is no estimate of anything: the seconds and the bytes are what it is told. Knows nothing of torch or Ray.
 """
 
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import isqrt
 from typing import Any, Self
 
@@ -36,11 +38,14 @@ class ReplayProfile:
     bytes_out: int = 3_000_000
     steps: int = 10
     load_s: float = 0.0
+    batch_fixed: float = 0.0  # share of a call's seconds that a batch needs once
 
     def __post_init__(self) -> None:
         for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1)):
             if getattr(self, name) < floor:
                 raise InputError(f"ReplayProfile needs {name} >= {floor}, got {getattr(self, name)}.")
+        if not 0 <= self.batch_fixed <= 1:
+            raise InputError(f"ReplayProfile needs batch_fixed between 0 and 1, got {self.batch_fixed}.")
 
     def options(self) -> dict[str, Any]:
         """The same as `stages.<name>.options` in serve_config.yaml."""
@@ -93,6 +98,17 @@ class ReplayStage:
         self._wait(started, share, report)
         return value
 
+    def shape(self, params: Any) -> Hashable:
+        """As T2I says it: all but the texts. Other stages' calls go alone."""
+        return replace(params, prompt="", negative_prompt="") if self.name == "t2i" else None
+
+    def batch(self, requests: Sequence[tuple[Any, int]], report: Report) -> Sequence[Image]:
+        """What each gives alone, after a batch's seconds."""
+        started, fixed = time.monotonic(), self.profile.batch_fixed
+        made = [Image(_pixels(self.profile.bytes_out, 1, seed)[0]) for _, seed in requests]
+        self._wait(started, fixed + (1 - fixed) * len(requests), report)
+        return made
+
     def _keyframes(self, frames: int, fps: float, seed: int) -> Keyframes:
         clip = Clip(_pixels(self.profile.bytes_out, frames, seed), fps)
         side = max(1, clip.frames.shape[1] // 8)
@@ -124,7 +140,7 @@ class ReplayStage:
         return Clip(_pixels(nbytes, frames, seed + seen), window.clip.fps * params.factor)
 
     def _wait(self, started: float, share: float, report: Report) -> None:
-        """All steps of a call that takes `share` of `run_s`, from `started`."""
+        """All steps of a call that takes `share` times `run_s`, from `started`."""
         total = self.profile.steps
         report(0, total)
         for step in range(1, total + 1):

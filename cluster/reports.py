@@ -19,11 +19,14 @@ class StageReport:
 
     waiting: float = 0.0  # calls that were sent and have no device yet
     running: float = 0.0
-    remaining_s: float = 0.0  # of the running ones, added up
-    call_s: float = 0.0  # of late; 0: nobody knows
+    busy: float = 0.0  # replicas that compute them: less than calls, where they are batched
+    remaining_s: float = 0.0  # of those replicas' time, for the running calls
+    call_s: float = 0.0  # of one alone, of late; 0: nobody knows
     calls: float = 1.0  # of one job
     gpus: float = 1.0  # of one replica
     start_up_s: float = 0.0  # until somebody has measured it
+    batch: float = 1.0  # calls that a replica computes at once, at most
+    batch_s: float = 0.0  # of that many together, of late; 0: nobody knows
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Report:
 
 
 _JOURNAL = tuple(part.name for part in fields(Report) if part.name not in ("stages", "options"))
-_ADDED = ("waiting", "running", "remaining_s")
+_ADDED = ("waiting", "running", "busy", "remaining_s")
 _NUMBERS = tuple(part.name for part in fields(StageReport))
 
 
@@ -79,14 +82,15 @@ def joined(reports: Sequence[Report]) -> Report | None:
     stages = {}
     for name in first.stages:
         own = [report.stages[name] for report in reports if name in report.stages]
-        known = [stage.call_s for stage in own if stage.call_s > 0]
         totals = {number: sum(getattr(stage, number) for stage in own) for number in _ADDED}
         stages[name] = StageReport(
             **totals,
-            call_s=sum(known) / len(known) if known else 0.0,
+            call_s=_mean_known([stage.call_s for stage in own]),
             calls=sum(stage.calls for stage in own) / len(own),
             gpus=own[0].gpus,
             start_up_s=own[0].start_up_s,
+            batch=own[0].batch,
+            batch_s=_mean_known([stage.batch_s for stage in own]),
         )
     return Report(
         stages,
@@ -98,3 +102,9 @@ def joined(reports: Sequence[Report]) -> Report | None:
         budget_gpus=first.budget_gpus,
         options=first.options,
     )
+
+
+def _mean_known(seconds: Sequence[float]) -> float:
+    """Of those that somebody knows."""
+    known = [second for second in seconds if second > 0]
+    return sum(known) / len(known) if known else 0.0

@@ -62,7 +62,7 @@ class ServeDefault:
         if stage.ready == 0:
             desired = stage.target
         else:
-            ideal = requests / self.targets.get(stage.name, self.target_ongoing_requests)
+            ideal = requests / (self.targets.get(stage.name, self.target_ongoing_requests) * stage.batch)
             desired = max(0, self._step(ideal, stage.ready))
         if desired == stage.target:
             return stage.target, None, False

@@ -196,6 +196,8 @@ class _Twin:
                 min_replicas=pool.pool.min_replicas,
                 max_replicas=pool.pool.max_replicas,
                 gpus=pool.pool.gpus,
+                batch=pool.times.batch,
+                batch_s=pool.times.batch_s,
             )
             for pool in self._pools
         )

@@ -1,7 +1,7 @@
 """The replicas of one simulated stage: who computes what, who waits, who starts, stops and dies.
 
 Calls go to an idle replica first, then behind a running one up to `max_ongoing`, then into the stage's queue, as the
-router of `deployments` does it. A replica computes its calls one after the other (or up to `batch` of the queue at
+router of `deployments` does it. A replica computes its calls one after the other (or up to `batch` of those it has at
 once). Replicas start as GPUs are free, take their start-up, and stop as Ray Serve stops them: those that have not
 started first, then the newest, which finish what they were given.
 
@@ -59,9 +59,9 @@ class StagePool:
         self._started_sum = 0.0  # over the running parts
         self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
         self._lag_s = scenario.router_s + _moving_s(scenario, index)
-        room = self.times.batch if self.times.batch > 1 else self.pool.max_ongoing
+        room = self.pool.max_ongoing * self.times.batch
         self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
-        self._with_room = self._by_load[:1] if self.times.batch > 1 else self._by_load[:-1]
+        self._with_room = self._by_load[:-1]
 
     # Seen from outside
 
@@ -72,7 +72,7 @@ class StagePool:
         self._place(call)
 
     def withdraw(self, call: Call) -> None:
-        """A call that nobody wants any more; a running one stops within `stop_s`, a batch runs on."""
+        """A call that nobody wants any more; a running one stops within `stop_s`, a batch with its last."""
         replica = call.replica
         if replica is None or (call in replica.current and not call.running):  # in the queue, or between two windows
             self.waiting -= call.left
@@ -87,6 +87,11 @@ class StagePool:
             self.waiting -= call.left - 1
             del call.parts[call.at + 1 :]
             self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+        else:
+            call.gone = True
+            if all(own.gone for own in replica.current):
+                replica.token += 1
+                self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
 
     def extend(self, call: Call, part: int) -> None:
         """One more window behind those of a call that waits or runs."""
@@ -126,9 +131,15 @@ class StagePool:
         self._count_held(0)
 
     def remaining_s(self) -> float:
-        """Of the running parts together, by their mean; one that is overdue counts as nearly done."""
+        """Of the busy replicas together, by the mean; one that is overdue counts as nearly done."""
+        if self.times.batch > 1:
+            return sum(self._batch_left_s(replica) for replica in self._replicas.values() if replica.current)
         elapsed = self.running * self._env.now - self._started_sum
         return max(self.running * self.times.call_s - elapsed, 0.1 * self.running * self.times.call_s)
+
+    def _batch_left_s(self, replica: Replica) -> float:
+        whole_s = self.times.mean_s * (1 + self.times.batch_share * (len(replica.current) - 1))
+        return max(whole_s - (self._env.now - replica.current[0].started_s), 0.1 * whole_s)
 
     def sample(self) -> StageSample:
         return StageSample(self.waiting, self.running, self.ready, self.starting, self.stopping, self.target)
@@ -230,10 +241,11 @@ class StagePool:
         self.busy_gpu_s += max(0.0, self._env.now - call.started_s) * self.pool.gpus * share
 
     def _on_free(self, event: Any) -> None:
-        """A cancelled call has stopped."""
+        """A cancelled call, or a batch of them, has stopped."""
         replica, token = event.value
         if token == replica.token and replica.state == "ready":
-            self._count_part(replica.current[0], replica)
+            for call in replica.current:
+                self._count_part(call, replica)
             self._free(replica)
 
     def _free(self, replica: Replica) -> None:

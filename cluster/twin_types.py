@@ -57,6 +57,11 @@ class StageTimes:
     def call_s(self) -> float:
         return self.mean_s / self.windows
 
+    @property
+    def batch_s(self) -> float:
+        """Seconds of a whole batch."""
+        return self.mean_s * (1 + self.batch_share * (self.batch - 1))
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -67,7 +72,7 @@ class Pool:
     max_replicas: int = 1_000_000
     gpus: float = 1.0  # of one replica
     price_per_hour: float = 0.0  # of one GPU
-    max_ongoing: int = 2  # calls at a replica: one on the device, the others behind it
+    max_ongoing: int = 2  # calls (of a stage with batches: batches) at a replica: one on the device, others behind it
 
     def __post_init__(self) -> None:
         for name, floor in (("replicas", 0), ("min_replicas", 0), ("max_replicas", 1), ("gpus", 0), ("max_ongoing", 1)):

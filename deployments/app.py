@@ -96,7 +96,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
     options: dict[str, Any] = {
         "name": name,
         "ray_actor_options": actor,
-        "max_ongoing_requests": stage.max_ongoing_requests,
+        "max_ongoing_requests": stage.max_ongoing_calls,
         "graceful_shutdown_timeout_s": stage.graceful_shutdown_timeout_s,
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
         "health_check_period_s": _HEALTH_S,
@@ -107,7 +107,9 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         options["num_replicas"] = stage.replicas
     else:
         own = {} if args.scaling is None else _at_once(args.scaling)
-        options["autoscaling_config"] = {**stage.autoscaling.model_dump(exclude_none=True), **own}
+        target = stage.autoscaling.target_ongoing_requests * stage.batch.size
+        bounds = {**stage.autoscaling.model_dump(exclude_none=True), "target_ongoing_requests": target}
+        options["autoscaling_config"] = {**bounds, **own}
     finisher = {"finisher": _MP4, "finisher_options": {"artifacts_url": args.storage.artifacts_url}}
     return serve.deployment(**options)(Replica).bind(
         args.factory(name),
@@ -116,6 +118,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         options=stage.options,
         threads=stage.torch_threads,
         stall_limit_s=stage.stall_limit_s,
+        batch=(stage.batch.size, stage.batch.wait_s),
         logs=(args.observability.log_format, args.observability.log_level),
         **(finisher if name == STAGE_NAMES[-1] else {}),
     )

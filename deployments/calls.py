@@ -20,6 +20,7 @@ from typing import Any
 from deployments.demand import Demand
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
 from deployments.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
+from deployments.fan_out import FanOut
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.streams import Info, pairs
@@ -55,6 +56,7 @@ class StageCalls:
         metrics: JobMetrics,
         failed: Mapping[StageName, int],
         demand: Demand,
+        fan_out: FanOut,
         job_id: str | None = None,
     ) -> None:
         """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs."""
@@ -63,6 +65,7 @@ class StageCalls:
         self._metrics = metrics
         self._failed = dict(failed)
         self._demand = demand
+        self._fan_out = fan_out
         self._job_id = job_id
         self.progress = progress
 
@@ -149,39 +152,40 @@ class StageCalls:
     async def _call(
         self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int
     ) -> AsyncGenerator[tuple[Any, Info], None]:
-        run = self._handles[stage].options(stream=True).run
-        response = run.remote(*inputs, params=params, seed=seed, job=self._job_id)
-        stream = pairs(response)
         loop = asyncio.get_running_loop()
         sent = loop.time()
         deadline: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
         ended = False
         with self._demand.call(stage) as call:
-            try:
-                while True:
-                    try:
-                        async with asyncio.timeout_at(deadline) as limit:
-                            payload, info = await anext(stream)
-                    except StopAsyncIteration:
-                        ended = True
-                        return
-                    except TimeoutError:
-                        if limit.expired():
-                            raise self._too_long(stage) from None
-                        raise
-                    if info["kind"] == "started":
-                        started = loop.time()
-                        self._demand.began(call)
-                        self._metrics.queued(stage, started - sent)
-                        deadline = started + self._limits.run_s[stage]
-                    call.run_s = info.get("run_s", call.run_s)
-                    yield payload, info
-            finally:
-                if not ended:
-                    response.cancel()
-                    if started is not None:
-                        self._metrics.wasted(stage, loop.time() - started)
+            async with self._fan_out.turn(stage, self):  # a window that has no turn yet counts as waiting
+                run = self._handles[stage].options(stream=True).run
+                response = run.remote(*inputs, params=params, seed=seed, job=self._job_id)
+                stream = pairs(response)
+                try:
+                    while True:
+                        try:
+                            async with asyncio.timeout_at(deadline) as limit:
+                                payload, info = await anext(stream)
+                        except StopAsyncIteration:
+                            ended = True
+                            return
+                        except TimeoutError:
+                            if limit.expired():
+                                raise self._too_long(stage) from None
+                            raise
+                        if info["kind"] == "started":
+                            started = loop.time()
+                            self._demand.began(call, info.get("batch", 1))
+                            self._metrics.queued(stage, started - sent)
+                            deadline = started + self._limits.run_s[stage]
+                        call.run_s = info.get("run_s", call.run_s)
+                        yield payload, info
+                finally:
+                    if not ended:
+                        response.cancel()
+                        if started is not None:
+                            self._metrics.wasted(stage, (loop.time() - started) / call.batch)
 
     async def _judge(self, stage: StageName, error: Exception, lost: int, number: int = 0) -> int:
         """Return, after a pause, when the call should be repeated, else raise what the error means.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from cluster.policy import LookAhead
 from cluster.policy_types import PolicyError
@@ -23,6 +23,10 @@ from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
 from deployments.logs import Format, Level
+from deployments.stage_args import Args
+from deployments.stage_args import AutoscalingArgs as AutoscalingArgs
+from deployments.stage_args import BatchArgs as BatchArgs
+from deployments.stage_args import StageArgs as StageArgs
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
@@ -41,63 +45,7 @@ _FACTORIES: dict[StageName, str] = {
 }
 
 
-class _Args(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AutoscalingArgs(_Args):
-    """Between how many replicas a stage moves, and how fast."""
-
-    min_replicas: int = Field(ge=0)
-    max_replicas: int = Field(ge=1)
-    initial_replicas: int | None = Field(default=None, ge=0)
-    target_ongoing_requests: float = Field(default=1.0, gt=0)
-    upscale_delay_s: float = Field(default=10.0, ge=0)
-    downscale_delay_s: float = Field(default=600.0, ge=0)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "AutoscalingArgs":
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
-        return self
-
-
-class StageArgs(_Args):
-    """One stage's deployment."""
-
-    factory: str | None = Field(default=None, description="module:Class of the stage; its own class when left out.")
-    options: dict[str, Any] = Field(default={}, description="Keyword arguments of the factory's load().")
-    pool: str | None = Field(default=None, description='Runs only on nodes labelled {"pool": this}.')
-    replicas: int = Field(default=1, ge=1, description="Fixed number; ignored with autoscaling.")
-    autoscaling: AutoscalingArgs | None = None
-    num_cpus: float = Field(default=1.0, ge=0)
-    num_gpus: float = Field(default=0.0, ge=0)
-    threads: int | None = Field(default=None, ge=1, description="torch's CPU threads; num_cpus when left out.")
-    max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it.")
-    graceful_shutdown_timeout_s: float = Field(default=600.0, gt=0, description="Above the stage's p99.")
-    run_timeout_s: float = Field(default=1800.0, gt=0, description="A call that computes longer fails its job.")
-    stall_limit_s: float = Field(default=600.0, gt=0, description="A replica silent for longer is replaced.")
-    max_start_attempts: int = Field(default=3, ge=1)
-
-    @property
-    def device(self) -> str:
-        return "cuda" if self.num_gpus > 0 else "cpu"
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return {"pool": self.pool} if self.pool else {}
-
-    @property
-    def least_replicas(self) -> int:
-        """Replicas that must find a place at start."""
-        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
-
-    @property
-    def torch_threads(self) -> int:
-        return self.threads if self.threads is not None else max(1, int(self.num_cpus))
-
-
-class RouterArgs(_Args):
+class RouterArgs(Args):
     """How often a caller asks a full deployment again; Ray's default of up to 0.5 s costs a tenth of throughput."""
 
     initial_backoff_s: float = Field(default=0.005, gt=0)
@@ -105,7 +53,7 @@ class RouterArgs(_Args):
     max_backoff_s: float = Field(default=0.02, gt=0)
 
 
-class StorageArgs(_Args):
+class StorageArgs(Args):
     """Where jobs and videos are kept. With several nodes: a database server and an object store."""
 
     database_url: str = "sqlite:///data/jobs.sqlite"
@@ -119,7 +67,7 @@ class StorageArgs(_Args):
         )
 
 
-class PipelineArgs(_Args):
+class PipelineArgs(Args):
     """The deployment that drives jobs."""
 
     replicas: int = Field(default=1, ge=1)
@@ -139,7 +87,7 @@ class PipelineArgs(_Args):
     job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
 
 
-class ScalingArgs(_Args):
+class ScalingArgs(Args):
     """The look-ahead policy; with it, a stage's own `target_ongoing_requests` and delays are not used.
 
     Serve takes the policy itself only from a config file: `autoscaling_policy: {policy_function: ...}` beside `args`.
@@ -147,6 +95,9 @@ class ScalingArgs(_Args):
 
     budget_gpus: float | None = Field(default=None, gt=0, description="For all stages together.")
     call_s: dict[StageName, float] = Field(default={}, description="Seconds of a call, until one has been measured.")
+    batch_s: dict[StageName, float] = Field(
+        default={}, description="Seconds of a whole batch of `stages.*.batch.size`, until one has been measured."
+    )
     start_up_s: dict[StageName, float] = Field(default={}, description="Of a replica, until one has been measured.")
     arrivals_window_s: float = Field(default=300.0, gt=0, description="Over which the rate of arrivals is taken.")
     report_s: float = Field(default=1.0, gt=0, description="How often the pipeline tells the policy what there is.")
@@ -165,7 +116,7 @@ class ScalingArgs(_Args):
         return given
 
 
-class ObservabilityArgs(_Args):
+class ObservabilityArgs(Args):
     """What the server tells of itself beside /metrics."""
 
     log_format: Format = Field(default="text", description="json: one object a line, for a collector.")
@@ -183,7 +134,7 @@ class ObservabilityArgs(_Args):
         return url
 
 
-class KeeperArgs(_Args):
+class KeeperArgs(Args):
     """The deployment that writes and reads checkpoints: outputs of stages that a restarted job goes on from."""
 
     enabled: bool = True
@@ -193,7 +144,7 @@ class KeeperArgs(_Args):
     ttl_s: float = Field(default=86_400.0, gt=0, description="Checkpoints of a job are kept so long after its end.")
 
 
-class WebhookArgs(_Args):
+class WebhookArgs(Args):
     """Telling whoever made a job that it has ended."""
 
     secret: str | None = Field(
@@ -213,7 +164,7 @@ class WebhookArgs(_Args):
         return secret
 
 
-class IngressArgs(_Args):
+class IngressArgs(Args):
     """The deployment that speaks HTTP."""
 
     replicas: int = Field(default=1, ge=1)
@@ -243,7 +194,7 @@ class IngressArgs(_Args):
         return terms
 
 
-class AppArgs(_Args):
+class AppArgs(Args):
     """Everything `deployments.app:build` takes."""
 
     preset: str = "tiny"
@@ -276,6 +227,9 @@ class AppArgs(_Args):
     @field_validator("stages")
     @classmethod
     def _complete(cls, given: dict[StageName, StageArgs]) -> dict[StageName, StageArgs]:
+        for name, stage in given.items():
+            if name != "t2i" and stage.batch.size > 1:
+                raise ValueError(f"{name}.batch.size is {stage.batch.size}; t2i alone computes several calls at once")
         return {name: given.get(name, StageArgs()) for name in STAGE_NAMES}
 
     def factory(self, stage: StageName) -> str:

@@ -28,14 +28,23 @@ class Call:
     """One call of a stage that has not ended."""
 
     began_s: float | None = None  # monotonic
-    run_s: float | None = None
+    run_s: float | None = None  # its share, where it was computed with others
+    batch: int = 1  # calls that are computed together, itself too
 
 
 @dataclass
 class _Stage:
-    call_s: float  # of late; 0: not known yet
+    call_s: float  # of one alone, of late; 0: not known yet
+    batch: int  # that a replica computes at once, at most
+    batch_s: float  # of that many together, of late; 0: not known yet
     calls: float = 1.0  # of one job, of late
     under_way: dict[int, Call] = field(default_factory=dict)
+
+    def left_s(self, call: Call, now_s: float) -> float:
+        """Of its replica's time that a running call still takes: its share, where it runs with others."""
+        took_s = now_s - (now_s if call.began_s is None else call.began_s)
+        whole_s = self.batch_s / self.batch * call.batch if call.batch > 1 and self.batch_s else self.call_s
+        return max(0.0, whole_s - took_s) / call.batch
 
 
 class Demand:
@@ -44,10 +53,14 @@ class Demand:
     def __init__(self, args: AppArgs, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
         self._args, self._journal, self._clock = args, journal, clock
         self._scaling = args.scaling or ScalingArgs()
-        self._stages = {name: _Stage(call_s=self._scaling.call_s.get(name, 0.0)) for name in STAGE_NAMES}
+        self._stages = {name: self._begin_with(name) for name in STAGE_NAMES}
         self._meter = ArrivalMeter(self._scaling.arrivals_window_s)
         self._seen: tuple[float, str] = (time.time(), "")
         self._queued = 0
+
+    def _begin_with(self, name: StageName) -> _Stage:
+        said = self._scaling
+        return _Stage(said.call_s.get(name, 0.0), self._args.stages[name].batch.size, said.batch_s.get(name, 0.0))
 
     @contextmanager
     def call(self, stage: StageName) -> Iterator[Call]:
@@ -58,12 +71,14 @@ class Demand:
             yield made
         finally:
             del own.under_way[id(made)]
-            if made.run_s is not None:
-                own.call_s = (1 - _WEIGHT) * own.call_s + _WEIGHT * made.run_s if own.call_s else made.run_s
+            if made.run_s is not None and made.batch == 1:
+                own.call_s = _mean(own.call_s, made.run_s)
+            elif made.run_s is not None:  # of a batch that is not full, too much by what a full one would save more
+                own.batch_s = _mean(own.batch_s, made.run_s * own.batch)
 
-    def began(self, call: Call) -> None:
-        """A replica computes it."""
-        call.began_s = self._clock()
+    def began(self, call: Call, batch: int = 1) -> None:
+        """A replica computes it, with others if `batch` says so."""
+        call.began_s, call.batch = self._clock(), batch
 
     def expect(self, stage: StageName, calls: int) -> None:
         """A job will call the stage so often."""
@@ -105,13 +120,20 @@ class Demand:
 
     def _read(self, name: StageName) -> StageReport:
         own, now = self._stages[name], self._clock()
-        begun = [call.began_s for call in own.under_way.values() if call.began_s is not None]
+        begun = [call for call in own.under_way.values() if call.began_s is not None]
         return StageReport(
             waiting=len(own.under_way) - len(begun),
             running=len(begun),
-            remaining_s=sum(max(0.0, own.call_s - (now - since)) for since in begun),
-            call_s=own.call_s,
+            busy=sum(1 / call.batch for call in begun),
+            remaining_s=sum(own.left_s(call, now) for call in begun),
+            call_s=own.call_s or own.batch_s,
+            batch=own.batch,
+            batch_s=own.batch_s,
             calls=own.calls,
             gpus=self._args.stages[name].num_gpus or 1.0,
             start_up_s=self._scaling.start_up_s.get(name, 0.0),
         )
+
+
+def _mean(before: float, newest: float) -> float:
+    return (1 - _WEIGHT) * before + _WEIGHT * newest if before else newest

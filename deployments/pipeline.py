@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ray import serve
 from sqlalchemy.exc import DBAPIError
 
 from client.schema import JobError
@@ -26,6 +27,8 @@ from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
 from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
+from deployments.fan_out import FanOut
+from deployments.health import running_replicas
 from deployments.job_types import Claim, Job
 from deployments.jobs import Journal
 from deployments.kept import Kept
@@ -38,6 +41,8 @@ from deployments.traces import Tracer
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
+
+_COUNT_S = 2.0  # between two looks at how many replicas there are
 
 _Stop = Literal["cancelled", "lost", "released"]
 
@@ -74,10 +79,11 @@ class Pipeline:
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
         self._demand = Demand(args, self._journal)
+        self._fan_out = FanOut({name: stage.max_ongoing_calls for name, stage in args.stages.items()})
         self._running: dict[str, _Running] = {}
         self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        loops = [self._claim_jobs(), self._recorder.run()]
+        loops = [self._claim_jobs(), self._recorder.run(), self._count_replicas()]
         if args.scaling is not None:
             loops.append(self._look_out(args.scaling.report_s))
         if keeper is not None:
@@ -137,6 +143,18 @@ class Pipeline:
             except Exception:
                 logger.exception("The journal could not be asked for the scaling policy; trying again.")
             await asyncio.sleep(period_s)
+
+    async def _count_replicas(self) -> None:
+        """Tell the fan-out how many replicas there are, while there is something to share out."""
+        while True:
+            if self._running:
+                try:
+                    app_name = serve.get_replica_context().app_name
+                    self._fan_out.know(await asyncio.to_thread(running_replicas, app_name))
+                except Exception:
+                    self._fan_out.know({})
+                    logger.exception("Serve could not be asked for replicas; jobs spread their windows freely.")
+            await asyncio.sleep(_COUNT_S)
 
     async def _expire_checkpoints(self, store: ArtifactStore) -> None:
         """Remove the checkpoints of jobs that ended long ago: first from the journal, then the files."""
@@ -240,6 +258,7 @@ class Pipeline:
             self._metrics,
             failed=job.failures,
             demand=self._demand,
+            fan_out=self._fan_out,
             job_id=claim.job_id,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()

@@ -73,6 +73,8 @@ class JobProgress:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
             made = {"stage": name, "index": number + info["index"], "run_s": round(info["run_s"], 4)}
+            if "batch" in info:
+                made["batch"] = info["batch"]
             self._events.append(("stage_output", {**made, "bytes": info["bytes"], "replica": info["replica"]}))
             if info["last"]:
                 stage.calls_done += 1

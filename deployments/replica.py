@@ -4,7 +4,8 @@ Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `ru
 info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most three times a second, and
 the `output`. One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
-until the stage has really stopped, which is at its next `report`.
+until the stage has really stopped, which is at its next `report`. With a `batch`, calls of one shape that wait while
+the device is busy are computed together once it is free (`deployments.turns`).
 
 With a finisher (`deployments.encode:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
 the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stages.
@@ -16,26 +17,23 @@ import logging
 import os
 import socket
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from deployments.errors import ConfigError, StartError
 from deployments.logs import Format, Level, about, set_up
 from deployments.metrics import StageMetrics
-from deployments.streams import Info
+from deployments.turns import Call, Turns
 from deployments.warmup import warm_up
-from stages.base import Cancelled, Stage
+from stages.base import BatchStage, Cancelled, Stage
 from stages.presets import Preset, get_preset
 
 logger = logging.getLogger(__name__)
-
-_PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU
-_Pair = tuple[Any, Info]
 
 
 class Finisher(Protocol):
@@ -77,12 +75,15 @@ class Replica:
         finisher: str | None = None,
         finisher_options: Mapping[str, Any] | None = None,
         stall_limit_s: float = 600.0,
+        batch: tuple[int, float] = (1, 0.0),
         logs: tuple[Format, Level] | None = None,
     ) -> None:
         """Load and warm up. With `logs`, this process' log is set up so.
 
+        `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
+
         Raises:
-            StartError: one sentence on what is wrong with the path, the preset, the weights or the warm-up.
+            StartError: one sentence on what is wrong with the path, the preset, the weights, the warm-up or the batch.
         """
         if logs is not None:
             set_up(*logs)
@@ -91,6 +92,15 @@ class Replica:
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
         self._stage: Stage = self._device.submit(_load, factory, preset, device, options or {}, threads).result()
+        self._turns = Turns(*batch)
+        self._batched: BatchStage | None = None
+        if batch[0] > 1:
+            if not isinstance(self._stage, BatchStage):
+                raise StartError(
+                    f"Stage {factory} computes one call after the other, so stages.{self._stage.name}.batch.size must "
+                    f"be 1 or left out; it is {batch[0]}."
+                )
+            self._batched = self._stage
         self._metrics = StageMetrics(self._stage.name)
         self._ended: Counter[str] = Counter()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
@@ -101,19 +111,21 @@ class Replica:
         Raises:
             StageError: as the stage says.
         """
-        call = _Call(asyncio.get_running_loop())
-        work = self._device.submit(self._compute, call, inputs, params, seed, job)
-        work.add_done_callback(lambda _: call.close())
+        shape = self._batched.shape(params) if self._batched is not None and not inputs else None
+        call = Call(asyncio.get_running_loop(), inputs, params, seed, job, shape)
+        self._turns.add(call)
+        self._device.submit(self._turn)
         try:
             while (pair := await call.queue.get()) is not None:
                 payload, info = pair
                 yield payload
                 yield info
-            work.result()
+            if call.error is not None:
+                raise call.error
         finally:
             call.stop.set()
-            if not work.cancel() and not work.done():
-                await asyncio.wait([asyncio.wrap_future(work)])
+            if not self._turns.withdraw(call) and not call.over.done():
+                await asyncio.wait([asyncio.wrap_future(call.over)])
 
     async def finish(
         self, *chunks: Any, key: str, provenance: Mapping[str, Any], before: str | None = None
@@ -137,79 +149,95 @@ class Replica:
                 f"the limit is {self._stall_limit_s:.0f} s."
             )
 
-    def _compute(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int, job: str | None) -> None:
-        """On the device's thread."""
-        with about(job):
-            self._compute_in_log(call, inputs, params, seed)
+    # On the device's thread
 
-    def _compute_in_log(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
-        call.stop_if_asked()
-        queued_s = time.monotonic() - call.made
-        self._metrics.waited(queued_s)
-        self._last_sign = time.monotonic()
-        outcome = "failed"
+    def _turn(self) -> None:
+        """One call, or several at once; nothing where an earlier turn has taken them along."""
+        calls = self._turns.take()
         try:
-            call.start(queued_s)
-            self._produce(call, inputs, params, seed)
-            outcome = "completed"
-        except Cancelled:
-            outcome = "cancelled"
-            raise
+            for call in calls:
+                self._metrics.waited(time.monotonic() - call.made)
+            if len(calls) == 1:
+                self._alone(calls[0])
+            elif calls:
+                self._together(calls)
         finally:
             self._last_sign = None
-            self._metrics.ended(outcome)
-            computed_s = time.monotonic() - call.made - queued_s
-            logger.info("Stage %s: a call is %s after %.2f s.", self._stage.name, outcome, computed_s)
-            self._ended[outcome] += 1
 
-    def _produce(self, call: "_Call", inputs: tuple[Any, ...], params: Any, seed: int) -> None:
+    def _alone(self, call: Call) -> None:
         def report(step: int, total: int) -> None:
             self._last_sign = time.monotonic()
             call.report(step, total)
 
+        self._last_sign = time.monotonic()
+        call.start()
+        self._settle(call, lambda: self._stage(*call.inputs, params=call.params, seed=call.seed, report=report))
+
+    def _together(self, calls: Sequence[Call]) -> None:
+        """As a batch. One that is cancelled leaves at the next step; a batch that raises is computed call by call."""
+
+        def report(step: int, total: int) -> None:
+            for call in calls:
+                if not call.over.done():
+                    try:
+                        call.report(step, total)
+                    except Cancelled as cancelled:
+                        self._end(call, "cancelled", cancelled)
+            if all(call.over.done() for call in calls):
+                raise Cancelled("Every call of the batch was cancelled.")
+            self._last_sign = time.monotonic()
+
+        began = self._last_sign = time.monotonic()
+        for call in calls:
+            call.start(len(calls))
+        try:
+            assert self._batched is not None
+            values = self._batched.batch([(call.params, call.seed) for call in calls], report)
+            if len(values) != len(calls):
+                raise RuntimeError(f"it gave {len(values)} values for {len(calls)} calls")
+        except Exception as error:
+            left = [call for call in calls if not call.over.done()]
+            if left:  # what raises alone, too, raises for its own job then
+                said = (self._stage.name, len(calls), error)
+                logger.warning("Stage %s: %d calls at once raised %r; each is computed alone.", *said)
+            for call in left:
+                self._alone(call)
+            return
+        share_s = (time.monotonic() - began) / len(calls)
+        for call, value in zip(calls, values, strict=True):
+            if not call.over.done():
+                self._settle(call, partial(_same, value), share_s, len(calls))
+
+    def _settle(self, call: Call, compute: Callable[[], Any], spent_s: float = 0.0, batch: int = 1) -> None:
+        """Compute, post-process and hand out a call's value, and end it however that goes."""
+        outcome, error = "completed", cast("BaseException | None", None)
         since = time.monotonic()
-        value = self._stage(*inputs, params=params, seed=seed, report=report)
-        payload = self._finisher.encode(value) if self._finisher else value
-        run_s, nbytes = time.monotonic() - since, int(payload.nbytes)
-        made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": nbytes, "replica": self._who}
-        call.put(payload, made)
-        self._metrics.produced(run_s, nbytes)
+        with about(call.job):
+            try:
+                call.stop_if_asked()
+                value = compute()
+                payload = self._finisher.encode(value) if self._finisher else value
+                run_s = spent_s + time.monotonic() - since
+                call.give(payload, run_s, self._who, batch)
+                self._metrics.produced(run_s, int(payload.nbytes))
+            except Cancelled as cancelled:
+                outcome, error = "cancelled", cancelled
+            except BaseException as raised:
+                outcome, error = "failed", raised
+            self._end(call, outcome, error)
+
+    def _end(self, call: Call, outcome: str, error: BaseException | None) -> None:
+        self._metrics.ended(outcome)
+        self._ended[outcome] += 1
+        with about(call.job):
+            computed_s = time.monotonic() - call.started
+            logger.info("Stage %s: a call is %s after %.2f s.", self._stage.name, outcome, computed_s)
+        self._last_sign = None  # before anybody learns of the end; a batch that goes on gives its next sign at once
+        call.end(error)
 
 
-class _Call:
-    """The channel between one call's thread and its async generator."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.queue: asyncio.Queue[_Pair | None] = asyncio.Queue()
-        self.stop = threading.Event()
-        self.made = time.monotonic()
-        self._loop = loop
-        self._reported = self.made
-
-    def put(self, payload: Any, info: Info) -> None:
-        self._from_thread(lambda: self.queue.put_nowait((payload, info)))
-
-    def start(self, queued_s: float) -> None:
-        self._reported = time.monotonic()  # a short call says nothing between its start and its output
-        self.put(None, {"kind": "started", "last": False, "queued_s": queued_s})
-
-    def close(self) -> None:
-        self._from_thread(lambda: self.queue.put_nowait(None))
-
-    def stop_if_asked(self) -> None:
-        if self.stop.is_set():
-            raise Cancelled("The call was cancelled.")
-
-    def report(self, step: int, total: int) -> None:
-        self.stop_if_asked()
-        now = time.monotonic()
-        if now - self._reported >= _PROGRESS_PERIOD_S:
-            self._reported = now
-            self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
-
-    def _from_thread(self, action: Callable[[], None]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(action)
+def _same(value: Any) -> Any:
+    return value
 
 
 def _load(factory: str, preset_name: str, device: str, options: Mapping[str, Any], threads: int | None) -> Stage:

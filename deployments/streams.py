@@ -26,7 +26,8 @@ class Info(TypedDict):
     step: NotRequired[int]
     total: NotRequired[int]
     index: NotRequired[int]  # of an output in its stream
-    run_s: NotRequired[float]  # computing since the output before
+    run_s: NotRequired[float]  # computing since the output before; of a batch, this call's share
+    batch: NotRequired[int]  # calls that are computed together with this one, itself too; 1 where it is left out
     queued_s: NotRequired[float]  # waiting for the device inside the replica
     bytes: NotRequired[int]
     replica: NotRequired[str]  # host and process that computed the output

@@ -15,18 +15,23 @@ It is a pure function of its arguments: same inputs, seed, device type and libra
 many replicas there are and whichever one runs it. `report(step, total)` is called at every denoising step and every
 interpolated chunk; it raises `Cancelled` to stop the work there.
 
+A stage may also be a `BatchStage`, which computes several calls at once. What a batch gives is what each of its calls
+gives alone up to rounding, because a matrix product of more rows may add in another order: see the README for how far.
+So nobody batches unless a configuration says so.
+
 This module knows nothing of torch, Ray or any one stage.
 """
 
 import hashlib
-from collections.abc import Callable
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
 from stages.presets import Preset
 from stages.types import STAGE_NAMES, StageName, Value
 
 __all__ = [
     "STAGE_NAMES",
+    "BatchStage",
     "Cancelled",
     "InputError",
     "Report",
@@ -91,4 +96,22 @@ class Stage(Protocol):
         Raises:
             InputError: an input or a parameter that the stage cannot take.
             Cancelled: `report` asked to stop.
+        """
+
+
+@runtime_checkable
+class BatchStage(Protocol):
+    """A stage without inputs that can compute several calls at once."""
+
+    def shape(self, params: Any) -> Hashable:
+        """What calls must have in common to be computed together; None for one that goes alone."""
+
+    def batch(self, requests: Sequence[tuple[Any, int]], report: Report) -> Sequence[Value]:
+        """One value for each (params, seed), all of one shape, in their order.
+
+        Each equals what its call gives alone up to rounding, whatever it is batched with.
+
+        Raises:
+            InputError: a parameter that the stage cannot take.
+            Cancelled: `report` asked to stop all of them.
         """

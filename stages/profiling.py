@@ -2,7 +2,8 @@
 
 Loads one stage after the other and calls it over grey inputs of the preset's true sizes, with two lengths of the
 denoising schedule and with the two shortest videos, some times each. Prints one JSON document: raw seconds, no model of
-them; `cluster.profiles` makes one. Knows nothing of Ray or of pools.
+them; `cluster.profiles` makes one. A stage that computes several calls at once is timed in batches too, one size after
+the other in turns, so that a machine that is busy at times favours none. Knows nothing of Ray or of pools.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.base import Stage, StageError, ignore_progress
+from stages.base import BatchStage, Stage, StageError, ignore_progress
 from stages.i2v import I2V
 from stages.model.windows import plan_windows
 from stages.presets import PRESETS, Plan, Preset, RequestError, get_preset, plan
@@ -35,6 +36,7 @@ from stages.vfi import VFI
 _CLASSES: dict[StageName, Any] = {"t2i": T2I, "i2v": I2V, "v2v": V2V, "vfi": VFI}
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 _GIB = 2**30
+_BATCHES = (1, 2, 4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,9 +89,10 @@ def _stage(name: StageName, preset: Preset, device: str, repeats: int) -> dict[s
         asked.append(plan(preset, "a fox", seconds=lengths[1]))
     _call(stage, name, replace_steps(asked[0], 1))  # what a library does at its first call is no call's cost
     calls = [_timed(stage, name, request, repeats) for request in asked]
+    batches = _batches(stage, full[name], repeats) if isinstance(stage, BatchStage) else []
     peak = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else _rss_peak() - before
     del stage
-    return {"load_s": load_s, "gib": max(0, peak) / _GIB, "calls": calls}
+    return {"load_s": load_s, "gib": max(0, peak) / _GIB, "calls": calls, "batches": batches}
 
 
 def replace_steps(request: Plan, steps: int) -> Plan:
@@ -115,6 +118,19 @@ def _timed(stage: Stage, name: StageName, request: Plan, repeats: int) -> dict[s
         "bytes_out": bytes_out,
         "seconds": seconds,
     }
+
+
+def _batches(stage: BatchStage, params: Any, repeats: int) -> list[dict[str, Any]]:
+    """The default call in batches of each size, in turns; none where its shape goes alone."""
+    if stage.shape(params) is None:
+        return []
+    seconds: dict[int, list[float]] = {size: [] for size in _BATCHES}
+    for _ in range(repeats):
+        for size in _BATCHES:
+            started = time.perf_counter()
+            stage.batch([(params, 7 + number) for number in range(size)], ignore_progress)
+            seconds[size].append(time.perf_counter() - started)
+    return [{"batch": size, "seconds": seconds[size]} for size in _BATCHES]
 
 
 def _call(stage: Stage, name: StageName, request: Plan) -> int:

@@ -3,9 +3,12 @@
 Takes no input values; gives an `Image` of `params.size`. Where a preset names a part `t2i`, any text-to-image pipeline
 of diffusers draws it (SDXL, SD1.5, PixArt, FLUX), by its own scheduler where the preset's says "own"; otherwise this
 module's own loop does, over a UNet2DConditionModel, with classifier-free guidance. Noise comes from one generator per
-job seed, on the CPU, so the picture does not depend on the device's index.
+job seed, on the CPU, so the picture does not depend on the device's index. Several prompts of one shape may be drawn
+at once, each as if it were alone but for rounding.
 """
 
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
     from stages.cost.stages import Cost
 
 
-class Painter(Protocol):
-    """What draws the picture."""
+Asked = tuple[T2IParams, int]  # and the seed
 
-    def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
-        """(H, W, 3) uint8."""
+
+class Painter(Protocol):
+    """What draws the pictures."""
+
+    def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
+        """(N, H, W, 3) uint8, one for each request; they have one shape."""
 
 
 class T2I:
@@ -72,7 +78,17 @@ class T2I:
             InputError: a size that the model cannot draw.
             Cancelled: `report` asked to stop.
         """
-        return Image(self._painter.paint(params, seed, report))
+        return Image(self._painter.paint([(params, seed)], report)[0])
+
+    def shape(self, params: T2IParams) -> Hashable:
+        """All but the texts; a negative prompt or none, since some pipelines take it for another thing than "no"."""
+        return replace(params, prompt="", negative_prompt="x" if params.negative_prompt else "")
+
+    def batch(self, requests: Sequence[Asked], report: Report) -> Sequence[Image]:
+        """One picture for each request, in their order; as `stages.base.BatchStage` says."""
+        if others := {self.shape(params) for params, _ in requests[1:]} - {self.shape(requests[0][0])}:
+            raise InputError(f"T2I draws pictures of one shape at once, got {self.shape(requests[0][0])} and {others}.")
+        return [Image(pixels) for pixels in self._painter.paint(requests, report)]
 
 
 class OwnLoop:
@@ -105,7 +121,8 @@ class OwnLoop:
         return cls(unet, vae, text, places)
 
     @torch.no_grad()
-    def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
+    def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
+        params = requests[0][0]
         reduction = codec.reduction(self._vae)
         width, height = params.size
         if width % reduction or height % reduction:
@@ -114,10 +131,12 @@ class OwnLoop:
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=device)
         shape = (1, int(self._unet.config.in_channels), height // reduction, width // reduction)
-        latents = draw_noise(shape, seed, "t2i").to(device, dtype) * scheduler.init_noise_sigma
-        with self._places.lend(self._text.model):
-            text = self._text.encode([params.negative_prompt, params.prompt]).to(device, dtype)
-        steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i", "steps"))
+        noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
+        latents = noise.to(device, dtype) * scheduler.init_noise_sigma
+        with self._places.lend(self._text.model):  # each alone, so that all that a batch shares is the UNet's rounding
+            pairs = [self._text.encode([own.negative_prompt, own.prompt]) for own, _ in requests]
+        text = torch.cat([pair[side : side + 1] for side in (0, 1) for pair in pairs]).to(device, dtype)
+        steps = [torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i", "steps")) for _, seed in requests]
         draws = {"generator": steps} if draws_noise(scheduler) else {}
         report(0, params.denoising.steps)
         with self._places.lend(self._unet):
@@ -128,8 +147,7 @@ class OwnLoop:
                 latents = scheduler.step(guided, t, latents, **draws).prev_sample
                 report(step, params.denoising.steps)
         with self._places.lend(self._vae):
-            pixels: UInt8 = codec.decode(self._vae, latents)[0]
-        return pixels
+            return codec.decode(self._vae, latents)
 
 
 class Pipeline:
@@ -159,22 +177,24 @@ class Pipeline:
         """What one call would compute; from configurations alone, in the dtype of `device` ("meta": a GPU)."""
         part = find_part(preset, "t2i")
         made = cls(sketch_pipeline(preset, "t2i", partial(_painter_class, part), device))
-        return rehearse(made, lambda: made.paint(params, 0, ignore_progress))
+        return rehearse(made, lambda: made.paint([(params, 0)], ignore_progress))
 
-    def paint(self, params: T2IParams, seed: int, report: Report) -> UInt8:
+    def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
+        params = requests[0][0]
         check_size(f"T2I's {self.runner.name}", self._size_rule, params.size)
         width, height = params.size
+        prompts = [own.prompt for own, _ in requests]
+        negative = [own.negative_prompt for own, _ in requests]
         given = {
-            "prompt": params.prompt,
-            **({"negative_prompt": params.negative_prompt} if params.negative_prompt else {}),
+            "prompt": prompts if len(requests) > 1 else params.prompt,
+            **({"negative_prompt": negative if len(requests) > 1 else negative[0]} if params.negative_prompt else {}),
             "width": width,
             "height": height,
             "guidance_scale": params.denoising.guidance,
         }
-        steps, own = params.denoising.steps, derive_seed(seed, "t2i")
-        pictures = self.runner.frames(given, params.denoising, steps, own, report)
-        pixels: UInt8 = expect(pictures, 1, params.size, f"T2I's {self.runner.name}")[0]
-        return pixels
+        steps, seeds = params.denoising.steps, [derive_seed(seed, "t2i") for _, seed in requests]
+        pictures = self.runner.frames(given, params.denoising, steps, seeds, report)
+        return expect(pictures, len(requests), params.size, f"T2I's {self.runner.name}")
 
 
 def _painter_class(part: Part, own: str) -> type:

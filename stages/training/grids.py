@@ -54,7 +54,7 @@ def draw_pictures(
 ) -> None:
     """What T2I's own loop draws for each prompt."""
     painter = OwnLoop(trainee.unet, trainee.vae, trainee.text)
-    pictures = [painter.paint(T2IParams(prompt, "", size, noise), seed, ignore_progress)[None] for prompt in prompts]
+    pictures = [painter.paint([(T2IParams(prompt, "", size, noise), seed)], ignore_progress) for prompt in prompts]
     write_grid(pictures, 1.0, path)
 
 

@@ -149,3 +149,13 @@ def test_a_context_that_it_does_not_understand_changes_nothing() -> None:
     given = contexts(report(queued_jobs=9.0), v2v=Context(2, 2))
     given[Id("v2v")].capacity_adjusted_max_replicas = None
     assert targets(Scaler(), given)["v2v"] == 2
+
+
+def test_calls_of_a_batch_keep_one_replica_busy_and_not_as_many_as_they_are() -> None:
+    batched = StageReport(waiting=0, running=4, busy=1.0, remaining_s=2.0, call_s=2.0, batch=4, batch_s=4.0)
+    scaler, three = Scaler(), Context(current_num_replicas=3, target_num_replicas=3)
+    scaler(contexts(report(), t2i=three))  # it knows the deployments now
+    found = scaler._stage("t2i", batched, three, NOW)
+    assert (found.running, found.busy, found.stopping, found.batch, found.batch_s) == (4, 1, 0, 4, 4.0)
+    older = scaler._stage("t2i", StageReport(running=2, call_s=2.0), three, NOW)
+    assert (older.busy, older.batch) == (2, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.__main__ import main
-from cluster.plan_command import POOLS, parse_rate
+from cluster.plan_command import POOLS, parse_rate, write_config
 from cluster.planner import (
     Goal,
     GoalError,
@@ -191,6 +191,7 @@ def test_profiles_are_fitted_and_refused() -> None:
     assert (own.cv, own.calls) == (0.0, 2)
     assert own.call_s(steps=8) == pytest.approx(5.0)
     assert own.job_s == pytest.approx(6.0)
+    assert (own.batch, own.batch_s) == (1, None)
     with pytest.raises(ProfileError, match="made for preset 'paper', not 'tiny'"):
         load_profile("paper-estimate", "tiny")
     with pytest.raises(ProfileError, match=r"no profile 'nothing'.*cpu-tiny"):
@@ -199,6 +200,41 @@ def test_profiles_are_fitted_and_refused() -> None:
         load_profile("paper-estimate").on("B200")
     assert load_profile("paper-estimate").kind == "estimate"
     assert load_profile("cpu-tiny", "tiny").kind == "measured"
+
+
+@pytest.mark.parametrize(
+    ("shares", "best"),
+    [({1: 1.0, 2: 0.97, 4: 0.96}, 1), ({1: 1.0, 2: 0.8, 4: 0.9}, 2), ({1: 1.0, 2: 0.8, 4: 0.5}, 4), ({}, 1)],
+)
+def test_the_best_batch_is_the_one_whose_share_is_least_if_it_is_worth_it(shares: dict[int, float], best: int) -> None:
+    busy = (1.0, 7.0, 2.0)  # how much slower the machine was in each round
+    batches = [{"batch": n, "seconds": [n * share * slow for slow in busy]} for n, share in shares.items()]
+    call = {"steps": 1, "frames": 1, "pixels": 4, "bytes_out": 9, "seconds": [2.0] * 3}
+    one = {"load_s": 3.0, "gib": 1.0, "calls": [call], "batches": batches}
+    document = {"preset": "tiny", "device": "cpu", "machine": "x", "date": "2026-01-01", "libraries": {}, "threads": 1}
+    stages = {"stages": {**{name: {**one, "batches": []} for name in STAGE_NAMES}, "t2i": one}}
+    own = fitted({**document, **stages}, accelerator="cpu", gib=24.0, calls={}).on("cpu").stages["t2i"]
+    assert own.batch == best
+    assert own.job_s == pytest.approx(2.0 * (shares[best] if best > 1 else 1.0))
+    assert own.stay_s == pytest.approx(2.0 * (shares[best] * best if best > 1 else 1.0))
+
+
+def test_a_batch_needs_fewer_replicas_and_is_written_with_them(tmp_path: Path) -> None:
+    t2i = stage(10.0)
+    batched = StageProfile.model_validate({**t2i.model_dump(), "batch": 4, "batch_s": 16.0})
+    rest: dict[StageName, StageProfile] = dict.fromkeys(STAGE_NAMES, stage(1.0))
+    file, goal = PoolFile(pools=(pool("A", 1.0, nodes=20),)), Goal(1.0, 60.0)
+    plans = [make_plan(goal, file, profile_of(A={**rest, "t2i": own})) for own in (t2i, batched)]
+    first, second = (plan.choices[0] for plan in plans)
+    assert second.replicas < first.replicas / 2
+    assert (first.batch, second.batch, second.station.service_s, second.station.stay_s) == (1, 4, 4.0, 16.0)
+    assert plans[1].p95_s > 16.0  # a job waits for the whole of its batch
+    config = tmp_path / "serve.yaml"
+    config.write_text((Path(__file__).parents[2] / "serve_config.yaml").read_text())
+    write_config(plans[1], file, config)
+    assert "size: 4" in config.read_text()
+    with pytest.raises(ValueError, match="batch is 4 and batch_s None: give both"):
+        StageProfile.model_validate({**t2i.model_dump(), "batch": 4})
 
 
 def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

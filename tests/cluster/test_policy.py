@@ -299,3 +299,14 @@ def test_the_meter_knows_the_rate_its_trend_and_does_not_take_a_burst_for_a_rate
         rising.add(at)
     assert rising.read(at)[1] > 0
     assert rising.read(at + 10_000.0) == (0.0, 0.0)
+
+
+def test_a_batch_counts_by_its_share_of_a_replica() -> None:
+    alone = StageNow("t2i", 4.0, waiting=40, ready=1, target=1, max_replicas=50)
+    batched = replace(alone, batch=4, batch_s=5.2)
+    assert alone.job_s == 4.0
+    assert batched.job_s == pytest.approx(1.3)
+    assert replace(batched, batch_s=0.0).job_s == replace(batched, batch_s=40.0).job_s == 4.0
+    policy = LookAhead(goal_s=10.0)
+    targets = [policy.decide(Snapshot(0.0, (stage,)), {}).targets["t2i"] for stage in (alone, batched)]
+    assert targets == [16, 6]  # 40 calls of 4 s, or of 1.3 s, in 10 s

@@ -70,6 +70,21 @@ def test_each_step_is_reported_and_a_report_can_stop_it() -> None:
         replay("t2i", steps=4)(params=PLAN.t2i, seed=1, report=stop)
 
 
+def test_a_batch_gives_what_each_call_gives_and_takes_its_own_time() -> None:
+    stage = replay("t2i", steps=3, bytes_out=3000)
+    seen: list[tuple[int, int]] = []
+    made = stage.batch([(PLAN.t2i, seed) for seed in (1, 2)], lambda step, total: seen.append((step, total)))
+    alone = [stage(params=PLAN.t2i, seed=seed, report=ignore_progress) for seed in (1, 2)]
+    assert all(
+        isinstance(one, Image) and (one.pixels == own.pixels).all() for one, own in zip(alone, made, strict=True)
+    )
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert stage.shape(PLAN.t2i) == stage.shape(plan(TINY, "a whale").t2i) != stage.shape(plan(TINY, "x", steps=1).t2i)
+    assert replay("v2v").shape(PLAN.v2v) is None
+    with pytest.raises(InputError, match="batch_fixed between 0 and 1, got 2"):
+        ReplayProfile(batch_fixed=2)
+
+
 def test_wrong_inputs_and_profiles_are_refused_in_words() -> None:
     image = Image(replay("t2i")(params=PLAN.t2i, seed=1, report=ignore_progress).pixels)  # type: ignore[union-attr]
     with pytest.raises(InputError, match="needs a Piece or a Window, got Image"):

@@ -129,6 +129,26 @@ def test_batches_form_of_what_waits_and_cost_what_they_are_said_to() -> None:
     assert ends == pytest.approx([4.0, 4 + 7, 4 + 7 + 7])  # one alone, then four, then the last four
 
 
+def test_a_batch_runs_on_until_its_last_member_is_cancelled() -> None:
+    stages = {"a": StageTimes(10.0, batch=2, batch_share=0.0)}
+    for second_s, end_s in ((None, 30.0), (13.0, 13.0 + 2.0 + 10.0)):
+        arrivals = (Arrival(0.0), Arrival(1.0, cancel_s=12.0), Arrival(1.0, cancel_s=second_s), Arrival(2.0))
+        run = simulate(Scenario(stages, {"a": Pool(1)}, stop_s=2.0), Trace("t", arrivals, 2.0))
+        assert [row.outcome for row in run.rows[:2]] == ["succeeded", "cancelled"]
+        assert run.rows[3].ended_s == pytest.approx(end_s)
+
+
+def test_the_policy_sees_batches_and_starts_fewer_replicas_for_them() -> None:
+    most = {}
+    for batch in (1, 4):
+        times = StageTimes(4.0, start_up_s=2.0, batch=batch, batch_share=0.1)
+        scenario = Scenario({"a": times}, {"a": Pool(1, min_replicas=1, max_replicas=50)}, control_s=0.5, sample_s=0.5)
+        run = simulate(scenario, burst(*[0.0] * 60), LookAhead())
+        assert run.metrics.succeeded == 60
+        most[batch] = max(sample.stages["a"].target for sample in run.samples)
+    assert most[4] < most[1] / 2
+
+
 def test_a_kind_takes_longer_where_it_is_said_to() -> None:
     trace = Trace("t", (Arrival(0.0, "long"),), 0.0)
     (row,) = simulate(replace(PAPER, kinds={"long": {"v2v": 2.0}}), trace).rows

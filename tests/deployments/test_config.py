@@ -87,6 +87,9 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ({"stages": {"upscale": {}}}, ("stages.upscale", "t2i")),
         ({"stages": {"t2i": {"gpus": 1}}}, ("stages.t2i.gpus", "not permitted")),
         ({"stages": {"i2v": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}}}, ("min_replicas 3", "2")),
+        ({"stages": {"t2i": {"batch": {"size": 0}}}}, ("stages.t2i.batch.size", "greater than or equal to 1", "0")),
+        ({"stages": {"t2i": {"batch": {"wait_s": -1}}}}, ("stages.t2i.batch.wait_s", "-1")),
+        ({"stages": {"v2v": {"batch": {"size": 2}}}}, ("v2v.batch.size is 2", "t2i alone")),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
     ],
 )
@@ -111,6 +114,19 @@ def test_settings_that_would_send_frames_by_value_are_refused(name: str) -> None
     check_environment({name: "0"})
     with pytest.raises(ConfigError, match=f"{name}=1 makes"):
         check_environment({name: "1"})
+
+
+def test_a_replica_admits_a_batch_on_its_device_and_one_behind_it(tmp_path: Path) -> None:
+    args = laptop(load_config(), data_dir=tmp_path)
+    assert {stage.batch.size for stage in args.stages.values()} == {1}  # off unless somebody turns it on
+    batched = args.model_dump()
+    batched["stages"]["t2i"]["batch"] = {"size": 4, "wait_s": 0.5}
+    batched["stages"]["t2i"]["autoscaling"] = {"min_replicas": 1, "max_replicas": 3, "target_ongoing_requests": 1.5}
+    pipeline = build(parse_args(batched))._bound_deployment.init_args[1]
+    found = pipeline._bound_deployment.init_kwargs["t2i"]._bound_deployment
+    assert found.max_ongoing_requests == 8
+    assert found._deployment_config.autoscaling_config.target_ongoing_requests == 6.0
+    assert found.init_kwargs["batch"] == (4, 0.5)
 
 
 def test_a_bare_default_is_complete() -> None:

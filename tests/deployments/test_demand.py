@@ -3,11 +3,12 @@
 import pytest
 
 from cluster.reports import Report, from_floats
-from deployments.config import AppArgs, ScalingArgs, StageArgs, parse_args
+from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand
 from deployments.errors import ConfigError
 from deployments.job_types import JobRequest
 from deployments.jobs import Journal
+from deployments.stage_args import BatchArgs, StageArgs
 
 ARGS = AppArgs(
     stages={"v2v": StageArgs(num_gpus=2.0)},
@@ -57,6 +58,27 @@ def test_seconds_of_calls_are_measured_and_replace_what_was_said(journal: Journa
     for _ in range(40):
         demand.expect("v2v", 3)
     assert read(demand).stages["v2v"].calls == pytest.approx(3.0)
+
+
+def test_calls_of_a_batch_share_a_replica_and_its_seconds(journal: Journal) -> None:
+    clock = Clock()
+    args = AppArgs(stages={"t2i": StageArgs(batch=BatchArgs(size=4))}, scaling=ScalingArgs(call_s={"t2i": 2.0}))
+    demand = Demand(args, journal, clock)
+    with demand.call("t2i") as first, demand.call("t2i") as second:
+        for call in (first, second):
+            demand.began(call, 2)
+            call.run_s = 1.5
+        clock.now += 1.0
+        t2i = read(demand).stages["t2i"]
+        assert (t2i.running, t2i.busy, t2i.batch, t2i.batch_s) == (2, 1.0, 4, 0.0)
+        assert t2i.remaining_s == pytest.approx(1.0)
+    t2i = read(demand).stages["t2i"]
+    assert t2i.call_s == 2.0
+    assert t2i.batch_s == pytest.approx(6.0)  # four would take six seconds at most
+    with demand.call("t2i") as third:
+        demand.began(third)
+        third.run_s = 2.0
+    assert read(demand).stages["t2i"].batch_s == pytest.approx(6.0)
 
 
 async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Journal) -> None:

@@ -47,6 +47,14 @@ def test_a_stage_is_queued_then_runs_then_is_completed() -> None:
     assert (done.status, done.progress, done.run_s, done.bytes_out) == ("completed", 100, 1.0, 10)
 
 
+def test_an_output_says_with_how_many_it_was_computed() -> None:
+    progress = JobProgress(Clock())
+    for batch in ({}, {"batch": 3}):
+        progress.info("t2i", Info(**{**output(0, last=True), **batch}))  # type: ignore[typeddict-item]
+    made = [data for kind, data in progress.take()[1] if kind == "stage_output"]
+    assert [data.get("batch") for data in made] == [None, 3]
+
+
 def test_a_stage_with_many_calls_adds_them_up_and_never_goes_back() -> None:
     progress = JobProgress(Clock())
     progress.expect_calls("vfi", 2)

@@ -70,6 +70,19 @@ def test_one_job_uses_every_idle_replica_and_gives_the_frames_of_one_replica(
     assert content(app, spread) == rig.http.get(f"/v1/videos/{alone}/content").content != b""
 
 
+def test_under_load_a_job_gives_the_same_file_as_alone(rig: Rig, app: SecondApp) -> None:
+    """As many jobs as replicas: `deployments.fan_out` keeps each to one window at a time."""
+    seeds = [20 + number for number in range(REPLICAS + 1)]
+    many = [app.create(seed=seed, seconds="4") for seed in seeds]
+    alone = [rig.create(seed=seed, seconds="4").id for seed in seeds]
+    for video_id, other in zip(many, alone, strict=True):
+        assert app.ended(video_id, VIDEO_S).error is None
+        assert rig.ended(other).error is None
+        made = [output["index"] for output in outputs(app, video_id)]
+        assert sorted(made) == list(range(windows_of("4")))
+        assert content(app, video_id) == rig.http.get(f"/v1/videos/{other}/content").content != b""
+
+
 def test_one_replica_takes_the_windows_in_their_order(rig: Rig) -> None:
     """Nearly: a call that a full replica turned away may be overtaken by those that have a place already."""
     video_id = rig.create(seconds="8").id

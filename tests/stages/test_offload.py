@@ -60,7 +60,7 @@ def test_t2is_own_loop_draws_the_same_picture(preset: Preset, offload: Offload) 
         places = forced(offload)
         places.put(loaded._unet, every_step=True)
         painter = OwnLoop(loaded._unet, loaded._vae, loaded._text, places)
-        return painter.paint(plan(preset, "a fox").t2i, 1, ignore_progress)
+        return painter.paint([(plan(preset, "a fox").t2i, 1)], ignore_progress)
 
     assert np.abs(draw(offload).astype(int) - draw("none")).max() <= 1
 

@@ -5,7 +5,7 @@ once. Knows nothing of stages, presets or where the pipeline came from.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -40,22 +40,24 @@ class Runner:
 
     @torch.no_grad()
     def frames(
-        self, arguments: Mapping[str, Any], denoising: Denoising, steps: int, seed: int, report: Report
+        self, arguments: Mapping[str, Any], denoising: Denoising, steps: int, seeds: Sequence[int], report: Report
     ) -> UInt8:
         """(T, H, W, 3): the one video, or the pictures, of a call with those of `arguments` that the pipeline takes.
 
         Args:
             steps: how many steps `report` should expect; the pipeline's own count replaces it once it is known.
+            seeds: one for each prompt in `arguments`.
 
         Raises:
             StageError: the model overflowed.
             Cancelled: `report` asked to stop.
         """
         self._renew_scheduler(denoising)
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         given = {
             **arguments,
             "num_inference_steps": denoising.steps,
-            "generator": torch.Generator("cpu").manual_seed(seed),
+            "generator": generators if len(generators) > 1 else generators[0],
             "output_type": "np",
             "use_resolution_binning": False,  # PixArt and Sana would draw another size and crop it
         }

@@ -90,7 +90,7 @@ class HubAnimator:
             "num_frames": params.frames,
         }
         steps = params.denoising.steps
-        frames = self.runner.frames(given, params.denoising, steps, derive_seed(seed, "i2v"), report)
+        frames = self.runner.frames(given, params.denoising, steps, [derive_seed(seed, "i2v")], report)
         return Keyframes(None, Clip(expect(frames, params.frames, params.size, self.who), params.fps))
 
 
@@ -161,7 +161,7 @@ class HubRedrawer:
         }
         if "denoise_strength" in self.runner.takes:
             given |= _as_condition(steps, params.denoising.steps)
-        own = derive_seed(seed, "v2v", params.part)
+        own = [derive_seed(seed, "v2v", params.part)]
         frames = expect(
             self.runner.frames(given, params.denoising, steps, own, report), len(wide), params.size, self.who
         )

@@ -74,6 +74,20 @@ def test_steps_are_reported_and_stopped(shelf: Shelf, name: str, step: int) -> N
     assert stopped.steps == log.steps[: step + 1]
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("negative", ["", "a dog"])
+def test_a_batch_is_each_picture_alone_but_for_rounding(shelf: Shelf, name: str, negative: str) -> None:
+    stage, preset = load(shelf, name)
+    asked = [
+        (replace(plan(preset, text).t2i, negative_prompt=negative), 3 + n)
+        for n, text in enumerate(("a fox", "a whale"))
+    ]
+    alone = [paint(stage, params, seed) for params, seed in asked]
+    for one, other in zip(alone, stage.batch(asked, ignore_progress), strict=True):
+        assert np.abs(one.astype(int) - other.pixels).max() <= 1
+    assert not np.array_equal(alone[0], alone[1])
+
+
 def test_another_scheduler_by_one_line(shelf: Shelf) -> None:
     stage, preset = load(shelf, "stable_diffusion")
     own = plan(preset, "a fox").t2i

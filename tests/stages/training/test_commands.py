@@ -183,7 +183,7 @@ def test_refl_is_trained_saved_loaded_and_run(home: Path, preset: Preset, tmp_pa
     )
     for one in (preset, with_parts(preset, out, "unet")):
         painter = OwnLoop.load(one, "cpu")
-        means.append(np.mean([painter.paint(params, seed, ignore_progress)[..., 0] for seed in range(4)]))
+        means.append(np.mean([painter.paint([(params, seed)], ignore_progress)[..., 0] for seed in range(4)]))
     assert means[1] > means[0] + 1
     with PIL.Image.open(out / "samples" / "refl-000020.png") as grid:
         assert grid.size == (2 * 32 + 4, 32)

@@ -45,7 +45,7 @@ def mean_reward(trainee: SpatialTrainee) -> float:
     """Over pictures that T2I's own loop draws."""
     painter = OwnLoop(trainee.unet, trainee.vae, trainee.text)
     params = T2IParams("a fox", "", (32, 32), replace(NOISE, steps=4, guidance=1.0))
-    pixels = [painter.paint(params, seed, ignore_progress) for seed in range(4)]
+    pixels = [painter.paint([(params, seed)], ignore_progress)[0] for seed in range(4)]
     pictures = torch.stack([torch.from_numpy(p.copy()).permute(2, 0, 1) / 127.5 - 1 for p in pixels])
     return float(redness(pictures, PROMPTS).mean())
 

@@ -1,0 +1,79 @@
+"""The typed arguments of one stage's deployment: what stands under `args: stages:` in serve_config.yaml.
+
+A part of `deployments.config`, which reads and judges the whole. Knows neither Ray nor the stages.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Args(BaseModel):
+    """Any of the application's arguments: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AutoscalingArgs(Args):
+    """Between how many replicas a stage moves, and how fast."""
+
+    min_replicas: int = Field(ge=0)
+    max_replicas: int = Field(ge=1)
+    initial_replicas: int | None = Field(default=None, ge=0)
+    target_ongoing_requests: float = Field(default=1.0, gt=0)
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=600.0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AutoscalingArgs":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
+        return self
+
+
+class BatchArgs(Args):
+    """Calls of one shape that a replica computes at once; a picture then differs from one made alone by rounding."""
+
+    size: int = Field(default=1, ge=1, description="At most; the profile's best, or 1 for none.")
+    wait_s: float = Field(default=0.0, ge=0, description="The first waits so long for as many, on a free device too.")
+
+
+class StageArgs(Args):
+    """One stage's deployment."""
+
+    factory: str | None = Field(default=None, description="module:Class of the stage; its own class when left out.")
+    options: dict[str, Any] = Field(default={}, description="Keyword arguments of the factory's load().")
+    pool: str | None = Field(default=None, description='Runs only on nodes labelled {"pool": this}.')
+    replicas: int = Field(default=1, ge=1, description="Fixed number; ignored with autoscaling.")
+    autoscaling: AutoscalingArgs | None = None
+    num_cpus: float = Field(default=1.0, ge=0)
+    num_gpus: float = Field(default=0.0, ge=0)
+    threads: int | None = Field(default=None, ge=1, description="torch's CPU threads; num_cpus when left out.")
+    max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it; or batches.")
+    batch: BatchArgs = Field(default_factory=BatchArgs, description="T2I alone can; off by default.")
+    graceful_shutdown_timeout_s: float = Field(default=600.0, gt=0, description="Above the stage's p99.")
+    run_timeout_s: float = Field(default=1800.0, gt=0, description="A call that computes longer fails its job.")
+    stall_limit_s: float = Field(default=600.0, gt=0, description="A replica silent for longer is replaced.")
+    max_start_attempts: int = Field(default=3, ge=1)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.num_gpus > 0 else "cpu"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"pool": self.pool} if self.pool else {}
+
+    @property
+    def least_replicas(self) -> int:
+        """Replicas that must find a place at start."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def max_ongoing_calls(self) -> int:
+        """At one replica: those of a batch count each."""
+        return self.max_ongoing_requests * self.batch.size
+
+    @property
+    def torch_threads(self) -> int:
+        return self.threads if self.threads is not None else max(1, int(self.num_cpus))

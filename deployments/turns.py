@@ -1,0 +1,131 @@
+"""The calls of one replica that wait for its device, and who goes next: the oldest, with those that may join it.
+
+    add, add, add ─► waiting ─► take ─► one call, or a batch of one shape
+
+Nobody waits for company while the device is free, unless `wait_s` says so: a batch forms of what has come while the
+device was busy. Calls of another shape keep their places. `add` and `withdraw` belong to the event loop, `take` to the
+device's thread. A `Call` is also the channel from that thread to the call's async generator. Knows nothing of stages.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any
+
+from deployments.streams import Info
+from stages.base import Cancelled
+
+_PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU
+_Pair = tuple[Any, Info]
+
+
+class Call:
+    """One call of `deployments.replica`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        inputs: tuple[Any, ...],
+        params: Any,
+        seed: int,
+        job: str | None = None,
+        shape: Hashable = None,
+    ) -> None:
+        """Calls of equal `shape` may be computed together; None goes alone."""
+        self.inputs, self.params, self.seed, self.job, self.shape = inputs, params, seed, job, shape
+        self.queue: asyncio.Queue[_Pair | None] = asyncio.Queue()
+        self.stop = threading.Event()
+        self.over: Future[None] = Future()  # done once the device has nothing more to do for it
+        self.error: BaseException | None = None
+        self.made = self.started = time.monotonic()
+        self._loop = loop
+        self._reported = self.made
+
+    def start(self, batch: int = 1) -> None:
+        """The device is its own now, or that of `batch` calls together."""
+        self.started = self._reported = time.monotonic()  # a short call says nothing between its start and its output
+        self.put(None, {"kind": "started", "last": False, "queued_s": self.started - self.made, **_in_batch(batch)})
+
+    def report(self, step: int, total: int) -> None:
+        """Tell of a step, now and then.
+
+        Raises:
+            Cancelled: nobody wants the output any more.
+        """
+        self.stop_if_asked()
+        now = time.monotonic()
+        if now - self._reported >= _PROGRESS_PERIOD_S:
+            self._reported = now
+            self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
+
+    def give(self, payload: Any, run_s: float, replica: str, batch: int = 1) -> None:
+        """The output, and its share of the seconds that its batch took."""
+        made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": int(payload.nbytes)}
+        self.put(payload, {**made, "replica": replica, **_in_batch(batch)})
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing more comes."""
+        self.error = error
+        self.over.set_result(None)
+        self._from_thread(lambda: self.queue.put_nowait(None))
+
+    def stop_if_asked(self) -> None:
+        if self.stop.is_set():
+            raise Cancelled("The call was cancelled.")
+
+    def put(self, payload: Any, info: Info) -> None:
+        self._from_thread(lambda: self.queue.put_nowait((payload, info)))
+
+    def _from_thread(self, action: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(action)
+
+
+class Turns:
+    """See the top of this module."""
+
+    def __init__(self, size: int = 1, wait_s: float = 0.0) -> None:
+        """At most `size` calls go together; with `wait_s`, the oldest waits so long for that many."""
+        self._size, self._wait_s = size, wait_s
+        self._waiting: list[Call] = []
+        self._changed = threading.Condition()
+
+    def add(self, call: Call) -> None:
+        """It waits from now on."""
+        with self._changed:
+            self._waiting.append(call)
+            self._changed.notify()
+
+    def withdraw(self, call: Call) -> bool:
+        """Whether it still waited, and does no more."""
+        with self._changed:
+            if call not in self._waiting:
+                return False
+            self._waiting.remove(call)
+            self._changed.notify()
+            return True
+
+    def take(self) -> list[Call]:
+        """Those whose turn it is, which wait no more; none where nobody waits."""
+        with self._changed:
+            while self._waiting:
+                together = self._together()
+                left_s = together[0].made + self._wait_s - time.monotonic()
+                if together[0].shape is None or len(together) >= self._size or left_s <= 0:
+                    self._waiting = [call for call in self._waiting if call not in together]
+                    return together
+                self._changed.wait(left_s)
+            return []
+
+    def _together(self) -> list[Call]:
+        first = self._waiting[0]
+        if first.shape is None:
+            return [first]
+        return [call for call in self._waiting if call.shape == first.shape][: self._size]
+
+
+def _in_batch(size: int) -> Info:
+    """What says that a call was one of several; nothing where it was alone."""
+    return {"batch": size} if size > 1 else {}  # type: ignore[typeddict-item]
