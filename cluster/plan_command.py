@@ -131,7 +131,8 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     yaml.width = 160
     try:
         document = yaml.load(path.read_text())
-        stages = document["applications"][0]["args"].setdefault("stages", {})
+        application = document["applications"][0]
+        stages = application["args"].setdefault("stages", {})
     except OSError as error:
         raise PoolFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (YAMLError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -145,5 +146,7 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
         stage.pop("batch", None)
         if choice.batch > 1:
             stage["batch"] = {"size": choice.batch}
+    application.pop("autoscaling_policy", None)
+    application["args"].pop("scaling", None)
     with path.open("w", encoding="utf-8") as out:
         yaml.dump(document, out)

@@ -320,6 +320,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
         ),
         "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
         "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
+        "scaling": None,
         "missing_pool": "refuse",
         "pool_wait_s": 0.0,
         "graceful_shutdown_wait_loop_s": 0.1,

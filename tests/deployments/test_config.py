@@ -35,6 +35,13 @@ def test_the_committed_file_is_a_serve_config_for_four_pools() -> None:
         assert stage.max_ongoing_requests == 2
         assert stage.run_timeout_s >= stage.graceful_shutdown_timeout_s > stage.stall_limit_s / 2
     assert "runtime_env" not in schema.applications[0].model_dump(exclude_unset=True)
+    policy = schema.applications[0].autoscaling_policy
+    assert policy is not None
+    assert policy["policy_function"] == "cluster.autoscaler:Scaler"
+    assert args.scaling is not None
+    least = sum(stage.least_replicas * stage.num_gpus for stage in args.stages.values())
+    assert args.scaling.budget_gpus is not None
+    assert least <= args.scaling.budget_gpus
 
 
 def test_the_graph_has_the_seven_deployments_with_the_options_of_the_file() -> None:
@@ -57,6 +64,7 @@ def test_the_graph_has_the_seven_deployments_with_the_options_of_the_file() -> N
 def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> None:
     args = laptop(load_config(), data_dir=tmp_path, threads=2)
     assert (args.preset, args.router) == ("tiny", load_config().router)
+    assert args.scaling is None  # fixed replicas: there is nothing to scale
     for stage in args.stages.values():
         assert (stage.pool, stage.num_gpus, stage.device) == (None, 0.0, "cpu")
         assert (stage.autoscaling, stage.least_replicas, stage.max_ongoing_requests) == (None, 1, 2)
