@@ -54,6 +54,10 @@ class AutoscalingArgs(_Args):
     target_ongoing_requests: float = Field(default=1.0, gt=0)
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=600.0, ge=0)
+    metrics_interval_s: float | None = Field(
+        default=None, gt=0, description="Between two reports; Ray's when left out."
+    )
+    look_back_period_s: float | None = Field(default=None, gt=0, description="Averaged over; Ray's when left out.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "AutoscalingArgs":
@@ -256,6 +260,9 @@ class AppArgs(_Args):
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
     scaling: ScalingArgs | None = None
+    external_scaler: bool = Field(
+        default=False, description="Replicas may be set through Ray's dashboard; no stage scales by itself then."
+    )
     limits: Limits = Field(default_factory=Limits, description="Of tenants that `limits set` has not named.")
     missing_pool: Literal["refuse", "degraded"] = Field(
         default="refuse",
@@ -277,6 +284,16 @@ class AppArgs(_Args):
     @classmethod
     def _complete(cls, given: dict[StageName, StageArgs]) -> dict[StageName, StageArgs]:
         return {name: given.get(name, StageArgs()) for name in STAGE_NAMES}
+
+    @model_validator(mode="after")
+    def _one_scaler(self) -> "AppArgs":
+        scaled = [name for name, stage in self.stages.items() if stage.autoscaling is not None]
+        if self.external_scaler and (self.scaling is not None or scaled):
+            raise ValueError(
+                "external_scaler excludes `scaling` and every stage's `autoscaling`; it has "
+                + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
+            )
+        return self
 
     def factory(self, stage: StageName) -> str:
         return self.stages[stage].factory or _FACTORIES[stage]
