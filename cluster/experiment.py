@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> int:
         spec, folder = load_spec(options.spec, quick=options.quick)
         speed = options.speed or (spec.live.speed if options.live else 1.0)
         spec = spec.sped(speed)
-        plans = plan_runs(spec, folder)
         if options.live:
             check_live(spec)
+        plans = plan_runs(spec, folder)
         out = options.out or Path("out") / (Path(options.spec).stem + ("-live" if options.live else ""))
         open_folder(out, spec, "live" if options.live else "simulated", speed)
     except ExperimentError as error:

@@ -81,7 +81,9 @@ def _plan(
     try:
         scenario = _pools(spec, replicas) if system == "pools" else _monolith(spec, system, replicas)
     except TwinError as error:
-        raise ExperimentError(f"Replicas {counts} cannot be run: {error} Change replicas or budget_gpus.") from error
+        raise ExperimentError(
+            f"Replicas {counts} cannot be run: {error} Change stages, replicas or budget_gpus."
+        ) from error
     if unknown := {arrival.kind for arrival in trace.arrivals} - {""}:
         raise ExperimentError(
             f"Load {trace.name!r} names the kind {sorted(unknown)[0]!r}, an experiment knows none; leave the column "

@@ -88,6 +88,7 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ({"stages": {"t2i": {"gpus": 1}}}, ("stages.t2i.gpus", "not permitted")),
         ({"stages": {"i2v": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}}}, ("min_replicas 3", "2")),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
+        ({"external_scaler": True, "scaling": {}}, ("external_scaler excludes", "it has scaling")),
     ],
 )
 def test_arguments_that_cannot_be_served_are_named_with_their_value(args: dict[str, object], words: list[str]) -> None:
