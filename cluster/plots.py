@@ -70,7 +70,9 @@ def throughput(runs: Sequence[Done]) -> Figure | None:
         return None
     base = _base(runs)
     others = ", ".join(f"{name} {count}" for name, count in base.items())
-    _finish(axes, "Throughput against the replicas of one stage", "replicas of that stage", "videos a minute")
+    _finish(
+        axes, _titled("Throughput against the replicas of one stage", runs), "replicas of that stage", "videos a minute"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.legend(title=f"varied; the others as in\n{others}", frameon=False)
@@ -98,7 +100,7 @@ def latency(runs: Sequence[Done]) -> Figure | None:
         return None
     for name, (line, mark) in styles.items():
         axes.plot([], [], linestyle=line, marker=mark, color=GREY, label=name)
-    _finish(axes, "Latency against load, from the intended send", "requests a minute", "latency (s)")
+    _finish(axes, _titled("Latency against load, from the intended send", runs), "requests a minute", "latency (s)")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -138,7 +140,7 @@ def gantt(runs: Sequence[Done]) -> Figure | None:
     handles: list[Any] = [Patch(color=STAGE_COLOURS.get(stage, GREY), label=stage) for stage in stages]
     handles.append(Line2D([], [], color="#CCCCCC", label="sent, waits"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle("Requests, stage by stage")
+    figure.suptitle(_titled("Requests, stage by stage", runs))
     return figure
 
 
@@ -177,7 +179,7 @@ def queues(runs: Sequence[Done]) -> Figure | None:
     handles.append(Line2D([], [], color="black", lw=1.0, linestyle="--", label="in the journal"))
     handles.append(Line2D([], [], color=GREY, lw=1.0, linestyle=":", label="with those that start"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle("Queues and replicas")
+    figure.suptitle(_titled("Queues and replicas", runs))
     return figure
 
 
@@ -197,13 +199,12 @@ def pareto(runs: Sequence[Done]) -> Figure | None:
         if text := _point_label(run):
             axes.annotate(text, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7, color="#444444")
     best = frontier([(x, y) for x, y, _ in points])
-    axes.plot(
-        [x for x, _ in best], [y for _, y in best], color="black", lw=1, linestyle="--", label="no run beats these"
-    )
+    ring: dict[str, Any] = {"marker": "o", "ms": 11, "mfc": "none", "lw": 1, "linestyle": "--"}
+    axes.plot([x for x, _ in best], [y for _, y in best], color="black", label="no run beats these", **ring)
     unit = "cost of 1,000 videos (currency of the prices)" if priced else "GPU-hours of 1,000 videos"
-    _finish(axes, "Cost against p95", unit, "95th percentile of latency (s)")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    _finish(axes, _titled("Cost against p95", runs), unit, "95th percentile of latency (s)")
+    axes.set_xlim(0, 1.08 * max(x for x, _, _ in points))
+    axes.set_ylim(0, 1.08 * max(y for _, y, _ in points))
     axes.legend(frameon=False, title="number: replicas of the varied stage" if _varies(runs) else None)
     return figure
 
@@ -224,6 +225,11 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
         if not best or point[1] < best[-1][1]:
             best.append(point)
     return best
+
+
+def _titled(what: str, runs: Sequence[Done]) -> str:
+    """With how the runs were made."""
+    return f"{what} ({', '.join(sorted({run.plan['mode'] for run in runs}))})"
 
 
 def _key(run: Done) -> tuple[str, str]:
