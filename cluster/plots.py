@@ -116,7 +116,7 @@ def gantt(runs: Sequence[Done]) -> Figure | None:
     if not rows:
         return None
     width = 4.0 + 2.6 * len(shown)
-    figure = Figure(figsize=(width, 2.0 + 0.085 * rows), layout="constrained")
+    figure = Figure(figsize=(width, max(3.2, 2.0 + 0.085 * rows)), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     labels = _labels(runs)
     longest = max(row.ended_s for run in shown for row in run.requests()[:MOST_BARS])
@@ -135,7 +135,8 @@ def gantt(runs: Sequence[Done]) -> Figure | None:
         _finish(axes, _panel_title(run, labels, runs), "time since the start (s)", "")
         axes.set_xlim(0, longest * 1.02)
         axes.grid(axis="y", visible=False)
-    panels[0].set_ylabel("request, in the order of arrival")
+    panels[0].set_ylabel("request, by arrival")
+    panels[0].yaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].invert_yaxis()
     handles: list[Any] = [Patch(color=STAGE_COLOURS.get(stage, GREY), label=stage) for stage in stages]
     handles.append(Line2D([], [], color="#CCCCCC", label="sent, waits"))
@@ -158,9 +159,10 @@ def queues(runs: Sequence[Done]) -> Figure | None:
         above, below = panels[0][column], panels[1][column]
         samples = run.samples()
         times = [sample.at_s for sample in samples]
-        for stage in run.stages:
+        for number, stage in enumerate(run.stages):
             own = [sample.stages[stage] for sample in samples]
-            style: dict[str, Any] = {"color": STAGE_COLOURS.get(stage, GREY), "lw": 1.6, "drawstyle": "steps-post"}
+            style: dict[str, Any] = {"color": STAGE_COLOURS.get(stage, GREY), "drawstyle": "steps-post"}
+            style["lw"] = 3.4 - 0.7 * number  # thinner ones on top, so that equal lines can be seen
             above.plot(times, [one.waiting for one in own], **style)
             below.plot(times, [one.ready for one in own], **style)
             below.plot(times, [one.ready + one.starting for one in own], **{**style, "lw": 1.0, "linestyle": ":"})
