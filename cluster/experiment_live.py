@@ -203,7 +203,7 @@ class _Server:
 
     def __init__(self, spec: Spec, plan: RunPlan, folder: Path) -> None:
         self.fixed = plan.policy.name == "fixed"
-        self._folder = folder / time.strftime("%H%M%S")
+        self._folder = folder.absolute() / time.strftime("%H%M%S")  # the server runs in another folder
         self._log = self._folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._folder.mkdir(parents=True, exist_ok=True)
