@@ -39,7 +39,7 @@ from stages.types import STAGE_NAMES
 __all__ = ["Bench", "LiveError", "app_args", "check_live"]
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S, SCALE_S, STOP_S = 240.0, 120.0, 60.0
+START_S, SCALE_S, SETTLE_S, STOP_S = 240.0, 120.0, 60.0, 60.0
 _POLL_S = 0.2
 _SLIVER = 0.01  # CPUs of a replica: Ray only counts them here
 _STEP_S = 0.1  # of a replayed stage, about
@@ -183,6 +183,8 @@ class Bench:
         if server.fixed:
             server.scale(plan.replicas)
         server.warm_up()
+        if not server.fixed:
+            server.settle(plan.replicas)
         seen = drive(server.api, plan.trace, STAGE_NAMES, deadline_s=live.deadline_s, sample_s=live.sample_s, told=told)
         metrics = measure(
             seen.rows,
@@ -262,14 +264,23 @@ class _Server:
         """
         for name, count in replicas.items():
             self.api.scale(name, count)
-        deadline = time.monotonic() + SCALE_S
+        if (states := self._differ(replicas, SCALE_S)) is not None:
+            raise LiveError(f"Replicas did not become {replicas} within {SCALE_S:g} s: {states}; see {self._log}.")
+
+    def settle(self, replicas: Mapping[str, int]) -> None:
+        """Wait until a policy is back at these replicas after the warm-up; if it keeps others, the run begins there."""
+        self._differ(replicas, SETTLE_S)
+
+    def _differ(self, replicas: Mapping[str, int], within_s: float) -> dict[str, list[str]] | None:
+        """None as soon as each stage has its replicas and no others; after `within_s` the states that there are."""
+        deadline = time.monotonic() + within_s
         while True:
             served = self.api.deployments()
             states = {name: [replica["state"] for replica in served[name]["replicas"]] for name in replicas}
             if all(states[name] == ["RUNNING"] * count for name, count in replicas.items()):
-                return
+                return None
             if time.monotonic() > deadline:
-                raise LiveError(f"Replicas did not become {replicas} within {SCALE_S:g} s: {states}; see {self._log}.")
+                return states
             time.sleep(_POLL_S)
 
     def warm_up(self) -> None:

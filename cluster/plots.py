@@ -126,7 +126,8 @@ def gantt(runs: Sequence[Done]) -> Figure | None:
             axes.plot([row.intended_s, row.ended_s], [place, place], color="#CCCCCC", lw=0.8, zorder=1)
             for stage, span in row.spans.items():
                 half = stage == "vfi" and "v2v" in row.spans  # VFI begins while V2V still works
-                bar = {"height": 0.45 if half else 0.8, "color": STAGE_COLOURS.get(stage, GREY)}
+                colour = STAGE_COLOURS.get(stage, GREY)
+                bar = {"height": 0.45 if half else 0.8, "color": colour, "edgecolor": colour, "lw": 0.6}
                 axes.barh(place, span.end_s - span.start_s, left=span.start_s, zorder=3 if half else 2, **bar)
                 if stage not in stages:
                     stages.append(stage)
