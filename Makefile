@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test quick lint browser prometheus train bench quality gallery
+.PHONY: help setup demo serve test quick lint browser prometheus train bench quality gallery plots
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
@@ -19,6 +19,7 @@ help:
 	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
 	@echo "make bench                       every benchmark of speed, a few minutes each"
 	@echo "make gallery                     the README's pictures, with the weights at hand"
+	@echo "make plots                       the pictures of cluster/README.md, simulated"
 	@echo "make quality                     how well the tiny weights follow prompts; two hours"
 
 $(READY): pyproject.toml constraints.txt
@@ -66,3 +67,10 @@ quality: setup
 
 gallery: setup
 	$(BIN)/python -m stages.gallery
+
+plots: setup
+	rm -rf out/plots
+	$(BIN)/python -m cluster experiment bottleneck --out out/plots/bottleneck
+	$(BIN)/python -m cluster experiment burst --out out/plots/burst
+	mkdir -p cluster/plots
+	cp out/plots/bottleneck/throughput.png out/plots/burst/queues.png cluster/plots/

@@ -2,6 +2,7 @@
 
     profile    seconds, memory and bytes of every stage, measured on this machine
     plan       the cheapest replicas for a rate and a 95th percentile, with the proof that none is cheaper
+    experiment sweeps of replicas, load and policies, simulated or on a real server, with plots
     render     image, Kubernetes, `ray up`, alerts and dashboard for these pools
 
 What cannot be done ends in one sentence and exit code 1 (wrong usage: 2). Knows nothing of Ray.
@@ -11,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster import plan_command, profile_command, render
+from cluster import experiment, plan_command, profile_command, render
 from cluster.manifests.site import SiteError
 from cluster.planner import GoalError
 from cluster.pool_file import PoolFileError
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m cluster", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (profile_command, plan_command, render):
+    for module in (profile_command, plan_command, experiment, render):
         module.add_command(commands)
     options = parser.parse_args(argv)
     try:

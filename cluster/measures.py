@@ -189,6 +189,23 @@ def read_requests(path: Path) -> list[RequestRow]:
         return [_row(cells) for cells in csv.DictReader(file)]
 
 
+def read_samples(path: Path) -> list[Sample]:
+    """What `write_samples` wrote."""
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    fields = tuple(StageSample.__dataclass_fields__)
+    stages = [key.removesuffix("_waiting") for key in (lines[0] if lines else {}) if key.endswith("_waiting")]
+    return [
+        Sample(
+            float(cells["at_s"]),
+            int(cells["queued_jobs"]),
+            int(cells["running_jobs"]),
+            {stage: StageSample(**{name: int(cells[f"{stage}_{name}"]) for name in fields}) for stage in stages},
+        )
+        for cells in lines
+    ]
+
+
 def _row(cells: Mapping[str, str]) -> RequestRow:
     spans = {
         (stage := key.removesuffix("_start_s")): StageSpan(

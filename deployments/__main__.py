@@ -25,6 +25,8 @@ from deployments.errors import StartError
 from deployments.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
 
+OWN_RAY = "own"
+
 
 class _Stopped(BaseException):
     """A signal asked for the end."""
@@ -58,8 +60,9 @@ def _serve(options: argparse.Namespace) -> int:
     args = _telling(_arguments(options), options)
     cpus = os.cpu_count() or 1
     where: LocalRay | str = options.address
-    if not options.cluster:
-        where = LocalRay(max(2, cpus), options.object_store_mb * 2**20, quiet=not options.verbose)
+    if not options.cluster or options.address == OWN_RAY:
+        store = options.object_store_mb * 2**20
+        where = LocalRay(max(2, cpus), store, quiet=not options.verbose, dashboard_port=options.dashboard_port)
     print(f"Starting preset {args.preset}; this takes a moment ...", file=sys.stderr, flush=True)
     server = start(args, host=options.host, port=options.port, where=where)
     try:
@@ -95,13 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     add_place_options(command)
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     command.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
-    command.add_argument("--address", default="auto", help="with --cluster: address of Ray (%(default)s)")
+    command.add_argument(
+        "--address",
+        default="auto",
+        help=f"with --cluster: address of Ray (%(default)s); {OWN_RAY}: one that is started for it",
+    )
     command.add_argument("--threads", type=_positive, help="laptop: CPU threads of each stage (all CPUs)")
     command.add_argument(
         "--object-store-mb",
         type=_positive,
         default=LOCAL_STORE_BYTES // 2**20,
         help="laptop: shared memory for values between stages (%(default)s)",
+    )
+    command.add_argument(
+        "--dashboard-port", type=_port, help="where a Ray that is started here shows its dashboard (it shows none)"
     )
     command.add_argument("--log-format", choices=get_args(Format), help="lines of text or JSON (else as configured)")
     command.add_argument("--log-level", choices=get_args(Level), help="from this severity on (else as configured)")

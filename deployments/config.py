@@ -207,6 +207,9 @@ class AppArgs(Args):
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
     scaling: ScalingArgs | None = None
+    external_scaler: bool = Field(
+        default=False, description="Replicas may be set through Ray's dashboard; no stage scales by itself then."
+    )
     limits: Limits = Field(default_factory=Limits, description="Of tenants that `limits set` has not named.")
     missing_pool: Literal["refuse", "degraded"] = Field(
         default="refuse",
@@ -231,6 +234,16 @@ class AppArgs(Args):
             if name != "t2i" and stage.batch.size > 1:
                 raise ValueError(f"{name}.batch.size is {stage.batch.size}; t2i alone computes several calls at once")
         return {name: given.get(name, StageArgs()) for name in STAGE_NAMES}
+
+    @model_validator(mode="after")
+    def _one_scaler(self) -> "AppArgs":
+        scaled = [name for name, stage in self.stages.items() if stage.autoscaling is not None]
+        if self.external_scaler and (self.scaling is not None or scaled):
+            raise ValueError(
+                "external_scaler excludes `scaling` and every stage's `autoscaling`; it has "
+                + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
+            )
+        return self
 
     def factory(self, stage: StageName) -> str:
         return self.stages[stage].factory or _FACTORIES[stage]

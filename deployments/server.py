@@ -46,6 +46,7 @@ class LocalRay:
     num_cpus: int
     object_store_bytes: int = LOCAL_STORE_BYTES
     quiet: bool = True
+    dashboard_port: int | None = None  # Ray's own HTTP, with Serve's REST interface; None: it does not run
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def start_ray(where: LocalRay | str) -> Path | None:
             num_cpus=where.num_cpus,
             num_gpus=0,
             object_store_memory=where.object_store_bytes,
-            include_dashboard=False,
+            include_dashboard=where.dashboard_port is not None,
+            dashboard_host="127.0.0.1",
+            dashboard_port=where.dashboard_port,
             log_to_driver=not where.quiet,
             logging_level=level,
             namespace="magicvideo",
@@ -197,11 +200,12 @@ def deploy(args: AppArgs, *, host: str, port: int) -> None:
         return
     application = build(args)
     try:
+        outside = args.external_scaler
         if args.missing_pool == "degraded":
-            target = serve.RunTarget(application, name=APP_NAME, route_prefix="/")
+            target = serve.RunTarget(application, name=APP_NAME, route_prefix="/", external_scaler_enabled=outside)
             serve.run_many([target], wait_for_applications_running=False)
         else:
-            serve.run(application, name=APP_NAME, route_prefix="/")
+            serve.run(application, name=APP_NAME, route_prefix="/", external_scaler_enabled=outside)
     except (RuntimeError, TimeoutError) as error:
         raise StartError(sentence_of("\n".join((str(error), *_deployment_messages())))) from error
 

@@ -23,6 +23,10 @@ class AutoscalingArgs(Args):
     target_ongoing_requests: float = Field(default=1.0, gt=0)
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=600.0, ge=0)
+    metrics_interval_s: float | None = Field(
+        default=None, gt=0, description="Between two reports; Ray's when left out."
+    )
+    look_back_period_s: float | None = Field(default=None, gt=0, description="Averaged over; Ray's when left out.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "AutoscalingArgs":

@@ -99,6 +99,7 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ({"stages": {"t2i": {"batch": {"wait_s": -1}}}}, ("stages.t2i.batch.wait_s", "-1")),
         ({"stages": {"v2v": {"batch": {"size": 2}}}}, ("v2v.batch.size is 2", "t2i alone")),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
+        ({"external_scaler": True, "scaling": {}}, ("external_scaler excludes", "it has scaling")),
     ],
 )
 def test_arguments_that_cannot_be_served_are_named_with_their_value(args: dict[str, object], words: list[str]) -> None:

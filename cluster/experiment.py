@@ -1,0 +1,157 @@
+"""`python -m cluster experiment SPEC`: every run of an experiment, simulated or on a real server, then its plots.
+
+    SPEC      a file, or a ready one: bottleneck, burst, monolith (`cluster/experiments`)
+    --live    each run on a server of this machine: real Ray, journal, HTTP and encoder; stages that take the given time
+    --quick   a shorter version, for a look at whether it works
+
+Everything is judged before the first run starts: what is wrong is one sentence and exit code 2. The same command goes
+on where it was stopped, and draws the plots anew. Ctrl-C keeps the runs that are done, draws them, and ends with 130.
+
+Knows nothing of Ray: `experiment_live` starts the server as a process of its own.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from cluster.experiment_live import Bench, LiveError, check_live
+from cluster.experiment_results import RUNS, Done, keep, read_done, write_results
+from cluster.experiment_runs import RunPlan, plan_runs
+from cluster.experiment_spec import FOLDER, ExperimentError, Spec, load_spec
+from cluster.plots import draw_all
+from cluster.simulator import Run, simulate
+from cluster.twin_types import TwinError
+
+INTERRUPTED = 130
+
+
+class Runner(Protocol):
+    """Makes one run; `told(done, total)` hears of its requests."""
+
+    def __call__(self, plan: RunPlan, told: Any) -> Run: ...
+
+
+def add_command(commands: Any) -> None:
+    """Put it on `python -m cluster`."""
+    ready = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    command = commands.add_parser("experiment", help="sweeps of replicas, load and policies, with plots")
+    command.set_defaults(run=run)
+    command.add_argument("spec", metavar="SPEC", help=f"a YAML file, or one of {ready}")
+    command.add_argument("--live", action="store_true", help="on a real server of this machine, not simulated")
+    command.add_argument("--quick", action="store_true", help="with what the file says under `quick`")
+    command.add_argument("--speed", type=_above_zero, help="divide all times by it (1; live: what the file says)")
+    command.add_argument("--out", type=Path, help="folder of the results (out/NAME, out/NAME-live)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command."""
+    try:
+        spec, folder = load_spec(options.spec, quick=options.quick)
+        speed = options.speed or (spec.live.speed if options.live else 1.0)
+        spec = spec.sped(speed)
+        if options.live:
+            check_live(spec)
+        plans = plan_runs(spec, folder)
+        out = options.out or Path("out") / (Path(options.spec).stem + ("-live" if options.live else ""))
+        open_folder(out, spec, "live" if options.live else "simulated", speed)
+    except ExperimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        with Bench(spec, out) if options.live else nullcontext(_simulated) as runner:
+            return run_all(plans, runner, out, mode="live" if options.live else "simulated", speed=speed)
+    except (LiveError, TwinError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _simulated(plan: RunPlan, told: Any) -> Run:
+    made = simulate(plan.scenario, plan.trace, plan.make_policy(), seed=plan.seed)
+    told(len(made.rows), len(made.rows))
+    return made
+
+
+def open_folder(out: Path, spec: Spec, mode: str, speed: float) -> None:
+    """Make the folder, or go on in it.
+
+    Raises:
+        ExperimentError: it holds another experiment, or cannot be made.
+    """
+    text = yaml.safe_dump(
+        {"mode": mode, "speed": speed, **spec.model_dump(mode="json")}, sort_keys=False, allow_unicode=True
+    )
+    kept = out / "spec.yaml"
+    try:
+        if kept.exists() and kept.read_text() != text:
+            raise ExperimentError(
+                f"{out} holds another experiment, or this one before it was changed; remove it or choose another --out."
+            )
+        (out / RUNS).mkdir(parents=True, exist_ok=True)
+        kept.write_text(text)
+    except OSError as error:
+        raise ExperimentError(f"{out} cannot be written ({error.strerror or error}); choose another --out.") from error
+
+
+def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, speed: float) -> int:
+    """Every run that is not there yet; then, also after Ctrl-C, the table and the plots. Gives the exit code."""
+    done: list[Done] = []
+    code = 0
+    with _progress(len(plans)) as (progress, runs, requests):
+        try:
+            for number, plan in enumerate(plans, start=1):
+                there = out / RUNS / plan.name
+                if there.is_dir():
+                    one, note = read_done(there), ", from before"
+                else:
+                    progress.reset(requests, total=len(plan.trace.arrivals), description="requests")
+                    made = runner(plan, lambda ended, total: progress.update(requests, completed=ended, total=total))
+                    one, note = keep(out, plan, made, mode=mode, speed=speed), ""
+                done.append(one)
+                progress.advance(runs)
+                print(f"{number}/{len(plans)} {said(one)}{note}", flush=True)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+    write_results(out, done)
+    drawn = draw_all(done, out)
+    if code:
+        print(
+            f"Stopped: {len(done)} of {len(plans)} runs are kept in {out}; the same command goes on.", file=sys.stderr
+        )
+    print(f"{out}: results.csv of {len(done)} runs; {', '.join(path.name for path in drawn) or 'no plots'}", flush=True)
+    return code
+
+
+def said(run: Done) -> str:
+    """One run in a line."""
+    counts = " ".join(f"{name}={count}" for name, count in run.plan["replicas"].items())
+    bad = run.metrics["requests"] - run.metrics["succeeded"]
+    return (
+        f"{run.group}, {counts}, {run.plan['load']}: {run.throughput_per_s * 60:.3g} videos/min, "
+        f"p95 {run.p95_s:.3g} s, {run.gpu_seconds:.4g} GPU-s" + (f", {bad} without a video" if bad else "")
+    )
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Progress, TaskID, TaskID]]:
+    """A bar over runs and one over a run's requests, on stderr and only on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress, progress.add_task("runs", total=total), progress.add_task("requests", total=1)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
