@@ -54,6 +54,8 @@ class AutoscalingArgs(_Args):
     target_ongoing_requests: float = Field(default=1.0, gt=0)
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=600.0, ge=0)
+    look_back_period_s: float | None = Field(default=None, gt=0, description="Serve's own average; its 30 if left out.")
+    metrics_interval_s: float | None = Field(default=None, gt=0, description="Between two reports; Serve's 10.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "AutoscalingArgs":

@@ -46,6 +46,7 @@ class LocalRay:
     num_cpus: int
     object_store_bytes: int = LOCAL_STORE_BYTES
     quiet: bool = True
+    num_gpus: int = 0  # that Ray counts, whether there are any or not
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def start_ray(where: LocalRay | str) -> Path | None:
         ray.init(
             address="local",
             num_cpus=where.num_cpus,
-            num_gpus=0,
+            num_gpus=where.num_gpus,
             object_store_memory=where.object_store_bytes,
             include_dashboard=False,
             log_to_driver=not where.quiet,
