@@ -121,7 +121,7 @@ def critical_path_s(job: Job, replicas: Mapping[StageName, int], windows: int) -
 def replicas_now(app_name: str) -> dict[str, StageSample]:
     """Serve's count for every stage: ready, starting, and stopping ones, which hold their GPU until they have ended."""
     deployments = serve.status().applications[app_name].deployments
-    found = {}
+    found: dict[str, StageSample] = {}
     for name in STAGE_NAMES:
         states = {str(state): int(count) for state, count in deployments[name].replica_states.items()}
         ready, stopping = states.get("RUNNING", 0), sum(states.get(state, 0) for state in _STOPPED)
