@@ -17,7 +17,7 @@ paper's, so that the machine's few cores are not the bound; starting processes t
                            the last replica is gone
     sim_p95_ratio_median, sim_gpu_seconds_ratio_median    `benchmarks.sim_policies` on its ten traces, beside them
 
-About fifteen minutes; `--quick` about one, with one small burst and one trace.
+About twelve minutes; `--quick` about two, with one small burst and one trace.
 """
 
 import argparse
@@ -55,6 +55,7 @@ PROCESS_S = 2.0  # what a replica's process takes to start on an idle machine; t
 LOOK_BACK_S, REPORT_S = 1.0, 0.25
 OVERHEAD_S = 0.04  # of a call, for the tuning alone
 SIDES = ("look-ahead", "serve")
+TARGETS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 NOBODY: Mapping[StageName, int] = dict.fromkeys(STAGE_NAMES, 0)
 
 
@@ -69,7 +70,7 @@ class Size:
     traces: int  # of sim_policies
 
 
-FULL = Size(pace=1 / 12, burst=10, burst_s=2.0, repetitions=5, traces=10)
+FULL = Size(pace=1 / 12, burst=8, burst_s=2.0, repetitions=5, traces=10)
 QUICK = Size(pace=1 / 60, burst=3, burst_s=1.0, repetitions=1, traces=1)
 
 
@@ -122,8 +123,8 @@ def tuned(size: Size, traces: Sequence[Trace]) -> ServeDefault:
     """The best setting of Serve's rule on these bursts; prints it and what the simulator expects."""
     about = scenario(size)
     ours = sim_policies.scores(LookAhead(**look_ahead_options(size)), about, traces)
-    delays_s = [seconds * size.pace for seconds in (0.0, 20.0, 60.0, 150.0)]
-    settings = sim_policies.serve_settings(GPUS, delays_s, LOOK_BACK_S)
+    delays_s = [seconds * size.pace for seconds in (0.0, 20.0, 40.0, 60.0, 100.0, 150.0)]
+    settings = sim_policies.serve_settings(GPUS, delays_s, LOOK_BACK_S, TARGETS)
     scored = {name: sim_policies.scores(policy, about, traces) for name, policy in settings.items()}
     chosen = sim_policies.tuned(ours, scored)
     pairs = list(zip(ours, scored[chosen], strict=True))

@@ -58,14 +58,17 @@ def scenario(start_up: float = HEADLINE) -> Scenario:
 
 
 def serve_settings(
-    budget: int = BUDGET_GPUS, downs_s: Sequence[float] = (20.0, 60.0, 150.0), look_back_s: float = 2.0
+    budget: int = BUDGET_GPUS,
+    downs_s: Sequence[float] = (20.0, 60.0, 150.0),
+    look_back_s: float = 2.0,
+    targets: Sequence[float] = (1.0, 1.5, 2.0, 3.0),
 ) -> dict[str, ServeDefault]:
     """What Serve's side is tuned over, by a short name."""
     work = sum(times.mean_s for times in STAGES.values())
     split = {name: max(1, round(budget * times.mean_s / work)) for name, times in STAGES.items()}
     found = {}
-    for shared, target, down_s in itertools.product((False, True), (1.0, 1.5, 2.0, 3.0), downs_s):
-        name = f"target {target:g}, down {down_s:g} s, {'GPUs split' if shared else 'GPUs free for all'}"
+    for shared, target, down_s in itertools.product((False, True), targets, downs_s):
+        name = f"target {target:g}, down {down_s:.3g} s, {'GPUs split' if shared else 'GPUs free for all'}"
         bounds = split if shared else {}
         found[name] = ServeDefault(target, 0.0, down_s, look_back_s=look_back_s, max_replicas=bounds)
     return found
