@@ -12,8 +12,8 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Peer:
     packages: Sequence[str]
     modules: Sequence[str]
     entry: str
+    dashboard: bool = False  # of Ray, where the peer asks it
+    settings: Mapping[str, str] = field(default_factory=dict)  # in the environment of its processes
 
 
 def environment(peer: Peer) -> Path:
@@ -88,7 +90,13 @@ def seconds_of(peer: Peer, burst: Burst, folder: Path) -> float:
     own = {"PYTHONPATH": str(_ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     try:
         done = subprocess.run(
-            command, cwd=_ROOT, env={**kept, **own}, capture_output=True, text=True, timeout=RUN_S, check=False
+            command,
+            cwd=_ROOT,
+            env={**kept, **own, **peer.settings},
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise PeerError(f"{peer.name} did not end within {RUN_S} s.") from error
@@ -107,7 +115,9 @@ def child() -> None:
     peer, burst = pickle.loads(Path(sys.argv[1]).read_bytes())
     module, _, function = peer.entry.partition(":")
     entry: Any = getattr(importlib.import_module(module), function)
-    ray.init(num_cpus=CPUS, object_store_memory=burst.store_bytes, include_dashboard=True, log_to_driver=False)
+    ray.init(
+        num_cpus=CPUS, object_store_memory=burst.store_bytes, include_dashboard=peer.dashboard, log_to_driver=False
+    )
     blocks = [ray.put(np.ones(burst.touched_bytes // 8, np.uint8)) for _ in range(8)]
     del blocks
     print(_MARK + json.dumps(float(entry(burst))), flush=True)

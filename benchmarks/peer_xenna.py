@@ -15,9 +15,11 @@ from stages.types import STAGE_NAMES, StageName
 
 XENNA = Peer(
     name="xenna",
-    packages=("cosmos-xenna>=0.3,<0.4", "numpy", "av", "fsspec"),
+    packages=("cosmos-xenna>=0.3,<0.4", "tqdm", "numpy", "av", "fsspec"),  # it imports tqdm without asking for it
     modules=("av", "fsspec", "cosmos_xenna.pipelines.v1"),
     entry="benchmarks.peer_xenna:run",
+    dashboard=True,  # it asks Ray's API for the actors that there are, up to so many
+    settings=dict.fromkeys(("RAY_MAX_LIMIT_FROM_API_SERVER", "RAY_MAX_LIMIT_FROM_DATA_SOURCE"), "40000"),
 )
 STAND_S = 15.0  # until the other stages' workers stand
 SLIVER = 0.25  # of a CPU a worker

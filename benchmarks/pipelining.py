@@ -129,13 +129,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipelining", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help=f"bursts of {QUICK.bursts} instead of {FULL.bursts}")
     size = QUICK if parser.parse_args(arguments).quick else FULL
+    port = free_port()  # Serve keeps it for both applications
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as folder:
         temp_dir = start_ray(LocalRay(RAY_CPUS, STORE_BYTES))
         try:
             touch_store()
-            ours = measure_ours(Path(folder), size)
+            ours = measure_ours(Path(folder), size, port)
             serve.delete(APP_NAME)
-            ours |= measure_policy(Path(folder), size)
+            ours |= measure_policy(Path(folder), size, port)
             serve.delete(APP_NAME)
             plain = measure_plain(Path(folder), size)
         finally:
@@ -168,9 +169,8 @@ def left_in_store_mb(since: int) -> float:
     return max(0, left) / MB
 
 
-def measure_ours(folder: Path, size: Size) -> dict[str, float]:
+def measure_ours(folder: Path, size: Size, port: int) -> dict[str, float]:
     """The application's figures; prints a line for each."""
-    port = free_port()
     deploy(app_args(folder / "ours", size.loads), host="127.0.0.1", port=port)
     before = store_bytes()  # Serve keeps the arguments of every replica there
     with Client(Server("127.0.0.1", port, None).url) as client:
@@ -187,9 +187,9 @@ def measure_ours(folder: Path, size: Size) -> dict[str, float]:
     return figures
 
 
-def measure_policy(folder: Path, size: Size) -> dict[str, float]:
+def measure_policy(folder: Path, size: Size, port: int) -> dict[str, float]:
     """The larger burst with the policy running."""
-    port, jobs = free_port(), max(size.bursts)
+    jobs = max(size.bursts)
     deploy(policy_args(folder / "policy", size.loads), host="127.0.0.1", port=port)
     before = store_bytes()
     with Client(Server("127.0.0.1", port, None).url) as client:
