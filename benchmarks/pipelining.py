@@ -3,9 +3,12 @@
 The real application (ingress, pipeline, four stages; HTTP, journal, streams, encoder) with stages that take given
 seconds and give the paper's bytes (3, 35, 105 MB), on an object store of 4 GB. A burst of requests, all in flight at
 once, is timed from the first POST until the last video is seen completed. In the same run, on the same Ray, the same
-work goes through plain chained deployments (`benchmarks.plain`).
+work goes through plain chained deployments (`benchmarks.plain`), and through the application scaled by its policy.
 
     efficiency             shortest possible makespan (`benchmarks.bound`) / measured; the lower of both bursts
+    efficiency_policy      the larger burst again with the look-ahead policy deciding replicas, within the same numbers,
+                           and four replicas of the pipeline that share the bound on jobs in flight
+    spilled_mb_policy      what Ray wrote to disk meanwhile
     plain_efficiency       the same of plain chained deployments
     spilled_mb             what Ray wrote to disk while the application ran, because the store was full
     store_mb_after         what is still in the object store afterwards, over what Serve keeps there since the start
@@ -13,7 +16,7 @@ work goes through plain chained deployments (`benchmarks.plain`).
                            (run_s of T2I, I2V, V2V's windows over its replicas, and VFI's last window)
     router_mb_per_request  growth of the ingress' and the pipeline's memory (RSS) per request of the bursts
 
-About eleven minutes; `--quick` under one, with smaller bursts, for a look at whether it works.
+About fifteen minutes; `--quick` about one, with smaller bursts, for a look at whether it works.
 """
 
 import argparse
@@ -36,7 +39,7 @@ from benchmarks.result import result
 from client import Client, Video
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from deployments.app import APP_NAME
-from deployments.config import AppArgs, laptop, load_config, rehearsal
+from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from stages.model.windows import plan_windows
 from stages.presets import get_preset, plan
@@ -54,6 +57,8 @@ STORE_BYTES = 4_000_000_000
 TOUCHED_BYTES = 3_200_000_000  # of the store, before anything is timed: the first touch of a page is slow
 JOB_BYTES = 143_000_000  # of one job's values, all at once
 MAX_JOBS = int(0.75 * STORE_BYTES / JOB_BYTES)  # admission, as serve_config.yaml says; Ray spills above 0.8 of a store
+DRIVERS = 4  # replicas of the pipeline beside the policy; `max_jobs` is of each, so each gets its share of MAX_JOBS
+START_UP_S = 3.0  # of a replayed stage, until the policy has measured it
 RAY_CPUS = 16  # what Ray may hand out: it only counts here, the stages wait more than they compute
 PROMPT = "a fox in a snowy forest at dusk"
 POLL_S, IDLE_POLL_S = 0.1, 0.01
@@ -93,6 +98,26 @@ def app_args(folder: Path, loads: Mapping[StageName, Load] = LOADS) -> AppArgs:
     return args.model_copy(update={"stages": stages, "pipeline": pipeline})
 
 
+def policy_args(folder: Path, loads: Mapping[StageName, Load] = LOADS) -> AppArgs:
+    """The same with the look-ahead policy, which may let replicas go, and several replicas of the pipeline."""
+    args = app_args(folder, loads)
+    stages = {
+        name: stage.model_copy(
+            update={"autoscaling": AutoscalingArgs(min_replicas=1, max_replicas=loads[name].replicas)}
+        )
+        for name, stage in args.stages.items()
+    }
+    calls: dict[StageName, int] = {"t2i": 1, "i2v": 1, "v2v": WINDOWS, "vfi": WINDOWS}
+    scaling = ScalingArgs(
+        budget_gpus=sum(load.replicas for load in loads.values()),
+        call_s={name: loads[name].run_s / calls[name] for name in STAGE_NAMES},
+        start_up_s=dict.fromkeys(STAGE_NAMES, START_UP_S),
+    )
+    drivers = {"replicas": DRIVERS, "max_replicas": DRIVERS, "max_jobs": MAX_JOBS // DRIVERS}
+    pipeline = args.pipeline.model_copy(update=drivers)
+    return args.model_copy(update={"stages": stages, "scaling": scaling, "pipeline": pipeline})
+
+
 def critical_path_s(video: Video) -> float:
     """Seconds that a finished job's stages computed one after the other, as its replicas measured them."""
     measured = {stage.name: stage.run_s for stage in video.stages}
@@ -104,11 +129,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipelining", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help=f"bursts of {QUICK.bursts} instead of {FULL.bursts}")
     size = QUICK if parser.parse_args(arguments).quick else FULL
+    port = free_port()  # Serve keeps it for both applications
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as folder:
         temp_dir = start_ray(LocalRay(RAY_CPUS, STORE_BYTES))
         try:
             touch_store()
-            ours = measure_ours(Path(folder), size)
+            ours = measure_ours(Path(folder), size, port)
+            serve.delete(APP_NAME)
+            ours |= measure_policy(Path(folder), size, port)
             serve.delete(APP_NAME)
             plain = measure_plain(Path(folder), size)
         finally:
@@ -141,9 +169,8 @@ def left_in_store_mb(since: int) -> float:
     return max(0, left) / MB
 
 
-def measure_ours(folder: Path, size: Size) -> dict[str, float]:
+def measure_ours(folder: Path, size: Size, port: int) -> dict[str, float]:
     """The application's figures; prints a line for each."""
-    port = free_port()
     deploy(app_args(folder / "ours", size.loads), host="127.0.0.1", port=port)
     before = store_bytes()  # Serve keeps the arguments of every replica there
     with Client(Server("127.0.0.1", port, None).url) as client:
@@ -158,6 +185,17 @@ def measure_ours(folder: Path, size: Size) -> dict[str, float]:
     figures["store_mb_after"] = left_in_store_mb(since=before.used)
     figures["router_mb_per_request"] = grown / MB / sum(size.bursts)
     return figures
+
+
+def measure_policy(folder: Path, size: Size, port: int) -> dict[str, float]:
+    """The larger burst with the policy running."""
+    jobs = max(size.bursts)
+    deploy(policy_args(folder / "policy", size.loads), host="127.0.0.1", port=port)
+    before = store_bytes()
+    with Client(Server("127.0.0.1", port, None).url) as client:
+        burst(client, size.warm_up)
+        efficiency = told("with policy", jobs, burst(client, jobs), size)
+    return {"efficiency_policy": efficiency, "spilled_mb_policy": (store_bytes().spilled - before.spilled) / MB}
 
 
 def burst(client: Client, jobs: int) -> float:

@@ -57,15 +57,20 @@ def scenario(start_up: float = HEADLINE) -> Scenario:
     return Scenario(stages, pools, budget_gpus=BUDGET_GPUS, router_s=0.01, control_s=2.0, sample_s=60.0)
 
 
-def serve_settings() -> dict[str, ServeDefault]:
+def serve_settings(
+    budget: int = BUDGET_GPUS,
+    downs_s: Sequence[float] = (20.0, 60.0, 150.0),
+    look_back_s: float = 2.0,
+    targets: Sequence[float] = (1.0, 1.5, 2.0, 3.0),
+) -> dict[str, ServeDefault]:
     """What Serve's side is tuned over, by a short name."""
     work = sum(times.mean_s for times in STAGES.values())
-    split = {name: max(1, round(BUDGET_GPUS * times.mean_s / work)) for name, times in STAGES.items()}
+    split = {name: max(1, round(budget * times.mean_s / work)) for name, times in STAGES.items()}
     found = {}
-    for shared, target, down_s in itertools.product((False, True), (1.0, 1.5, 2.0, 3.0), (20.0, 60.0, 150.0)):
-        name = f"target {target:g}, down {down_s:g} s, {'GPUs split' if shared else 'GPUs free for all'}"
+    for shared, target, down_s in itertools.product((False, True), targets, downs_s):
+        name = f"target {target:g}, down {down_s:.3g} s, {'GPUs split' if shared else 'GPUs free for all'}"
         bounds = split if shared else {}
-        found[name] = ServeDefault(target, 0.0, down_s, look_back_s=2.0, max_replicas=bounds)
+        found[name] = ServeDefault(target, 0.0, down_s, look_back_s=look_back_s, max_replicas=bounds)
     return found
 
 
@@ -114,9 +119,9 @@ def compare(start_up: float, traces: Sequence[Trace], *, told: bool = False) -> 
     }
 
 
-def figures(start_ups: Sequence[float] = START_UPS) -> dict[str, float]:
+def figures(start_ups: Sequence[float] = START_UPS, traces: Sequence[Trace] | None = None) -> dict[str, float]:
     """Everything that this benchmark reports, and `benchmarks.autoscaling` beside its live figures."""
-    traces = kept_traces()
+    traces = kept_traces() if traces is None else traces
     found = {start_up: compare(start_up, traces, told=start_up == HEADLINE) for start_up in {HEADLINE, *start_ups}}
     return {
         **{f"sim_{name}": value for name, value in found[HEADLINE].items()},

@@ -47,6 +47,7 @@ class LocalRay:
     object_store_bytes: int = LOCAL_STORE_BYTES
     quiet: bool = True
     dashboard_port: int | None = None  # Ray's own HTTP, with Serve's REST interface; None: it does not run
+    num_gpus: int = 0  # that Ray counts, whether there are any or not
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def start_ray(where: LocalRay | str) -> Path | None:
         ray.init(
             address="local",
             num_cpus=where.num_cpus,
-            num_gpus=0,
+            num_gpus=where.num_gpus,
             object_store_memory=where.object_store_bytes,
             include_dashboard=where.dashboard_port is not None,
             dashboard_host="127.0.0.1",

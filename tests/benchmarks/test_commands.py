@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import end_to_end, pipelining
+from benchmarks import end_to_end, fanout, pipelining, twin
 from deployments.config import CONFIG_PATH
 from deployments.server import ROOT
 from stages.types import STAGE_NAMES
 
-SCRIPTS = ("pipelining", "end_to_end", "durability", "api", "denoise", "vfi", "vfi_quality", "quality", "sim_policies")
+SCRIPTS = (
+    *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api"),
+    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies"),
+)
 QUICK_S = 400
 
 
@@ -61,12 +64,22 @@ def test_the_measured_application_is_the_served_one_but_for_its_stages(tmp_path:
         assert args.stages[name].replicas == load.replicas
 
 
+def test_the_bound_on_jobs_in_flight_is_that_of_all_replicas_of_the_pipeline(tmp_path: Path) -> None:
+    args = pipelining.policy_args(tmp_path)
+    assert args.pipeline.replicas == args.pipeline.max_replicas == pipelining.DRIVERS
+    assert args.pipeline.max_jobs * pipelining.DRIVERS <= pipelining.MAX_JOBS
+    assert args.scaling is not None
+
+
 @pytest.mark.slow
 def test_pipelining_gives_its_figures() -> None:
     figures = figures_of(run("pipelining", "--quick"))
     bursts = {f"efficiency_{jobs}" for jobs in pipelining.QUICK.bursts}
     others = {"efficiency", "plain_efficiency", "spilled_mb", "store_mb_after", "idle_overhead_ms"}
-    assert set(figures) == bursts | others | {"router_mb_per_request"}
+    policy = {"efficiency_policy", "spilled_mb_policy"}
+    assert set(figures) == bursts | others | policy | {"router_mb_per_request"}
+    assert 0 < figures["efficiency_policy"] <= 1
+    assert figures["spilled_mb_policy"] == 0
     assert figures["efficiency"] == min(figures[name] for name in bursts)
     assert 0 < figures["efficiency"] <= 1
     assert 0 < figures["plain_efficiency"] <= 1
@@ -130,3 +143,40 @@ def test_vfi_gives_its_figures() -> None:
     assert set(figures) == {"dsc_speedup_512", "dsc_speedup_taps_512", "base_gib"} | frames
     assert all(value > 0 for value in figures.values())
     assert figures["peak_gib_264"] < figures["peak_gib_264_unchunked"]
+
+
+@pytest.mark.slow
+def test_fanout_gives_its_figures() -> None:
+    figures = figures_of(run("fanout", "--quick"))
+    kinds = {f"{replicas}{kind}" for replicas in (2, 3) for kind in fanout.LENGTHS}
+    assert set(figures) == {f"{name}_ratio_{kind}" for name in ("latency", "bound") for kind in kinds}
+    for kind in kinds:
+        assert 0 < figures[f"bound_ratio_{kind}"] < 1
+        assert figures[f"latency_ratio_{kind}"] > 0
+
+
+@pytest.mark.slow
+def test_autoscaling_gives_its_figures() -> None:
+    figures = figures_of(run("autoscaling", "--quick"))
+    names = {f"{where}{what}" for where in ("", "sim_") for what in ("p95_ratio", "gpu_seconds_ratio")}
+    assert {name.removesuffix("_median") for name in figures} == names
+    assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.slow
+def test_twin_gives_its_figures() -> None:
+    figures = figures_of(run("twin", "--quick"))
+    numbers = [1 + twin.CONFIGURATIONS.index(about) for about in twin.QUICK]
+    for name in ("throughput_error", "p95_error"):
+        assert figures[f"{name}_max"] == max(figures.pop(f"{name}_{number}") for number in numbers) >= 0
+    assert set(figures) == {"throughput_error_max", "p95_error_max"}
+
+
+@pytest.mark.slow
+def test_peers_gives_its_figures_without_what_must_be_installed() -> None:
+    figures = figures_of(run("peers", "--quick", "--without-installing"))
+    assert {figures.pop(name) for name in ("ray_data_efficiency", "xenna_efficiency")} == {None}
+    efficiencies = {"efficiency", "chained_efficiency", "await_efficiency"}
+    assert set(figures) == efficiencies | {"monolith_makespan_ratio", "p50_ratio", "p95_ratio"}
+    assert all(0 < figures[name] <= 1 for name in efficiencies)
+    assert all(value > 0 for value in figures.values())

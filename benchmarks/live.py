@@ -1,0 +1,196 @@
+"""What benchmarks of a running application share: an open loop of requests, how they ended, which replicas there were.
+
+`send_openly` posts at given times whether or not the server keeps up; `ended` waits until the journal holds the end of
+every job and gives rows in the form that a simulation has too (`cluster.measures`). A latency counts from the intended
+send time until the journal has the end, which is when event streams tell it; a client that polls sees it later by its
+own period. `Replicas` samples Serve's own count of a stage's replicas, from which GPU-seconds follow.
+
+Takes a URL, a journal and arguments of the application. Measures with the clock of one machine: the server must run on
+this one. Knows nothing of policies or of what a benchmark claims.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+from ray import serve
+
+from benchmarks.bound import Load, alone_s
+from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
+from deployments.config import AppArgs
+from deployments.job_types import Job
+from deployments.jobs import Journal
+from stages.types import STAGE_NAMES, StageName
+
+PROMPT = "a fox in a snowy forest at dusk"
+DEADLINE_S = 600.0
+_POLL_S = 0.25  # between two looks at the journal: one cheap query
+_SENDERS = 32
+_STOPPED = ("STOPPING", "PENDING_MIGRATION")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request that was accepted. Seconds since the epoch."""
+
+    id: str
+    intended_s: float
+    arrived_s: float
+
+
+def with_replicas(args: AppArgs, replicas: Mapping[StageName, int]) -> AppArgs:
+    """The same application with other numbers of replicas."""
+    stages = {name: args.stages[name].model_copy(update={"replicas": replicas[name]}) for name in STAGE_NAMES}
+    return args.model_copy(update={"stages": stages})
+
+
+def send_openly(url: str, times_s: Sequence[float], *, seconds: str | None = None, seed: int = 0) -> list[Sent]:
+    """POST one request at each of `times_s`, counted from now; returns once the last one is accepted."""
+    body = {"prompt": PROMPT, **({} if seconds is None else {"seconds": seconds})}
+    with httpx.Client(base_url=url, timeout=60.0) as http, ThreadPoolExecutor(_SENDERS) as senders:
+        began = time.time()
+
+        def post(number: int, intended_s: float) -> Sent:
+            answer = http.post("/v1/videos", json={**body, "seed": seed + number})
+            answer.raise_for_status()
+            return Sent(str(answer.json()["id"]), intended_s, time.time())
+
+        waiting = []
+        for number, at_s in enumerate(times_s):
+            time.sleep(max(0.0, began + at_s - time.time()))
+            waiting.append(senders.submit(post, number, began + at_s))
+        return [sent.result() for sent in waiting]
+
+
+def ended(journal: Journal, sent: Sequence[Sent]) -> list[Job]:
+    """The jobs of `sent` once every one of them is finished.
+
+    Raises:
+        RuntimeError: one has failed, or none of this ends.
+    """
+    deadline = time.monotonic() + DEADLINE_S
+    while set(journal.counts()) - {"succeeded", "failed", "cancelled"}:
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"After {DEADLINE_S:g} s the jobs are {journal.counts()}; a benchmark of stuck jobs is none."
+            )
+        time.sleep(_POLL_S)
+    jobs = [journal.get(one.id) for one in sent]
+    if failed := [job for job in jobs if job.state != "succeeded"]:
+        raise RuntimeError(
+            f"{failed[0].id} is {failed[0].state} ({failed[0].error}); a benchmark of failing jobs is none."
+        )
+    return jobs
+
+
+def rows_of(sent: Sequence[Sent], jobs: Sequence[Job]) -> list[RequestRow]:
+    """Rows whose seconds count from the first intended send."""
+    zero = min(one.intended_s for one in sent)
+    none: Mapping[str, StageSpan] = {}
+    return [
+        RequestRow(
+            number, one.intended_s - zero, one.arrived_s - zero, (job.finished_at or 0.0) - zero, "succeeded", none
+        )
+        for number, (one, job) in enumerate(zip(sent, jobs, strict=True))
+    ]
+
+
+def alone(url: str, journal: Journal, *, seconds: str | None = None, seed: int = 0) -> tuple[Job, float]:
+    """One request on an idle server: the job, and seconds from its send until its end."""
+    sent = send_openly(url, [0.0], seconds=seconds, seed=seed)
+    job = ended(journal, sent)[0]
+    return job, (job.finished_at or 0.0) - sent[0].intended_s
+
+
+def run_s(job: Job) -> dict[StageName, float]:
+    """Seconds that each stage computed for a job, all of its calls together, as the replicas measured them."""
+    measured = {stage.name: stage.run_s or 0.0 for stage in job.stages}
+    return {name: measured[name] for name in STAGE_NAMES}
+
+
+def critical_path_s(job: Job, replicas: Mapping[StageName, int], windows: int) -> float:
+    """Seconds that a lone job's stages computed one after the other."""
+    return alone_s({name: Load(spent, replicas[name]) for name, spent in run_s(job).items()}, windows)
+
+
+def replicas_now(app_name: str) -> dict[str, StageSample]:
+    """Serve's count for every stage: ready, starting, and stopping ones, which hold their GPU until they have ended."""
+    deployments = serve.status().applications[app_name].deployments
+    found: dict[str, StageSample] = {}
+    for name in STAGE_NAMES:
+        states = {str(state): int(count) for state, count in deployments[name].replica_states.items()}
+        ready, stopping = states.get("RUNNING", 0), sum(states.get(state, 0) for state in _STOPPED)
+        starting = sum(states.values()) - ready - stopping
+        found[name] = StageSample(0, 0, ready, starting, stopping, ready + starting)
+    return found
+
+
+def wait_for_replicas(app_name: str, wanted: Mapping[StageName, int]) -> None:
+    """Until exactly so many run and no other one starts or stops."""
+    deadline = time.monotonic() + DEADLINE_S
+    while any(
+        (stage.ready, stage.starting, stage.stopping) != (wanted[name], 0, 0)
+        for name, stage in ((name, replicas_now(app_name)[name]) for name in STAGE_NAMES)
+    ):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{app_name} does not come to {dict(wanted)} replicas, it has {replicas_now(app_name)}.")
+        time.sleep(_POLL_S)
+
+
+class Replicas:
+    """`with Replicas(app_name, gpus) as watched:` samples until the block ends; `watched.gpu_s` is then what was held.
+
+    A replica that waits for a free GPU is starting to Serve and holds nothing: more than the `gpus` there are is never
+    counted. One GPU a replica.
+    """
+
+    def __init__(self, app_name: str, gpus: int, period_s: float = 0.25) -> None:
+        self._app_name, self._gpus, self._period_s = app_name, gpus, period_s
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="replicas", daemon=True)
+        self._failed: BaseException | None = None
+        self.samples: list[Sample] = []
+        self.gpu_s: dict[str, float] = {}
+
+    def _watch(self) -> None:
+        try:
+            while not self._end.wait(self._period_s):
+                self._look()
+        except BaseException as error:  # told in __exit__, where somebody hears it
+            self._failed = error
+
+    def _look(self) -> None:
+        stages = replicas_now(self._app_name)
+        self.samples.append(Sample(time.monotonic(), 0, 0, within(stages, self._gpus)))
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        if self._failed is not None and kind is None:
+            raise RuntimeError("Serve could not be asked for its replicas.") from self._failed
+        if kind is None:
+            self._look()
+        self.gpu_s = held_gpu_s(self.samples, dict.fromkeys(STAGE_NAMES, 1.0))
+
+
+def within(stages: Mapping[str, StageSample], gpus: int) -> dict[str, StageSample]:
+    """The same without those starting replicas for which there cannot be a GPU."""
+    room = gpus - sum(stage.ready + stage.stopping for stage in stages.values())
+    kept = {}
+    for name, stage in stages.items():
+        starting = max(0, min(stage.starting, room))
+        room -= starting
+        kept[name] = StageSample(stage.waiting, stage.running, stage.ready, starting, stage.stopping, stage.target)
+    return kept

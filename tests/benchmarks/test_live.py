@@ -1,0 +1,107 @@
+"""Parts of the live benchmarks that need no server: GPUs held, the ideal queue, what is told to whom, absent peers."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import autoscaling, peer_data, peer_env, twin
+from benchmarks.bound import Load, alone_s, burst_s
+from benchmarks.ideal import ends_s
+from benchmarks.live import within
+from benchmarks.peer_work import Work, step
+from cluster.measures import StageSample
+from stages.presets import TINY, plan
+from stages.types import STAGE_NAMES, StageName
+
+LOADS: dict[StageName, Load] = {"t2i": Load(0.2), "i2v": Load(0.4, 2), "v2v": Load(0.6, 2), "vfi": Load(0.15)}
+
+
+def test_replicas_that_wait_for_a_gpu_hold_none() -> None:
+    stages = {"i2v": StageSample(0, 0, 2, 3, 0, 5), "v2v": StageSample(0, 0, 1, 4, 1, 5)}
+    held = within(stages, 8)
+    assert [(stage.ready, stage.starting, stage.stopping) for stage in held.values()] == [(2, 3, 0), (1, 1, 1)]
+    assert within(stages, 100) == stages
+    assert sum(stage.starting for stage in within(stages, 3).values()) == 0
+
+
+def test_the_ideal_queue_is_the_bound_of_one_job_and_near_that_of_a_burst() -> None:
+    for windows in (1, 2, 5):
+        assert ends_s([3.0], LOADS, windows) == [pytest.approx(3.0 + alone_s(LOADS, windows))]
+        bound_s = burst_s(LOADS, windows, 40)
+        assert bound_s - 1e-9 <= max(ends_s([0.0] * 40, LOADS, windows)) <= bound_s + 0.6
+
+
+def test_in_the_ideal_queue_nobody_is_overtaken_and_idle_servers_wait_for_nobody() -> None:
+    apart = ends_s([0.0, 10.0, 20.0], LOADS, 2)
+    assert np.diff(apart).tolist() == pytest.approx([10.0, 10.0])
+    crowded = ends_s([0.0, 0.1, 0.2, 0.3], LOADS, 2)
+    assert crowded == sorted(crowded)
+
+
+def test_the_simulator_is_told_seconds_and_overhead_and_no_more() -> None:
+    known = twin.Known({"t2i": 0.1, "i2v": 0.2, "v2v": 0.4, "vfi": 0.05}, overhead_s=0.08)
+    about = twin.CONFIGURATIONS[-1]
+    scenario = known.scenario(about)
+    assert scenario.router_s == pytest.approx(0.02)
+    assert scenario.stages["vfi"].mean_s == pytest.approx(0.05 * about.windows)
+    assert {name: pool.replicas for name, pool in scenario.pools.items()} == about.replicas
+    assert twin.trace_of(about, 9, seed=1) == twin.trace_of(about, 9, seed=1)
+
+
+def test_both_sides_of_autoscaling_are_the_same_but_for_who_scales(tmp_path: Path) -> None:
+    size = autoscaling.QUICK
+    args = autoscaling.app_args(tmp_path, size)
+    ours = autoscaling.scaled_by_look_ahead(args, size)
+    theirs = autoscaling.scaled_by_serve(args, autoscaling.tuned(size, autoscaling.bursts(size)))
+    assert ours.scaling is not None
+    assert theirs.scaling is None
+    for name in STAGE_NAMES:
+        mine, its = ours.stages[name], theirs.stages[name]
+        assert (mine.options, mine.num_gpus, mine.max_ongoing_requests) == (
+            *(its.options, its.num_gpus),
+            its.max_ongoing_requests,
+        )
+        assert its.autoscaling is not None
+        assert its.autoscaling.upscale_delay_s == 0
+
+
+def work_at(folder: Path) -> Work:
+    options: dict[StageName, dict[str, Any]] = {
+        name: {"stage": name, "run_s": 0.0, "bytes_out": 60_000} for name in STAGE_NAMES
+    }
+    return Work("tiny", plan(TINY, "a fox"), options, dict.fromkeys(STAGE_NAMES, 1), f"file://{folder}")
+
+
+def test_rows_of_ray_data_make_the_file_that_values_make(tmp_path: Path) -> None:
+    plain, rows = work_at(tmp_path / "plain"), work_at(tmp_path / "rows")
+    job: dict[str, Any] = {"seed": 5}
+    row: dict[str, Any] = {"seed": 5}
+    for name in STAGE_NAMES:
+        job = step(name, plain.stage(name), plain, job)
+        row = peer_data.RowStage(rows, name)(row)
+        assert all(isinstance(value, int | float | bytes | np.ndarray) for value in row.values())
+    assert set(job) == set(row) == {"seed", "began", "ended"}
+    files = [next(folder.rglob("*.mp4")).read_bytes() for folder in (tmp_path / "plain", tmp_path / "rows")]
+    assert files[0] == files[1] != b""
+
+
+@pytest.mark.slow
+def test_a_peer_that_cannot_be_installed_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGICVIDEO_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    absent = peer_env.Peer("absent", ("surely-not-there",), ("surely_not_there",), "nowhere:run")
+    with pytest.raises(peer_env.PeerError, match=r"absent cannot be installed here: .*surely-not-there"):
+        peer_env.environment(absent)
+
+
+def test_what_runs_in_other_environments_imports_neither_serve_nor_the_server() -> None:
+    code = (
+        "import sys, benchmarks.peer_work, benchmarks.peer_xenna; "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'fastapi', 'torch', 'sqlalchemy', 'httpx'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
