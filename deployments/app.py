@@ -36,7 +36,8 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
     """
     check_environment()
     typed = args if isinstance(args, AppArgs) else with_environment(parse_args(dict(args)))
-    stages = {name: _stage(typed, name) for name in STAGE_NAMES}
+    homes = {name: _stage(typed, name) for name in STAGE_NAMES if typed.home(name) == name}
+    stages = {name: homes[typed.home(name)] for name in STAGE_NAMES}
     keeper = _keeper(typed)
     pipeline = serve.deployment(
         name="pipeline",
@@ -90,6 +91,8 @@ def _keeper(args: AppArgs) -> dict[str, Application]:
 
 def _stage(args: AppArgs, name: StageName) -> Application:
     stage = args.stages[name]
+    guests = {other: args.factory(other) for other in STAGE_NAMES if other != name and args.home(other) == name}
+    hosted = [stage, *(args.stages[other] for other in guests)]
     actor: dict[str, Any] = {"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus}
     if stage.labels:
         actor["label_selector"] = stage.labels
@@ -97,7 +100,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "name": name,
         "ray_actor_options": actor,
         "max_ongoing_requests": stage.max_ongoing_calls,
-        "graceful_shutdown_timeout_s": stage.graceful_shutdown_timeout_s,
+        "graceful_shutdown_timeout_s": max(one.graceful_shutdown_timeout_s for one in hosted),
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
         "health_check_period_s": _HEALTH_S,
         "max_constructor_retry_count": stage.max_start_attempts,
@@ -117,7 +120,8 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         device=stage.device,
         options=stage.options,
         threads=stage.torch_threads,
-        stall_limit_s=stage.stall_limit_s,
+        stall_limit_s=max(one.stall_limit_s for one in hosted),
+        guests={other: (factory, args.stages[other].options) for other, factory in guests.items()},
         batch=(stage.batch.size, stage.batch.wait_s),
         logs=(args.observability.log_format, args.observability.log_level),
         **(finisher if name == STAGE_NAMES[-1] else {}),

@@ -160,7 +160,7 @@ class StageCalls:
         with self._demand.call(stage) as call:
             async with self._fan_out.turn(stage, self):  # a window that has no turn yet counts as waiting
                 run = self._handles[stage].options(stream=True).run
-                response = run.remote(*inputs, params=params, seed=seed, job=self._job_id)
+                response = run.remote(*inputs, params=params, seed=seed, job=self._job_id, stage=stage)
                 stream = pairs(response)
                 try:
                     while True:

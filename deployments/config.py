@@ -233,7 +233,26 @@ class AppArgs(Args):
         for name, stage in given.items():
             if name != "t2i" and stage.batch.size > 1:
                 raise ValueError(f"{name}.batch.size is {stage.batch.size}; t2i alone computes several calls at once")
+            if stage.lives_with is not None and (name, stage.lives_with) != ("v2v", "i2v"):
+                raise ValueError(f"{name}.lives_with is {stage.lives_with}; v2v alone can live with another, i2v")
         return {name: given.get(name, StageArgs()) for name in STAGE_NAMES}
+
+    @model_validator(mode="after")
+    def _homes(self) -> "AppArgs":
+        for name, stage in self.stages.items():
+            if stage.lives_with is None:
+                continue
+            if self.scaling is not None:
+                raise ValueError(
+                    f"stages.{name}.lives_with is {stage.lives_with}, and `scaling` scales each stage by itself; "
+                    "leave out one of them"
+                )
+            if stage.autoscaling is not None:
+                raise ValueError(
+                    f"stages.{name} lives with {stage.lives_with} and has as many replicas as that; "
+                    f"leave out stages.{name}.autoscaling"
+                )
+        return self
 
     @model_validator(mode="after")
     def _one_scaler(self) -> "AppArgs":
@@ -244,6 +263,10 @@ class AppArgs(Args):
                 + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
             )
         return self
+
+    def home(self, stage: StageName) -> StageName:
+        """The stage whose deployment computes this one: its own, but for one that lives with another."""
+        return self.stages[stage].lives_with or stage
 
     def factory(self, stage: StageName) -> str:
         return self.stages[stage].factory or _FACTORIES[stage]

@@ -20,7 +20,7 @@ _FRESH_S = 1.0
 
 
 def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
-    """What each stage asks of the cluster at start."""
+    """What each stage asks of the cluster at start; one that lives with another asks nothing of its own."""
     return tuple(
         StageNeed(
             stage=name,
@@ -29,16 +29,17 @@ def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
             replicas=args.stages[name].least_replicas,
         )
         for name in STAGE_NAMES
+        if args.home(name) == name
     )
 
 
-def running_replicas(app_name: str) -> dict[str, int]:
-    """Running replicas of each stage; a stage that Serve does not know has 0."""
+def running_replicas(app_name: str, args: AppArgs) -> dict[str, int]:
+    """Running replicas of each stage, or of that with which it lives; a stage that Serve does not know has 0."""
     application = serve.status().applications.get(app_name)
     deployments = application.deployments if application is not None else {}
     return {
-        name: int(deployments[name].replica_states.get("RUNNING", 0)) if name in deployments else 0
-        for name in STAGE_NAMES
+        name: int(deployments[home].replica_states.get("RUNNING", 0)) if home in deployments else 0
+        for name, home in ((name, args.home(name)) for name in STAGE_NAMES)
     }
 
 
@@ -60,13 +61,13 @@ class Watch:
             return self._known
 
     def _ask(self) -> Health:
-        replicas = running_replicas(serve.get_replica_context().app_name)
+        replicas = running_replicas(serve.get_replica_context().app_name, self._args)
         problems = [lack.sentence for lack in find_lacks(stage_needs(self._args), living_nodes())]
         problems += [
             f"Stage {name} has {replicas[name]} running replicas, it needs {self._args.stages[name].least_replicas}; "
             "look into its log if this lasts."
             for name in STAGE_NAMES
-            if replicas[name] < self._args.stages[name].least_replicas
+            if self._args.home(name) == name and replicas[name] < self._args.stages[name].least_replicas
         ]
         return Health(
             status="degraded" if problems else "ok",

@@ -79,7 +79,7 @@ class Pipeline:
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
         self._demand = Demand(args, self._journal)
-        self._fan_out = FanOut({name: stage.max_ongoing_calls for name, stage in args.stages.items()})
+        self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
         self._running: dict[str, _Running] = {}
         self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -150,7 +150,7 @@ class Pipeline:
             if self._running:
                 try:
                     app_name = serve.get_replica_context().app_name
-                    self._fan_out.know(await asyncio.to_thread(running_replicas, app_name))
+                    self._fan_out.know(await asyncio.to_thread(running_replicas, app_name, self._args))
                 except Exception:
                     self._fan_out.know({})
                     logger.exception("Serve could not be asked for replicas; jobs spread their windows freely.")

@@ -58,7 +58,7 @@ def read_pools(services: Services, medians: Mapping[StageName, float]) -> Pools:
         counts = {(name, status): count for name, status, count in connection.execute(busy).tuples()}
     states = []
     for name in STAGE_NAMES:
-        stage, replicas = services.args.stages[name], running.get(name, 0)
+        stage, replicas = services.args.stages[services.args.home(name)], running.get(name, 0)
         at_work = counts.get((name, "running"), 0)
         states.append(
             PoolState(

@@ -1,11 +1,12 @@
-"""One plain class that hosts any stage: load, warm up, run, report, stop, stay healthy.
+"""One plain class that hosts any stage, or two that live together: load, warm up, run, report, stop, stay healthy.
 
 Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
 info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most three times a second, and
 the `output`. One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`. With a `batch`, calls of one shape that wait while
-the device is busy are computed together once it is free (`deployments.turns`).
+the device is busy are computed together once it is free (`deployments.turns`). Stages that live together take turns
+on the device, and hold their common layers once (`stages.together`).
 
 With a finisher (`deployments.encode:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
 the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stages.
@@ -19,8 +20,9 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Protocol, cast
@@ -31,7 +33,8 @@ from deployments.metrics import StageMetrics
 from deployments.turns import Call, Turns
 from deployments.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
-from stages.presets import Preset, get_preset
+from stages.presets import get_preset
+from stages.types import StageName
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +79,13 @@ class Replica:
         finisher_options: Mapping[str, Any] | None = None,
         stall_limit_s: float = 600.0,
         batch: tuple[int, float] = (1, 0.0),
+        guests: Mapping[StageName, tuple[str, Mapping[str, Any]]] | None = None,
         logs: tuple[Format, Level] | None = None,
     ) -> None:
         """Load and warm up. With `logs`, this process' log is set up so.
 
         `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
+        `guests`: path and options of stages that live here, too.
 
         Raises:
             StartError: one sentence on what is wrong with the path, the preset, the weights, the warm-up or the batch.
@@ -91,7 +96,10 @@ class Replica:
         self._last_sign: float | None = None  # monotonic; None while the device is idle
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
-        self._stage: Stage = self._device.submit(_load, factory, preset, device, options or {}, threads).result()
+        asked = [(factory, options or {}), *(guests or {}).values()]
+        loaded = self._device.submit(_load, asked, preset, device, threads).result()
+        self._stage = loaded[0]
+        self._stages: dict[str, Stage] = {stage.name: stage for stage in loaded}
         self._turns = Turns(*batch)
         self._batched: BatchStage | None = None
         if batch[0] > 1:
@@ -101,18 +109,26 @@ class Replica:
                     f"be 1 or left out; it is {batch[0]}."
                 )
             self._batched = self._stage
-        self._metrics = StageMetrics(self._stage.name)
+        self._metrics = {name: StageMetrics(name) for name in self._stages}
         self._ended: Counter[str] = Counter()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
-    async def run(self, *inputs: Any, params: Any, seed: int, job: str | None = None) -> AsyncIterator[Any]:
+    async def run(
+        self, *inputs: Any, params: Any, seed: int, job: str | None = None, stage: StageName | None = None
+    ) -> AsyncIterator[Any]:
         """Compute one call; yields payload, info, payload, info, ... The log names `job`.
+
+        `stage`: whose call it is, of those that live here; by default the replica's own.
 
         Raises:
             StageError: as the stage says.
+            ConfigError: that stage does not live here.
         """
+        name = stage or self._stage.name
+        if name not in self._stages:
+            raise ConfigError(f"Stage {name} does not live in this replica, which hosts {', '.join(self._stages)}.")
         shape = self._batched.shape(params) if self._batched is not None and not inputs else None
-        call = Call(asyncio.get_running_loop(), inputs, params, seed, job, shape)
+        call = Call(asyncio.get_running_loop(), inputs, params, seed, job, shape, name)
         self._turns.add(call)
         self._device.submit(self._turn)
         try:
@@ -156,7 +172,7 @@ class Replica:
         calls = self._turns.take()
         try:
             for call in calls:
-                self._metrics.waited(time.monotonic() - call.made)
+                self._metrics[call.stage].waited(time.monotonic() - call.made)
             if len(calls) == 1:
                 self._alone(calls[0])
             elif calls:
@@ -170,8 +186,9 @@ class Replica:
             call.report(step, total)
 
         self._last_sign = time.monotonic()
+        stage = self._stages[call.stage]
         call.start()
-        self._settle(call, lambda: self._stage(*call.inputs, params=call.params, seed=call.seed, report=report))
+        self._settle(call, lambda: stage(*call.inputs, params=call.params, seed=call.seed, report=report))
 
     def _together(self, calls: Sequence[Call]) -> None:
         """As a batch. One that is cancelled leaves at the next step; a batch that raises is computed call by call."""
@@ -216,10 +233,11 @@ class Replica:
             try:
                 call.stop_if_asked()
                 value = compute()
-                payload = self._finisher.encode(value) if self._finisher else value
+                finished = self._finisher is not None and call.stage == self._stage.name
+                payload = self._finisher.encode(value) if self._finisher and finished else value
                 run_s = spent_s + time.monotonic() - since
                 call.give(payload, run_s, self._who, batch)
-                self._metrics.produced(run_s, int(payload.nbytes))
+                self._metrics[call.stage].produced(run_s, int(payload.nbytes))
             except Cancelled as cancelled:
                 outcome, error = "cancelled", cancelled
             except BaseException as raised:
@@ -227,11 +245,11 @@ class Replica:
             self._end(call, outcome, error)
 
     def _end(self, call: Call, outcome: str, error: BaseException | None) -> None:
-        self._metrics.ended(outcome)
+        self._metrics[call.stage].ended(outcome)
         self._ended[outcome] += 1
         with about(call.job):
             computed_s = time.monotonic() - call.started
-            logger.info("Stage %s: a call is %s after %.2f s.", self._stage.name, outcome, computed_s)
+            logger.info("Stage %s: a call is %s after %.2f s.", call.stage, outcome, computed_s)
         self._last_sign = None  # before anybody learns of the end; a batch that goes on gives its next sign at once
         call.end(error)
 
@@ -240,20 +258,44 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _load(factory: str, preset_name: str, device: str, options: Mapping[str, Any], threads: int | None) -> Stage:
+def _load(
+    asked: Sequence[tuple[str, Mapping[str, Any]]], preset_name: str, device: str, threads: int | None
+) -> list[Stage]:
     """On the device's thread, so that what a library keeps per thread is set where it is used."""
+    loaded: list[Stage] = []
+    for factory, options in asked:
+        with _starting(factory, preset_name, device):
+            preset = get_preset(preset_name)
+            stage_class = resolve(factory)
+            if threads is not None and (torch := sys.modules.get("torch")) is not None:
+                torch.set_num_threads(threads)
+            loaded.append(stage_class.load(preset, device, **options))
+    _share(loaded, preset_name)
+    for (factory, _), stage in zip(asked, loaded, strict=True):
+        with _starting(factory, preset_name, device):
+            warm_up(stage, get_preset(preset_name))
+    return loaded
+
+
+def _share(loaded: Sequence[Stage], preset: str) -> None:
+    """What stages that live together have in common is held once."""
+    named = {stage.name: stage for stage in loaded}
+    if "i2v" in named and "v2v" in named and "torch" in sys.modules:
+        from stages.together import share_backbone  # torch: a stand-in for a stage does without
+
+        saved = share_backbone(get_preset(preset), named["i2v"], named["v2v"])
+        logger.info("Stages i2v and v2v share %.1f MB.", saved / 1e6)
+
+
+@contextmanager
+def _starting(factory: str, preset: str, device: str) -> Iterator[None]:
+    """Whatever goes wrong in here becomes one sentence."""
     try:
-        preset: Preset = get_preset(preset_name)
-        stage_class = resolve(factory)
-        if threads is not None and (torch := sys.modules.get("torch")) is not None:
-            torch.set_num_threads(threads)
-        stage: Stage = stage_class.load(preset, device, **options)
-        warm_up(stage, preset)
+        yield
     except StartError:
         raise
     except Exception as error:
-        raise StartError(_sentence(factory, preset_name, device, error)) from error
-    return stage
+        raise StartError(_sentence(factory, preset, device, error)) from error
 
 
 def _sentence(factory: str, preset: str, device: str, error: Exception) -> str:

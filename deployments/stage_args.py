@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stages.types import StageName
+
 
 class Args(BaseModel):
     """Any of the application's arguments: frozen, unknown keys are errors."""
@@ -48,6 +50,9 @@ class StageArgs(Args):
     factory: str | None = Field(default=None, description="module:Class of the stage; its own class when left out.")
     options: dict[str, Any] = Field(default={}, description="Keyword arguments of the factory's load().")
     pool: str | None = Field(default=None, description='Runs only on nodes labelled {"pool": this}.')
+    lives_with: StageName | None = Field(
+        default=None, description="v2v may live in i2v's replicas: one process, one device, the common layers once."
+    )
     replicas: int = Field(default=1, ge=1, description="Fixed number; ignored with autoscaling.")
     autoscaling: AutoscalingArgs | None = None
     num_cpus: float = Field(default=1.0, ge=0)

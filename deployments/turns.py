@@ -32,9 +32,11 @@ class Call:
         seed: int,
         job: str | None = None,
         shape: Hashable = None,
+        stage: str = "",
     ) -> None:
-        """Calls of equal `shape` may be computed together; None goes alone."""
+        """Calls of equal `shape` may be computed together; None goes alone. `stage` is whose call it is."""
         self.inputs, self.params, self.seed, self.job, self.shape = inputs, params, seed, job, shape
+        self.stage = stage
         self.queue: asyncio.Queue[_Pair | None] = asyncio.Queue()
         self.stop = threading.Event()
         self.over: Future[None] = Future()  # done once the device has nothing more to do for it

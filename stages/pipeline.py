@@ -10,10 +10,10 @@ from typing import Self
 
 from stages.base import Report
 from stages.i2v import I2V
-from stages.model.network import largest_difference, share_spatial
 from stages.model.windows import join, plan_windows
 from stages.presets import Plan, Preset
 from stages.t2i import T2I
+from stages.together import share_backbone
 from stages.types import Clip, Piece, StageName
 from stages.v2v import V2V
 from stages.vfi import VFI
@@ -38,10 +38,7 @@ class LocalPipeline:
             WeightsError: a part is missing, broken or does not fit.
         """
         i2v, v2v = I2V.load(preset, device), V2V.load(preset, device)
-        built_in = not {"i2v_pipeline", "v2v_pipeline"} & set(preset.parts)
-        at_hand = built_in and i2v.network.places.offload != "layers"  # whose weights are under accelerate's hooks
-        if at_hand and preset.share_spatial and largest_difference(i2v.network.unet, v2v.network.unet) == 0:
-            share_spatial(v2v.network.unet, i2v.network.unet)
+        share_backbone(preset, i2v, v2v)
         return cls(T2I.load(preset, device), i2v, v2v, VFI.load(preset, device))
 
     def run(self, plan: Plan, seed: int, report_for: ReportFor) -> Iterator[Clip]:

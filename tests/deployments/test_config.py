@@ -20,6 +20,7 @@ from deployments.config import (
     with_environment,
 )
 from deployments.errors import ConfigError
+from deployments.health import stage_needs
 from stages.types import STAGE_NAMES
 
 
@@ -98,6 +99,12 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ({"stages": {"t2i": {"batch": {"size": 0}}}}, ("stages.t2i.batch.size", "greater than or equal to 1", "0")),
         ({"stages": {"t2i": {"batch": {"wait_s": -1}}}}, ("stages.t2i.batch.wait_s", "-1")),
         ({"stages": {"v2v": {"batch": {"size": 2}}}}, ("v2v.batch.size is 2", "t2i alone")),
+        ({"stages": {"vfi": {"lives_with": "t2i"}}}, ("vfi.lives_with is t2i", "v2v alone")),
+        ({"stages": {"v2v": {"lives_with": "i2v"}}, "scaling": {}}, ("v2v.lives_with is i2v", "leave out one")),
+        (
+            {"stages": {"v2v": {"lives_with": "i2v", "autoscaling": {"min_replicas": 1, "max_replicas": 2}}}},
+            ("v2v lives with i2v", "leave out stages.v2v.autoscaling"),
+        ),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
         ({"external_scaler": True, "scaling": {}}, ("external_scaler excludes", "it has scaling")),
     ],
@@ -136,6 +143,18 @@ def test_a_replica_admits_a_batch_on_its_device_and_one_behind_it(tmp_path: Path
     assert found.max_ongoing_requests == 8
     assert found._deployment_config.autoscaling_config.target_ongoing_requests == 6.0
     assert found.init_kwargs["batch"] == (4, 0.5)
+
+
+def test_a_stage_that_lives_with_another_has_no_deployment_of_its_own() -> None:
+    given = {"i2v": {"num_gpus": 1, "stall_limit_s": 100}, "v2v": {"lives_with": "i2v", "stall_limit_s": 300}}
+    args = parse_args({"stages": given})
+    pipeline = build(args)._bound_deployment.init_args[1]
+    handles = pipeline._bound_deployment.init_kwargs
+    assert handles["v2v"] is handles["i2v"]
+    replica = handles["i2v"]._bound_deployment
+    assert replica.init_kwargs["guests"] == {"v2v": ("stages.v2v:V2V", {})}
+    assert replica.init_kwargs["stall_limit_s"] == 300
+    assert [need.stage for need in stage_needs(args)] == ["t2i", "i2v", "vfi"]
 
 
 def test_a_bare_default_is_complete() -> None:

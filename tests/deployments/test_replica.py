@@ -126,6 +126,34 @@ async def test_each_window_is_a_call() -> None:
         assert [(payload.index, info["last"]) for payload, info in outputs] == [(part, True)]
 
 
+async def test_stages_that_live_together_are_called_by_name_and_take_turns() -> None:
+    options = {"stage": "v2v", "run_s": 0.0}
+    replica = Replica(
+        "cluster.replay:ReplayStage",
+        "tiny",
+        options={"stage": "i2v", "run_s": 0.0},
+        guests={"v2v": ("cluster.replay:ReplayStage", options)},
+    )
+    image = Image(np.zeros((16, 16, 3), np.uint8))
+    made = (await collect(replica.run(image, params=PLAN.i2v, seed=1)))[-1][0]
+    assert isinstance(made, Keyframes)
+    piece = (await collect(replica.run(made, params=PLAN.v2v, seed=1, stage="v2v")))[-1][0]
+    assert isinstance(piece, Piece)
+    with pytest.raises(ConfigError, match="Stage vfi does not live in this replica, which hosts i2v, v2v"):
+        await collect(replica.run(piece, params=PLAN.vfi, seed=1, stage="vfi"))
+    assert await replica.ended() == {"completed": 2}
+
+
+@pytest.mark.slow
+async def test_i2v_and_v2v_hold_their_common_layers_once() -> None:
+    together = Replica("stages.i2v:I2V", "tiny", guests={"v2v": ("stages.v2v:V2V", {})})
+    i2v, v2v = (together._stages[name].network.unet for name in ("i2v", "v2v"))  # type: ignore[attr-defined]
+    shared = {
+        name for name, tensor in v2v.state_dict().items() if tensor.data_ptr() == i2v.state_dict()[name].data_ptr()
+    }
+    assert shared == {name for name in v2v.state_dict() if "motion_modules" not in name}
+
+
 async def test_a_cancelled_call_stops_at_its_next_step_and_frees_the_device() -> None:
     replica = Replica(f"{HERE}:Gated", "tiny")
     stage = Gated.made
