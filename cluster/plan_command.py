@@ -11,7 +11,8 @@ from rich.table import Table
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cluster.planner import Goal, GoalError, Monolith, Plan, judge, make_monolith, make_plan, neighbours
+from cluster.monoliths import Monolith, judge, make_monolith
+from cluster.planner import Goal, GoalError, Plan, make_plan, neighbours
 from cluster.pool_file import PoolFile, PoolFileError, load_pools
 from cluster.profiles import Profile, load_profile
 
@@ -76,7 +77,9 @@ def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict
         "gpus": plan.gpus,
         "bottleneck": plan.bottleneck.stage,
         "stages": {
-            choice.stage: {"pool": choice.pool, "replicas": choice.replicas, "load": choice.station.load}
+            choice.stage: {"lives_with": "i2v"}
+            if plan.together and choice.stage == "v2v"
+            else {"pool": choice.pool, "replicas": choice.replicas, "load": choice.station.load}
             | ({"batch": choice.batch} if choice.batch > 1 else {})
             for choice in plan.choices
         },
@@ -100,6 +103,9 @@ def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
         table.add_column(column, justify="left" if column in ("stage", "pool") else "right")
     for choice in plan.choices:
         station = choice.station
+        if plan.together and choice.stage == "v2v":
+            table.add_row("v2v", "in i2v's replicas")
+            continue
         cells = (f"{choice.gpus:g}", f"{station.service_s:.1f}", f"{station.load:.0%}", f"{choice.cost_per_hour:.2f}")
         table.add_row(choice.stage, choice.pool, str(choice.replicas), *cells)
     table.add_row("", "", "", f"{plan.gpus:g}", "", "", f"{plan.cost_per_hour:.2f}")
@@ -144,6 +150,10 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
         stage["replicas"] = choice.replicas
         stage.pop("autoscaling", None)
         stage.pop("batch", None)
+        stage.pop("lives_with", None)
+        if plan.together and choice.stage == "v2v":
+            stage.pop("replicas")
+            stage["lives_with"] = "i2v"
         if choice.batch > 1:
             stage["batch"] = {"size": choice.batch}
     application.pop("autoscaling_policy", None)

@@ -1,9 +1,10 @@
 """The cheapest replicas that carry a rate of jobs within a 95th percentile, and the proof that none is cheaper.
 
-Each stage gets a pool and a number of replicas. What a choice does to a job's time comes from `cluster.queueing`; what
-it costs from the pools' prices. The search is exact over these choices: branch and bound, stage after stage, which
-leaves a branch when what is chosen so far and the least that the rest can cost is no cheaper than the best plan known,
-or when the rest at its fastest is still too slow. How much was looked at is part of the answer.
+Each stage gets a pool and a number of replicas; where a pool lets V2V live in I2V's replicas, that is tried as well.
+What a choice does to a job's time comes from `cluster.queueing`; what it costs from the pools' prices. The search is
+exact over these choices: branch and bound, stage after stage, which leaves a branch when what is chosen so far and
+the least that the rest can cost is no cheaper than the best plan known, or when the rest at its fastest is still too
+slow. How much was looked at is part of the answer.
 
 Pure: takes profile, pools and a goal, gives a `Plan` or says what stands in the way.
 """
@@ -12,16 +13,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cluster.pool_file import GpuPool, PoolFile
-from cluster.profiles import AcceleratorProfile, Profile, StageProfile
+from cluster.pool_file import PoolFile
+from cluster.profiles import Profile, StageProfile
 from cluster.queueing import Station, percentile, wait
 from stages.types import STAGE_NAMES, StageName
 
 _MORE = 64  # replicas beyond the least: further ones make no job faster
-_PCIE_GIB_S = (
-    20.0  # of a GPU's link while weights are exchanged: PCIe 4.0 x16 gives 32 GB/s at most, 20 to 25 in practice
-)
-_EQUAL = 0.02  # plans that differ by less cost the same
 
 
 class GoalError(ValueError):
@@ -63,6 +60,7 @@ class Plan:
     choices: tuple[Choice, ...]
     looked_at: int = 0  # branches
     possible: int = 0  # combinations
+    together: bool = False  # V2V lives in I2V's replicas: I2V's choice is for both, V2V's own is empty
 
     @property
     def cost_per_hour(self) -> float:
@@ -96,17 +94,6 @@ class Neighbour:
     load: float
 
 
-@dataclass(frozen=True)
-class Monolith:
-    """Replicas that each run all four stages, one job after the other."""
-
-    pool: str
-    replicas: int
-    offload: bool  # the weights of the stages take turns on the GPU
-    cost_per_hour: float
-    p95_s: float
-
-
 def make_plan(goal: Goal, file: PoolFile, profile: Profile) -> Plan:
     """The cheapest plan.
 
@@ -114,18 +101,29 @@ def make_plan(goal: Goal, file: PoolFile, profile: Profile) -> Plan:
         GoalError: there is none.
         ProfileError: a pool's accelerator has not been profiled.
     """
-    options = {stage: tuple(_options(stage, goal.rate, file, profile)) for stage in STAGE_NAMES}
-    if hopeless := [stage for stage in STAGE_NAMES if not options[stage]]:
+    options = options_of(goal, file, profile)
+    hopeless = [stage for stage in STAGE_NAMES if not options[stage]]
+    apart = None if hopeless else _Search(goal, file, options).run()
+    shared = options_of(goal, file, profile, together=True)
+    together = _Search(goal, file, shared).run() if all(shared.values()) else None
+    if together is not None and (apart is None or together.cost_per_hour < apart.cost_per_hour - 1e-9):
+        return replace(together, together=True)
+    if apart is not None:
+        return apart
+    if hopeless:
         raise GoalError(min((_no_room(stage, goal, file, profile) for stage in hopeless), key=lambda said: said[0])[1])
-    found = _Search(goal, file, options).run()
-    if found is None:
-        raise GoalError(_too_slow(goal, file, profile, options))
-    return found
+    raise GoalError(_too_slow(goal, file, profile, options))
 
 
-def options_of(goal: Goal, file: PoolFile, profile: Profile) -> dict[StageName, tuple[Choice, ...]]:
-    """Everything that may be chosen, for who wants to search otherwise."""
-    return {stage: tuple(_options(stage, goal.rate, file, profile)) for stage in STAGE_NAMES}
+def options_of(
+    goal: Goal, file: PoolFile, profile: Profile, *, together: bool = False
+) -> dict[StageName, tuple[Choice, ...]]:
+    """Everything that may be chosen, for who wants to search otherwise; with V2V in I2V's replicas or apart."""
+    options = {stage: tuple(_options(stage, goal.rate, file, profile)) for stage in STAGE_NAMES}
+    if together:
+        both = options["i2v"] = tuple(_shared(goal.rate, file, profile))
+        options["v2v"] = (Choice("v2v", both[0].pool, 0, 0.0, 0.0, Station(goal.rate, 0.0, 1)),) if both else ()
+    return options
 
 
 def neighbours(plan: Plan) -> list[Neighbour]:
@@ -139,42 +137,6 @@ def neighbours(plan: Plan) -> list[Neighbour]:
         saving = choice.cost_per_hour - fewer.cost_per_hour
         found.append(Neighbour(choice.stage, saving, percentile(stations), fewer.station.load))
     return sorted(found, key=lambda neighbour: neighbour.p95_s)
-
-
-def make_monolith(goal: Goal, file: PoolFile, profile: Profile, *, offload: bool) -> Monolith | None:
-    """The cheapest monoliths that hold the goal; None where none can: it fits no GPU, or is too slow."""
-    found = []
-    for pool in file.pools:
-        device = profile.on(pool.accelerator)
-        seconds = _monolith_s(device, pool, offload=offload)
-        if seconds is None:
-            continue
-        cv = _monolith_cv(device, seconds)
-        for replicas in range(max(1, math.ceil(goal.rate * seconds + 1e-9)), pool.gpus_max + 1):
-            station = Station(goal.rate, seconds, replicas, cv)
-            p95_s = percentile([station]) if station.load < 1 else math.inf
-            if p95_s <= goal.p95_s:
-                found.append(Monolith(pool.name, replicas, offload, replicas * pool.price_per_hour, p95_s))
-                break
-            if station.load < 1 and wait(station)[0] < 1e-6 * seconds:
-                break  # more do not help
-    return min(found, key=lambda monolith: monolith.cost_per_hour, default=None)
-
-
-def judge(plan: Plan, monoliths: Sequence[Monolith]) -> str:
-    """In one sentence: whether stages are worth their own pools here."""
-    if not monoliths:
-        return "No monolith holds this goal on these pools: the stages need their own."
-    best = min(monoliths, key=lambda monolith: monolith.cost_per_hour)
-    ratio = plan.cost_per_hour / best.cost_per_hour
-    costs = f"{best.cost_per_hour:.2f} an hour against {plan.cost_per_hour:.2f} for pools of stages"
-    name = f"{'n offloading' if best.offload else ''} monolith on pool {best.pool}"
-    if abs(ratio - 1) <= _EQUAL:
-        return f"A{name} is as good: {costs}."
-    if ratio > 1:
-        why = "with one kind of GPU and room for all weights it often is"
-        return f"A{name} is cheaper: {costs}; {why}."
-    return f"The cheapest that does all four stages, a{name}, costs {1 / ratio:.2f} times as much: {costs}."
 
 
 def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) -> Iterator[Choice]:
@@ -194,6 +156,31 @@ def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) ->
             cost = replicas * gpus * pool.price_per_hour
             yield Choice(stage, pool.name, replicas, replicas * gpus, cost, station, own.batch)
             if wait(station)[0] < 1e-4 * service_s and replicas >= least + own.calls:
+                break
+
+
+def _shared(rate: float, file: PoolFile, profile: Profile) -> Iterator[Choice]:
+    """Replicas that host I2V and V2V. A job visits them for the seconds of both.
+
+    Its windows are taken as not spread and the common layers as held twice: no plan is better on paper than it is.
+    """
+    for pool in file.pools:
+        if pool.lives_with.get("v2v") != "i2v":
+            continue
+        stages = profile.on(pool.accelerator).stages
+        first, second = stages["i2v"], stages["v2v"]
+        gpus = max(pool.gpus_of("i2v"), pool.gpus_of("v2v"))
+        if first.gib + second.gib > pool.gib * gpus:
+            continue
+        service_s = _service_s(first, gpus) + _service_s(second, gpus)
+        spread = sum((own.cv * own.job_s) ** 2 / own.calls for own in (first, second))
+        cv = math.sqrt(spread) / (first.job_s + second.job_s)
+        least = max(1, math.floor(rate * service_s) + 1)
+        for replicas in range(least, min(least + _MORE, int(pool.gpus_max / gpus + 1e-9)) + 1):
+            station = Station(rate, service_s, replicas, cv)
+            cost = replicas * gpus * pool.price_per_hour
+            yield Choice("i2v", pool.name, replicas, replicas * gpus, cost, station)
+            if wait(station)[0] < 1e-4 * service_s:
                 break
 
 
@@ -296,23 +283,6 @@ def _by_pool(options: Sequence[Choice]) -> dict[str, list[Choice]]:
 
 def _speed(choice: Choice) -> float:
     return -percentile([choice.station])
-
-
-# Monoliths
-
-
-def _monolith_s(device: AcceleratorProfile, pool: GpuPool, *, offload: bool) -> float | None:
-    """Seconds that one job keeps one GPU; None where it does not fit."""
-    needs = [device.stages[stage].gib for stage in STAGE_NAMES]
-    seconds = sum(device.stages[stage].job_s for stage in STAGE_NAMES)
-    if not offload:
-        return seconds if sum(needs) <= pool.gib else None
-    return seconds + sum(needs) / _PCIE_GIB_S if max(needs) <= pool.gib else None
-
-
-def _monolith_cv(device: AcceleratorProfile, seconds: float) -> float:
-    variance = sum((own.cv * own.job_s) ** 2 / own.calls for own in device.stages.values())
-    return math.sqrt(variance) / seconds
 
 
 # What stands in the way

@@ -10,6 +10,7 @@
         stages: [i2v, v2v]
         gang: {v2v: 2}                # GPUs that one replica takes; 1 where it is left out
         fraction: {}                  # or the share of one GPU: {t2i: 0.7, vfi: 0.3} puts both on the same
+        lives_with: {v2v: i2v}        # V2V may live in I2V's replicas and hold the common layers once; none if left out
         machine: {cpus: 192, memory_gib: 2048}   # of one node, for manifests; of AWS's machines known without
 
 Reading is strict: what cannot be meant is refused with one sentence that names the pool.
@@ -65,6 +66,7 @@ class GpuPool(_Strict):
     labels: dict[str, str] = {}
     gang: dict[StageName, int] = {}
     fraction: dict[StageName, float] = {}
+    lives_with: dict[StageName, StageName] = {}
     machine: Machine | None = None
 
     @model_validator(mode="after")
@@ -81,6 +83,11 @@ class GpuPool(_Strict):
                 raise ValueError(f"{name} has a gang and a fraction; give one of them")
         if strangers := [name for name in (*self.gang, *self.fraction) if name not in self.stages]:
             raise ValueError(f"{strangers[0]} has a gang or a fraction, but is not among its stages")
+        for name, home in self.lives_with.items():
+            if (name, home) != ("v2v", "i2v"):
+                raise ValueError(f"lives_with.{name} is {home}; v2v alone can live with another, i2v")
+            if homeless := [stage for stage in (name, home) if stage not in self.stages]:
+                raise ValueError(f"{name} may live with {home}, but {homeless[0]} is not among its stages")
         return self
 
     @property

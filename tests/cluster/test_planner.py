@@ -8,21 +8,14 @@ from pathlib import Path
 import pytest
 
 from cluster.__main__ import main
+from cluster.monoliths import Monolith, judge, make_monolith
 from cluster.plan_command import POOLS, parse_rate, write_config
-from cluster.planner import (
-    Goal,
-    GoalError,
-    Monolith,
-    judge,
-    make_monolith,
-    make_plan,
-    neighbours,
-    options_of,
-)
+from cluster.planner import Goal, GoalError, make_plan, neighbours, options_of
 from cluster.pool_file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools, preflight
 from cluster.pools import NodeOffer
 from cluster.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, load_profile
 from cluster.queueing import percentile
+from deployments.config import load_config
 from stages.types import STAGE_NAMES, StageName
 
 
@@ -43,9 +36,12 @@ def pool(name: str, price: float, nodes: int = 4, **more: object) -> GpuPool:
 
 
 def cheapest_by_force(goal: Goal, file: PoolFile, profile: Profile) -> float | None:
-    """Every combination."""
+    """Every combination, with V2V apart and in I2V's replicas."""
     best: float | None = None
-    for chosen in itertools.product(*options_of(goal, file, profile).values()):
+    both = [
+        itertools.product(*options_of(goal, file, profile, together=together).values()) for together in (False, True)
+    ]
+    for chosen in itertools.chain(*both):
         used = {own.name: 0.0 for own in file.pools}
         for choice in chosen:
             used[choice.pool] += choice.gpus
@@ -66,9 +62,10 @@ def test_the_plan_costs_what_brute_force_finds(seed: int) -> None:
         }
         for name in names
     }
-    file = PoolFile(pools=tuple(pool(name, draw.uniform(0.5, 3), nodes=draw.randint(1, 2)) for name in names))
+    home = {"lives_with": {"v2v": "i2v"}} if seed % 2 else {}
+    file = PoolFile(pools=tuple(pool(name, draw.uniform(0.5, 3), draw.randint(1, 2), **home) for name in names))
     goal, profile = Goal(draw.uniform(0.05, 0.5), draw.uniform(12, 60)), profile_of(**devices)
-    wanted = cheapest_by_force(goal, file, profile) if all(options_of(goal, file, profile).values()) else None
+    wanted = cheapest_by_force(goal, file, profile)
     if wanted is None:
         with pytest.raises(GoalError, match="nearest"):
             make_plan(goal, file, profile)
@@ -77,6 +74,24 @@ def test_the_plan_costs_what_brute_force_finds(seed: int) -> None:
         assert plan.cost_per_hour == pytest.approx(wanted)
         assert plan.p95_s <= goal.p95_s
         assert plan.looked_at <= 4 * plan.possible
+
+
+def test_few_videos_are_cheapest_where_v2v_lives_in_i2vs_replicas(tmp_path: Path) -> None:
+    profile = profile_of(a=dict.fromkeys(STAGE_NAMES, stage(4.0)))
+    own, shared = (PoolFile(pools=(pool("a", 1.0, **home),)) for home in ({}, {"lives_with": {"v2v": "i2v"}}))
+    apart, together = (make_plan(Goal(0.02, 100.0), file, profile) for file in (own, shared))
+    assert (apart.gpus, together.gpus) == (4, 3)
+    assert (apart.together, together.together) == (False, True)
+    tight = profile_of(a={**dict.fromkeys(STAGE_NAMES, stage(4.0)), "v2v": stage(4.0, gib=75.0)})
+    assert not make_plan(Goal(0.02, 100.0), shared, tight).together  # both do not fit one GPU
+    config = tmp_path / "serve.yaml"
+    config.write_text((Path(__file__).parents[2] / "serve_config.yaml").read_text())
+    write_config(together, shared, config)
+    stages = load_config(config).stages
+    assert stages["v2v"].lives_with == "i2v"
+    assert stages["i2v"].replicas == 1
+    write_config(apart, own, config)
+    assert load_config(config).stages["v2v"].lives_with is None
 
 
 def test_six_kinds_of_gpus_and_a_thousand_of_them() -> None:
@@ -148,6 +163,7 @@ def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
         ("stages: [t2i]", "no pool takes the stage i2v"),
         ("gang: {v2v: 9}", "gang.v2v is 9, and a replica's GPUs are on one node, which has 4"),
         ("fraction: {vfi: 1.5}", "fraction.vfi is 1.5"),
+        ("lives_with: {vfi: t2i}", "lives_with.vfi is t2i; v2v alone can live with another, i2v"),
         ("colour: red", "pool p: colour: Extra inputs"),
     ],
 )
