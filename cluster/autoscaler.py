@@ -25,6 +25,7 @@ from cluster.reports import Report, StageReport, from_floats, joined
 logger = logging.getLogger("ray.serve")  # the controller's own, so that an operator finds it there
 
 PIPELINE = "pipeline"
+_LATE_S = 3.0  # a stop begins, and is reported, at most so much later than it was wished
 _STALE_S = 15.0  # a replica that has said nothing for so long is not counted
 _WEIGHT = 0.3  # of the newest start-up in their mean
 _ROUNDING = 1e-3  # of a replica
@@ -41,6 +42,7 @@ class Scaler:
         self._decided_s = -math.inf
         self._targets: dict[str, int] = {}
         self._starts: dict[str, _StartUps] = {}
+        self._stops: dict[str, deque[tuple[float, int]]] = {}  # when how many replicas were let go
         self._idle_since: dict[str, float] = {}
         self._complained = False
 
@@ -59,9 +61,11 @@ class Scaler:
 
     def _watch(self, contexts: Mapping[Any, Any], now_s: float) -> None:
         for key, context in contexts.items():
-            self._starts.setdefault(key.name, _StartUps()).see(
-                int(context.target_num_replicas), int(context.current_num_replicas), now_s
-            )
+            target, ready = int(context.target_num_replicas), int(context.current_num_replicas)
+            starts = self._starts.setdefault(key.name, _StartUps())
+            if starts.target > target:
+                self._stops.setdefault(key.name, deque()).append((now_s, starts.target - target))
+            starts.see(target, ready, now_s)
 
     def _decide(self, contexts: Mapping[Any, Any], now_s: float) -> None:
         named = {key.name: context for key, context in contexts.items()}
@@ -112,7 +116,7 @@ class Scaler:
             busy=min(busy, ready),
             ready=ready,
             starting=max(0, target - ready),
-            stopping=max(0, busy - ready),  # Serve does not say; a call runs on each of them
+            stopping=min(self._let_go(name, now_s, stage.call_s), max(0, busy - ready)),
             target=target,
             idle_s=now_s - self._idle_since[name],
             min_replicas=int(context.capacity_adjusted_min_replicas),
@@ -121,6 +125,17 @@ class Scaler:
             batch=max(1, round(stage.batch)),
             batch_s=stage.batch_s,
         )
+
+    def _let_go(self, name: str, now_s: float, call_s: float) -> int:
+        """Replicas that may still compute their last call.
+
+        Serve does not say which stop. More calls than replicas are no sign of it alone: reports of several pipeline
+        replicas are not of one moment.
+        """
+        stops = self._stops.get(name, deque())
+        while stops and now_s - stops[0][0] > call_s + _LATE_S:
+            stops.popleft()
+        return sum(count for _, count in stops)
 
 
 def _drivers(report: Report, context: Any) -> int:
@@ -140,6 +155,11 @@ class _StartUps:
         self.mean_s: float | None = None
         self._asked: deque[float] = deque()  # when each replica that does not run yet was asked for
         self._seen: tuple[int, int] | None = None  # target and running replicas
+
+    @property
+    def target(self) -> int:
+        """As it was seen last."""
+        return self._seen[0] if self._seen else 0
 
     def see(self, target: int, running: int, now_s: float) -> None:
         """The deployment as it is now."""

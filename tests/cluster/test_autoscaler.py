@@ -159,3 +159,23 @@ def test_calls_of_a_batch_keep_one_replica_busy_and_not_as_many_as_they_are() ->
     assert (found.running, found.busy, found.stopping, found.batch, found.batch_s) == (4, 1, 0, 4, 4.0)
     older = scaler._stage("t2i", StageReport(running=2, call_s=2.0), three, NOW)
     assert (older.busy, older.batch) == (2, 1)
+
+
+def test_reports_of_two_moments_are_no_replica_that_stops() -> None:
+    scaler, two = Scaler(), Context(2, 2)
+    stages = {
+        "t2i": StageReport(waiting=3, running=1, remaining_s=0.5, call_s=1.0),
+        "v2v": StageReport(waiting=9, running=2, remaining_s=9.0, call_s=10.0, calls=3),
+    }
+    halves = [report(stages=stages, budget_gpus=3.0), report(stages=stages, budget_gpus=3.0)]  # four calls run on two
+    for second in range(5):
+        given = contexts(*halves, at=NOW + second, v2v=two, t2i=Context(capacity_adjusted_max_replicas=1))
+        assert targets(scaler, given)["v2v"] == 2
+
+
+def test_a_replica_that_was_let_go_holds_its_gpu_until_its_call_has_ended() -> None:
+    scaler, busy = Scaler(), StageReport(running=3, call_s=10.0)
+    for at, context in ((0, Context(3, 3)), (1, Context(2, 2))):
+        scaler(contexts(report(), at=NOW + at, v2v=context))
+    assert scaler._stage("v2v", busy, Context(2, 2), NOW + 5).stopping == 1
+    assert scaler._stage("v2v", busy, Context(2, 2), NOW + 20).stopping == 0
