@@ -7,7 +7,8 @@ work goes through plain chained deployments (`benchmarks.plain`), and through th
 
     efficiency             shortest possible makespan (`benchmarks.bound`) / measured; the lower of both bursts
     efficiency_policy      the larger burst again with the look-ahead policy deciding replicas, within the same numbers,
-                           and four replicas of the pipeline that share the bound on jobs in flight
+                           and four replicas of the pipeline that share the bound on jobs in flight; stages twice as
+                           slow, as these five more processes with work leave two cores less for the stages' bytes
     spilled_mb_policy      what Ray wrote to disk meanwhile
     plain_efficiency       the same of plain chained deployments
     spilled_mb             what Ray wrote to disk while the application ran, because the store was full
@@ -16,7 +17,7 @@ work goes through plain chained deployments (`benchmarks.plain`), and through th
                            (run_s of T2I, I2V, V2V's windows over its replicas, and VFI's last window)
     router_mb_per_request  growth of the ingress' and the pipeline's memory (RSS) per request of the bursts
 
-About fifteen minutes; `--quick` about one, with smaller bursts, for a look at whether it works.
+About nineteen minutes; `--quick` about one, with smaller bursts, for a look at whether it works.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ STORE_BYTES = 4_000_000_000
 TOUCHED_BYTES = 3_200_000_000  # of the store, before anything is timed: the first touch of a page is slow
 JOB_BYTES = 143_000_000  # of one job's values, all at once
 MAX_JOBS = int(0.75 * STORE_BYTES / JOB_BYTES)  # admission, as serve_config.yaml says; Ray spills above 0.8 of a store
+SLOWER = 2.0  # the stages beside the policy
 DRIVERS = 4  # replicas of the pipeline beside the policy; `max_jobs` is of each, so each gets its share of MAX_JOBS
 START_UP_S = 3.0  # of a replayed stage, until the policy has measured it
 RAY_CPUS = 16  # what Ray may hand out: it only counts here, the stages wait more than they compute
@@ -190,6 +192,8 @@ def measure_ours(folder: Path, size: Size, port: int) -> dict[str, float]:
 def measure_policy(folder: Path, size: Size, port: int) -> dict[str, float]:
     """The larger burst with the policy running."""
     jobs = max(size.bursts)
+    loads = {name: Load(SLOWER * load.run_s, load.replicas) for name, load in size.loads.items()}
+    size = replace(size, loads=loads)
     deploy(policy_args(folder / "policy", size.loads), host="127.0.0.1", port=port)
     before = store_bytes()
     with Client(Server("127.0.0.1", port, None).url) as client:

@@ -28,7 +28,6 @@ from deployments.config import AppArgs
 from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.fan_out import FanOut
-from deployments.health import running_replicas
 from deployments.job_types import Claim, Job
 from deployments.jobs import Journal
 from deployments.kept import Kept
@@ -36,13 +35,14 @@ from deployments.logs import about, set_up
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.recorder import Recorder
+from deployments.routing import replicas_of
 from deployments.sweeping import collect_soon
 from deployments.traces import Tracer
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
 
-_COUNT_S = 2.0  # between two looks at how many replicas there are
+_COUNT_S = 0.5  # between two looks at how many replicas there are
 
 _Stop = Literal["cancelled", "lost", "released"]
 
@@ -148,12 +148,8 @@ class Pipeline:
         """Tell the fan-out how many replicas there are, while there is something to share out."""
         while True:
             if self._running:
-                try:
-                    app_name = serve.get_replica_context().app_name
-                    self._fan_out.know(await asyncio.to_thread(running_replicas, app_name, self._args))
-                except Exception:
-                    self._fan_out.know({})
-                    logger.exception("Serve could not be asked for replicas; jobs spread their windows freely.")
+                counted = replicas_of(serve.get_replica_context().app_name)
+                self._fan_out.know({name: counted.get(self._args.home(name), 0) for name in self._handles})
             await asyncio.sleep(_COUNT_S)
 
     async def _expire_checkpoints(self, store: ArtifactStore) -> None:

@@ -4,8 +4,10 @@ Ray Serve's own router draws two replicas by chance and compares them, by what i
 sent at once, would so queue behind each other while a third replica idles. This one asks every replica it has not
 heard of for a while, takes the least busy, and counts what it has just given away. Calls of one caller are served in
 the order in which they were sent. When all replicas are full it leaves the choice to Serve, which asks two of them
-again and again. Takes part in Serve through its public extension points, but for what `ForgetsEnded` mends; knows
-nothing of jobs or stages.
+again and again. `replicas_of` tells what the routers of this process have been told, which costs nothing; asking
+Serve's controller takes a fifth of a second of CPU.
+
+Takes part in Serve through its public extension points, but for what `ForgetsEnded` mends; knows nothing of jobs.
 """
 
 import asyncio
@@ -22,6 +24,13 @@ _ASKED = 16  # replicas that are asked at once, at most
 _ANSWER_S = 0.5
 _PROMISE_S = 0.5  # a call that was given a replica and not sent for so long was cancelled
 
+_counted: dict[str, dict[str, int]] = {}  # application -> deployment -> running replicas
+
+
+def replicas_of(app_name: str) -> dict[str, int]:
+    """Running replicas of the deployments that this process has called, as its routers know them."""
+    return dict(_counted.get(app_name, {}))
+
 
 class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
     """The router of every stage."""
@@ -29,6 +38,14 @@ class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
     def initialize_state(self, **_: Any) -> None:
         """Serve calls this once, before the first request."""
         self._promised: dict[ReplicaID, list[float]] = {}  # when calls were given a replica and not yet sent
+        self._names: set[str] = set()  # of the deployment that it leads to, once a replica has been seen
+
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
+        """Serve calls this whenever replicas come or go."""
+        super().update_replicas(replicas)
+        names = {replica.replica_id.deployment_id.name for replica in replicas} or self._names
+        _counted.setdefault(self.app_name, {}).update(dict.fromkeys(names, len(replicas)))
+        self._names = names
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
