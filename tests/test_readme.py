@@ -25,11 +25,12 @@ NOT_HERE = {
 }
 CLIENT = [command for command in COMMANDS if "magicvideo" in command or command.startswith("curl")]
 TABLES = [command for command in COMMANDS if "-m stages weights" in command or "-m stages cost" in command]
+CLUSTER = [command for command in COMMANDS if "-m cluster" in command]
 VIDEO = [command for command in COMMANDS if command.startswith("make demo") or '-m stages "' in command]
 
 
 def test_every_command_is_run_or_has_its_reason() -> None:
-    assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *TABLES, *VIDEO])
+    assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *TABLES, *CLUSTER, *VIDEO])
 
 
 def test_links_lead_somewhere() -> None:
@@ -66,6 +67,22 @@ def test_the_clients_commands(server: str, tmp_path: Path, command: str) -> None
     assert done.returncode == 0, done.stderr
     if command.startswith("curl"):
         assert json.loads(done.stdout)["object"] == "video"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", CLUSTER)
+def test_the_commands_that_plan_and_simulate(tmp_path: Path, command: str) -> None:
+    python, *words = shlex.split(command)
+    done = subprocess.run(
+        [str(ROOT / python), *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "v2v" in done.stdout or (tmp_path / "out" / "burst" / "queues.png").exists()
 
 
 @pytest.mark.slow
