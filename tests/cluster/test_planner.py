@@ -78,7 +78,7 @@ def test_the_plan_costs_what_brute_force_finds(seed: int) -> None:
 
 def test_few_videos_are_cheapest_where_v2v_lives_in_i2vs_replicas(tmp_path: Path) -> None:
     profile = profile_of(a=dict.fromkeys(STAGE_NAMES, stage(4.0)))
-    own, shared = (PoolFile(pools=(pool("a", 1.0, **home),)) for home in ({}, {"lives_with": {"v2v": "i2v"}}))
+    own, shared = (PoolFile(pools=(pool("a", 1.0, 4, **home),)) for home in ({}, {"lives_with": {"v2v": "i2v"}}))
     apart, together = (make_plan(Goal(0.02, 100.0), file, profile) for file in (own, shared))
     assert (apart.gpus, together.gpus) == (4, 3)
     assert (apart.together, together.together) == (False, True)

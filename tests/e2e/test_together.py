@@ -29,8 +29,10 @@ def test_the_video_is_the_same_and_there_is_one_deployment_fewer(rig: Rig, app: 
     assert [video.error for video in videos] == [None, None]
     assert [stage.status for stage in videos[0].stages] == ["completed"] * 4
     assert rig.ended(other).error is None
-    paths = [(app, ids[0]), (rig, other)]
-    files = [server.http.get(f"/v1/videos/{video_id}/content").content for server, video_id in paths]
+    files = [
+        app.http.get(f"/v1/videos/{ids[0]}/content").content,
+        rig.http.get(f"/v1/videos/{other}/content").content,
+    ]
     assert files[0] == files[1] != b""
     deployments = serve.status().applications[app.name].deployments
     assert "i2v" in deployments
