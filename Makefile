@@ -7,11 +7,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test quick lint browser prometheus train bench quality gallery plots
+.PHONY: help setup demo serve test test-bench quick lint browser prometheus train bench quality gallery plots
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
 	@echo "make test                        set up and run every test"
+	@echo "make test-bench                  the benchmarks of scaling with --quick, minutes each; not among the former"
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make browser                     Debian's Chromium for the tests of the page, as root; else they are skipped"
@@ -38,7 +39,10 @@ serve: setup
 	$(BIN)/python -m deployments serve --laptop --port $(PORT)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not bench"
+
+test-bench: setup
+	$(BIN)/python -m pytest -m bench
 
 quick: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"

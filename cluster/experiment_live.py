@@ -195,9 +195,9 @@ class Bench:
         return Run(seen.rows, seen.samples, metrics, tuple(STAGE_NAMES))
 
     def _stop(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.stop()
+        if self._server is not None:
+            self._server.stop()  # Ctrl-C may come in here; then it is stopped again
+            self._server = None
 
 
 class _Server:
@@ -208,6 +208,7 @@ class _Server:
         self._folder = folder.absolute() / time.strftime("%H%M%S")  # the server runs in another folder
         self._log = self._folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked_to_stop = False
         self._folder.mkdir(parents=True, exist_ok=True)
         application = {"name": "magicvideo", "import_path": "deployments.app:build"}
         config = {"applications": [{**application, "args": app_args(spec, plan, self._folder)}]}
@@ -291,16 +292,18 @@ class _Server:
 
     def stop(self) -> None:
         """It ends as on SIGTERM; if it does not, the whole session is killed."""
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
-        if process.poll() is None:
+        if process.poll() is None and not self._asked_to_stop:
             process.send_signal(signal.SIGTERM)
+            self._asked_to_stop = True
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self._process = None
 
 
 def _free_port() -> int:

@@ -1,4 +1,7 @@
-"""Every benchmark as a command: its help, its figures; with `--quick` on a real Ray."""
+"""Every benchmark as a command: its help, its figures; with `--quick` on a real Ray.
+
+Those marked `bench` take minutes each and are left out of `make test`; `make test-bench` runs them.
+"""
 
 import json
 import subprocess
@@ -145,6 +148,7 @@ def test_vfi_gives_its_figures() -> None:
     assert figures["peak_gib_264"] < figures["peak_gib_264_unchunked"]
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_fanout_gives_its_figures() -> None:
     figures = figures_of(run("fanout", "--quick"))
@@ -155,6 +159,7 @@ def test_fanout_gives_its_figures() -> None:
         assert figures[f"latency_ratio_{kind}"] > 0
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_autoscaling_gives_its_figures() -> None:
     figures = figures_of(run("autoscaling", "--quick"))
@@ -163,6 +168,7 @@ def test_autoscaling_gives_its_figures() -> None:
     assert all(value > 0 for value in figures.values())
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_twin_gives_its_figures() -> None:
     figures = figures_of(run("twin", "--quick"))
@@ -172,6 +178,7 @@ def test_twin_gives_its_figures() -> None:
     assert set(figures) == {"throughput_error_max", "p95_error_max"}
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_peers_gives_its_figures_without_what_must_be_installed() -> None:
     figures = figures_of(run("peers", "--quick", "--without-installing"))

@@ -36,13 +36,16 @@ def ask_for(page: Page, prompt: str) -> str:
 def test_a_video_is_made_watched_remixed_and_deleted(rig: Rig, browser: Browser) -> None:
     # What is not yet there, or there no longer, is refused by the server and not shown by the page
     with opened(browser, rig.url, allowed=("404", "409")) as page:
-        video_id = ask_for(page, "a fox in the snow")
-        expect(page.locator(".stage.v2v .state")).to_contain_text("%")
-        expect(page.get_by_alt_text("The reference picture")).to_be_visible()
-        expect(page.get_by_label("Preview in low resolution")).to_be_visible()
-        stream = page.get_by_label("The video while it is made")
-        expect(stream).to_be_visible()
-        assert rig.retrieve(video_id).status == "in_progress"
+        for _ in range(3):  # a busy machine may look only when the video is done
+            video_id = ask_for(page, "a fox in the snow")
+            expect(page.locator(".stage.v2v .state")).to_contain_text("%")
+            expect(page.get_by_alt_text("The reference picture")).to_be_visible()
+            expect(page.get_by_label("Preview in low resolution")).to_be_visible()
+            expect(page.get_by_label("The video while it is made")).to_be_visible()
+            if in_time := rig.retrieve(video_id).status == "in_progress":
+                break
+            page.goto("/")
+        assert in_time
         wait_for("a picture of the stream", lambda: page.evaluate(PLAYS))
         expect(page.locator(".status")).to_have_text("Done.")
         assert [stage.get_attribute("data-status") for stage in page.locator(".stage").all()] == ["completed"] * 4
@@ -64,7 +67,8 @@ def test_a_video_is_made_watched_remixed_and_deleted(rig: Rig, browser: Browser)
 
 
 def test_a_job_is_cancelled_after_a_second_word(rig: Rig, browser: Browser) -> None:
-    with opened(browser, rig.url, allowed=("409",)) as page:  # its stream may end before the page has closed it
+    cut = ("409", "ERR_INCOMPLETE_CHUNKED_ENCODING")  # its stream may end before the page has closed it
+    with opened(browser, rig.url, allowed=cut) as page:
         video_id = ask_for(page, "a bear")
         page.get_by_role("button", name="Cancel").click()
         page.get_by_role("button", name="No", exact=True).click()
