@@ -10,6 +10,7 @@ loses its transaction, and with it its locks, after `IDLE_LIMIT_MS`. The tables 
 Knows nothing of what a job is; `deployments.jobs` does.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ from deployments.errors import ConfigError
 
 SCHEMA = "0002"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
+_WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000
 _POSTGRES_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _DEAD_HOST = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -282,9 +284,24 @@ class Database:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are ours, not the driver's
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    _enter_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _enter_wal(cursor: Any) -> None:
+    """The file stays in this mode. SQLite does not wait for others while it changes it, whatever the busy timeout."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_POLL_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:
