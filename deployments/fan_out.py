@@ -1,4 +1,4 @@
-"""How many windows of one job are computed at once: all that are idle for a lone job, one under load.
+"""With `pipeline.share_windows`: how many windows of one job are computed at once, all of a lone job, one under load.
 
     V2V windows, VFI chunks ─► FanOut.turn ─► sent, in the order of the jobs, then of the windows
 

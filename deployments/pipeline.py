@@ -83,7 +83,9 @@ class Pipeline:
         self._running: dict[str, _Running] = {}
         self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        loops = [self._claim_jobs(), self._recorder.run(), self._count_replicas()]
+        loops = [self._claim_jobs(), self._recorder.run()]
+        if args.pipeline.share_windows:
+            loops.append(self._count_replicas())
         if args.scaling is not None:
             loops.append(self._look_out(args.scaling.report_s))
         if keeper is not None:

@@ -49,6 +49,7 @@ def has_replicas(app: SecondApp, count: int) -> bool:
 @pytest.fixture(scope="module")
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
     slow = rehearsal(rig.args, {**PROFILES, "v2v": replace(PROFILES["v2v"], run_s=V2V_S)})
+    slow = slow.model_copy(update={"pipeline": slow.pipeline.model_copy(update={"share_windows": True})})
     made = SecondApp(rig, "spread", with_v2v(slow, REPLICAS, tmp_path_factory.mktemp("spread")))
     yield made
     made.close()
