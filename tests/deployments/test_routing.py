@@ -1,0 +1,40 @@
+"""Whom the router of a stage chooses, on replicas made here; tests/e2e has live ones."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from deployments.routing import IdleFirst
+
+
+def router(loads: dict[str, int]) -> tuple[Any, list[Any]]:
+    """One that has just heard how many calls each replica has, and the replicas; two calls fit each."""
+    made: Any = IdleFirst.__new__(IdleFirst)
+    made.initialize_state()
+    made._replica_queue_len_cache = loads
+    return made, [SimpleNamespace(replica_id=name, max_ongoing_requests=2) for name in loads]
+
+
+async def chosen(made: Any, replicas: list[Any]) -> str:
+    ((replica,),) = await made.choose_replicas(replicas)
+    return str(replica.replica_id)
+
+
+async def test_the_least_busy_is_taken_and_what_was_given_away_counts() -> None:
+    made, replicas = router({"a": 1, "b": 0})
+    assert await chosen(made, replicas) == "b"
+    assert {await chosen(made, replicas), await chosen(made, replicas)} == {"a", "b"}
+
+
+async def test_of_two_that_compute_the_one_that_began_earlier_is_taken() -> None:
+    for first in ("a", "b"):
+        made, replicas = router({"a": 0, "b": 0})
+        second = "b" if first == "a" else "a"
+        made._given = {first: 1.0, second: 2.0}  # both compute
+        made._replica_queue_len_cache = {"a": 1, "b": 1}
+        assert await chosen(made, replicas) == first
+        assert await chosen(made, replicas) == second
+
+
+async def test_full_replicas_are_left_to_serve() -> None:
+    made, replicas = router({"a": 2, "b": 2})
+    assert len((await made.choose_replicas(replicas))[0]) == 2
