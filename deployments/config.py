@@ -76,10 +76,7 @@ class PipelineArgs(Args):
     )
     num_cpus: float = Field(default=1.0, ge=0)
     max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
-    share_windows: bool = Field(
-        default=False,
-        description="Under load a job keeps to one window at a time, instead of first come, first served.",
-    )
+    share_windows: bool = Field(default=False, description="Under load, one window of a job at a time.")
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
     flush_s: float = Field(default=0.1, gt=0, description="Progress is gathered for so long, then written at once.")
     lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for so long is taken over.")
