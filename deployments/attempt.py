@@ -1,7 +1,7 @@
 """One attempt at one job: which stages run on what, in what order, and what is taken from a checkpoint instead.
 
                  image          keyframes          piece, piece, ...        chunk, chunk, ...
-    prompt ─► t2i ────► i2v ──────────────► v2v ═════════════════════► vfi ════════════════════► vfi.finish ─► mp4
+    prompt ─► t2i ────► i2v ──────────────► v2v ═════════════════════► vfi ══════════════════════► join ───► mp4
                                             v2v ═════════════════════► vfi
 
 V2V is called once a window, all at once, so that one request uses as many of the pool's replicas as are idle. A piece

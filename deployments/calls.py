@@ -4,7 +4,8 @@ A call goes out with `outputs` (a stream of values) or `one` (exactly one value)
 order, and tell the job's progress what the replica says. A call that raises is repeated after a pause, while the job's
 budget for that lasts; bad input is not. When a replica dies, the same call goes to another one while
 the references to its inputs are still held; what it had already given is skipped, because a stage is a pure function.
-`finish` joins the last stage's outputs.
+`finish` has the last stage's outputs joined: by the keeper, where a join waits for nobody's computing, or without one
+by the stage's own replica.
 
 A job that is cancelled leaves through `CancelledError`; every call that is then under way is cancelled at its replica,
 not only the one that is awaited. Knows Ray's handles, not what the stages compute.
@@ -57,6 +58,7 @@ class StageCalls:
         failed: Mapping[StageName, int],
         demand: Demand,
         fan_out: FanOut,
+        keeper: Any = None,
         job_id: str | None = None,
     ) -> None:
         """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs."""
@@ -66,6 +68,7 @@ class StageCalls:
         self._failed = dict(failed)
         self._demand = demand
         self._fan_out = fan_out
+        self._keeper = keeper
         self._job_id = job_id
         self.progress = progress
 
@@ -132,10 +135,11 @@ class StageCalls:
         return payload
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
-        """Have the stage's replica join `chunks`; gives the description of what it kept. Raises as `one` does."""
+        """Have the stage's `chunks` joined; gives the description of what was kept. Raises as `one` does."""
+        joiner = self._handles[stage] if self._keeper is None else self._keeper
         lost = 0
         while True:
-            response = self._handles[stage].finish.remote(*chunks, **options)
+            response = joiner.finish.remote(*chunks, **options)
             try:
                 async with asyncio.timeout(self._limits.run_s[stage]):
                     made: dict[str, Any] = await response

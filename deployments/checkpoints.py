@@ -1,6 +1,7 @@
 """Outputs of stages as files, so that a job whose executor or node dies goes on from what it has already paid for.
 
-`Keeper` is a deployment: it writes a value beside the hot path, and gives it back to a later executor. A value is one
+`Keeper` is a deployment: it writes a value beside the hot path, gives it back to a later executor, and joins a job's
+chunks, which would wait at VFI's replicas for the windows of other jobs. A value is one
 safetensors file: its arrays, and in the header what type it is and its plain fields. The file is written first, under a
 name that no other attempt uses, and recorded in the journal then; its digest is checked when it is read again.
 Knows nothing of jobs; keys are made by the pipeline.
@@ -191,6 +192,13 @@ class Keeper:
             return await asyncio.to_thread(self._export, value, key, provenance)
         finally:
             collect_soon()
+
+    async def finish(
+        self, *chunks: EncodedChunk, key: str, provenance: Mapping[str, Any], before: str | None = None
+    ) -> dict[str, Any]:
+        """Join a job's chunks, behind the kept video `before`, and write the file; gives its description."""
+        made = await asyncio.to_thread(Mp4Finisher(self._store.url).assemble, chunks, key, provenance, before)
+        return dataclasses.asdict(made)
 
     def _keep(self, value: Any, key: str) -> Record:
         made = self._store.put_pieces(pack(value), key, "application/octet-stream")

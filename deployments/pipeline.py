@@ -257,6 +257,7 @@ class Pipeline:
             failed=job.failures,
             demand=self._demand,
             fan_out=self._fan_out,
+            keeper=self._keeper,
             job_id=claim.job_id,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()

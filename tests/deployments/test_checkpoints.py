@@ -9,7 +9,7 @@ import pytest
 
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import CheckpointError, Keeper, pack, unpack
-from deployments.encode import EncodedChunk
+from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 RNG = np.random.default_rng(0)
@@ -68,3 +68,18 @@ async def test_the_keeper_keeps_and_gives_back_and_refuses_what_was_changed(tmp_
     with pytest.raises(CheckpointError, match="cannot be read"):
         [item async for item in keeper.load(key, record["sha256"])]
     assert list((tmp_path / "checkpoints" / "video_1").iterdir()) == []
+
+
+async def test_the_keeper_joins_chunks_as_the_last_stages_replica_does(tmp_path: Path) -> None:
+    chunks = [encode_chunk(Clip(FRAMES + shift, 24.0)) for shift in (0, 1)]
+    first, second = f"file://{tmp_path / 'first'}", f"file://{tmp_path / 'second'}"
+    told = await Keeper(first).finish(*chunks, key="videos/v/1.mp4", provenance={"prompt": "a fox"})
+    made = Mp4Finisher(second).assemble(chunks, "videos/v/1.mp4", {"prompt": "a fox"})
+    assert told == {
+        "key": "videos/v/1.mp4",
+        "size_bytes": made.size_bytes,
+        "sha256": made.sha256,
+        "media_type": "video/mp4",
+    }
+    longer = await Keeper(first).finish(*chunks, key="videos/w/1.mp4", provenance={}, before="videos/v/1.mp4")
+    assert longer["size_bytes"] > told["size_bytes"]
