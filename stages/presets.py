@@ -88,7 +88,7 @@ def _embedded(folder: str) -> Part:
 
 
 _TINY_NOISE = Denoising(
-    scheduler="ddim", steps=25, guidance=3.0, beta_schedule="scaled_linear", prediction_type="v_prediction"
+    scheduler="dpmpp_2m", steps=14, guidance=3.0, beta_schedule="scaled_linear", prediction_type="v_prediction"
 )
 _SD15_NOISE = Denoising(
     scheduler="ddim",
@@ -123,8 +123,8 @@ TINY = Preset(
     keyframe_fps=8.0,
     vfi_factor=3,
     t2i=_TINY_NOISE,
-    i2v=replace(_TINY_NOISE, steps=20, guidance=2.0),
-    v2v=replace(_TINY_NOISE, steps=20, guidance=2.0),
+    i2v=replace(_TINY_NOISE, steps=12, guidance=2.0),
+    v2v=replace(_TINY_NOISE, steps=12, guidance=2.0),
     prior=Prior(weight=1.0, decay=0.0, shared=0.0),
     i2v_guide=Guide(image_scale=1.0, controls=(Control("control"),)),
     v2v_guide=Guide(image_scale=1.0, controls=(Control("control"),)),
