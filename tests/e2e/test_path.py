@@ -187,7 +187,7 @@ def test_every_process_belongs_to_this_session(rig: Rig) -> None:
 
 
 def test_a_job_that_is_done_ends_before_the_windows_of_the_next(rig: Rig, tmp_path: Path) -> None:
-    slow = rehearsal(rig.args, {**PROFILES, "vfi": replace(PROFILES["vfi"], run_s=3.0)})
+    slow = rehearsal(rig.args, {**PROFILES, "vfi": replace(PROFILES["vfi"], run_s=1.5)})
     storage = StorageArgs(database_url=f"sqlite:///{tmp_path}/jobs.sqlite", artifacts_url=f"file://{tmp_path}/files")
     app = SecondApp(rig, "joins", slow.model_copy(update={"storage": storage}))
     try:
