@@ -84,7 +84,8 @@ class Vocabulary:
             if form in self._nearest:
                 return self._nearest[form]
         if len(word) >= _LEAST_LETTERS and word.isascii():
-            alike = difflib.get_close_matches(word, self._listed, 1, _LEAST_LIKENESS)
+            begun = [ours for ours in self._listed if ours[0] == word[0]]  # "rain" is no misspelt "train"
+            alike = difflib.get_close_matches(word, begun, 1, _LEAST_LIKENESS)
             return alike[0] if alike else None
         return None
 

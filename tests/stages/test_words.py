@@ -30,6 +30,7 @@ VOCABULARY = Vocabulary(
         ("wolves running and a UFO in towns", "fox walking a flying saucer in city"),
         ("the fox's town; at NIGHT!!! (3D)", "the fox city at night 3d"),
         ("a fox in the ciity", "a fox in the city"),
+        ("a fox in the bnight", "a fox in the"),
         ("狐 🦊 xyzzy, , ,", ""),
         ("\x00<|endoftext|> fox", "fox"),
         ("don't-stop-9999 fox_fox", "fox fox"),
