@@ -76,7 +76,7 @@ def train_video(
         still = recipe.pictures if recipe.image_ratio and rng.random() < recipe.image_ratio else None
         source, count = (still, recipe.picture_batch) if still else (recipe.clips, recipe.clip_batch)
         batch = source.draw(count, rng)
-        return trainee.loss(batch, noising.draw_times(count, high=recipe.highest), noising, rng)
+        return trainee.loss(batch, noising.draw_times(len(batch), high=recipe.highest), noising, rng)
 
     train(recipe.name, trainee.all_modules(), loss_of, schedule, work, seed=seed, options=options)
 

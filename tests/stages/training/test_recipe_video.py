@@ -11,7 +11,7 @@ from torch import Tensor
 from stages.base import InputError
 from stages.presets import TINY
 from stages.settings import ImageMode
-from stages.training.batches import Batch
+from stages.training.batches import Batch, MixedSource
 from stages.training.loop import Options, Schedule
 from stages.training.noising import Noising
 from stages.training.recipe_video import VideoRecipe, reached_by, train_video
@@ -129,3 +129,12 @@ def test_v2v_sees_no_noise_above_its_strength(tmp_path: Path) -> None:
     train_video(trainee, recipe, NOISING, replace(SCHEDULE, steps=8), tmp_path)
     assert len(seen) == 16
     assert 150 < max(seen) < 300
+
+
+def test_a_source_may_give_fewer_pictures_than_were_asked_for(tmp_path: Path) -> None:
+    """As a `MixedSource` does, whose larger pictures give a smaller share."""
+    pictures = Fixed(1)
+    mixed = MixedSource((pictures, 0.5))
+    recipe = VideoRecipe("test", ("motion",), Fixed(2), 2, mixed, 4, 1.0)
+    train_video(make_trainee(), recipe, NOISING, replace(SCHEDULE, steps=2), tmp_path)
+    assert pictures.asked == 2
