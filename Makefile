@@ -21,7 +21,7 @@ help:
 	@echo "make bench                       every benchmark of speed, a few minutes each"
 	@echo "make gallery                     the README's pictures, with the weights at hand"
 	@echo "make plots                       the pictures of cluster/README.md, simulated"
-	@echo "make quality                     how well the tiny weights follow prompts; two hours"
+	@echo "make quality                     how well the tiny weights follow prompts; an hour"
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -17,7 +17,7 @@ VFI keeps them bit for bit, and `benchmarks.vfi_quality` measures what it adds. 
 Then the table of ablations: the same prompts and seeds with one mechanism taken away. Two of them need weights of their
 own (`python -m stages.training --ablations`) and are passed over where these are not in the cache. Every video is
 seeded and remembered in the cache, under a digest of weights and settings: a stopped run goes on where it was.
-About two hours on two cores from nothing.
+About an hour on two cores from nothing, half of it the judges' lesson.
 """
 
 import argparse
@@ -59,7 +59,7 @@ from stages.training.judges import Judges, obtain_judges
 from stages.types import Clip, Image, Keyframes, UInt8
 
 VIDEOS, SCENES = 200, 160  # scenes 0 to 39 come twice, with other seeds
-ABLATION_VIDEOS, ABLATION_SCENES = 48, 36
+ABLATION_VIDEOS, ABLATION_SCENES = 24, 18
 GAIN_CLIPS = 24
 REAL_VARIANTS = range(2000, 2008)  # backgrounds that nothing was trained on
 FRAMES = TINY.keyframes[TINY.default_seconds]
