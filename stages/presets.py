@@ -131,6 +131,7 @@ TINY = Preset(
     strength=0.5,
     i2v_windows=Windows(length=16, overlap=5),
     v2v_windows=Windows(length=10, overlap=3),
+    vocabulary="tiny/words.json",
 )
 
 PAPER = Preset(

@@ -6,6 +6,7 @@ that learnt as folders that a preset names by one line. Knows nothing of how any
 
 import argparse
 import importlib
+import json
 import os
 import random
 import shutil
@@ -95,12 +96,21 @@ def _tiny(args: argparse.Namespace) -> None:
     start = _start(args.start)
     weights = train_all(args.cache, args.effort, start)
     if args.install:
-        shutil.copytree(weights, TARGET, dirs_exist_ok=True)
+        _install(weights)
     console.print(f"The weights are in {TARGET if args.install else weights}.")
     if args.ablations:
         console.print(
             f"I2V without joint image training is in {train_without_pictures(args.cache, args.effort, start)}."
         )
+
+
+def _install(weights: Path) -> None:
+    """Copy them into the package, without the folders of this machine that diffusers notes in its configurations."""
+    shutil.copytree(weights, TARGET, dirs_exist_ok=True)
+    for file in TARGET.rglob("config.json"):
+        config = json.loads(file.read_text())
+        if config.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _start(where: Path | None) -> Path | None:
