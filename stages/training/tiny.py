@@ -50,7 +50,7 @@ FROM_NOTHING = Lengths(
     pictures_high=30000, pictures_low=15000, guided=4000, clips=6000, clips_high=1000,
 )  # fmt: skip
 FROM_WEIGHTS = Lengths(
-    vae=900, t2i=9500, feedback=80, i2v=1700, v2v=150, decoder=1500,
+    vae=900, t2i=9500, feedback=80, i2v=6000, v2v=400, decoder=1500,
     pictures_high=6000, pictures_low=8000, guided=1500, clips=1500, clips_high=300,
 )  # fmt: skip
 _I2V_RATE = 6e-4
