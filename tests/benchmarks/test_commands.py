@@ -74,6 +74,7 @@ def test_the_bound_on_jobs_in_flight_is_that_of_all_replicas_of_the_pipeline(tmp
     assert args.scaling is not None
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_pipelining_gives_its_figures() -> None:
     figures = figures_of(run("pipelining", "--quick"))
