@@ -197,8 +197,11 @@ class Keeper:
         self, *chunks: EncodedChunk, key: str, provenance: Mapping[str, Any], before: str | None = None
     ) -> dict[str, Any]:
         """Join a job's chunks, behind the kept video `before`, and write the file; gives its description."""
-        made = await asyncio.to_thread(Mp4Finisher(self._store.url).assemble, chunks, key, provenance, before)
-        return dataclasses.asdict(made)
+        try:
+            made = await asyncio.to_thread(Mp4Finisher(self._store.url).assemble, chunks, key, provenance, before)
+            return dataclasses.asdict(made)
+        finally:
+            collect_soon()
 
     def _keep(self, value: Any, key: str) -> Record:
         made = self._store.put_pieces(pack(value), key, "application/octet-stream")
