@@ -2,7 +2,7 @@
 
 `load_config` reads the file, `laptop` derives the variant for one machine without a GPU from it, `rehearsal` the one
 with stand-in stages, `check_environment` refuses settings of Ray that would send payloads by value. Unknown keys are
-errors; nothing is corrected silently. Knows nothing of the graph (`deployments.app` does) and imports neither Ray nor torch.
+errors; nothing is corrected silently. Knows nothing of the graph (`deployments.app` does) and imports no Ray, no torch.
 """
 
 import base64
