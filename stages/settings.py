@@ -147,6 +147,11 @@ class Preset:
     def default_seconds(self) -> str:
         return next(iter(self.keyframes))
 
+    @property
+    def video_unet(self) -> str:
+        """The part whose spatial layers I2V and V2V have: their own where there is one, else T2I's."""
+        return "unet_video" if "unet_video" in self.parts else "unet"
+
 
 @dataclass(frozen=True)
 class T2IParams:

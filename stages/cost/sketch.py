@@ -66,7 +66,7 @@ def sketch_network(preset: Preset, *, motion: str, guide: Guide, device: str) ->
     """
     dtype = dtype_on(preset, device)
     adapter = sketch_module(preset, motion, MotionAdapter, dtype)
-    spatial = sketch_module(preset, "unet", UNet2DConditionModel, dtype)
+    spatial = sketch_module(preset, preset.video_unet, UNet2DConditionModel, dtype)
     encoder = sketch_module(preset, "image_encoder", CLIPVisionModelWithProjection, dtype)
     vae = sketch_module(preset, "vae", AutoencoderKL, dtype)
     with torch.device("meta"):

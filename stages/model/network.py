@@ -41,16 +41,16 @@ class VideoNetwork:
 
     @classmethod
     def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
-        """Build from the parts `unet`, `motion` (by the given name), `vae`, text, appearance, and what `guide` names.
+        """Build from `preset.video_unet`, the given motion module, `vae`, text, appearance, and what `guide` names.
 
         Raises:
             WeightsError: a part is missing, broken, or does not fit the others.
         """
         dtype = compute_dtype(preset, device)
-        together = ("unet", motion, *(control.part for control in guide.controls))
+        together = (preset.video_unet, motion, *(control.part for control in guide.controls))
         preset = settle(preset, device, together=together)
         adapter = load_module(preset, motion, MotionAdapter, "cpu", dtype)
-        spatial = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
+        spatial = load_module(preset, preset.video_unet, UNet2DConditionModel, "cpu", dtype)
         merge_loras(spatial, preset)
         appearance = Appearance.load(preset, "cpu", dtype)
         vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)

@@ -37,11 +37,11 @@ def start_latents(reference: Tensor, noise: Tensor, shared: Tensor | None, sched
         return noise * float(scheduler.init_noise_sigma)
     if float(scheduler.init_noise_sigma) != 1.0:  # a sigma-type scheduler: its own noising already holds the mean
         start = scheduler.timesteps[:1].repeat(len(noise))
-        fade = _fade(frames, prior.decay).to(noise)
-        noised: Tensor = scheduler.add_noise(prior.weight * fade * reference.expand_as(noise), noise, start)
+        faded = prior.weight * fade(frames, prior.decay).to(noise)
+        noised: Tensor = scheduler.add_noise(faded * reference.expand_as(noise), noise, start)
         return noised
     product = scheduler.alphas_cumprod[int(scheduler.timesteps[0])].to(noise)
-    weight = prior.weight * _fade(frames, prior.decay).to(noise)
+    weight = prior.weight * fade(frames, prior.decay).to(noise)
     mean = weight * product.sqrt()
     if float(mean.max()) > 1:
         raise InputError(
@@ -52,7 +52,7 @@ def start_latents(reference: Tensor, noise: Tensor, shared: Tensor | None, sched
     return start_from
 
 
-def _fade(frames: int, decay: float) -> Tensor:
+def fade(frames: int, decay: float) -> Tensor:
     """(1, 1, F, 1, 1): (1 - f / F)^decay."""
     fade: Tensor = (1 - torch.arange(frames) / frames) ** decay
     return fade.view(1, 1, frames, 1, 1)

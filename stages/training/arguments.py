@@ -49,7 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--train",
         type=_names,
         default=("motion",),
-        help="parts that learn, of motion,control,appearance,encoder (default motion)",
+        help="parts that learn, of motion,control,appearance,encoder,spatial (default motion)",
     )
 
     v2v = _video(commands, "v2v", "V2V's motion module on the high-resolution part of the data")

@@ -196,7 +196,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     options = _options(args, team, sample)
     noising = Noising(preset.v2v if high else preset.i2v)
     train_video(trainee, recipe, noising, _schedule(args), args.out / "run", seed=args.seed, options=options)
-    names: dict[Target, str] = {"motion": motion}
+    names: dict[Target, str] = {"motion": motion, "spatial": preset.video_unet}
     dtype = getattr(torch, args.save_dtype)
     team.once(lambda: _tell(preset, args.out, trainee.save(targets, args.out, names, dtype)))
 
@@ -217,7 +217,7 @@ def _renew(
         fresh.renew_appearance(network)
     if "control" not in targets:
         return controls
-    spatial = load_module(preset, "unet", UNet2DConditionModel, str(network.unet.device), torch.float32)
+    spatial = load_module(preset, preset.video_unet, UNet2DConditionModel, str(network.unet.device), torch.float32)
     for control in controls:
         fresh.renew_control(network, control.part, spatial)
     return tuple(Control(control.part, image="keyframes" if high else "reference") for control in controls)

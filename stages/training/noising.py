@@ -1,25 +1,32 @@
 """The training side of diffusion: noise a clean latent to a random time, and what the network should say about it.
 
-Takes a preset's `Denoising`, so that training and sampling share one noise schedule and one kind of prediction. Knows
-nothing of networks.
+Takes a preset's `Denoising`, so that training and sampling share one noise schedule and one kind of prediction; with
+its `Prior` as well, training noise leans as the noise does that sampling starts from. Knows nothing of networks.
 """
 
 import torch
 from torch import Tensor
 
+from stages.model.prior import fade
 from stages.model.sampler import TRAIN_STEPS, build_scheduler
-from stages.presets import Denoising
+from stages.presets import Denoising, Prior
 
 
 class Noising:
     """One noise schedule. x_t = signal · x_0 + spread · noise; the target is the noise, or the velocity
-    signal · noise - spread · x_0 (arXiv 2202.00512)."""
+    signal · noise - spread · x_0 (arXiv 2202.00512).
 
-    def __init__(self, denoising: Denoising) -> None:
+    A clip at the highest time still holds a little of itself, and a network learns to read there how it will move; the
+    noise prior of sampling holds the first frame instead. Noise that leans by (x_0 of the first frame - x_0) times the
+    signal over the spread of that time makes both the same.
+    """
+
+    def __init__(self, denoising: Denoising, prior: Prior | None = None) -> None:
         products: Tensor = build_scheduler(denoising).alphas_cumprod
         self._velocity = denoising.prediction_type == "v_prediction"
         self._signal = products.sqrt()
         self._spread = (1 - products).sqrt()
+        self._prior = prior
 
     def draw_times(self, count: int, low: int = 0, high: int = TRAIN_STEPS) -> Tensor:
         """(count,) times in low..high on the CPU, spread evenly over the batch."""
@@ -30,6 +37,14 @@ class Noising:
         """(noised latents, target), both shaped as `clean` (N, ...); `times` is (N,)."""
         signal, spread = self._at(times, clean)
         return signal * clean + spread * noise, signal * noise - spread * clean if self._velocity else noise
+
+    def draw_noise(self, clean: Tensor) -> Tensor:
+        """Noise for the clips `clean` (B, F, ...), with the prior's lean."""
+        noise = torch.randn_like(clean)
+        if self._prior is None or not self._prior.weight:
+            return noise
+        lean = self._prior.weight * fade(clean.shape[1], self._prior.decay).view(1, -1, 1, 1, 1).to(clean)
+        return noise + lean * (self._signal[-1] / self._spread[-1]).to(clean) * (clean[:, :1] - clean)
 
     def clean_from(self, noised: Tensor, said: Tensor, times: Tensor) -> Tensor:
         """The clean latents that a network's answer `said` about `noised` means."""

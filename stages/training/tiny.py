@@ -21,7 +21,7 @@ from stages.training.captions import SUBJECTS
 from stages.training.coach import obtain_coach, train_feedback
 from stages.training.data import Scenes
 from stages.training.latents import fill_shelf
-from stages.training.loop import Schedule
+from stages.training.loop import Schedule, load_average
 from stages.training.tokens import build_tokenizer
 from stages.training.words import write_words
 
@@ -35,6 +35,7 @@ class Lengths:
     vae: int
     t2i: int
     feedback: int
+    hint: int
     i2v: int
     v2v: int
     decoder: int
@@ -46,14 +47,14 @@ class Lengths:
 
 
 FROM_NOTHING = Lengths(
-    vae=7000, t2i=20000, feedback=300, i2v=5000, v2v=2000, decoder=6000,
+    vae=7000, t2i=20000, feedback=300, hint=2000, i2v=5000, v2v=2000, decoder=6000,
     pictures_high=30000, pictures_low=15000, guided=4000, clips=6000, clips_high=1000,
 )  # fmt: skip
 FROM_WEIGHTS = Lengths(
-    vae=900, t2i=9500, feedback=80, i2v=6000, v2v=400, decoder=1500,
+    vae=900, t2i=9500, feedback=80, hint=900, i2v=4000, v2v=400, decoder=1500,
     pictures_high=6000, pictures_low=8000, guided=1500, clips=1500, clips_high=300,
 )  # fmt: skip
-_I2V_RATE = 6e-4
+_HINT_RATE, _I2V_RATE = 2e-3, 6e-4
 
 
 def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
@@ -94,6 +95,7 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
         clips = fill_shelf(scenes, vae, low, frames, count(lengths.clips), shelves / f"clips-{low[0]}")
         guided = fill_shelf(scenes, vae, high, 1, count(lengths.guided), shelves / f"guided-{high[0]}", longest_s=1.0)
         trainee = recipe_video.begin(weights, text, tokenizer, vae, start)
+        recipe_video.teach_hint(trainee, (pictures_low, guided), schedule(lengths.hint, _HINT_RATE), work)
         recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(lengths.i2v, _I2V_RATE), work, weights)
     if not (weights / "motion_v2v").is_dir():
         clips = fill_shelf(
@@ -144,6 +146,7 @@ def train_without_pictures(cache: Path, effort: float, start: Path | None = None
         count = max(100, round(lengths.clips * min(1.0, effort)))
         clips = fill_shelf(Scenes(cache), vae, low, frames, count, shelves / f"clips-{low[0]}")
         trainee = recipe_video.begin(weights, text, build_tokenizer(weights / "tokenizer"), vae, start)
+        load_average("hint", recipe_video.hint_lesson(trainee), home / "train")  # one lesson for both runs
         schedule = Schedule(max(20, round(lengths.i2v * effort)), _I2V_RATE)
         recipe_video.train_i2v(trainee, clips, None, schedule, home / "train", out)
     return out

@@ -1,11 +1,12 @@
 """A video network while it is trained: which of its parts learn, what its loss is, how the parts are saved.
 
 Takes a `VideoNetwork` as the stages load it, so that what is trained is what runs: the same appearance encoder, the
-same ControlNets, the same order of things. The spatial layers never learn. Saved parts are folders in the hub's layout.
+same ControlNets, the same order of things. Saved parts are folders in the hub's layout.
 Knows nothing of presets' sizes, of files that are trained on, or of schedules.
 """
 
 import copy
+import inspect
 import random
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import MotionAdapter
+from diffusers import MotionAdapter, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,8 +32,8 @@ from stages.settings import Control, ImageMode
 from stages.training.batches import Batch
 from stages.training.noising import Noising
 
-Target = Literal["motion", "control", "appearance", "encoder"]
-TARGETS: tuple[Target, ...] = ("motion", "control", "appearance", "encoder")
+Target = Literal["motion", "control", "appearance", "encoder", "spatial"]
+TARGETS: tuple[Target, ...] = ("motion", "control", "appearance", "encoder", "spatial")
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,7 @@ class Trainee:
         if "control" in chosen and not self._controls:
             raise InputError("There is no ControlNet to train: the preset's guide has none; add one to it.")
         for name, parameter in self.network.unet.named_parameters():
-            appearance = "_ip." in name or name.startswith("encoder_hid_proj")
-            parameter.requires_grad_(
-                ("motion" in chosen and is_temporal(name)) or ("appearance" in chosen and appearance)
-            )
+            parameter.requires_grad_(_target_of(name) in chosen)
         modules = self.all_modules()
         modules["controls"].requires_grad_("control" in chosen)
         modules["encoder"].requires_grad_("encoder" in chosen)
@@ -120,7 +118,7 @@ class Trainee:
         count, frames = clean.shape[:2]
         with_text, with_picture = self._dropping.draw(count, rng)
         captions = [text if kept else "" for text, kept in zip(batch.captions, with_text, strict=True)]
-        noised, target = noising(clean, times, torch.randn_like(clean))
+        noised, target = noising(clean, times, noising.draw_noise(clean))
         noised, times = noised.transpose(1, 2), times.to(clean.device)  # (B, C, F, h, w)
         states = self.read(captions).repeat_interleave(frames, 0)
         set_scale(unet, 1.0)
@@ -197,7 +195,7 @@ class Trainee:
         return embedded.view(count, frames, *embedded.shape[1:])
 
     def save(self, targets: Iterable[Target], out: Path, names: dict[Target, str], dtype: torch.dtype) -> list[str]:
-        """Write the parts under `out`; the names of their folders. `names` says what the motion module is called."""
+        """Write the parts under `out`; the names of their folders. `names` are those that differ from the target's."""
         unet, written = self.network.unet, []
         for target in targets:
             name = names.get(target, target)
@@ -206,6 +204,9 @@ class Trainee:
             elif target == "encoder":
                 name = names.get(target, "image_encoder")
                 save_part(self.network.appearance.encoder, out / name, dtype)
+            elif target == "spatial":
+                name = names.get(target, "unet")
+                save_part(spatial_of(unet), out / name, dtype)
             elif target == "appearance":
                 tensors = {k: v.detach().to(dtype) for k, v in flatten_adapter(read_adapter(unet)).items()}
                 (out / name).mkdir(parents=True, exist_ok=True)
@@ -216,6 +217,25 @@ class Trainee:
                     save_part(_whole(self.network.controls[control.part]), out / control.part, dtype)
             written.extend(name.split(", "))
         return written
+
+
+def _target_of(name: str) -> Target:
+    """Which part a tensor of the UNet belongs to."""
+    if is_temporal(name):
+        return "motion"
+    return "appearance" if "_ip." in name or name.startswith("encoder_hid_proj") else "spatial"
+
+
+def spatial_of(unet: Any) -> UNet2DConditionModel:
+    """The spatial layers of an inflated UNet as a part of its own, a UNet that draws single pictures."""
+    config = dict(unet.config)
+    for key in ("down_block_types", "up_block_types"):
+        config[key] = tuple(name.replace("BlockMotion", "Block2D") for name in config[key])
+    config["attention_head_dim"] = config.pop("num_attention_heads")  # diffusers' name for the number of heads
+    known = inspect.signature(UNet2DConditionModel.__init__).parameters
+    spatial: UNet2DConditionModel = UNet2DConditionModel.from_config({k: v for k, v in config.items() if k in known})
+    spatial.load_state_dict({k: v for k, v in unet.state_dict().items() if _target_of(k) == "spatial"})
+    return spatial
 
 
 def motion_of(unet: Any) -> MotionAdapter:

@@ -102,6 +102,7 @@ def run_stage(preset: Preset, stage: str) -> Clip:
     ("command", "stage", "options", "written"),
     [
         ("i2v", "i2v", ["--train", "motion,appearance", "--picture-batch", "2"], ("motion", "appearance")),
+        ("i2v", "i2v", ["--train", "motion,spatial", "--picture-batch", "2"], ("motion", "unet")),
         ("v2v", "v2v", ["--least-size", "80x80", "--precision", "bf16"], ("motion_v2v",)),
         ("control", "i2v", ["--accumulate", "2"], ("control",)),
         ("control", "v2v", ["--stage", "v2v", "--checkpointing"], ("control_v2v",)),
@@ -223,7 +224,7 @@ def test_a_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["i2v", "--preset", "nowhere:MINE"], 1, "There is no preset 'nowhere:MINE'"),
         (["i2v", "--preset", "stages.presets:MAX_SEED"], 1, "'stages.presets:MAX_SEED' is a int; name a Preset."),
         (["i2v", "--preset", "modern"], 1, "makes i2v with a pipeline of the hub"),
-        (["i2v", "--train", "motion,spatial"], 1, "There is no part 'spatial' to train"),
+        (["i2v", "--train", "motion,text"], 1, "There is no part 'text' to train"),
         (["i2v", "--frames", "40"], 1, "--frames is 40; the motion module knows at most 32."),
         (["i2v", "--size", "65x64"], 1, "multiples of 16 pixels, --size is 65x64"),
         (["i2v", "--frames", "30"], 1, "frames/s, training needs 30"),

@@ -52,7 +52,7 @@ def judge(trainee: Trainee, batch: Batch) -> float:
     return total / 8
 
 
-def marked(name: str) -> Target | None:
+def marked(name: str) -> Target:
     """Which part a parameter belongs to."""
     if "motion_modules" in name and name.startswith("unet."):
         return "motion"
@@ -60,7 +60,7 @@ def marked(name: str) -> Target | None:
         return "appearance"
     if name.startswith("controls."):
         return "control"
-    return "encoder" if name.startswith("encoder.") else None
+    return "encoder" if name.startswith("encoder.") else "spatial"
 
 
 @pytest.mark.slow
@@ -69,6 +69,7 @@ def marked(name: str) -> Target | None:
     [
         (("motion",), "plain", 0.0, "single_frame"),
         (("motion",), "sparse", 0.5, "single_frame"),
+        (("motion", "spatial"), "plain", 0.5, "single_frame"),
         (TARGETS, "plain", 0.5, "bypass"),
         (("control",), "sparse", 0.0, "single_frame"),
         (("control",), "keyframes", 0.5, "bypass"),

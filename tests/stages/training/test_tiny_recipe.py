@@ -16,7 +16,7 @@ from stages.presets import TINY, Part, plan
 from stages.training import recipe_t2i, recipe_video
 from stages.training.captions import all_scenes
 from stages.training.latents import Shelf
-from stages.training.loop import Schedule
+from stages.training.loop import Schedule, load_average
 from stages.training.networks import build_text_encoder, build_unet
 from stages.training.recipe_vae import build as build_vae
 from stages.training.tokens import build_tokenizer
@@ -50,6 +50,7 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
         "tokenizer",
         "text_encoder",
         "unet",
+        "unet_video",
         "vae",
         "motion",
         "motion_v2v",
@@ -64,6 +65,31 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     image = Image(np.zeros((64, 64, 3), np.uint8))
     made = I2V.load(preset, "cpu")(image, params=params, seed=1, report=ignore_progress)
     assert made.clip.frames.shape == (2, 64, 64, 3)
+
+
+def test_the_hint_lesson_teaches_the_condition_embedding_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer, vae = build_tokenizer(tmp_path / "tokenizer"), build_vae().eval()
+    build_unet().half().save_pretrained(tmp_path / "unet")
+    text = build_text_encoder(len(tokenizer), tokenizer.eos_token_id)
+    trainee = recipe_video.build(tmp_path, text, tokenizer, vae)
+    before = {name: p.detach().clone() for name, p in trainee.all_modules().named_parameters()}
+    pictures = (shelf(1, 64), shelf(1, 128))
+    inputs, latents = pictures[0].references.float() / 255, pictures[0].latents[:, 0].float()
+    with torch.no_grad():
+        missed = torch.nn.functional.mse_loss(recipe_video.hint_lesson(trainee)(inputs), latents)
+    recipe_video.teach_hint(trainee, pictures, Schedule(40, 3e-3, warmup=1, ema=0.5), tmp_path / "work")
+    moved = {n for n, p in trainee.all_modules().named_parameters() if not torch.equal(p, before[n])}
+    assert moved
+    assert all(name.startswith("controls.control.embedding.") for name in moved)
+
+    again = recipe_video.build(tmp_path, text, tokenizer, vae)
+    lesson = recipe_video.hint_lesson(again)
+    assert load_average("hint", lesson, tmp_path / "work") == 40
+    with torch.no_grad():
+        assert torch.nn.functional.mse_loss(lesson(inputs), latents) < 0.95 * missed
+    states = [of.all_modules().state_dict() for of in (trainee, again)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items() if name in moved)
 
 
 def test_t2i_goes_on_from_weights_of_another_vocabulary(tmp_path: Path) -> None:
@@ -90,16 +116,16 @@ def test_t2i_goes_on_from_weights_of_another_vocabulary(tmp_path: Path) -> None:
     assert torch.equal(made["unet"].state_dict()[first], unet.state_dict()[first].float())
 
 
-def test_video_parts_go_on_around_another_unet(tmp_path: Path) -> None:
+def test_video_parts_go_on_with_their_own_unet(tmp_path: Path) -> None:
     torch.manual_seed(0)
     start, weights = tmp_path / "start", tmp_path / "weights"
     tokenizer, vae = build_tokenizer(start / "tokenizer"), build_vae().eval()
     text = build_text_encoder(len(tokenizer), tokenizer.eos_token_id)
     for folder in (start, weights):
         build_unet().half().save_pretrained(folder / "unet")
-    recipe_video.build(start, text, tokenizer, vae).save(TARGETS, start, {}, torch.float16)
+    recipe_video.build(start, text, tokenizer, vae).save(TARGETS, start, {"spatial": "unet_video"}, torch.float16)
     made = recipe_video.begin(weights, text, tokenizer, vae, start).network
-    unet = UNet2DConditionModel.from_pretrained(weights / "unet").float()
+    unet = UNet2DConditionModel.from_pretrained(start / "unet_video").float()
     motion = MotionAdapter.from_pretrained(start / "motion").float()
     assert torch.equal(made.unet.conv_in.weight, unet.conv_in.weight)
     states = made.unet.state_dict()

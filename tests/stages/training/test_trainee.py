@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from stages.base import InputError
@@ -50,12 +51,29 @@ def test_only_the_chosen_part_gets_gradients(control: str, target: Target) -> No
     trainee.choose([target])
     moved = {name for name, grad in gradients(trainee, 3).items() if grad is not None and bool(grad.any())}
     marks = {"motion": "unet.*motion_modules", "control": "controls.", "appearance": "_ip.", "encoder": "encoder."}
-    start = marks[target].split("*")
+    start = marks.get(target, "unet.").split("*")
     assert moved
     for name in moved:
         inside = all(piece in name for piece in start) or (target == "appearance" and "encoder_hid_proj" in name)
         assert inside, name
         assert target in ("control", "motion") or "motion_modules" not in name
+        assert target != "spatial" or ("_ip." not in name and "encoder_hid_proj" not in name)
+
+
+def test_the_spatial_layers_are_saved_as_a_unet_of_pictures(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given = parts.make_unet().eval()
+    trainee = make_trainee()
+    trainee.network.unet.load_state_dict(given.state_dict(), strict=False)
+    assert trainee.save(["spatial"], tmp_path, {}, torch.float32) == ["unet"]
+    found = UNet2DConditionModel.from_pretrained(tmp_path / "unet").eval()
+    assert {name: tuple(value.shape) for name, value in found.state_dict().items()} == {
+        name: tuple(value.shape) for name, value in given.state_dict().items()
+    }
+    assert not [key for key in found.config if "motion" in key or "temporal" in key]
+    picture, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, int(given.config["cross_attention_dim"]))
+    with torch.no_grad():
+        assert torch.equal(found(picture, 500, text).sample, given(picture, 500, text).sample)
 
 
 def test_the_adapter_is_saved_under_the_published_names() -> None:
@@ -158,8 +176,8 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(frames: int) -> None:
 
 def test_wrong_parts_are_named(tmp_path: Path) -> None:
     trainee = make_trainee()
-    with pytest.raises(InputError, match="There is no part 'spatial' to train; choose of: motion, control"):
-        trainee.choose(["spatial"])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="There is no part 'text' to train; choose of: motion, control"):
+        trainee.choose(["text"])  # type: ignore[list-item]
     trainee._controls = []
     with pytest.raises(InputError, match="There is no ControlNet to train"):
         trainee.choose(["control"])

@@ -1,0 +1,41 @@
+"""Where training's noise ends, sampling's begins."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stages.model.prior import start_latents
+from stages.model.sampler import TRAIN_STEPS, build_scheduler
+from stages.presets import TINY, Prior
+from stages.training.noising import Noising
+
+
+@pytest.mark.parametrize(
+    "prior", [TINY.prior, Prior(weight=1.0, decay=0.5, shared=0.0), Prior(weight=0.0, decay=0.0, shared=0.0)]
+)
+def test_a_clip_at_the_highest_time_is_what_sampling_starts_from(prior: Prior) -> None:
+    clip = torch.randn((2, 4, 3, 5, 5), generator=torch.Generator().manual_seed(1))
+    times = torch.full((2,), TRAIN_STEPS - 1)
+    noising = Noising(TINY.i2v, prior)
+    torch.manual_seed(2)
+    noised, said = noising(clip, times, noising.draw_noise(clip))
+    assert torch.allclose(noising.clean_from(noised, said, times), clip, atol=1e-4), "the target still means the clip"
+
+    torch.manual_seed(2)
+    scheduler, noise = build_scheduler(TINY.i2v), torch.randn_like(clip)
+    scheduler.set_timesteps(TINY.i2v.steps)
+    assert int(scheduler.timesteps[0]) == TRAIN_STEPS - 1
+    first, frames = clip[:, :1].transpose(1, 2), noise.transpose(1, 2)
+    start = start_latents(first, frames, None, scheduler, prior).transpose(1, 2)
+    leak = float(scheduler.alphas_cumprod[-1]) ** 0.5 * clip
+    faded = prior.weight * (1 - torch.arange(4) / 4).view(1, 4, 1, 1, 1) ** prior.decay
+    assert torch.allclose(noised - (1 - faded) * leak, start, atol=0.02)  # what the prior does not hold, the clip does
+
+
+def test_one_frame_has_nothing_to_lean_to() -> None:
+    picture = torch.randn((2, 1, 3, 5, 5), generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(2)
+    leaning = Noising(TINY.i2v, TINY.prior).draw_noise(picture)
+    torch.manual_seed(2)
+    assert torch.equal(leaning, Noising(replace(TINY.i2v)).draw_noise(picture))
