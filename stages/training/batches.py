@@ -23,6 +23,7 @@ class Batch:
     references: Tensor  # (B, 3, H, W) in -1..1: the first frames
     captions: tuple[str, ...]
     keyframes: Tensor | None = None  # (B, F, 3, H', W') in -1..1, for a ControlNet that reads each keyframe
+    softened: Tensor | None = None  # (B, F, C, h, w): the clips as V2V is given them, from keyframes of the low size
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -49,7 +50,8 @@ class ShelfSource:
             blurred = F.avg_pool2d(F.pad(references, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
             references = references.lerp(blurred, rng.random())
         captions = tuple(write_caption(shelf.scenes[index], rng) for index in chosen)
-        return Batch(shelf.latents[chosen].float(), references, captions)
+        softened = None if shelf.softened is None else shelf.softened[chosen].float()
+        return Batch(shelf.latents[chosen].float(), references, captions, softened=softened)
 
 
 class MixedSource:

@@ -194,7 +194,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
         draw(trainee, preset, batch, args.seed, args.out / "samples" / f"{recipe.name}-{step:06d}")
 
     options = _options(args, team, sample)
-    noising = Noising(preset.v2v if high else preset.i2v)
+    noising = Noising(preset.v2v) if high else Noising(preset.i2v, preset.prior)
     train_video(trainee, recipe, noising, _schedule(args), args.out / "run", seed=args.seed, options=options)
     names: dict[Target, str] = {"motion": motion, "spatial": preset.video_unet}
     dtype = getattr(torch, args.save_dtype)

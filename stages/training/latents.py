@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from stages.model import vae as codec
 from stages.model.pictures import resize_frames
 from stages.training.captions import Scene, all_scenes
 from stages.training.data import Scenes
 from stages.training.loop import console
+from stages.types import UInt8
 
 PART = 100
+Latent = NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Shelf:
     latents: Tensor  # (N, T, C, h, w) float16, scaled
     references: Tensor  # (N, 3, H, W) uint8: the first frames; (N, 0) where they were not asked for
     scenes: tuple[Scene, ...]
+    softened: Tensor | None = None  # as latents: the clips made small, encoded, decoded and made large again
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -69,6 +74,61 @@ def fill_shelf(
         torch.from_numpy(np.concatenate([part["references"] for part in parts])),
         tuple(everything[index] for part in parts for index in part["scenes"]),
     )
+
+
+def fill_windows(
+    scenes: Scenes, vae: AutoencoderKL, sizes: tuple[tuple[int, int], tuple[int, int]], frames: int, count: int,
+    folder: Path, *, length: int,
+) -> Shelf:  # fmt: skip
+    """`count` windows of `length` frames, the first or last of clips of `frames`, at the larger of `sizes`.
+
+    With what V2V is given for them: the clip at the smaller size through the VAE. The reference is the clip's first
+    frame, wherever the window begins.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{first:06d}.npz" for first in range(0, count, PART)]
+    everything = all_scenes()
+    numbers = {scene: index for index, scene in enumerate(everything)}
+    for number, file in enumerate(files, 1):
+        if file.exists():
+            continue
+        rng, made = random.Random(f"{sizes}/{frames}/{length}/{file.stem}"), []
+        for _ in range(PART):
+            clip, _, scene = scenes.sample(frames, rng)
+            begin = rng.choice((0, frames - length))
+            made.append((*_window(vae, sizes, clip[begin : begin + length], rng), clip[:1], numbers[scene]))
+        draft = file.with_suffix(".tmp.npz")
+        np.savez(
+            draft,
+            latents=np.stack([latents for latents, *_ in made]),
+            softened=np.stack([softened for _, softened, *_ in made]),
+            references=np.stack([resize_frames(first, sizes[1])[0].transpose(2, 0, 1) for _, _, first, _ in made]),
+            scenes=np.array([shown for *_, shown in made]),
+        )
+        draft.replace(file)
+        console.print(f"shelf {folder.name}: {number * PART}/{count} windows")
+    parts = [np.load(file) for file in files]
+    latents, references, softened = (
+        torch.from_numpy(np.concatenate([part[key] for part in parts])) for key in ("latents", "references", "softened")
+    )
+    return Shelf(latents, references, tuple(everything[i] for part in parts for i in part["scenes"]), softened)
+
+
+def _window(
+    vae: AutoencoderKL, sizes: tuple[tuple[int, int], tuple[int, int]], clip: UInt8, rng: random.Random
+) -> tuple[Latent, Latent]:
+    """Latents of `clip` at the larger size, and of what the smaller one keeps; I2V is softer still, half are so."""
+    low, high = sizes
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        small = codec.to_tensor(resize_frames(clip, low)).contiguous(memory_format=torch.channels_last)
+        latents = codec.encode(vae, small).float()
+        if rng.random() < 0.5:
+            blurred = F.avg_pool2d(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+            latents = latents.lerp(blurred, 0.3 * rng.random())
+        kept = resize_frames(codec.decode(vae, latents), high)
+        both = [codec.encode(vae, codec.to_tensor(frames)) for frames in (resize_frames(clip, high), kept)]
+    large, softened = (latents.to(torch.float16).numpy() for latents in both)
+    return large, softened
 
 
 def _write_part(

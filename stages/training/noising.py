@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.model.prior import fade
-from stages.model.sampler import TRAIN_STEPS, build_scheduler
+from stages.model.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
 from stages.presets import Denoising, Prior
 
 
@@ -18,15 +18,19 @@ class Noising:
 
     A clip at the highest time still holds a little of itself, and a network learns to read there how it will move; the
     noise prior of sampling holds the first frame instead. Noise that leans by (x_0 of the first frame - x_0) times the
-    signal over the spread of that time makes both the same.
+    signal over the spread of that time makes both the same. In the same way V2V, which begins at a lower time with
+    keyframes of the low size, learns to end with clips of the high size.
     """
 
-    def __init__(self, denoising: Denoising, prior: Prior | None = None) -> None:
+    def __init__(self, denoising: Denoising, prior: Prior | None = None, *, strength: float = 1.0) -> None:
         products: Tensor = build_scheduler(denoising).alphas_cumprod
         self._velocity = denoising.prediction_type == "v_prediction"
         self._signal = products.sqrt()
         self._spread = (1 - products).sqrt()
         self._prior = prior
+        sampled = build_scheduler(denoising)
+        sampled.set_timesteps(denoising.steps)
+        self.start = int(tail_timesteps(sampled, strength)[0])  # the time at which sampling begins
 
     def draw_times(self, count: int, low: int = 0, high: int = TRAIN_STEPS) -> Tensor:
         """(count,) times in low..high on the CPU, spread evenly over the batch."""
@@ -38,13 +42,16 @@ class Noising:
         signal, spread = self._at(times, clean)
         return signal * clean + spread * noise, signal * noise - spread * clean if self._velocity else noise
 
-    def draw_noise(self, clean: Tensor) -> Tensor:
-        """Noise for the clips `clean` (B, F, ...), with the prior's lean."""
+    def draw_noise(self, clean: Tensor, softened: Tensor | None = None) -> Tensor:
+        """Noise for the clips `clean` (B, F, ...), with the prior's lean, or towards what V2V renoises."""
         noise = torch.randn_like(clean)
+        held = (self._signal[self.start] / self._spread[self.start]).to(clean)  # of what sampling begins with
+        if softened is not None:
+            return noise + held * (softened - clean)
         if self._prior is None or not self._prior.weight:
             return noise
         lean = self._prior.weight * fade(clean.shape[1], self._prior.decay).view(1, -1, 1, 1, 1).to(clean)
-        return noise + lean * (self._signal[-1] / self._spread[-1]).to(clean) * (clean[:, :1] - clean)
+        return noise + lean * held * (clean[:, :1] - clean)
 
     def clean_from(self, noised: Tensor, said: Tensor, times: Tensor) -> Tensor:
         """The clean latents that a network's answer `said` about `noised` means."""

@@ -26,6 +26,7 @@ from stages.training.noising import Noising
 BATCH = 32
 _LOW_SHARES = (0.8, 0.2)  # of the batches, at the first and at the last step: a low one costs a quarter of a high one
 _EMPTY_SHARE = 0.1  # of the captions
+_SKETCH_SHARE = 0.5  # of the pictures; the rest are of all styles, a third of them sketches too
 
 
 def build(tokenizer: Any, start: Path | None = None) -> nn.ModuleDict:
@@ -65,21 +66,12 @@ def run(
     text, unet = modules["text"], modules["unet"]
     assert isinstance(text, CLIPTextModel)
     assert isinstance(unet, UNet2DConditionModel)
-    noising = Noising(TINY.t2i)
 
     def loss_of(step: int, rng: random.Random) -> Tensor:
         share = _LOW_SHARES[0] + (_LOW_SHARES[1] - _LOW_SHARES[0]) * step / schedule.steps
         shelf = low if rng.random() < share else high
         chosen = [rng.randrange(len(shelf)) for _ in range(BATCH)]
-        frame = rng.randrange(shelf.latents.shape[1])
-        captions = ["" if rng.random() < _EMPTY_SHARE else write_caption(shelf.scenes[index], rng) for index in chosen]
-        clean = shelf.latents[chosen, frame].float().contiguous(memory_format=torch.channels_last)
-        times = noising.draw_times(BATCH)
-        noised, target = noising(clean, times, torch.randn_like(clean))
-        states = text(tokenize(tokenizer, captions, TEXT_CONTEXT))[0]
-        with torch.autocast("cpu", torch.bfloat16, enabled=shelf is high):  # slower where there is little to compute
-            said = unet(noised, times, states).sample.float()
-        return F.mse_loss(said, target)
+        return _loss(modules, tokenizer, shelf, chosen, rng, halved=shelf is high)
 
     train("t2i", modules, loss_of, schedule, work)
     unet.to(memory_format=torch.contiguous_format)
@@ -88,3 +80,43 @@ def run(
         module.half().save_pretrained(out / name, safe_serialization=True)
         module.float()
     return modules
+
+
+def train_sketches(
+    tokenizer: Any, text: CLIPTextModel, unet: UNet2DConditionModel, pictures: Shelf, schedule: Schedule, work: Path
+) -> None:
+    """Train the UNet on, in place, on the high size alone, two pictures in three pencil sketches.
+
+    Grey latents weigh little in a mean squared error: where the subject was right in 24 of 24 3D pictures,
+    it was in 37 of 48 sketches.
+    The text encoder stays as it is.
+    """
+    modules = nn.ModuleDict(
+        {"text": text.requires_grad_(False), "unet": unet.to(memory_format=torch.channels_last).requires_grad_(True)}
+    )
+    sketches = [index for index, scene in enumerate(pictures.scenes) if scene.style == "pencil"]
+
+    def loss_of(step: int, rng: random.Random) -> Tensor:
+        chosen = [
+            rng.choice(sketches) if rng.random() < _SKETCH_SHARE else rng.randrange(len(pictures)) for _ in range(BATCH)
+        ]
+        return _loss(modules, tokenizer, pictures, chosen, rng, halved=True)
+
+    train("sketches", modules, loss_of, schedule, work)
+    unet.to(memory_format=torch.contiguous_format)
+
+
+def _loss(
+    modules: nn.ModuleDict, tokenizer: Any, shelf: Shelf, chosen: list[int], rng: random.Random, *, halved: bool
+) -> Tensor:
+    """Of the shelf's `chosen` pictures; `halved` computes in bfloat16, which is slower where there is little to do."""
+    noising = Noising(TINY.t2i)
+    frame = rng.randrange(shelf.latents.shape[1])
+    captions = ["" if rng.random() < _EMPTY_SHARE else write_caption(shelf.scenes[index], rng) for index in chosen]
+    clean = shelf.latents[chosen, frame].float().contiguous(memory_format=torch.channels_last)
+    times = noising.draw_times(BATCH)
+    noised, target = noising(clean, times, torch.randn_like(clean))
+    states = modules["text"](tokenize(tokenizer, captions, TEXT_CONTEXT))[0]
+    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+        said = modules["unet"](noised, times, states).sample.float()
+    return F.mse_loss(said, target)

@@ -178,7 +178,8 @@ def hint_lesson(trainee: Trainee) -> nn.Sequential:
 
 
 def train_v2v(trainee: Trainee, clips: Shelf, schedule: Schedule, work: Path, weights: Path) -> None:
-    """Fine-tune a copy of the tiny motion module on high-resolution clips."""
-    recipe = VideoRecipe("v2v", ("motion",), ShelfSource(clips), 3, highest=reached_by(TINY.strength))
-    train_video(trainee, recipe, Noising(TINY.v2v), schedule, work)
+    """Fine-tune a copy of the tiny motion module on high-resolution clips, from what the low size keeps of them."""
+    noising = Noising(TINY.v2v, strength=TINY.strength)
+    recipe = VideoRecipe("v2v", ("motion",), ShelfSource(clips), 3, highest=noising.start + 1)
+    train_video(trainee, recipe, noising, schedule, work)
     trainee.save(("motion",), weights, {"motion": "motion_v2v"}, torch.float16)

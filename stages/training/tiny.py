@@ -9,6 +9,7 @@ weights.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -20,7 +21,7 @@ from stages.training import recipe_t2i, recipe_vae, recipe_video
 from stages.training.captions import SUBJECTS
 from stages.training.coach import obtain_coach, train_feedback
 from stages.training.data import Scenes
-from stages.training.latents import fill_shelf
+from stages.training.latents import Shelf, fill_shelf, fill_windows
 from stages.training.loop import Schedule, load_average
 from stages.training.tokens import build_tokenizer
 from stages.training.words import write_words
@@ -34,6 +35,7 @@ class Lengths:
 
     vae: int
     t2i: int
+    sketches: int
     feedback: int
     hint: int
     i2v: int
@@ -47,14 +49,14 @@ class Lengths:
 
 
 FROM_NOTHING = Lengths(
-    vae=7000, t2i=20000, feedback=300, hint=2000, i2v=5000, v2v=2000, decoder=6000,
+    vae=7000, t2i=20000, sketches=2000, feedback=300, hint=2000, i2v=5000, v2v=2000, decoder=6000,
     pictures_high=30000, pictures_low=15000, guided=4000, clips=6000, clips_high=1000,
 )  # fmt: skip
 FROM_WEIGHTS = Lengths(
-    vae=900, t2i=9500, feedback=80, hint=900, i2v=4000, v2v=400, decoder=1500,
+    vae=900, t2i=9500, sketches=1500, feedback=80, hint=900, i2v=3000, v2v=400, decoder=1500,
     pictures_high=6000, pictures_low=8000, guided=1500, clips=1500, clips_high=300,
 )  # fmt: skip
-_HINT_RATE, _I2V_RATE = 2e-3, 6e-4
+_SKETCH_RATE, _HINT_RATE, _I2V_RATE = 3e-4, 2e-3, 6e-4
 
 
 def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
@@ -90,6 +92,7 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
     if not (weights / "unet").is_dir():
         recipe_t2i.run(tokenizer, pictures_high, pictures_low, schedule(lengths.t2i, 8e-4), work, weights, start)
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
+    _sketch(tokenizer, text, pictures_high, schedule(lengths.sketches, _SKETCH_RATE), home)
     _feedback(cache, TextEncoder(tokenizer, text), vae, scenes, schedule(lengths.feedback, 2e-5), home)
     if not (weights / "motion").is_dir():
         clips = fill_shelf(scenes, vae, low, frames, count(lengths.clips), shelves / f"clips-{low[0]}")
@@ -97,23 +100,35 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
         trainee = recipe_video.begin(weights, text, tokenizer, vae, start)
         recipe_video.teach_hint(trainee, (pictures_low, guided), schedule(lengths.hint, _HINT_RATE), work)
         recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(lengths.i2v, _I2V_RATE), work, weights)
+    if not (weights / "vae").is_dir():
+        recipe_vae.sharpen(draft, scenes, low, schedule(lengths.decoder, 1e-3), work, weights)
     if not (weights / "motion_v2v").is_dir():
-        clips = fill_shelf(
+        clips = fill_windows(
             scenes,
-            vae,
-            high,
-            TINY.v2v_windows.length,
+            AutoencoderKL.from_pretrained(weights / "vae").float().eval(),
+            (low, high),
+            frames,
             count(lengths.clips_high),
-            shelves / f"clips-{high[0]}",
-            longest_s=1.0,
+            shelves / f"windows-{high[0]}",
+            length=TINY.v2v_windows.length,
         )
         trainee = recipe_video.reload(weights, text, tokenizer, vae)
         recipe_video.train_v2v(trainee, clips, schedule(lengths.v2v, 2e-4), work, weights)
-    if not (weights / "vae").is_dir():
-        recipe_vae.sharpen(draft, scenes, low, schedule(lengths.decoder, 1e-3), work, weights)
     if not (weights / "words.json").exists():
         write_words(cache, weights / "words.json")
     return weights
+
+
+def _sketch(tokenizer: Any, text: CLIPTextModel, pictures: Shelf, schedule: Schedule, home: Path) -> None:
+    """T2I's UNet once more, on pencil sketches above all."""
+    unet_folder, done = home / "weights" / "unet", home / "train" / "sketched"
+    if not done.is_dir():
+        unet = UNet2DConditionModel.from_pretrained(unet_folder).float()
+        recipe_t2i.train_sketches(tokenizer, text, unet, pictures, schedule, home / "train")
+        draft = done.with_suffix(".draft")
+        unet.half().save_pretrained(draft, safe_serialization=True)
+        draft.replace(done)
+    shutil.copytree(done, unet_folder, dirs_exist_ok=True)
 
 
 def _feedback(

@@ -118,7 +118,7 @@ class Trainee:
         count, frames = clean.shape[:2]
         with_text, with_picture = self._dropping.draw(count, rng)
         captions = [text if kept else "" for text, kept in zip(batch.captions, with_text, strict=True)]
-        noised, target = noising(clean, times, noising.draw_noise(clean))
+        noised, target = noising(clean, times, noising.draw_noise(clean, batch.softened))
         noised, times = noised.transpose(1, 2), times.to(clean.device)  # (B, C, F, h, w)
         states = self.read(captions).repeat_interleave(frames, 0)
         set_scale(unet, 1.0)

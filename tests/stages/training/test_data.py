@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from stages.model import vae as codec
+from stages.model.pictures import resize_frames
 from stages.training.backgrounds import paint
+from stages.training.batches import ShelfSource
 from stages.training.captions import (
     MOTIONS,
     PLACES,
@@ -25,7 +27,7 @@ from stages.training.captions import (
     write_caption,
 )
 from stages.training.data import Scenes
-from stages.training.latents import fill_shelf
+from stages.training.latents import fill_shelf, fill_windows
 from stages.training.recipe_vae import build
 from stages.training.styles import apply_style
 from stages.training.tokens import build_tokenizer
@@ -163,6 +165,35 @@ def test_a_shelf_goes_on_where_it_stopped(scenes: Scenes, tmp_path: Path) -> Non
     bare = fill_shelf(scenes, vae, (32, 32), 2, 100, tmp_path / "bare", references=False)
     assert torch.equal(bare.latents, first.latents)
     assert bare.references.numel() == 0
+
+
+@pytest.mark.slow
+def test_a_shelf_of_windows_has_what_v2v_is_given_for_them(scenes: Scenes, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae, sizes = build().eval(), ((16, 16), (32, 32))
+    made = fill_windows(scenes, vae, sizes, 3, 100, tmp_path, length=2)
+    assert made.softened is not None
+    assert (len(made), made.size) == (100, (32, 32))
+    assert made.latents.shape == made.softened.shape == (100, 2, 16, 2, 2)
+    assert not torch.allclose(made.latents, made.softened)
+    batch = ShelfSource(made).draw(3, random.Random(1))
+    assert batch.softened is not None
+    assert batch.softened.shape == batch.latents.shape
+
+    rng, starts = random.Random(f"{sizes}/3/2/000000"), set()
+    for index in range(6):  # the same clips once more: their first frame is the reference, wherever the window begins
+        clip, _, scene = scenes.sample(3, rng)
+        begin = rng.choice((0, 1))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            real = codec.encode(vae, codec.to_tensor(resize_frames(clip[begin : begin + 2], (32, 32))))
+        if rng.random() < 0.5:
+            rng.random()
+        starts.add(begin)
+        assert made.scenes[index] == scene
+        assert torch.equal(made.latents[index], real.to(torch.float16))
+        assert np.array_equal(made.references[index].permute(1, 2, 0).numpy(), resize_frames(clip[:1], (32, 32))[0])
+    assert starts == {0, 1}
+    assert torch.equal(fill_windows(scenes, vae, sizes, 3, 100, tmp_path, length=2).softened, made.softened)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "Ein Käse 日本 🦊 xyzzy", "a" * 5000, "<|endoftext|> fox", "\x00\ufffd"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.model.prior import start_latents
-from stages.model.sampler import TRAIN_STEPS, build_scheduler
+from stages.model.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
 from stages.presets import TINY, Prior
 from stages.training.noising import Noising
 
@@ -39,3 +39,19 @@ def test_one_frame_has_nothing_to_lean_to() -> None:
     leaning = Noising(TINY.i2v, TINY.prior).draw_noise(picture)
     torch.manual_seed(2)
     assert torch.equal(leaning, Noising(replace(TINY.i2v)).draw_noise(picture))
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
+def test_a_window_at_the_first_time_of_v2v_is_the_keyframes_renoised(strength: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    clip, given = (torch.randn((2, 3, 4, 5, 5), generator=generator) for _ in range(2))
+    noising, scheduler = Noising(TINY.v2v, strength=strength), build_scheduler(TINY.v2v)
+    scheduler.set_timesteps(TINY.v2v.steps)
+    first = tail_timesteps(scheduler, strength)[:1]
+    assert noising.start == int(first)
+    times = first.repeat(2)
+    torch.manual_seed(2)
+    noised, said = noising(clip, times, noising.draw_noise(clip, given))
+    torch.manual_seed(2)
+    assert torch.allclose(noised, scheduler.add_noise(given, torch.randn_like(clip), first), atol=1e-5)
+    assert torch.allclose(noising.clean_from(noised, said, times), clip, atol=1e-4)

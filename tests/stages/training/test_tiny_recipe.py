@@ -92,6 +92,20 @@ def test_the_hint_lesson_teaches_the_condition_embedding_alone(tmp_path: Path) -
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items() if name in moved)
 
 
+def test_sketches_teach_the_unet_and_leave_the_words(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer, unet = build_tokenizer(tmp_path / "tokenizer"), build_unet()
+    text = build_text_encoder(len(tokenizer), tokenizer.eos_token_id)
+    before = [{name: p.detach().clone() for name, p in module.named_parameters()} for module in (text, unet)]
+    everything = all_scenes()
+    asked = [next(scene for scene in everything if scene.style == style) for style in ("3d", "pencil", "oil")] * 2
+    pictures = replace(shelf(1, 64), scenes=tuple(asked))
+    recipe_t2i.train_sketches(tokenizer, text, unet, pictures, Schedule(2, 1e-3, warmup=1), tmp_path / "work")
+    after = [dict(module.named_parameters()) for module in (text, unet)]
+    assert all(torch.equal(p, before[0][name]) for name, p in after[0].items())
+    assert not torch.equal(after[1]["conv_in.weight"], before[1]["conv_in.weight"])
+
+
 def test_t2i_goes_on_from_weights_of_another_vocabulary(tmp_path: Path) -> None:
     torch.manual_seed(1)
     start = tmp_path / "start"
