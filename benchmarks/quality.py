@@ -45,6 +45,7 @@ from benchmarks.measures import flicker, mean_distance, motion_energy, psnr_db, 
 from benchmarks.prompts import asked
 from benchmarks.result import result
 from stages.base import ignore_progress
+from stages.i2v import I2V
 from stages.model import vae as codec
 from stages.model.files import WEIGHTS
 from stages.model.pictures import BICUBIC, resize_frames
@@ -94,6 +95,7 @@ ABLATIONS = (
     "feedback",
     "V2V's own motion module",
 )
+ONE_STAGE = ("joint image training", "feedback")  # weights of their own, which no other stage was trained with
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,11 @@ def _judges() -> Judges:
 def _pipeline(name: str) -> LocalPipeline:
     preset = setting(name)
     assert preset is not None
-    if name != "feedback":
-        return LocalPipeline.load(preset)
-    pipeline = LocalPipeline.load(TINY)  # feedback taught what T2I draws; the video stages were trained after it
-    pipeline.t2i = T2I.load(preset, "cpu")
+    pipeline = LocalPipeline.load(TINY if name in ONE_STAGE else preset)
+    if name == "feedback":
+        pipeline.t2i = T2I.load(preset, "cpu")
+    if name == "joint image training":
+        pipeline.i2v = I2V.load(preset, "cpu")
     return pipeline
 
 
