@@ -2,8 +2,8 @@
 
 One recipe, four uses. I2V learns on clips and on pictures, which are clips of one frame (or pass the motion module by).
 The spatial layers begin as T2I's; they may learn with the rest, and those of a small UNet have to before it moves. V2V
-goes on from there at the high resolution and teaches its own copy of the motion module alone, at the times that
-renoising reaches. The reference is the clip's first frame.
+goes on from there at the high resolution and teaches its own copy of the motion module (the tiny one its own ControlNet
+too), at the times that renoising reaches. The reference is the clip's first frame.
 Takes a `Trainee` and sources of batches, of the tiny model or of a user; gives a trained `Trainee`.
 """
 
@@ -25,7 +25,7 @@ from stages.model.control import PlainControl
 from stages.model.network import VideoNetwork, inflate
 from stages.model.sampler import TRAIN_STEPS
 from stages.model.text import TextEncoder
-from stages.presets import TINY
+from stages.presets import TINY, Guide
 from stages.training.batches import MixedSource, ShelfSource, Source
 from stages.training.latents import Shelf
 from stages.training.loop import Options, Schedule, train
@@ -95,32 +95,37 @@ def build(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL
     encoder, motion, control = build_image_encoder(), build_motion(), build_control(spatial)
     unet = inflate(spatial, motion)
     appearance = Appearance(encoder, build_appearance(unet))
-    return _assemble(unet, appearance, PlainControl(control), text, tokenizer, vae)
+    return _assemble(unet, appearance, PlainControl(control), text, tokenizer, vae, TINY.i2v_guide)
 
 
 def begin(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, start: Path | None = None) -> Trainee:
     """What I2V's training begins with: fresh video parts around the trained UNet in `weights`, or those in `start`."""
     if start is None:
         return build(weights, text, tokenizer, vae)
-    return reload(weights, text, tokenizer, vae, parts=start)
+    return reload(start, text, tokenizer, vae)
 
 
 def reload(
-    weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, parts: Path | None = None
+    parts: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL, guide: Guide = TINY.i2v_guide
 ) -> Trainee:
-    """The trained tiny video parts in `parts`, by default `weights`."""
-    parts = parts or weights
+    """The trained tiny video parts in `parts`; those of I2V, which V2V begins with under the names of its `guide`."""
     spatial = UNet2DConditionModel.from_pretrained(parts / "unet_video").float()
     unet = inflate(spatial, MotionAdapter.from_pretrained(parts / "motion").float())
     encoder = CLIPVisionModelWithProjection.from_pretrained(parts / "image_encoder", dtype=torch.float32)
     adapter = split_adapter(load_file(parts / "appearance" / "appearance.safetensors"))
     appearance = Appearance(encoder, {g: {k: v.float() for k, v in part.items()} for g, part in adapter.items()})
     control = PlainControl(ControlNetModel.from_pretrained(parts / "control").float())
-    return _assemble(unet, appearance, control, text, tokenizer, vae)
+    return _assemble(unet, appearance, control, text, tokenizer, vae, guide)
 
 
 def _assemble(
-    unet: Any, appearance: Appearance, control: PlainControl, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL
+    unet: Any,
+    appearance: Appearance,
+    control: PlainControl,
+    text: CLIPTextModel,
+    tokenizer: Any,
+    vae: AutoencoderKL,
+    guide: Guide,
 ) -> Trainee:
     appearance.install(unet)
     network = VideoNetwork(
@@ -128,10 +133,10 @@ def _assemble(
         vae=vae,
         text=TextEncoder(tokenizer, text.requires_grad_(False).eval()),
         appearance=appearance,
-        controls={"control": control},
+        controls={guide.controls[0].part: control},
         max_frames=int(unet.config["motion_max_seq_length"]),
     )
-    return Trainee(network, TINY.i2v_guide.controls, TINY.image_mode)
+    return Trainee(network, guide.controls, TINY.image_mode)
 
 
 def train_i2v(
@@ -178,8 +183,8 @@ def hint_lesson(trainee: Trainee) -> nn.Sequential:
 
 
 def train_v2v(trainee: Trainee, clips: Shelf, schedule: Schedule, work: Path, weights: Path) -> None:
-    """Fine-tune a copy of the tiny motion module on high-resolution clips, from what the low size keeps of them."""
+    """Fine-tune copies of motion module and ControlNet on large clips, from what the low size keeps of them."""
     noising = Noising(TINY.v2v, strength=TINY.strength)
-    recipe = VideoRecipe("v2v", ("motion",), ShelfSource(clips), 3, highest=noising.start + 1)
+    recipe = VideoRecipe("v2v", ("motion", "control"), ShelfSource(clips), 3, highest=noising.start + 1)
     train_video(trainee, recipe, noising, schedule, work)
-    trainee.save(("motion",), weights, {"motion": "motion_v2v"}, torch.float16)
+    trainee.save(("motion", "control"), weights, {"motion": "motion_v2v"}, torch.float16)

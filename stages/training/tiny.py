@@ -24,6 +24,7 @@ from stages.training.data import Scenes
 from stages.training.latents import Shelf, fill_shelf, fill_windows
 from stages.training.loop import Schedule, load_average
 from stages.training.tokens import build_tokenizer
+from stages.training.trainee import save_part
 from stages.training.words import write_words
 
 TARGET = Path(__file__).resolve().parent.parent / "weights" / "tiny"
@@ -53,10 +54,10 @@ FROM_NOTHING = Lengths(
     pictures_high=30000, pictures_low=15000, guided=4000, clips=6000, clips_high=1000,
 )  # fmt: skip
 FROM_WEIGHTS = Lengths(
-    vae=900, t2i=9500, sketches=1500, feedback=80, hint=900, i2v=3000, v2v=400, decoder=1500,
+    vae=900, t2i=9500, sketches=1500, feedback=80, hint=900, i2v=3000, v2v=600, decoder=1500,
     pictures_high=6000, pictures_low=8000, guided=1500, clips=1500, clips_high=300,
 )  # fmt: skip
-_SKETCH_RATE, _HINT_RATE, _I2V_RATE = 3e-4, 2e-3, 6e-4
+_SKETCH_RATE, _HINT_RATE, _I2V_RATE, _V2V_RATE = 3e-4, 2e-3, 6e-4, 4e-4
 
 
 def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
@@ -112,8 +113,8 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
             shelves / f"windows-{high[0]}",
             length=TINY.v2v_windows.length,
         )
-        trainee = recipe_video.reload(weights, text, tokenizer, vae)
-        recipe_video.train_v2v(trainee, clips, schedule(lengths.v2v, 2e-4), work, weights)
+        trainee = recipe_video.reload(weights, text, tokenizer, vae, TINY.v2v_guide)
+        recipe_video.train_v2v(trainee, clips, schedule(lengths.v2v, _V2V_RATE), work, weights)
     if not (weights / "words.json").exists():
         write_words(cache, weights / "words.json")
     return weights
@@ -126,7 +127,7 @@ def _sketch(tokenizer: Any, text: CLIPTextModel, pictures: Shelf, schedule: Sche
         unet = UNet2DConditionModel.from_pretrained(unet_folder).float()
         recipe_t2i.train_sketches(tokenizer, text, unet, pictures, schedule, home / "train")
         draft = done.with_suffix(".draft")
-        unet.half().save_pretrained(draft, safe_serialization=True)
+        save_part(unet, draft, torch.float16, "unet")
         draft.replace(done)
     shutil.copytree(done, unet_folder, dirs_exist_ok=True)
 
@@ -140,7 +141,7 @@ def _feedback(
         unet = UNet2DConditionModel.from_pretrained(unet_folder).float()
         train_feedback(unet, vae, text, obtain_coach(cache), scenes.training, schedule, home / "train")
         draft = after.with_suffix(".draft")
-        unet.half().save_pretrained(draft, safe_serialization=True)
+        save_part(unet, draft, torch.float16, "unet")
         draft.replace(after)
     if not before.is_dir():
         draft = before.with_suffix(".draft")

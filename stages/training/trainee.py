@@ -253,11 +253,11 @@ def motion_of(unet: Any) -> MotionAdapter:
     return motion
 
 
-def save_part(module: Any, folder: Path, dtype: torch.dtype) -> None:
-    """A copy of `module` in `dtype`, in the hub's layout; its config names no folder of this machine."""
+def save_part(module: Any, folder: Path, dtype: torch.dtype, name: str = "") -> None:
+    """A copy of `module` in `dtype`, in the hub's layout; its config names no folder of this machine, but `name`."""
     kept = copy.deepcopy(module).to(device="cpu", dtype=dtype)
     if hasattr(kept, "register_to_config"):
-        kept.register_to_config(_name_or_path=folder.name)
+        kept.register_to_config(_name_or_path=name or folder.name)
     kept.save_pretrained(folder, safe_serialization=True)
 
 

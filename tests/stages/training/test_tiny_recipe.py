@@ -44,7 +44,7 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
     trainee = recipe_video.build(weights, text, tokenizer, vae)
     recipe_video.train_i2v(trainee, shelf(3, 64), (shelf(1, 64), shelf(1, 128)), SCHEDULE, work, weights)
-    trainee = recipe_video.reload(weights, text, tokenizer, vae)
+    trainee = recipe_video.reload(weights, text, tokenizer, vae, TINY.v2v_guide)
     recipe_video.train_v2v(trainee, shelf(2, 64), SCHEDULE, work, weights)
     names = {
         "tokenizer",
@@ -55,6 +55,7 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
         "motion",
         "motion_v2v",
         "control",
+        "control_v2v",
         "image_encoder",
         "appearance",
     }
