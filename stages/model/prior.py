@@ -54,5 +54,5 @@ def start_latents(reference: Tensor, noise: Tensor, shared: Tensor | None, sched
 
 def fade(frames: int, decay: float) -> Tensor:
     """(1, 1, F, 1, 1): (1 - f / F)^decay."""
-    fade: Tensor = (1 - torch.arange(frames) / frames) ** decay
-    return fade.view(1, 1, frames, 1, 1)
+    share: Tensor = (1 - torch.arange(frames) / frames) ** decay
+    return share.view(1, 1, frames, 1, 1)

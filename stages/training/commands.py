@@ -165,6 +165,12 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     targets: tuple[Target, ...] = {
         "i2v": getattr(args, "train", ()), "v2v": ("motion",), "control": ("control",), "appearance": ("appearance",),
     }[args.command]  # fmt: skip
+    if "spatial" in targets and preset.loras:
+        merged = ", ".join(lora.part for lora in preset.loras)
+        raise InputError(
+            f"Preset {preset.name!r} merges LoRA {merged} into the spatial layers, and would merge it again into "
+            f"trained ones; train spatial with a preset that has no loras, such as paper."
+        )
     motion, guide = ("motion_v2v", preset.v2v_guide) if high else ("motion", preset.i2v_guide)
     network = VideoNetwork.load(preset, str(team.device), motion=motion, guide=guide)
     controls = guide.controls

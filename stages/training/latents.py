@@ -5,6 +5,7 @@ picture). It is written in parts of `PART` clips, so that a stopped run goes on.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from stages.training.loop import console
 from stages.types import UInt8
 
 PART = 100
-Latent = NDArray[np.float16]
+Latents = NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,8 @@ def fill_shelf(
             seed = f"{longest_s}/{size}/{frames}/{first}"
             _write_part(scenes, vae, size, frames, file, longest_s, seed, references)
             console.print(f"shelf {folder.name}: {first + PART}/{count} clips")
-        parts.append(np.load(file))
-    everything = all_scenes()
-    return Shelf(
-        torch.from_numpy(np.concatenate([part["latents"] for part in parts])),
-        torch.from_numpy(np.concatenate([part["references"] for part in parts])),
-        tuple(everything[index] for part in parts for index in part["scenes"]),
-    )
+        parts.append(file)
+    return _read(parts)
 
 
 def fill_windows(
@@ -87,8 +83,7 @@ def fill_windows(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{first:06d}.npz" for first in range(0, count, PART)]
-    everything = all_scenes()
-    numbers = {scene: index for index, scene in enumerate(everything)}
+    numbers = {scene: index for index, scene in enumerate(all_scenes())}
     for number, file in enumerate(files, 1):
         if file.exists():
             continue
@@ -107,16 +102,24 @@ def fill_windows(
         )
         draft.replace(file)
         console.print(f"shelf {folder.name}: {number * PART}/{count} windows")
-    parts = [np.load(file) for file in files]
-    latents, references, softened = (
-        torch.from_numpy(np.concatenate([part[key] for part in parts])) for key in ("latents", "references", "softened")
-    )
-    return Shelf(latents, references, tuple(everything[i] for part in parts for i in part["scenes"]), softened)
+    return _read(files)
+
+
+def _read(files: Sequence[Path]) -> Shelf:
+    """The shelf whose parts are `files`."""
+    everything, parts = all_scenes(), [np.load(file) for file in files]
+    scenes = tuple(everything[index] for part in parts for index in part["scenes"])
+    tensors = {
+        key: torch.from_numpy(np.concatenate([part[key] for part in parts]))
+        for key in ("latents", "references", "softened")
+        if key in parts[0]
+    }
+    return Shelf(tensors["latents"], tensors["references"], scenes, tensors.get("softened"))
 
 
 def _window(
     vae: AutoencoderKL, sizes: tuple[tuple[int, int], tuple[int, int]], clip: UInt8, rng: random.Random
-) -> tuple[Latent, Latent]:
+) -> tuple[Latents, Latents]:
     """Latents of `clip` at the larger size, and of what the smaller one keeps; I2V is softer still, half are so."""
     low, high = sizes
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -39,7 +39,7 @@ def build_text_encoder(vocabulary: int, end: int) -> CLIPTextModel:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """The spatial backbone that all three denoising stages use."""
+    """The spatial layers: T2I's, and those that I2V and V2V begin with."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,

@@ -1,8 +1,8 @@
 """Second recipe: text encoder and UNet together, on single pictures at both latent sizes.
 
-The UNet later becomes the frozen spatial backbone of I2V and V2V, so it sees I2V's size too: mostly at first, where a
-step costs a quarter. One caption in ten is empty, for classifier-free guidance. Gives the folders `text_encoder` and
-`unet`.
+The UNet is also what the one of I2V and V2V begins as, so it sees I2V's size too: mostly at first, where a step costs a
+quarter. One caption in ten is empty, for classifier-free guidance. Gives the folders `text_encoder` and `unet`. A later
+lesson, of the UNet alone, is of pencil sketches above all.
 """
 
 import random

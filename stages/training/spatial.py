@@ -1,8 +1,9 @@
 """The base UNet while human feedback trains it: whole, or at a low rank.
 
 Takes the parts `unet`, `vae` and the text encoder of a preset, as the stages load them; the UNet is the spatial
-backbone of I2V and V2V, and of T2I where a preset draws with it. Gives latents' predictions with gradients, and saves
-the part `unet`, with the low-rank change beside it. Knows nothing of rewards or preferences.
+backbone of I2V and V2V unless they have one of their own, and of T2I where a preset draws with it. Gives latents'
+predictions with gradients, and saves the part `unet`, with the low-rank change beside it. Knows nothing of rewards or
+preferences.
 """
 
 import copy

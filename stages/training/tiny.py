@@ -135,7 +135,7 @@ def _sketch(tokenizer: Any, text: CLIPTextModel, pictures: Shelf, schedule: Sche
 def _feedback(
     cache: Path, text: TextEncoder, vae: AutoencoderKL, scenes: Scenes, schedule: Schedule, home: Path
 ) -> None:
-    """Between T2I and I2V, so that all stages have one UNet; what it was before is kept as an ablation."""
+    """Between T2I and I2V, which begins with this UNet; what it was before is kept as an ablation."""
     unet_folder, after, before = home / "weights" / "unet", home / "train" / "after", home / "ablations" / "feedback"
     if not after.is_dir():
         unet = UNet2DConditionModel.from_pretrained(unet_folder).float()

@@ -225,6 +225,7 @@ def test_a_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["i2v", "--preset", "stages.presets:MAX_SEED"], 1, "'stages.presets:MAX_SEED' is a int; name a Preset."),
         (["i2v", "--preset", "modern"], 1, "makes i2v with a pipeline of the hub"),
         (["i2v", "--train", "motion,text"], 1, "There is no part 'text' to train"),
+        (["i2v", "--preset", "paper-fast", "--train", "motion,spatial"], 1, "merges LoRA lcm into the spatial layers"),
         (["i2v", "--frames", "40"], 1, "--frames is 40; the motion module knows at most 32."),
         (["i2v", "--size", "65x64"], 1, "multiples of 16 pixels, --size is 65x64"),
         (["i2v", "--frames", "30"], 1, "frames/s, training needs 30"),
