@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.manifests.metric_names import SCRAPED
 from cluster.pool_file import load_pools
 from cluster.render import render
+from deployments.metrics import TABLE
 
 KEY = "mv_test"
 DEADLINE_S = 60.0
@@ -33,6 +33,7 @@ needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
     reason="Prometheus is not here: apt-get install --no-install-recommends prometheus",
 )
+SCRAPED = {series.scraped(name): series for name, series in TABLE.items()}
 STAGES = ("t2i", "i2v", "v2v", "vfi")
 VALUES: dict[str, tuple[str, ...]] = {
     "stage": STAGES,
