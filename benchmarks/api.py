@@ -28,9 +28,9 @@ from ray import serve
 
 from benchmarks.load import SPAWN, Streams, post_load
 from benchmarks.pipelining import FULL, QUICK, RAY_CPUS, STORE_BYTES, Size, app_args, burst, touch_store
-from benchmarks.processes import free_port
 from benchmarks.result import result
 from client import Client
+from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, IngressArgs, StorageArgs
 from deployments.job_types import Claim, JobRequest, Update

@@ -33,11 +33,11 @@ import numpy as np
 from ray import serve
 
 from benchmarks import live, sim_policies
-from benchmarks.processes import free_port
 from benchmarks.result import result
 from cluster.measures import measure
 from cluster.policy import LookAhead, ServeDefault
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from cluster.server_process import free_port
 from cluster.simulator import Pool, Scenario
 from cluster.traces import Arrival, Trace, kept_traces
 from deployments.app import build

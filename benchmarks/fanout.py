@@ -26,9 +26,9 @@ from ray import serve
 from benchmarks import live
 from benchmarks.bound import Load, alone_s
 from benchmarks.pipelining import PRESET, RAY_CPUS, STORE_BYTES, touch_store
-from benchmarks.processes import free_port
 from benchmarks.result import result
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.jobs import Journal

@@ -9,18 +9,19 @@ Takes a URL, a journal and arguments of the application. Measures with the clock
 this one. Knows nothing of policies or of what a benchmark claims.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import httpx
 from ray import serve
 
+import client
 from benchmarks.bound import Load, alone_s
+from client import CreateOptions
 from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
 from deployments.config import AppArgs
 from deployments.job_types import Job
@@ -30,7 +31,7 @@ from stages.types import STAGE_NAMES, StageName
 PROMPT = "a fox in a snowy forest at dusk"
 DEADLINE_S = 600.0
 _POLL_S = 0.25  # between two looks at the journal: one cheap query
-_SENDERS = 32
+_LEAD_S = 0.2  # until the sender stands
 _STOPPED = ("STOPPING", "PENDING_MIGRATION")
 
 
@@ -50,21 +51,19 @@ def with_replicas(args: AppArgs, replicas: Mapping[StageName, int]) -> AppArgs:
 
 
 def send_openly(url: str, times_s: Sequence[float], *, seconds: str | None = None, seed: int = 0) -> list[Sent]:
-    """POST one request at each of `times_s`, counted from now; returns once the last one is accepted."""
-    body = {"prompt": PROMPT, **({} if seconds is None else {"seconds": seconds})}
-    with httpx.Client(base_url=url, timeout=60.0) as http, ThreadPoolExecutor(_SENDERS) as senders:
-        began = time.time()
-
-        def post(number: int, intended_s: float) -> Sent:
-            answer = http.post("/v1/videos", json={**body, "seed": seed + number})
-            answer.raise_for_status()
-            return Sent(str(answer.json()["id"]), intended_s, time.time())
-
-        waiting = []
-        for number, at_s in enumerate(times_s):
-            time.sleep(max(0.0, began + at_s - time.time()))
-            waiting.append(senders.submit(post, number, began + at_s))
-        return [sent.result() for sent in waiting]
+    """POST one request at each of `times_s`, counted from almost now; returns once the last one is accepted."""
+    start = time.time() + _LEAD_S
+    asked: CreateOptions = {} if seconds is None else {"seconds": seconds}
+    shots = asyncio.run(
+        client.send_openly(url, times_s, PROMPT, lambda number: {**asked, "seed": seed + number - 1}, start=start)
+    )
+    sent = []
+    for shot in shots:
+        if shot.id is None or shot.accepted_s is None:
+            raise RuntimeError(f"Request {shot.number} was not accepted: {shot.outcome}.")
+        intended_s = start + shot.intended_s
+        sent.append(Sent(shot.id, intended_s, intended_s + shot.accepted_s))
+    return sent
 
 
 def ended(journal: Journal, sent: Sequence[Sent]) -> list[Job]:

@@ -37,10 +37,11 @@ from benchmarks.peer_work import Work
 from benchmarks.peer_xenna import XENNA
 from benchmarks.pipelining import PRESET, RAY_CPUS, STORE_BYTES, TOUCHED_BYTES, WINDOWS
 from benchmarks.plain import PLAIN_NAME, PlainAwait, PlainChain, build_plain
-from benchmarks.processes import free_port, store_bytes
+from benchmarks.processes import store_bytes
 from benchmarks.result import result
 from client import Client
 from cluster.measures import percentiles
+from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop

@@ -37,10 +37,11 @@ from ray import serve
 
 from benchmarks.bound import Load, alone_s, burst_s
 from benchmarks.plain import PLAIN_NAME, build_plain
-from benchmarks.processes import free_port, replica_process, store_bytes
+from benchmarks.processes import replica_process, store_bytes
 from benchmarks.result import result
 from client import Client, Video
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop

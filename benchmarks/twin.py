@@ -27,10 +27,10 @@ import numpy as np
 from ray import serve
 
 from benchmarks import live
-from benchmarks.processes import free_port
 from benchmarks.result import result
 from cluster.measures import Metrics, measure
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from cluster.server_process import free_port
 from cluster.simulator import Pool, Scenario, StageTimes, simulate
 from cluster.traces import Arrival, Trace
 from deployments.app import APP_NAME, build
