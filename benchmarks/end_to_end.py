@@ -12,14 +12,13 @@ and then `--videos` more, one after the other, through the client, each download
 `--quick` makes one timed video. `--config` serves another file, for instance one whose stages are replayed.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.processes import PeakOfTree
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from client import Client, Video
 from cluster.server_process import ServerProcess
 from deployments.config import CONFIG_PATH
@@ -43,8 +42,7 @@ def timed_video(client: Client, prompt: str, path: Path) -> tuple[float, Video]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one timed video")
+    parser = parser_of("end_to_end", __doc__, quick="one timed video")
     parser.add_argument("--videos", type=int, help=f"timed videos ({VIDEOS})")
     parser.add_argument("--config", type=Path, default=CONFIG_PATH, help="Serve config file (%(default)s)")
     options = parser.parse_args(arguments)

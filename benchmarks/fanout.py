@@ -14,7 +14,6 @@ POST until the journal has the end, less what T2I and I2V computed. All overhead
 About five minutes; `--quick` under one, with a quarter of the seconds and one request each.
 """
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from ray import serve
 from benchmarks import live
 from benchmarks.bound import Load, alone_s
 from benchmarks.pipelining import PRESET, RAY_CPUS, STORE_BYTES, touch_store
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
@@ -89,8 +88,7 @@ def spread_part_s(url: str, journal: Journal, seconds: str, requests: int) -> fl
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one short request each")
+    parser = parser_of("fanout", __doc__, quick="one short request each")
     size = QUICK if parser.parse_args(arguments).quick else FULL
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as folder:
         temp_dir = start_ray(LocalRay(RAY_CPUS, STORE_BYTES))

@@ -16,7 +16,6 @@ down, and with 105 MB a job on a small machine their copies do.
 About eleven minutes; `--quick` under one, with two configurations and few requests.
 """
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ import numpy as np
 from ray import serve
 
 from benchmarks import live
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from cluster.measures import Metrics, measure
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
@@ -121,8 +120,7 @@ def trace_of(about: Configuration, requests: int, seed: int) -> Trace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.twin", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two configurations, eight requests each")
+    parser = parser_of("twin", __doc__, quick="two configurations, eight requests each")
     quick = parser.parse_args(arguments).quick
     chosen, requests = (QUICK, 8) if quick else (CONFIGURATIONS, 70)
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as folder:
