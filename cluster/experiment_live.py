@@ -61,9 +61,11 @@ def check_live(spec: Spec) -> None:
         _check_policy(policy)
     try:
         preset = get_preset(spec.live.preset)
+        frames = plan(preset, "x", seconds=spec.live.seconds).i2v.frames
     except RequestError as error:
-        raise ExperimentError(f"live.preset: {error}") from error
-    windows = len(plan_windows(plan(preset, "x").i2v.frames, preset.v2v_windows))
+        key = "seconds" if error.param == "seconds" else "preset"
+        raise ExperimentError(f"live.{key}: {error}") from error
+    windows = len(plan_windows(frames, preset.v2v_windows))
     for name, stage in spec.stages.items():
         expected = windows if name in ("v2v", "vfi") else 1
         if stage.windows != expected:
@@ -199,7 +201,7 @@ class _Server:
     """One server and its dashboard, with what `plan` wants."""
 
     def __init__(self, spec: Spec, plan: RunPlan, folder: Path) -> None:
-        self.fixed = plan.policy.name == "fixed"
+        self.fixed, self._seconds = plan.policy.name == "fixed", spec.live.seconds
         folder = folder.absolute() / time.strftime("%H%M%S")  # the server runs in another folder
         folder.mkdir(parents=True, exist_ok=True)
         application = {"name": "magicvideo", "import_path": "deployments.app:build"}
@@ -229,7 +231,7 @@ class _Server:
 
     def drive(self, trace: Trace, **how: Any) -> Observed:
         """As `live_load.drive`."""
-        return drive(self._process.url, self._dashboard, trace, STAGE_NAMES, **how)
+        return drive(self._process.url, self._dashboard, trace, STAGE_NAMES, seconds=self._seconds, **how)
 
     def scale(self, replicas: Mapping[str, int]) -> None:
         """Set each stage's replicas from outside, and wait until it has them and no others.

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from client import Client, Event, MagicVideoError, PoolState, Shot, send_openly
+from client import Client, CreateOptions, Event, MagicVideoError, PoolState, Shot, send_openly
 from cluster.measures import Outcome, RequestRow, Sample, StageSample, StageSpan
 from cluster.traces import Trace
 
@@ -93,6 +93,7 @@ def drive(
     *,
     deadline_s: float,
     sample_s: float,
+    seconds: str | None = None,
     told: Callable[[int, int], object] = lambda done, total: None,
 ) -> Observed:
     """Send the trace and wait until every job has ended; at `deadline_s` what is left is cancelled, and has failed.
@@ -105,7 +106,7 @@ def drive(
         watch = _Watch(client, dashboard, stages, start_s, sample_s)
         try:
             watch.start()
-            shots = _send(url, trace, start_s)
+            shots = _send(url, trace, seconds, start_s)
             _wait(watch, len(shots), start_s + deadline_s, told, not_before_s=start_s + trace.span_s)
             late = watch.unfinished > 0
             ended_s = time.time() - start_s
@@ -133,14 +134,15 @@ def _until(samples: Sequence[Sample], over_s: float) -> tuple[Sample, ...]:
     return (*seen, replace(seen[-1], at_s=max(over_s, seen[-1].at_s)))
 
 
-def _send(url: str, trace: Trace, start_s: float) -> list[Shot]:
+def _send(url: str, trace: Trace, seconds: str | None, start_s: float) -> list[Shot]:
     """Every request at its moment, and those given up cancelled at theirs."""
+    asked: CreateOptions = {} if seconds is None else {"seconds": seconds}
     return asyncio.run(
         send_openly(
             url,
             [arrival.time_s for arrival in trace.arrivals],
             PROMPT,
-            lambda number: {"seed": number - 1},
+            lambda number: {**asked, "seed": number - 1},
             start=start_s,
             cancels={number: a.cancel_s for number, a in enumerate(trace.arrivals, 1) if a.cancel_s is not None},
         )
