@@ -20,10 +20,7 @@ from typing import Self
 from ray import serve
 
 import client
-from benchmarks.bound import Load, alone_s
-from client import CreateOptions
 from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
-from deployments.config import AppArgs
 from deployments.job_types import Job
 from deployments.jobs import Journal
 from stages.types import STAGE_NAMES, StageName
@@ -44,18 +41,11 @@ class Sent:
     arrived_s: float
 
 
-def with_replicas(args: AppArgs, replicas: Mapping[StageName, int]) -> AppArgs:
-    """The same application with other numbers of replicas."""
-    stages = {name: args.stages[name].model_copy(update={"replicas": replicas[name]}) for name in STAGE_NAMES}
-    return args.model_copy(update={"stages": stages})
-
-
-def send_openly(url: str, times_s: Sequence[float], *, seconds: str | None = None, seed: int = 0) -> list[Sent]:
+def send_openly(url: str, times_s: Sequence[float], *, seed: int = 0) -> list[Sent]:
     """POST one request at each of `times_s`, counted from almost now; returns once the last one is accepted."""
     start = time.time() + _LEAD_S
-    asked: CreateOptions = {} if seconds is None else {"seconds": seconds}
     shots = asyncio.run(
-        client.send_openly(url, times_s, PROMPT, lambda number: {**asked, "seed": seed + number - 1}, start=start)
+        client.send_openly(url, times_s, PROMPT, lambda number: {"seed": seed + number - 1}, start=start)
     )
     sent = []
     for shot in shots:
@@ -97,24 +87,6 @@ def rows_of(sent: Sequence[Sent], jobs: Sequence[Job]) -> list[RequestRow]:
         )
         for number, (one, job) in enumerate(zip(sent, jobs, strict=True))
     ]
-
-
-def alone(url: str, journal: Journal, *, seconds: str | None = None, seed: int = 0) -> tuple[Job, float]:
-    """One request on an idle server: the job, and seconds from its send until its end."""
-    sent = send_openly(url, [0.0], seconds=seconds, seed=seed)
-    job = ended(journal, sent)[0]
-    return job, (job.finished_at or 0.0) - sent[0].intended_s
-
-
-def run_s(job: Job) -> dict[StageName, float]:
-    """Seconds that each stage computed for a job, all of its calls together, as the replicas measured them."""
-    measured = {stage.name: stage.run_s or 0.0 for stage in job.stages}
-    return {name: measured[name] for name in STAGE_NAMES}
-
-
-def critical_path_s(job: Job, replicas: Mapping[StageName, int], windows: int) -> float:
-    """Seconds that a lone job's stages computed one after the other."""
-    return alone_s({name: Load(spent, replicas[name]) for name, spent in run_s(job).items()}, windows)
 
 
 def replicas_now(app_name: str) -> dict[str, StageSample]:
