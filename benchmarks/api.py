@@ -15,7 +15,6 @@ idempotency key. One process serves, as one ingress replica does.
 About ten minutes; `--quick` under two. What could not be measured is null.
 """
 
-import argparse
 import http.client
 import statistics
 import tempfile
@@ -28,9 +27,9 @@ from ray import serve
 
 from benchmarks.load import SPAWN, Streams, post_load
 from benchmarks.pipelining import FULL, QUICK, RAY_CPUS, STORE_BYTES, Size, app_args, burst, touch_store
-from benchmarks.processes import free_port
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from client import Client
+from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, IngressArgs, StorageArgs
 from deployments.job_types import Claim, JobRequest, Update
@@ -47,8 +46,7 @@ OWNER, LEASE_S = "benchmark", 3600.0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer POSTs, 50 streams, small bursts")
+    parser = parser_of("api", __doc__, quick="fewer POSTs, 50 streams, small bursts")
     parser.add_argument("--without-ray", action="store_true", help="leave out checkpoint_cost")
     options = parser.parse_args(arguments)
     posts, streams, jobs = (200, 50, 4) if options.quick else (3000, 500, 60)

@@ -20,7 +20,6 @@ paper's, so that the machine's few cores are not the bound; starting processes t
 About twelve minutes; `--quick` about two, with one small burst and one trace.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -33,11 +32,11 @@ import numpy as np
 from ray import serve
 
 from benchmarks import live, sim_policies
-from benchmarks.processes import free_port
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from cluster.measures import measure
 from cluster.policy import LookAhead, ServeDefault
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from cluster.server_process import free_port
 from cluster.simulator import Pool, Scenario
 from cluster.traces import Arrival, Trace, kept_traces
 from deployments.app import build
@@ -186,8 +185,7 @@ def scaled_by_serve(args: AppArgs, policy: ServeDefault) -> AppArgs:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one small burst, one simulated trace")
+    parser = parser_of("autoscaling", __doc__, quick="one small burst, one simulated trace")
     size = QUICK if parser.parse_args(arguments).quick else FULL
     traces = bursts(size)
     policy = tuned(size, traces)

@@ -5,11 +5,7 @@ again on the same data. It touches only processes that descend from what it star
 with replayed stages that the server is given. Knows nothing of jobs.
 """
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,16 +17,14 @@ from typing import Self
 import psutil
 import yaml
 
-from benchmarks.processes import free_port
 from cluster.replay import ReplayProfile
+from cluster.server_process import STOP_S, ServerError, ServerProcess
 from deployments.app import APP_NAME
 from deployments.config import CONFIG_PATH
-from deployments.server import ROOT
 from stages.types import STAGE_NAMES, StageName
 
 ALL = "all"  # the whole process tree
 KINDS: tuple[str, ...] = (*STAGE_NAMES, "keeper", "pipeline", "ingress", "proxy")
-START_S, STOP_S = 180.0, 60.0
 STARTS = 5  # of the whole server, one after the other, before it counts as broken
 
 
@@ -60,10 +54,9 @@ class Target:
 
     def __init__(self, config: Path, data_dir: Path, temp_dir: Path, host: str = "127.0.0.1") -> None:
         """`temp_dir`: for what a killed Ray leaves behind; a short path, as Ray puts sockets there."""
-        self._config, self._data_dir, self._temp_dir = config, data_dir, temp_dir
-        self.port, self._host = free_port(), host
-        self._server: subprocess.Popen[str] | None = None
-        self.url = f"http://127.0.0.1:{self.port}"
+        options = ("--laptop", "--host", host, "--config", config.absolute(), "--data-dir", data_dir, "--threads", 1)
+        self._server = ServerProcess(*options, environment={"TMPDIR": str(temp_dir)})
+        self.url, self.port = self._server.url, self._server.port
         self.starts = 0
 
     def start(self) -> None:
@@ -72,30 +65,15 @@ class Target:
         Raises:
             RuntimeError: it ended instead, `STARTS` times.
         """
-        command = [
-            sys.executable,
-            "-m",
-            "deployments",
-            "serve",
-            "--laptop",
-            "--port",
-            str(self.port),
-            "--host",
-            self._host,
-        ]
-        command += ["--config", str(self._config.absolute()), "--data-dir", str(self._data_dir), "--threads", "1"]
-        environment = {**os.environ, "TMPDIR": str(self._temp_dir)}
         for _ in range(STARTS):
             self.starts += 1
-            self._server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
-            assert self._server.stdout is not None
-            if " at http://" in self._server.stdout.readline():
+            with suppress(ServerError):  # it has said why
+                self._server.start()
                 return
-            self._kill_tree()
         raise RuntimeError(f"The server did not start {STARTS} times; see above why.")
 
     def alive(self) -> bool:
-        return self._server is not None and self._server.poll() is None
+        return self._server.alive()
 
     def present(self) -> list[str]:
         """The kinds of processes that there are now."""
@@ -116,22 +94,17 @@ class Target:
 
     def stop(self) -> None:
         """In order, as SIGTERM asks for; by force where that takes too long."""
-        if self._server is None or not self.alive():
-            return
-        self._server.send_signal(signal.SIGTERM)
-        try:
-            self._server.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._kill_tree()
+        tree = self._tree()
+        self._server.stop()
+        _kill(tree)
 
     def _tree(self) -> list[psutil.Process]:
-        if self._server is None:
+        if not self.alive():
             return []
-        try:
+        with suppress(psutil.NoSuchProcess):
             root = psutil.Process(self._server.pid)
             return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        return []
 
     def processes(self, kind: str) -> list[psutil.Process]:
         title = "ProxyActor" if kind == "proxy" else f"ServeReplica:{APP_NAME}:{kind}"
@@ -139,12 +112,8 @@ class Target:
 
     def _kill_tree(self) -> Sequence[psutil.Process]:
         tree = self._tree()  # taken before the first of them dies, as orphans belong to nobody
-        for process in tree:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        if self._server is not None:
-            self._server.wait(STOP_S)
-        psutil.wait_procs(tree, timeout=STOP_S)
+        _kill(tree)
+        self._server.stop()
         return tree
 
     def __enter__(self) -> Self:
@@ -155,6 +124,13 @@ class Target:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _kill(tree: Sequence[psutil.Process]) -> None:
+    for process in tree:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(tree, timeout=STOP_S)
 
 
 def _command(process: psutil.Process) -> str:

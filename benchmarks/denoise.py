@@ -19,7 +19,6 @@ eight minutes on a quiet machine. `--quick` measures a narrow network, one pair 
 proves nothing.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from benchmarks.sides import Case, Times, answer, cast_denoisers, mid_case, ours, parameters, theirs, tiny_case
 from stages.base import ignore_progress
 from stages.i2v import I2V
@@ -163,8 +162,7 @@ class Quality:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.denoise", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a narrow network, one pair, one prompt, few steps")
+    parser = parser_of("denoise", __doc__, quick="a narrow network, one pair, one prompt, few steps")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -20,7 +20,6 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
 """
 
 import _thread
-import argparse
 import itertools
 import random
 import statistics
@@ -37,7 +36,7 @@ import httpx
 
 from benchmarks.chaos import ALL, KINDS, Kill, Target, stand_in_config
 from benchmarks.ledger import Ledger, read, recovery_s, reran
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from client import Client, Video
 from client.errors import (
     APIConnectionError,
@@ -79,8 +78,7 @@ class Run:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.durability", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="20 jobs instead of 200")
+    parser = parser_of("durability", __doc__, quick="20 jobs instead of 200")
     jobs = 20 if parser.parse_args(arguments).quick else 200
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

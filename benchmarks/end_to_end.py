@@ -12,22 +12,16 @@ and then `--videos` more, one after the other, through the client, each download
 `--quick` makes one timed video. `--config` serves another file, for instance one whose stages are replayed.
 """
 
-import argparse
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.processes import PeakOfTree, free_port
-from benchmarks.result import result
+from benchmarks.processes import PeakOfTree
+from benchmarks.result import parser_of, result
 from client import Client, Video
+from cluster.server_process import ServerProcess
 from deployments.config import CONFIG_PATH
-from deployments.server import ROOT
 from stages.types import STAGE_NAMES
 
 PROMPTS = (
@@ -37,31 +31,6 @@ PROMPTS = (
 )
 VIDEOS = 3
 VIDEO_S = 900.0  # longer is an error
-STOP_S = 60.0
-
-
-@contextmanager
-def laptop_server(config: Path, data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command's process and its address, once it answers.
-
-    Raises:
-        RuntimeError: it ended instead.
-    """
-    command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--port", str(free_port())]
-    command += ["--config", str(config.absolute()), "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            ready = server.stdout.readline()
-            if " at http://" not in ready:
-                raise RuntimeError(f"The server ended with exit code {server.wait()} before it served; see above why.")
-            yield server, ready.rsplit(" at ", 1)[1].strip()
-        finally:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
 
 
 def timed_video(client: Client, prompt: str, path: Path) -> tuple[float, Video]:
@@ -73,8 +42,7 @@ def timed_video(client: Client, prompt: str, path: Path) -> tuple[float, Video]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one timed video")
+    parser = parser_of("end_to_end", __doc__, quick="one timed video")
     parser.add_argument("--videos", type=int, help=f"timed videos ({VIDEOS})")
     parser.add_argument("--config", type=Path, default=CONFIG_PATH, help="Serve config file (%(default)s)")
     options = parser.parse_args(arguments)
@@ -89,9 +57,9 @@ def measure(config: Path, folder: Path, videos: int) -> None:
     """Run everything and print it."""
     started = time.monotonic()
     with (
-        laptop_server(config, folder / "data") as (server, url),
+        ServerProcess("--laptop", "--config", config.absolute(), "--data-dir", folder / "data") as server,
         PeakOfTree(server.pid) as peak,
-        Client(url) as client,
+        Client(server.url) as client,
     ):
         print(f"ready after {time.monotonic() - started:.1f} s", flush=True)
         rows = []

@@ -9,20 +9,18 @@ Takes a URL, a journal and arguments of the application. Measures with the clock
 this one. Knows nothing of policies or of what a benchmark claims.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import httpx
 from ray import serve
 
-from benchmarks.bound import Load, alone_s
+import client
 from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
-from deployments.config import AppArgs
 from deployments.job_types import Job
 from deployments.jobs import Journal
 from stages.types import STAGE_NAMES, StageName
@@ -30,7 +28,7 @@ from stages.types import STAGE_NAMES, StageName
 PROMPT = "a fox in a snowy forest at dusk"
 DEADLINE_S = 600.0
 _POLL_S = 0.25  # between two looks at the journal: one cheap query
-_SENDERS = 32
+_LEAD_S = 0.2  # until the sender stands
 _STOPPED = ("STOPPING", "PENDING_MIGRATION")
 
 
@@ -43,28 +41,19 @@ class Sent:
     arrived_s: float
 
 
-def with_replicas(args: AppArgs, replicas: Mapping[StageName, int]) -> AppArgs:
-    """The same application with other numbers of replicas."""
-    stages = {name: args.stages[name].model_copy(update={"replicas": replicas[name]}) for name in STAGE_NAMES}
-    return args.model_copy(update={"stages": stages})
-
-
-def send_openly(url: str, times_s: Sequence[float], *, seconds: str | None = None, seed: int = 0) -> list[Sent]:
-    """POST one request at each of `times_s`, counted from now; returns once the last one is accepted."""
-    body = {"prompt": PROMPT, **({} if seconds is None else {"seconds": seconds})}
-    with httpx.Client(base_url=url, timeout=60.0) as http, ThreadPoolExecutor(_SENDERS) as senders:
-        began = time.time()
-
-        def post(number: int, intended_s: float) -> Sent:
-            answer = http.post("/v1/videos", json={**body, "seed": seed + number})
-            answer.raise_for_status()
-            return Sent(str(answer.json()["id"]), intended_s, time.time())
-
-        waiting = []
-        for number, at_s in enumerate(times_s):
-            time.sleep(max(0.0, began + at_s - time.time()))
-            waiting.append(senders.submit(post, number, began + at_s))
-        return [sent.result() for sent in waiting]
+def send_openly(url: str, times_s: Sequence[float], *, seed: int = 0) -> list[Sent]:
+    """POST one request at each of `times_s`, counted from almost now; returns once the last one is accepted."""
+    start = time.time() + _LEAD_S
+    shots = asyncio.run(
+        client.send_openly(url, times_s, PROMPT, lambda number: {"seed": seed + number - 1}, start=start)
+    )
+    sent = []
+    for shot in shots:
+        if shot.id is None or shot.accepted_s is None:
+            raise RuntimeError(f"Request {shot.number} was not accepted: {shot.outcome}.")
+        intended_s = start + shot.intended_s
+        sent.append(Sent(shot.id, intended_s, intended_s + shot.accepted_s))
+    return sent
 
 
 def ended(journal: Journal, sent: Sequence[Sent]) -> list[Job]:
@@ -98,24 +87,6 @@ def rows_of(sent: Sequence[Sent], jobs: Sequence[Job]) -> list[RequestRow]:
         )
         for number, (one, job) in enumerate(zip(sent, jobs, strict=True))
     ]
-
-
-def alone(url: str, journal: Journal, *, seconds: str | None = None, seed: int = 0) -> tuple[Job, float]:
-    """One request on an idle server: the job, and seconds from its send until its end."""
-    sent = send_openly(url, [0.0], seconds=seconds, seed=seed)
-    job = ended(journal, sent)[0]
-    return job, (job.finished_at or 0.0) - sent[0].intended_s
-
-
-def run_s(job: Job) -> dict[StageName, float]:
-    """Seconds that each stage computed for a job, all of its calls together, as the replicas measured them."""
-    measured = {stage.name: stage.run_s or 0.0 for stage in job.stages}
-    return {name: measured[name] for name in STAGE_NAMES}
-
-
-def critical_path_s(job: Job, replicas: Mapping[StageName, int], windows: int) -> float:
-    """Seconds that a lone job's stages computed one after the other."""
-    return alone_s({name: Load(spent, replicas[name]) for name, spent in run_s(job).items()}, windows)
 
 
 def replicas_now(app_name: str) -> dict[str, StageSample]:

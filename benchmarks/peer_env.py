@@ -6,10 +6,10 @@ burst of jobs, on a Ray that the function starts itself. Where that cannot be do
 version for this Python, both raise one sentence, and the benchmark leaves the figure out.
 """
 
-import importlib
 import json
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,8 +113,7 @@ def child() -> None:
     import ray
 
     peer, burst = pickle.loads(Path(sys.argv[1]).read_bytes())
-    module, _, function = peer.entry.partition(":")
-    entry: Any = getattr(importlib.import_module(module), function)
+    entry: Any = pkgutil.resolve_name(peer.entry)
     ray.init(
         "local",
         num_cpus=CPUS,

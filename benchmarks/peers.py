@@ -18,7 +18,6 @@ Ours alone answers HTTP, keeps a journal and writes checkpoints meanwhile. The o
 About twelve minutes; `--quick` about one, with bursts of 3 at a quarter of the seconds.
 """
 
-import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +36,11 @@ from benchmarks.peer_work import Work
 from benchmarks.peer_xenna import XENNA
 from benchmarks.pipelining import PRESET, RAY_CPUS, STORE_BYTES, TOUCHED_BYTES, WINDOWS
 from benchmarks.plain import PLAIN_NAME, PlainAwait, PlainChain, build_plain
-from benchmarks.processes import free_port, store_bytes
-from benchmarks.result import result
+from benchmarks.processes import store_bytes
+from benchmarks.result import parser_of, result
 from client import Client
 from cluster.measures import percentiles
+from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
@@ -79,8 +79,7 @@ def work_of(size: Size, folder: Path) -> Work:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help=f"bursts of {QUICK.burst}, a short stream")
+    parser = parser_of("peers", __doc__, quick=f"bursts of {QUICK.burst}, a short stream")
     parser.add_argument(
         "--without-installing", action="store_true", help="leave out the systems that need an environment of their own"
     )

@@ -21,7 +21,6 @@ About nineteen minutes and 45 GB of disk, for the checkpoints of all jobs of a b
 bursts, for a look at whether it works.
 """
 
-import argparse
 import shutil
 import statistics
 import tempfile
@@ -37,10 +36,11 @@ from ray import serve
 
 from benchmarks.bound import Load, alone_s, burst_s
 from benchmarks.plain import PLAIN_NAME, build_plain
-from benchmarks.processes import free_port, replica_process, store_bytes
-from benchmarks.result import result
+from benchmarks.processes import replica_process, store_bytes
+from benchmarks.result import parser_of, result
 from client import Client, Video
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
+from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
@@ -130,8 +130,7 @@ def critical_path_s(video: Video) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipelining", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help=f"bursts of {QUICK.bursts} instead of {FULL.bursts}")
+    parser = parser_of("pipelining", __doc__, quick=f"bursts of {QUICK.bursts} instead of {FULL.bursts}")
     size = QUICK if parser.parse_args(arguments).quick else FULL
     port = free_port()  # Serve keeps it for both applications
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as folder:

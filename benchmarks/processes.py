@@ -6,7 +6,6 @@ where a system does not tell, pages of one process alone are counted (USS), whic
 Knows processes by their titles and Ray by its memory report; nothing of jobs.
 """
 
-import socket
 import threading
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,13 +22,6 @@ class StoreBytes:
 
     used: int
     spilled: int
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def store_bytes() -> StoreBytes:

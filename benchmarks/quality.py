@@ -20,7 +20,6 @@ seeded and remembered in the cache, under a digest of weights and settings: a st
 About an hour on two cores from nothing, half of it the judges' lesson.
 """
 
-import argparse
 import hashlib
 import json
 import multiprocessing
@@ -43,7 +42,7 @@ from rich.progress import track
 
 from benchmarks.measures import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
 from benchmarks.prompts import asked
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.model import vae as codec
@@ -297,8 +296,7 @@ def figures_of(made: Mapping[str, float], real: Mapping[str, float]) -> dict[str
 
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="eight videos, two clips through V2V, no ablation")
+    parser = parser_of("quality", __doc__, quick="eight videos, two clips through V2V, no ablation")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each (default 2)")
     parser.add_argument("--pictures", type=Path, default=Path("out/quality"), help="where pictures of videos are kept")
     options = parser.parse_args(arguments)

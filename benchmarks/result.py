@@ -1,14 +1,22 @@
-"""The last line of every benchmark: `RESULT {"name": ..., "figures": {...}}`, for people and for scripts.
+"""What every benchmark begins and ends with: its command, and the last line `RESULT {"name": ..., "figures": {...}}`.
 
-Takes a name and figures (numbers, or None for what could not be measured); prints, and gives nothing back. A figure
-that is not finite is refused: JSON has no word for it, and a benchmark that computed one is wrong.
+Figures are numbers, or None for what could not be measured. One that is not finite is refused: JSON has no word for it,
+and a benchmark that computed one is wrong.
 """
 
+import argparse
 import json
 import math
 from collections.abc import Mapping
 
-__all__ = ["result"]
+__all__ = ["parser_of", "result"]
+
+
+def parser_of(name: str, doc: str, *, quick: str) -> argparse.ArgumentParser:
+    """The command `python -m benchmarks.NAME` with `--quick`, which does what `quick` says; `doc` is the module's."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=doc.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    return parser
 
 
 def result(name: str, figures: Mapping[str, float | int | None]) -> None:

@@ -17,14 +17,13 @@ two seconds old, which is faster than Serve takes them.
 About three minutes. It says nothing of a real cluster: `benchmarks.autoscaling` does.
 """
 
-import argparse
 import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from cluster.policy import LookAhead, ServeDefault
 from cluster.policy_types import Policy
 from cluster.simulator import Pool, Scenario, StageTimes, simulate
@@ -131,8 +130,7 @@ def figures(start_ups: Sequence[float] = START_UPS, traces: Sequence[Trace] | No
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sim_policies", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="the headline's start-up only")
+    parser = parser_of("sim_policies", __doc__, quick="the headline's start-up only")
     start_ups = () if parser.parse_args(arguments).quick else START_UPS
     result("sim_policies", figures(start_ups))
 

@@ -14,7 +14,6 @@ On the CPU, one thread unless `--threads`: about two minutes on a quiet machine.
 of 264x264 in the place of 1048x1048.
 """
 
-import argparse
 import multiprocessing
 import resource
 import time
@@ -26,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from stages.presets import PRESETS
 from stages.vfi.dsc import deform_sep_conv
 from stages.vfi.interpolator import Interpolator
@@ -119,8 +118,7 @@ def _peak_gib() -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.vfi", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, and small frames")
+    parser = parser_of("vfi", __doc__, quick="fewer rounds, and small frames")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     options = parser.parse_args(arguments)
     if options.threads < 1:

@@ -15,7 +15,6 @@ dB over the frames of a clip: `psnr_<clip>`, `psnr_flow_<clip>`, `psnr_average_<
 unless `--threads`: about a quarter of an hour.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.clips import CLIPS, animated_gaps, fetch, film_gaps, read_frames
-from benchmarks.result import result
+from benchmarks.result import parser_of, result
 from stages.presets import PRESETS
 from stages.types import UInt8
 from stages.vfi.cuts import is_cut
@@ -105,10 +104,7 @@ def measure(both: Interpolator, name: str, cases: Iterable[Case], note: str = ""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.vfi_quality", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--quick", action="store_true", help=f"every {QUICK_EVERY}th frame of the real clips, nothing else"
-    )
+    parser = parser_of("vfi_quality", __doc__, quick=f"every {QUICK_EVERY}th frame of the real clips, nothing else")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

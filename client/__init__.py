@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
     from ._client import Client
+    from ._load import Shot, send_openly
     from ._requests import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
     from .errors import (
         APIConnectionError,
@@ -65,6 +66,7 @@ __all__ = [
     "Reference",
     "RemixOptions",
     "ServerError",
+    "Shot",
     "StageState",
     "UnexpectedResponseError",
     "UpscaleOptions",
@@ -73,11 +75,13 @@ __all__ = [
     "VideoList",
     "WaitTimeoutError",
     "__version__",
+    "send_openly",
 ]
 
 _HOMES = {
     "AsyncClient": "._async_client",
     "Client": "._client",
+    **dict.fromkeys(("Shot", "send_openly"), "._load"),
     **dict.fromkeys(
         ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._requests"
     ),

@@ -1,7 +1,8 @@
 """An open-loop load: requests at Poisson times that do not wait for one another, and what each of them took.
 
 A slow server does not slow the sender down, and every latency counts from the time at which the request was meant to be
-sent: what piles up before the server is measured, not hidden. Takes an `AsyncClient`, gives `Shot`s; `Summary` is pure.
+sent: what piles up before the server is measured, not hidden. `Load` takes an `AsyncClient`, `send_openly` an address;
+both give `Shot`s. `Summary` is pure.
 """
 
 import asyncio
@@ -9,8 +10,11 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+import httpx
 
 from ._async_client import AsyncClient
 from ._requests import CreateOptions
@@ -57,9 +61,7 @@ class Summary:
     sent: int
     accepted: Latency | None
     completed: Latency | None
-    late: (
-        Latency | None
-    )  # how much after its intended time a request was sent: what this machine could not keep up with
+    late: Latency | None  # how long after its intended time a request was sent: this machine could not keep up
     outcomes: Mapping[str, int]
 
 
@@ -128,13 +130,32 @@ class Load:
         self._sender, self._waiter, self._timeout_s = sender, waiter, timeout_s
         self._on_shot, self._clock, self._sleep = on_shot, clock, sleep
 
-    async def run(self, times: list[float], prompt: str, options: CreateOptions) -> list[Shot]:
-        """A shot for each time, in their order."""
-        start = self._clock()
+    async def run(
+        self,
+        times: Sequence[float],
+        prompt: str,
+        options: CreateOptions | Callable[[int], CreateOptions],
+        *,
+        cancels: Mapping[int, float] | None = None,
+        start: float | None = None,
+    ) -> list[Shot]:
+        """A shot for each time, in their order.
+
+        Args:
+            times: seconds since the start, in order.
+            options: of every request, or what gives them by its number; the first is 1.
+            cancels: seconds since the start at which a request is given up, by its number.
+            start: the clock's time that counts as 0; now, if left out.
+        """
+        start = self._clock() if start is None else start
 
         async def fire(number: int, at: float) -> Shot:
             shot = Shot(number, at, self._clock() - start)
-            shot = await self._follow(shot, start + at, prompt, options)
+            shot = await self._follow(shot, start + at, prompt, options(number) if callable(options) else options)
+            if shot.id is not None and cancels and number in cancels:
+                await self._sleep(max(0.0, start + cancels[number] - self._clock()))
+                with suppress(MagicVideoError):  # it has ended meanwhile
+                    await self._sender.videos.cancel(shot.id)
             self._on_shot(shot)
             return shot
 
@@ -155,6 +176,28 @@ class Load:
         except MagicVideoError as error:
             return replace(shot, outcome=outcome_of(error))
         return shot
+
+
+async def send_openly(
+    url: str,
+    times: Sequence[float],
+    prompt: str,
+    options: Callable[[int], CreateOptions],
+    *,
+    start: float,
+    cancels: Mapping[int, float] | None = None,
+) -> list[Shot]:
+    """A shot for each time, over as many connections as that takes; returns once all are answered.
+
+    Args:
+        options: those of a request by its number; the first is 1.
+        start: the moment that counts as 0, in seconds since the epoch.
+        cancels: as for `Load.run`.
+    """
+    limits = httpx.Limits(max_connections=None)  # a bound would make requests wait for earlier ones
+    async with AsyncClient(url, max_retries=0, transport=httpx.AsyncHTTPTransport(limits=limits)) as sender:
+        load = Load(sender, None, timeout_s=0.0, clock=time.time)
+        return await load.run(times, prompt, options, cancels=cancels, start=start)
 
 
 def outcome_of(error: MagicVideoError) -> str:

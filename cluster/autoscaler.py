@@ -43,7 +43,6 @@ class Scaler:
         self._targets: dict[str, int] = {}
         self._starts: dict[str, _StartUps] = {}
         self._stops: dict[str, deque[tuple[float, int]]] = {}  # when how many replicas were let go
-        self._idle_since: dict[str, float] = {}
         self._complained = False
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[_Targets, dict[Any, dict[str, Any]]]:
@@ -102,8 +101,6 @@ class Scaler:
         ready, target = int(context.current_num_replicas), int(context.target_num_replicas)
         waiting, running = round(stage.waiting), round(stage.running)
         busy = math.ceil(stage.busy - _ROUNDING) or running  # a pipeline of an older version says nothing of it
-        if waiting or running or name not in self._idle_since:
-            self._idle_since[name] = now_s
         measured = self._starts[name].mean_s
         return StageNow(
             name,
@@ -118,7 +115,6 @@ class Scaler:
             starting=max(0, target - ready),
             stopping=min(self._let_go(name, now_s, stage.call_s), max(0, busy - ready)),
             target=target,
-            idle_s=now_s - self._idle_since[name],
             min_replicas=int(context.capacity_adjusted_min_replicas),
             max_replicas=int(context.capacity_adjusted_max_replicas),
             gpus=stage.gpus,

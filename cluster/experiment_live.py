@@ -14,12 +14,7 @@ made for this server alone.
 """
 
 import json
-import os
 import secrets
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +22,10 @@ from typing import Any, Self
 
 from cluster.experiment_runs import RunPlan
 from cluster.experiment_spec import ExperimentError, PolicySpec, Spec
-from cluster.live_load import Api, LiveError, drive
+from cluster.live_load import Dashboard, LiveError, Observed, drive
 from cluster.measures import held_gpu_s, measure
 from cluster.serve_policy import ServeDefault
+from cluster.server_process import ServerError, ServerProcess, free_port
 from cluster.simulator import Run
 from cluster.traces import Arrival, Trace
 from stages.model.windows import plan_windows
@@ -38,8 +34,7 @@ from stages.types import STAGE_NAMES
 
 __all__ = ["Bench", "LiveError", "app_args", "check_live"]
 
-ROOT = Path(__file__).resolve().parent.parent
-START_S, SCALE_S, SETTLE_S, STOP_S = 240.0, 120.0, 60.0, 60.0
+SCALE_S, SETTLE_S, WARM_S = 120.0, 60.0, 240.0
 _POLL_S = 0.2
 _SLIVER = 0.01  # CPUs of a replica: Ray only counts them here
 _STEP_S = 0.1  # of a replayed stage, about
@@ -66,9 +61,11 @@ def check_live(spec: Spec) -> None:
         _check_policy(policy)
     try:
         preset = get_preset(spec.live.preset)
+        frames = plan(preset, "x", seconds=spec.live.seconds).i2v.frames
     except RequestError as error:
-        raise ExperimentError(f"live.preset: {error}") from error
-    windows = len(plan_windows(plan(preset, "x").i2v.frames, preset.v2v_windows))
+        key = "seconds" if error.param == "seconds" else "preset"
+        raise ExperimentError(f"live.{key}: {error}") from error
+    windows = len(plan_windows(frames, preset.v2v_windows))
     for name, stage in spec.stages.items():
         expected = windows if name in ("v2v", "vfi") else 1
         if stage.windows != expected:
@@ -185,7 +182,7 @@ class Bench:
         server.warm_up()
         if not server.fixed:
             server.settle(plan.replicas)
-        seen = drive(server.api, plan.trace, STAGE_NAMES, deadline_s=live.deadline_s, sample_s=live.sample_s, told=told)
+        seen = server.drive(plan.trace, deadline_s=live.deadline_s, sample_s=live.sample_s, told=told)
         metrics = measure(
             seen.rows,
             held_gpu_s(seen.samples, plan.gpus),
@@ -201,21 +198,25 @@ class Bench:
 
 
 class _Server:
-    """One `python -m deployments serve` in a session of its own, so that Ctrl-C reaches it only through us."""
+    """One server and its dashboard, with what `plan` wants."""
 
     def __init__(self, spec: Spec, plan: RunPlan, folder: Path) -> None:
-        self.fixed = plan.policy.name == "fixed"
-        self._folder = folder.absolute() / time.strftime("%H%M%S")  # the server runs in another folder
-        self._log = self._folder / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._asked_to_stop = False
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.fixed, self._seconds = plan.policy.name == "fixed", spec.live.seconds
+        folder = folder.absolute() / time.strftime("%H%M%S")  # the server runs in another folder
+        folder.mkdir(parents=True, exist_ok=True)
         application = {"name": "magicvideo", "import_path": "deployments.app:build"}
-        config = {"applications": [{**application, "args": app_args(spec, plan, self._folder)}]}
-        (self._folder / "serve_config.yaml").write_text(json.dumps(config, indent=1))  # JSON is YAML
-        self._ports = (_free_port(), _free_port())
-        token = secrets.token_hex(32)
-        self.api = Api(f"http://127.0.0.1:{self._ports[0]}", f"http://127.0.0.1:{self._ports[1]}", token)
+        config = {"applications": [{**application, "args": app_args(spec, plan, folder)}]}
+        (folder / "serve_config.yaml").write_text(json.dumps(config, indent=1))  # JSON is YAML
+        port, token = free_port(), secrets.token_hex(32)
+        self._log = folder / "server.log"
+        self._process = ServerProcess(
+            *("--cluster", "--address", "own", "--dashboard-port", port, "--config", folder / "serve_config.yaml"),
+            log=self._log,
+            environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+            own_session=True,
+        )
+        self._dashboard = Dashboard(f"http://127.0.0.1:{port}", token)
+        self.stop = self._process.stop
 
     def start(self) -> None:
         """Returns when it answers.
@@ -223,39 +224,14 @@ class _Server:
         Raises:
             LiveError: it ended, or was silent for too long.
         """
-        config = self._folder / "serve_config.yaml"
-        command = [
-            sys.executable,
-            "-m",
-            "deployments",
-            "serve",
-            "--cluster",
-            "--address",
-            "own",
-            "--config",
-            str(config),
-        ]
-        command += ["--port", str(self._ports[0]), "--dashboard-port", str(self._ports[1])]
-        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.api.token}
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **own}
-            )
-        deadline = time.monotonic() + START_S
-        while True:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                self.stop()
-                raise LiveError(
-                    f"The server did not start: {lines[-1].removeprefix('error: ')} (all of it: {self._log})"
-                )
-            try:
-                if self.api.call("GET", "/healthz")["status"] == "ok":
-                    self.api.deployments()
-                    return
-            except (LiveError, KeyError):
-                pass  # not yet
-            time.sleep(_POLL_S)
+        try:
+            self._process.start()
+        except ServerError as error:
+            raise LiveError(str(error)) from error
+
+    def drive(self, trace: Trace, **how: Any) -> Observed:
+        """As `live_load.drive`."""
+        return drive(self._process.url, self._dashboard, trace, STAGE_NAMES, seconds=self._seconds, **how)
 
     def scale(self, replicas: Mapping[str, int]) -> None:
         """Set each stage's replicas from outside, and wait until it has them and no others.
@@ -264,7 +240,7 @@ class _Server:
             LiveError: it does not come to that.
         """
         for name, count in replicas.items():
-            self.api.scale(name, count)
+            self._dashboard.scale(name, count)
         if (states := self._differ(replicas, SCALE_S)) is not None:
             raise LiveError(f"Replicas did not become {replicas} within {SCALE_S:g} s: {states}; see {self._log}.")
 
@@ -276,7 +252,7 @@ class _Server:
         """None as soon as each stage has its replicas and no others; after `within_s` the states that there are."""
         deadline = time.monotonic() + within_s
         while True:
-            served = self.api.deployments()
+            served = self._dashboard.deployments()
             states = {name: [replica["state"] for replica in served[name]["replicas"]] for name in replicas}
             if all(states[name] == ["RUNNING"] * count for name, count in replicas.items()):
                 return None
@@ -286,27 +262,6 @@ class _Server:
 
     def warm_up(self) -> None:
         """One video, so that nothing is done for the first time while it is timed."""
-        seen = drive(self.api, Trace("warm-up", (Arrival(0.0),), 0.0), STAGE_NAMES, deadline_s=START_S, sample_s=0.5)
+        seen = self.drive(Trace("warm-up", (Arrival(0.0),), 0.0), deadline_s=WARM_S, sample_s=0.5)
         if seen.rows[0].outcome != "succeeded":
             raise LiveError(f"The server made no video: the first one {seen.rows[0].outcome}; see {self._log}.")
-
-    def stop(self) -> None:
-        """It ends as on SIGTERM; if it does not, the whole session is killed."""
-        process = self._process
-        if process is None:
-            return
-        if process.poll() is None and not self._asked_to_stop:
-            process.send_signal(signal.SIGTERM)
-            self._asked_to_stop = True
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

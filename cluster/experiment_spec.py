@@ -139,6 +139,7 @@ class LiveSpec(_Frozen):
     speed: float = Field(default=1.0, gt=0, description="All times are divided by it.")
     stages: Literal["replay", "real"] = Field(default="replay", description="replay: they take the seconds given.")
     preset: str = "tiny"
+    seconds: str | None = Field(default=None, description="Of each video; the preset's when left out.")
     bytes_share: float = Field(default=1.0, gt=0, le=1, description="Of bytes_out: a laptop copies no 100 MB at ease.")
     deadline_s: float = Field(default=600.0, gt=0, description="Of one run; what is not done by then counts as failed.")
     sample_s: float = Field(default=1.0, gt=0)

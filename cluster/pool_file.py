@@ -16,13 +16,12 @@
 Reading is strict: what cannot be meant is refused with one sentence that names the pool.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cluster.pools import Lack, NodeOffer, StageNeed, find_lacks
 from stages.types import STAGE_NAMES, StageName
 
 
@@ -95,11 +94,6 @@ class GpuPool(_Strict):
         return self.gpus_per_node * self.nodes.max
 
     @property
-    def gpus_min(self) -> int:
-        """That are there whether they are used or not."""
-        return self.gpus_per_node * self.nodes.min
-
-    @property
     def node_labels(self) -> dict[str, str]:
         return self.labels or {"pool": self.name}
 
@@ -157,15 +151,3 @@ def _place(document: object, loc: Sequence[str | int]) -> str:
         rest = ".".join(str(part) for part in loc[2:])
         return f"pool {name}: {rest}: " if rest else f"pool {name}: "
     return f"{'.'.join(str(part) for part in loc)}: " if loc else ""
-
-
-def preflight(
-    file: PoolFile, replicas: Mapping[tuple[StageName, str], int], nodes: Sequence[NodeOffer]
-) -> tuple[Lack, ...]:
-    """What a plan's replicas, by (stage, pool), lack on the living nodes; see `cluster.pools`."""
-    needs = [
-        StageNeed(stage, file.named(pool).node_labels, {"GPU": file.named(pool).gpus_of(stage)}, count)
-        for (stage, pool), count in replicas.items()
-        if count
-    ]
-    return find_lacks(needs, nodes)

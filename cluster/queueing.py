@@ -2,7 +2,8 @@
 
 Each stage is a queue with several servers: waiting by Allen and Cunneen's correction of Erlang's C for the spread of
 arrivals (Poisson) and of service. A job's time is the sum over its stages; its 95th percentile is that of a gamma
-distribution with the sum's mean and variance, stages taken as independent. `python -m cluster simulate` checks it.
+distribution with the sum's mean and variance, stages taken as independent. `python -m cluster experiment` simulates the
+same.
 """
 
 import math

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import simpy
 
+from cluster.arrivals import ArrivalMeter
 from cluster.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
-from cluster.policy_types import ArrivalMeter, Policy, Snapshot, StageNow, State
+from cluster.policy_types import Policy, Snapshot, StageNow, State
 from cluster.serve_policy import Fixed
 from cluster.traces import Arrival, Trace
 from cluster.twin_parts import Call, Gpus
@@ -192,7 +193,6 @@ class _Twin:
                 starting=pool.starting,
                 stopping=pool.stopping,
                 target=pool.target,
-                idle_s=0.0 if pool.busy or pool.waiting else self._env.now - pool.idle_since,
                 min_replicas=pool.pool.min_replicas,
                 max_replicas=pool.pool.max_replicas,
                 gpus=pool.pool.gpus,

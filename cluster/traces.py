@@ -12,7 +12,7 @@ The same spec gives the same arrivals everywhere. Knows nothing of stages or of 
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -151,15 +151,6 @@ def read_trace(path: Path, *, max_gap_s: float | None = None) -> Trace:
         cancel_s = _number(path, number, "cancel_s", cells.get("cancel_s"))
         arrivals.append(Arrival(time_s, (cells.get("kind") or "").strip(), cancel_s))
     return Trace(path.stem, tuple(arrivals), arrivals[-1].time_s)
-
-
-def write_trace(path: Path, arrivals: Iterable[Arrival]) -> None:
-    """What `read_trace` reads."""
-    with path.open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(["time_s", "kind", "cancel_s"])
-        for one in arrivals:
-            out.writerow([f"{one.time_s:.3f}", one.kind, "" if one.cancel_s is None else f"{one.cancel_s:.3f}"])
 
 
 def kept_specs(path: Path = KEPT) -> tuple[TraceSpec, ...]:

@@ -52,7 +52,6 @@ class StagePool:
         self.waiting = self.running = 0  # parts
         self.busy = self.ready = self.starting = self.stopping = 0  # replicas; ready ones take calls
         self.target = 0
-        self.idle_since = 0.0
         self.gpu_s = self.busy_gpu_s = 0.0
         self._held = 0  # replicas that hold GPUs
         self._held_since = 0.0
@@ -252,8 +251,6 @@ class StagePool:
         replica.current = []
         self.busy -= 1
         self._next(replica)
-        if self.busy == 0 and self.waiting == 0:
-            self.idle_since = self._env.now
 
     # Replicas
 

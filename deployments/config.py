@@ -12,24 +12,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from cluster.policy import LookAhead
 from cluster.policy_types import PolicyError
 from cluster.replay import ReplayProfile
+from cluster.stage_args import IMPORT_PATH as IMPORT_PATH
+from cluster.stage_args import Args, ServeConfigError, our_application
+from cluster.stage_args import AutoscalingArgs as AutoscalingArgs
+from cluster.stage_args import BatchArgs as BatchArgs
+from cluster.stage_args import StageArgs as StageArgs
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
 from deployments.logs import Format, Level
-from deployments.stage_args import Args
-from deployments.stage_args import AutoscalingArgs as AutoscalingArgs
-from deployments.stage_args import BatchArgs as BatchArgs
-from deployments.stage_args import StageArgs as StageArgs
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
 CONFIG_PATH = Path(__file__).resolve().parent.parent / "serve_config.yaml"
-IMPORT_PATH = "deployments.app:build"
 POLICY_PATH = "cluster.autoscaler:Scaler"
 
 # They switch deployment handles to by-value gRPC: 310 MB of frames would go through the pipeline process.
@@ -278,14 +277,12 @@ def load_config(path: Path = CONFIG_PATH) -> AppArgs:
         ConfigError: the file is missing, is no Serve config, or asks for something that does not exist.
     """
     try:
-        document = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from error
-    applications = document.get("applications", []) if isinstance(document, dict) else []
-    found = [app for app in applications if app.get("import_path") == IMPORT_PATH]
-    if len(found) != 1:
-        raise ConfigError(f"{path} needs one application with import_path {IMPORT_PATH}, it has {len(found)}.")
-    return with_environment(parse_args(found[0].get("args", {}), source=str(path)))
+        _, ours = our_application(path.read_text(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ServeConfigError as error:
+        raise ConfigError(str(error)) from error
+    return with_environment(parse_args(ours.get("args") or {}, source=str(path)))
 
 
 def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None) -> AppArgs:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
-from cluster.policy_types import ArrivalMeter
+from cluster.arrivals import ArrivalMeter
 from cluster.reports import Report, StageReport, to_floats
 from deployments.config import AppArgs, ScalingArgs
 from deployments.jobs import Journal

@@ -4,14 +4,11 @@ What `make demo` runs. Takes a prompt and a file name; both halves are the comma
 own process. Knows nothing of how either works.
 """
 
-import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-_STOP_S = 60.0
+from cluster.server_process import ROOT, ServerError, ServerProcess
 
 
 def main(arguments: list[str]) -> int:
@@ -20,25 +17,12 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m deployments.demo PROMPT OUT.mp4", file=sys.stderr)
         return 2
     prompt, out = arguments
-    serve = [sys.executable, "-m", "deployments", "serve", "--laptop", "--port", str(_free_port())]
-    with subprocess.Popen([*serve, "--data-dir", "out/demo"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            ready = server.stdout.readline()  # its address, or nothing where it has ended with a sentence on stderr
-            if " at http://" not in ready:
-                return server.wait() or 1
-            url = ready.rsplit(" at ", 1)[1].strip()
+    try:
+        with ServerProcess("--laptop", "--data-dir", "out/demo") as server:
             command = [sys.executable, "-m", "client", "generate", prompt, "-o", str(Path(out).absolute())]
-            return subprocess.run([*command, "--seed", "7", "--url", url], cwd=ROOT, check=False).returncode
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(_STOP_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            return subprocess.run([*command, "--seed", "7", "--url", server.url], cwd=ROOT, check=False).returncode
+    except ServerError:
+        return 1  # it has said why
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The log of the server's processes: a line of text or of JSON for each record, with the job that it is about.
 
 Every replica calls `set_up` once; `about(job_id)` marks what is logged below it, in a task or in a thread. Lines go to
-stderr, which Ray keeps in a file for each process (`logs/worker-*.err` of its session) and, with `serve --verbose`,
-brings to the terminal.
+stderr, which Ray keeps in a file for each process (`logs/worker-*.err` of its session) and, with
+`python -m deployments serve --verbose`, brings to the terminal.
 """
 
 import json

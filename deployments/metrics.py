@@ -51,6 +51,7 @@ TABLE: dict[str, Series] = {
     "magicvideo_refused": Series("counter", "Requests that were refused, by the error's code.", ("code",)),
     "magicvideo_jobs_in_state": Series("gauge", "Jobs in the journal.", ("state",)),
     "magicvideo_oldest_queued_s": Series("gauge", "Age of the oldest job that waits."),
+    "magicvideo_scrape_lacks": Series("gauge", "Nodes whose numbers are missing here."),
     "magicvideo_stage_waiting": Series("gauge", "Calls that were sent and have no device yet.", ("stage",)),
     "magicvideo_stage_computing": Series("gauge", "Calls that compute.", ("stage",)),
     "magicvideo_stage_replicas": Series("gauge", "Replicas that run.", ("stage",)),

@@ -6,7 +6,7 @@ seen is checked: a negative prompt names what is not to be.
 """
 
 import asyncio
-import importlib
+import pkgutil
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -50,9 +50,8 @@ def load_check(path: str) -> Check:
     Raises:
         ConfigError: there is none.
     """
-    module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"ingress.prompt_check is {path!r}, which cannot be imported ({error}).") from error
     if not callable(found):

@@ -13,9 +13,9 @@ the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stag
 """
 
 import asyncio
-import importlib
 import logging
 import os
+import pkgutil
 import socket
 import sys
 import time
@@ -55,13 +55,10 @@ def resolve(path: str) -> Any:
     Raises:
         ConfigError: the path is malformed or leads nowhere.
     """
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ConfigError(f"{path!r} is not a path like 'stages.t2i:T2I'.")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{path!r} cannot be imported: {error}.") from error
+        return pkgutil.resolve_name(path)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ConfigError(f"{path!r} cannot be imported: {error}; write a path like 'stages.t2i:T2I'.") from error
 
 
 class Replica:

@@ -41,8 +41,7 @@ def add_metrics_route(app: FastAPI, journal: Journal, board: PoolBoard, nodes: N
         lacks = sum(text is None for text in texts)
         lines = [
             *gauges(pools, oldest_s),
-            "# HELP magicvideo_scrape_lacks Nodes whose numbers are missing here.",
-            "# TYPE magicvideo_scrape_lacks gauge",
+            *_head("magicvideo_scrape_lacks"),
             f"magicvideo_scrape_lacks {lacks}",
             *merged(text for text in texts if text is not None),
         ]

@@ -1,7 +1,7 @@
 """What Prometheus is told: where the server is scraped, and when somebody must look.
 
-One scrape of the Service is enough: any ingress replica answers for the whole cluster. Expressions ask for metrics of
-`metric_names` and for `up`, which is Prometheus' own. Knows nothing of where alerts are sent.
+One scrape of the Service is enough: any ingress replica answers for the whole cluster. Expressions ask for metrics that
+the server exports and for `up`, which is Prometheus' own. Knows nothing of where alerts are sent.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The Grafana dashboard: jobs, stages, what was saved and lost, answers.
 
-Takes nothing, gives the document. `$__rate_interval` is Grafana's. Every metric of `metric_names` is on it.
+Takes nothing, gives the document. `$__rate_interval` is Grafana's. Every metric that the server exports is on it.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A place to deploy to: pools and Serve config joined and judged, so that what is rendered can be scheduled.
 
 Takes a `PoolFile` and the text of a Serve config; gives a `Site`, from which every manifest follows. Of the config it
-types only what manifests need; `deployments.config` judges the rest when the application is built.
+types the stages and what else manifests need; `deployments.config` judges the rest when the application is built.
 """
 
 import re
@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from cluster.manifests.machines import machine_of
 from cluster.pool_file import GpuPool, Machine, PoolFile
 from cluster.pools import NodeOffer, StageNeed, find_lacks
+from cluster.stage_args import ServeConfigError, StageArgs, our_application
 from stages.types import STAGE_NAMES, StageName
 
 NAME = "magicvideo"
-IMPORT_PATH = "deployments.app:build"
 CONTROL = "control"  # nodes without GPUs, for ingress, pipeline and keeper
 KEPT_CPUS = 2  # of each machine, for Kubernetes' own
 _GROUP = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
@@ -29,28 +28,6 @@ _IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*")
 
 class SiteError(ValueError):
     """Pools and config that do not go together; one sentence."""
-
-
-class _Scaling(BaseModel):
-    min_replicas: int = Field(ge=0)
-    max_replicas: int = Field(ge=1)
-
-
-class _Stage(BaseModel):
-    pool: str | None = None
-    replicas: int = Field(default=1, ge=1)
-    autoscaling: _Scaling | None = None
-    num_cpus: float = Field(default=1.0, ge=0)
-    num_gpus: float = Field(default=0.0, ge=0)
-    graceful_shutdown_timeout_s: float = Field(default=600.0, gt=0)
-
-    @property
-    def least(self) -> int:
-        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
-
-    @property
-    def most(self) -> int:
-        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
 
 
 class _Beside(BaseModel):
@@ -66,7 +43,7 @@ class _Storage(BaseModel):
 
 class _Args(BaseModel):
     preset: str = "tiny"
-    stages: dict[StageName, _Stage] = {}
+    stages: dict[StageName, StageArgs] = {}
     storage: _Storage = Field(default_factory=_Storage)
     ingress: _Beside = Field(default_factory=_Beside)
     pipeline: _Beside = Field(default_factory=_Beside)
@@ -152,19 +129,10 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
 def _read(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[str, Any], _Args]:
     """The config, our application in it, and its arguments."""
     try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SiteError(f"{source} is no YAML: {' '.join(str(error).split())}.") from error
-    applications = config.get("applications") if isinstance(config, dict) else None
-    ours = [
-        app
-        for app in (applications if isinstance(applications, list) else [])
-        if isinstance(app, dict) and app.get("import_path") == IMPORT_PATH
-    ]
-    if len(ours) != 1:
-        raise SiteError(f"{source} needs one application with import_path {IMPORT_PATH}, it has {len(ours)}.")
-    try:
-        return config, ours[0], _Args.model_validate(ours[0].get("args") or {})
+        config, ours = our_application(text, source)
+        return config, ours, _Args.model_validate(ours.get("args") or {})
+    except ServeConfigError as error:
+        raise SiteError(str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -206,7 +174,7 @@ def _homes(stage: StageName, args: _Args, file: PoolFile, source: str) -> list[G
     return found
 
 
-def _judge_growth(stage: StageName, need: _Stage, groups: list[Group]) -> None:
+def _judge_growth(stage: StageName, need: StageArgs, groups: list[Group]) -> None:
     """Refuse replicas that could never be placed: they would wait for ever, and silently."""
     room = sum(_room(need, group) * group.nodes_max for group in groups)
     if room == 0:
@@ -215,15 +183,16 @@ def _judge_growth(stage: StageName, need: _Stage, groups: list[Group]) -> None:
             f"A replica of stage {stage} takes {need.num_gpus:g} GPU and {need.num_cpus:g} CPU, and a node of pool "
             f"{best.name} has {best.gpus} and {best.cpus}; lower stages.{stage}.num_gpus or num_cpus."
         )
-    if need.most > room:
+    if need.most_replicas > room:
         key = "replicas" if need.autoscaling is None else "autoscaling.max_replicas"
         raise SiteError(
-            f"Stage {stage} may have {need.most} replicas, and all nodes of {', '.join(g.name for g in groups)} hold "
-            f"{room}; lower stages.{stage}.{key}, or raise nodes.max in the pools file."
+            f"Stage {stage} may have {need.most_replicas} replicas, and all nodes of "
+            f"{', '.join(group.name for group in groups)} hold {room}; lower stages.{stage}.{key}, or raise nodes.max "
+            "in the pools file."
         )
 
 
-def _room(need: _Stage, group: Group) -> int:
+def _room(need: StageArgs, group: Group) -> int:
     """Replicas on one node."""
     rooms = [group.gpus / need.num_gpus] if need.num_gpus else []
     rooms += [group.cpus / need.num_cpus] if need.num_cpus else []
@@ -237,7 +206,9 @@ def _judge_first(args: _Args, groups: list[Group]) -> None:
         for _ in range(group.nodes_max)
     ]
     needs = [
-        StageNeed(name, {"pool": stage.pool or ""}, {"GPU": stage.num_gpus, "CPU": stage.num_cpus}, stage.least)
+        StageNeed(
+            name, {"pool": stage.pool or ""}, {"GPU": stage.num_gpus, "CPU": stage.num_cpus}, stage.least_replicas
+        )
         for name, stage in args.stages.items()
     ]
     for lack in find_lacks(needs, offers):

@@ -5,9 +5,9 @@ that learnt as folders that a preset names by one line. Knows nothing of how any
 """
 
 import argparse
-import importlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -74,12 +74,11 @@ def find_preset(name: str) -> Preset:
     Raises:
         InputError: there is none.
     """
-    module_name, _, attribute = name.partition(":")
-    if not attribute:
+    if ":" not in name:
         return get_preset(name)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        found = pkgutil.resolve_name(name)
+    except (ValueError, ImportError, AttributeError) as error:
         raise InputError(f"There is no preset {name!r} ({error}); name it as module:NAME.") from error
     if not isinstance(found, Preset):
         raise InputError(f"{name!r} is a {type(found).__name__}; name a Preset.")

@@ -7,7 +7,7 @@ A learnt model of preferences (ImageReward, HPS, PickScore, an aesthetic head) i
 module of yours. The two functions here measure the pixels alone: they show the mechanism and say nothing about beauty.
 """
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 
 import torch
@@ -38,21 +38,15 @@ def load_reward(name: str) -> Reward:
     Raises:
         InputError: there is none.
     """
-    module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
-        raise InputError(f"The reward is {name!r}; name it as module:function, such as {__name__}:colourfulness.")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
+        function = pkgutil.resolve_name(name)
+    except (ValueError, ImportError, AttributeError) as error:
         raise InputError(
-            f"The module {module_name!r} of the reward cannot be imported ({error}); put its folder on PYTHONPATH."
+            f"The reward {name!r} cannot be imported ({error}); name it as module:function, such as "
+            f"{__name__}:colourfulness, and put the module's folder on PYTHONPATH."
         ) from error
-    function = getattr(module, function_name, None)
     if not callable(function):
-        found = ", ".join(sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))[:8])
-        raise InputError(
-            f"The module {module_name!r} has no function {function_name!r}, only {found or 'none'}; name one of these."
-        )
+        raise InputError(f"The reward {name!r} is a {type(function).__name__}; name a function.")
     reward: Reward = function
     return reward
 

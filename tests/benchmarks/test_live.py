@@ -13,7 +13,9 @@ from benchmarks.bound import Load, alone_s, burst_s
 from benchmarks.ideal import ends_s
 from benchmarks.live import within
 from benchmarks.peer_work import Work, step
-from cluster.measures import StageSample
+from cluster.experiment_live import check_live
+from cluster.experiment_runs import plan_runs
+from cluster.measures import RequestRow, StageSample
 from stages.presets import TINY, plan
 from stages.types import STAGE_NAMES, StageName
 
@@ -42,14 +44,20 @@ def test_in_the_ideal_queue_nobody_is_overtaken_and_idle_servers_wait_for_nobody
     assert crowded == sorted(crowded)
 
 
-def test_the_simulator_is_told_seconds_and_overhead_and_no_more() -> None:
-    known = twin.Known({"t2i": 0.1, "i2v": 0.2, "v2v": 0.4, "vfi": 0.05}, overhead_s=0.08)
-    about = twin.CONFIGURATIONS[-1]
-    scenario = known.scenario(about)
-    assert scenario.router_s == pytest.approx(0.02)
-    assert scenario.stages["vfi"].mean_s == pytest.approx(0.05 * about.windows)
-    assert {name: pool.replicas for name, pool in scenario.pools.items()} == about.replicas
-    assert twin.trace_of(about, 9, seed=1) == twin.trace_of(about, 9, seed=1)
+def test_the_twin_and_the_server_get_the_same_experiment() -> None:
+    for number, about in enumerate(twin.CONFIGURATIONS):
+        spec = about.spec(twin.stream(about, 70, seed=number))
+        check_live(spec)
+        (one,) = plan_runs(spec, Path())
+        assert one.replicas == about.replicas
+        assert one.scenario.stages["vfi"].mean_s == pytest.approx(twin.RUN_S["vfi"] * about.windows)
+        assert 40 < len(one.trace.arrivals) < 100
+
+
+def test_the_overhead_is_what_a_lone_request_takes_beyond_its_stages() -> None:
+    about = twin.CONFIGURATIONS[0]  # two windows on two replicas of V2V: half its seconds
+    rows = [RequestRow(0, 0.0, 0.0, latency_s, "succeeded", {}) for latency_s in (2.0, 2.1, 9.0)]
+    assert twin.overhead_of(about, rows) == pytest.approx(2.1 - (0.25 + 0.8 + 0.8 + 0.1 + 0.1))
 
 
 def test_both_sides_of_autoscaling_are_the_same_but_for_who_scales(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from client import AsyncClient, OutputError
 from client._batch import STATE, Batch, Entry, Row, State
 from client._batch_lines import Line, read_lines
 from client.schema import CreateVideo, JobError
+from cluster.server_process import free_port
 from tests.client.shell import Shell
-from tests.client.test_verbs import free_port
 from tests.client.wire import Fault, Wire
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from client.schema import CreateVideo, Health, JobError
+from cluster.server_process import free_port
 from tests.client.shell import Shell
-from tests.client.test_verbs import free_port
 from tests.client.wire import SHEET, Fault, Wire
 
 

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from client import AsyncClient, InvalidArgumentError
+from client import AsyncClient, InvalidArgumentError, send_openly
 from client._load import Load, Shot, arrivals, latency, quantile, summary
 from client.schema import CreateVideo, JobError
+from cluster.server_process import free_port
 from tests.client.shell import Shell
-from tests.client.test_verbs import free_port
 from tests.client.wire import Fault, Wire
 
 CREATE = "POST /v1/videos$"
@@ -187,3 +188,20 @@ def test_wrong_usage_is_2_and_reaches_no_server(shell: Shell, wire: Wire, words:
     assert shell("load", *words) == 2
     assert message in shell.err
     assert wire.seen == []
+
+
+async def test_requests_have_options_by_their_numbers_and_are_given_up_at_the_intended_times(wire: Wire) -> None:
+    wire.ticks = 1_000_000
+    wire.faults = [Fault(CREATE, status=429)]
+    start = time.time()
+    shots = await send_openly(
+        wire.url, [0.0, 0.3, 0.4], "a fox", lambda number: {"seed": 10 * number}, start=start, cancels={2: 0.5}
+    )
+    assert [shot.outcome for shot in shots] == ["429 fault", "ok", "ok"]
+    refused, cancelled, kept = shots
+    assert refused.id is None
+    assert [shot.accepted_s is not None for shot in shots] == [False, True, True]
+    assert {job.request.seed for job in wire.jobs.values()} == {20, 30}
+    assert time.time() >= start + 0.5
+    ended = {name: job.video().error is not None for name, job in wire.jobs.items()}
+    assert ended == {cancelled.id: True, kept.id: False}

@@ -9,7 +9,6 @@ import http.server
 import itertools
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -23,9 +22,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.manifests.metric_names import SCRAPED
 from cluster.pool_file import load_pools
 from cluster.render import render
+from cluster.server_process import free_port
+from deployments.metrics import TABLE
 
 KEY = "mv_test"
 DEADLINE_S = 60.0
@@ -33,6 +33,7 @@ needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
     reason="Prometheus is not here: apt-get install --no-install-recommends prometheus",
 )
+SCRAPED = {series.scraped(name): series for name, series in TABLE.items()}
 STAGES = ("t2i", "i2v", "v2v", "vfi")
 VALUES: dict[str, tuple[str, ...]] = {
     "stage": STAGES,
@@ -132,9 +133,7 @@ def running(folder: Path) -> Iterator[Prometheus]:
     job["authorization"]["credentials_file"] = str(folder / "key")
     job["static_configs"] = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["nice", "-n", "15", "prometheus", f"--config.file={folder}/prometheus.yml"]
     command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
     with (folder / "log").open("w") as log:

@@ -106,7 +106,9 @@ def test_a_live_run_refuses_what_a_server_cannot_do(tmp_path: Path, capsys: pyte
         ({"systems": ["pools", "monolith"]}, "'monolith' is simulated only"),
         ({"stages": {**STAGES, "v2v": {"mean_s": 6.0}, "vfi": {"mean_s": 1.0}}}, "calls it 2 times"),
         ({"policies": [{"name": "serve_default", "options": {"upscaling_factor": 0.5}}]}, "upscaling_factor"),
-        ({"live": {"preset": "huge"}}, "'huge'"),
+        ({"live": {"preset": "huge"}}, "live.preset: Unknown preset 'huge'"),
+        ({"live": {"seconds": "90"}}, "live.seconds: '90' seconds is not allowed"),
+        ({"live": {"seconds": "4"}}, "calls it 5 times"),
     ]
     for changes, words in cases:
         assert main(["experiment", str(written(tmp_path, **changes)), "--live", "--out", str(tmp_path / "out")]) == 2
@@ -116,7 +118,7 @@ def test_a_live_run_refuses_what_a_server_cannot_do(tmp_path: Path, capsys: pyte
 
 def test_a_name_that_is_no_experiment_is_answered_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", "bottelneck"]) == 2
-    assert "bottleneck, burst, monolith" in capsys.readouterr().err
+    assert "bottleneck, burst, fanout, monolith" in capsys.readouterr().err
 
 
 def checked_png(path: Path) -> None:
@@ -228,4 +230,4 @@ def test_the_server_accepts_the_config_of_every_policy(tmp_path: Path, name: str
 
 
 def test_specs_are_where_the_command_looks() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"bottleneck", "burst", "monolith"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"bottleneck", "burst", "fanout", "monolith"}

@@ -11,9 +11,7 @@ import pytest
 
 from cluster.manifests.alerts import ALERTS, rules
 from cluster.manifests.dashboard import dashboard
-from cluster.manifests.metric_names import SCRAPED
-from deployments.metrics import TABLE
-from tests.cluster.prometheus import Prometheus, files, needs_prometheus, running
+from tests.cluster.prometheus import SCRAPED, Prometheus, files, needs_prometheus, running
 
 PANELS: list[dict[str, Any]] = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 QUERIES = {f"{p['title']}: {t['legendFormat']}": str(t["expr"]) for p in PANELS for t in p["targets"]}
@@ -26,12 +24,6 @@ def family(name: str) -> str:
     """The metric of a series."""
     base = re.sub(r"_(bucket|count|sum)$", "", name)
     return base if SCRAPED.get(base) is not None and SCRAPED[base].kind == "histogram" else name
-
-
-def test_the_names_are_those_that_the_server_exports() -> None:
-    exported = {series.scraped(name): (series.kind, series.labels) for name, series in TABLE.items()}
-    scrape = {"magicvideo_scrape_lacks": ("gauge", ())}  # written by deployments.scrape itself
-    assert {name: (metric.kind, metric.labels) for name, metric in SCRAPED.items()} == exported | scrape
 
 
 @pytest.mark.parametrize("title", EVERY)

@@ -11,8 +11,7 @@ from cluster.__main__ import main
 from cluster.monoliths import Monolith, judge, make_monolith
 from cluster.plan_command import POOLS, parse_rate, write_config
 from cluster.planner import Goal, GoalError, make_plan, neighbours, options_of
-from cluster.pool_file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools, preflight
-from cluster.pools import NodeOffer
+from cluster.pool_file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools
 from cluster.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, load_profile
 from cluster.queueing import percentile
 from deployments.config import load_config
@@ -183,13 +182,6 @@ def test_a_pools_file_that_cannot_be_meant_is_refused(tmp_path: Path, change: st
     path.write_text("pools:\n  - " + "\n    ".join(lines) + "\n")
     with pytest.raises(PoolFileError, match=said):
         load_pools(path)
-
-
-def test_a_plan_is_compared_with_the_living_nodes() -> None:
-    file = PoolFile(pools=(pool("a", 1.0),))
-    lacks = preflight(file, {("v2v", "a"): 3}, [NodeOffer({"pool": "a"}, {"GPU": 2.0})])
-    assert "needs 3 x (1 GPU)" in lacks[0].sentence
-    assert "room for 2" in lacks[0].sentence
 
 
 def test_profiles_are_fitted_and_refused() -> None:

@@ -3,12 +3,12 @@
 import pytest
 
 from cluster.reports import Report, from_floats
+from cluster.stage_args import BatchArgs, StageArgs
 from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand
 from deployments.errors import ConfigError
 from deployments.job_types import JobRequest
 from deployments.jobs import Journal
-from deployments.stage_args import BatchArgs, StageArgs
 
 ARGS = AppArgs(
     stages={"v2v": StageArgs(num_gpus=2.0)},

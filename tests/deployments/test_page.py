@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, expect
 
 from client.schema import Health, JobError, StageState
+from cluster.server_process import free_port
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
@@ -23,7 +24,6 @@ from deployments.jobs import Journal
 from deployments.keys import KeyBook
 from deployments.page_routes import WEB, read_parts
 from tests.browser import chromium, needs_chromium, opened
-from tests.e2e.rig import free_port
 
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>'
 

@@ -239,7 +239,7 @@ async def test_the_finisher_encodes_what_leaves_and_joins_it(tmp_path: Path) -> 
         (f"{HERE}:Broken", "tiny", "WeightsError: The file weights.safetensors is cut off after 3 of 9 bytes."),
         ("stages.nowhere:T2I", "tiny", "'stages.nowhere:T2I' cannot be imported"),
         ("stages.types:Nobody", "tiny", "'stages.types:Nobody' cannot be imported"),
-        ("no colon", "tiny", "is not a path like"),
+        ("no colon", "tiny", "write a path like"),
         ("cluster.replay:ReplayStage", "huge", "Unknown preset 'huge'"),
     ],
 )

@@ -4,7 +4,6 @@ Every wait polls with a deadline and says what it waited for.
 """
 
 import re
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from ray._private.internal_api import memory_summary
 from benchmarks.processes import store_bytes
 from client.schema import Video
 from cluster.replay import ReplayProfile
+from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.job_types import Event
@@ -39,12 +39,6 @@ PROFILES: dict[StageName, ReplayProfile] = {
 WINDOWS = len(plan_windows(plan(TINY, "a fox").i2v.frames, TINY.v2v_windows))
 
 ValueT = TypeVar("ValueT")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(what: str, probe: Callable[[], ValueT | None], deadline_s: float = DEADLINE_S) -> ValueT:

@@ -1,7 +1,5 @@
 """serve_config.yaml's own graph on an emulated cluster: four pools of labelled nodes with one (pretended) GPU each."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,9 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from client.schema import Video
+from cluster.server_process import ServerProcess
 from deployments.config import CONFIG_PATH
-from deployments.server import ROOT
-from tests.e2e.rig import free_port, wait_for
+from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -47,28 +45,17 @@ def rehearsed_config(folder: Path) -> Path:
 
 
 def test_every_stage_finds_its_pool_and_a_video_is_made(cluster: Cluster, tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "deployments", "serve", "--cluster", "--address", cluster.address]
-    command += ["--config", str(rehearsed_config(tmp_path)), "--port", str(port)]
     errors = tmp_path / "stderr"
-    with (
-        errors.open("w") as stderr,
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True) as server,
-    ):
-        try:
-            assert server.stdout is not None
-            line = server.stdout.readline()
-            assert f":{port}" in line, errors.read_text()
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as http:
-                wait_for("a healthy application", lambda: http.get("/healthz").json()["status"] == "ok")
-                assert http.get("/healthz").json()["stages"] == {"t2i": 1, "i2v": 1, "v2v": 2, "vfi": 1}
-                video_id = http.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
-                path = f"/v1/videos/{video_id}"
-                wait_for("the video", lambda: http.get(path).json()["status"] in ("completed", "failed"))
-                video = Video.model_validate(http.get(path).json())
-                assert (video.status, video.error, video.model) == ("completed", None, "paper")
-                assert http.get(f"{path}/content").status_code == 200
-            server.terminate()
-            assert server.wait(timeout=120) == 0, errors.read_text()
-        finally:
-            server.kill()
+    server = ServerProcess(
+        "--cluster", "--address", cluster.address, "--config", rehearsed_config(tmp_path), log=errors
+    )
+    with server, httpx.Client(base_url=server.url, timeout=30.0) as http:
+        wait_for("a healthy application", lambda: http.get("/healthz").json()["status"] == "ok")
+        assert http.get("/healthz").json()["stages"] == {"t2i": 1, "i2v": 1, "v2v": 2, "vfi": 1}
+        video_id = http.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
+        path = f"/v1/videos/{video_id}"
+        wait_for("the video", lambda: http.get(path).json()["status"] in ("completed", "failed"))
+        video = Video.model_validate(http.get(path).json())
+        assert (video.status, video.error, video.model) == ("completed", None, "paper")
+        assert http.get(f"{path}/content").status_code == 200
+    assert server.returncode == 0, errors.read_text()

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.chaos import Target, stand_in_config
 from cluster.replay import ReplayProfile
+from cluster.server_process import free_port
 from deployments.config import laptop, load_config
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
@@ -21,7 +22,7 @@ from deployments.limits import LimitBook
 from deployments.server import LocalRay, start
 from deployments.tables import Database
 from stages.types import STAGE_NAMES
-from tests.e2e.rig import free_port, wait_for
+from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
 

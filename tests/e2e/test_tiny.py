@@ -1,8 +1,6 @@
 """The real thing: preset tiny, its committed weights, the command that `make serve` runs, a video at the end."""
 
 import io
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import av
@@ -11,9 +9,9 @@ import numpy as np
 import pytest
 
 from client.schema import Video
-from deployments.server import ROOT
+from cluster.server_process import ServerProcess
 from stages.types import UInt8
-from tests.e2e.rig import free_port, wait_for
+from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -22,34 +20,12 @@ START_S, VIDEO_S = 180.0, 400.0
 
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    port = free_port()
     folder = tmp_path_factory.mktemp("tiny")
     errors = folder / "stderr"
-    command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--port", str(port)]
-    with errors.open("w") as stderr:
-        server = subprocess.Popen(
-            [*command, "--data-dir", str(folder / "data"), "--threads", "1"],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
-
-            def answers() -> bool:
-                assert server.poll() is None, f"the server did not start: {errors.read_text()}"
-                try:
-                    return client.get("/healthz").status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            wait_for("the server", answers, START_S)
-            yield client
-        server.terminate()
-        assert server.wait(timeout=60) == 0, errors.read_text()
-    finally:
-        server.kill()
-        server.wait()
+    server = ServerProcess("--laptop", "--data-dir", folder / "data", "--threads", 1, log=errors)
+    with server, httpx.Client(base_url=server.url, timeout=30.0) as client:
+        yield client
+    assert server.returncode == 0, errors.read_text()
 
 
 def make(http: httpx.Client, **body: object) -> Video:

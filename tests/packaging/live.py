@@ -5,16 +5,11 @@ client cannot tell apart. `live_server(folder)` gives the URL and stops the proc
 """
 
 import json
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-STOP_S = 90.0
+from cluster.server_process import ServerProcess
 
 
 def config(folder: Path) -> Path:
@@ -32,35 +27,9 @@ def config(folder: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def live_server(folder: Path) -> Iterator[str]:
     """The URL of a server that answers; its files lie in `folder`."""
-    options = ["--laptop", "--config", config(folder), "--port", free_port(), "--data-dir", folder / "data"]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deployments", "serve", *map(str, options)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    assert process.stdout is not None
-    try:
-        ready = process.stdout.readline()  # the server prints its address, or ends
-        assert " at http://" in ready, f"the server did not start: {ready!r}\n{(folder / 'server.log').read_text()}"
-        yield ready.rsplit(" at ", 1)[1].strip()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        finally:
-            process.stdout.close()
+    options = ("--laptop", "--config", config(folder), "--data-dir", folder / "data")
+    with ServerProcess(*options, log=folder / "server.log") as server:
+        yield server.url

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cluster.server_process import free_port
 from stages.training.team import Team
 from tests.stages.training.footage_files import folder_of_clips
 from tests.stages.training.two_ranks import main as train_alone
@@ -20,9 +20,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def launch(*arguments: str) -> str:
     """The command in two processes; what it says. Fails where one of them fails."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     flags = [
         "--multi_gpu",
         "--num_processes",
@@ -34,7 +31,8 @@ def launch(*arguments: str) -> str:
         "--dynamo_backend",
         "no",
     ]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *flags, "--main_process_port", str(port), "-m"]
+    flags += ["--main_process_port", str(free_port())]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *flags, "-m"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False

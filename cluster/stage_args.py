@@ -1,13 +1,43 @@
-"""The typed arguments of one stage's deployment: what stands under `args: stages:` in serve_config.yaml.
+"""What a Serve config says of our application: where it stands in the file, and the arguments of one stage.
 
-A part of `deployments.config`, which reads and judges the whole. Knows neither Ray nor the stages.
+`our_application` finds it; `StageArgs` types what stands under `args: stages:`. Manifests are made from that alone;
+`deployments.config` types the rest and judges the whole. Knows neither Ray nor the stages.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.types import StageName
+
+IMPORT_PATH = "deployments.app:build"
+
+
+class ServeConfigError(ValueError):
+    """A file that is no Serve config with our application; one sentence."""
+
+
+def our_application(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The whole config, and our application in it.
+
+    Raises:
+        ServeConfigError: it is no YAML, or has not exactly one application of ours.
+    """
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ServeConfigError(f"{source} is no YAML: {' '.join(str(error).split())}.") from error
+    applications = config.get("applications") if isinstance(config, dict) else None
+    ours = [
+        app
+        for app in (applications if isinstance(applications, list) else [])
+        if isinstance(app, dict) and app.get("import_path") == IMPORT_PATH
+    ]
+    if len(ours) != 1:
+        raise ServeConfigError(f"{source} needs one application with import_path {IMPORT_PATH}, it has {len(ours)}.")
+    return config, ours[0]
 
 
 class Args(BaseModel):
@@ -77,6 +107,10 @@ class StageArgs(Args):
     def least_replicas(self) -> int:
         """Replicas that must find a place at start."""
         return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def most_replicas(self) -> int:
+        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
 
     @property
     def max_ongoing_calls(self) -> int:
