@@ -31,6 +31,7 @@ from benchmarks.result import result
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
+from deployments.database import Database
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from stages.model.windows import plan_windows
@@ -112,7 +113,7 @@ def measure(folder: Path, size: Size) -> dict[tuple[str, int], float]:
     args, port = app_args(folder, size), free_port()
     url = Server("127.0.0.1", port, None).url
     deploy(args, host="127.0.0.1", port=port)
-    journal = Journal(args.storage.database_url)
+    journal = Journal(Database(args.storage.database_url))
     found = {}
     for replicas in REPLICAS:
         serve.run(build(live.with_replicas(args, pools(replicas))), name=APP_NAME, route_prefix="/")
@@ -124,7 +125,7 @@ def measure(folder: Path, size: Size) -> dict[tuple[str, int], float]:
                 f"{found[seconds, replicas]:.2f} s, at least {size.pace * bound_s(replicas, seconds):.2f} s",
                 flush=True,
             )
-    journal.close()
+    journal.database.close()
     return found
 
 

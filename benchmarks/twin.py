@@ -35,6 +35,7 @@ from cluster.simulator import Pool, Scenario, StageTimes, simulate
 from cluster.traces import Arrival, Trace
 from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
+from deployments.database import Database
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from stages.model.windows import plan_windows
@@ -147,7 +148,7 @@ def compare(folder: Path, chosen: Sequence[Configuration], requests: int) -> dic
     args, port = app_args(folder), free_port()
     url = Server("127.0.0.1", port, None).url
     deploy(args, host="127.0.0.1", port=port)
-    journal = Journal(args.storage.database_url)
+    journal = Journal(Database(args.storage.database_url))
     known: Known | None = None
     found = {}
     for about in chosen:
@@ -162,7 +163,7 @@ def compare(folder: Path, chosen: Sequence[Configuration], requests: int) -> dic
         real = measure(live.rows_of(sent, live.ended(journal, sent)), {})
         twin = simulate(known.scenario(about), trace).metrics
         found[number] = told(number, about, real, twin)
-    journal.close()
+    journal.database.close()
     return found
 
 

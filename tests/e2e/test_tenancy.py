@@ -14,12 +14,12 @@ import pytest
 from benchmarks.chaos import Target, stand_in_config
 from cluster.replay import ReplayProfile
 from deployments.config import laptop, load_config
+from deployments.database import Database
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
 from deployments.keys import KeyBook
 from deployments.limits import LimitBook
 from deployments.server import LocalRay, start
-from deployments.tables import Database
 from stages.types import STAGE_NAMES
 from tests.e2e.rig import free_port, wait_for
 
