@@ -32,8 +32,10 @@ from client import Client
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, IngressArgs, StorageArgs
-from deployments.job_types import Claim, JobRequest, Update
+from deployments.database import Database
+from deployments.job_types import Claim, JobRequest, NewJob, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 
 CONNECTIONS = 16
@@ -104,7 +106,7 @@ def _serve(args: AppArgs, port: int) -> None:
         raise RuntimeError(f"No picture of {key} in this benchmark.")
 
     store = ArtifactStore(args.storage.artifacts_url)
-    app = create_app(args, Journal(args.storage.database_url), store, nudge=nudge, health=health, show=show)
+    app = create_app(args, Journal(Database(args.storage.database_url)), store, nudge=nudge, health=health, show=show)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
@@ -144,7 +146,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def measure_events(folder: Path, streams: int) -> tuple[int | None, float | None]:
     """(streams open at once, p95 of the events' latency in ms)."""
     url = f"sqlite:///{folder}/events.sqlite"
-    journal = Journal(url)
+    journal = Journal(Database(url))
     claims = [claimed(journal) for _ in range(streams // STREAMS_A_JOB)]
     paths = [f"/v1/videos/{claim.job_id}/events" for claim in claims for _ in range(STREAMS_A_JOB)]
     try:
@@ -162,26 +164,28 @@ def measure_events(folder: Path, streams: int) -> tuple[int | None, float | None
         print(f"events        {opened.opened} streams, {len(latencies_s)} events, p95 {p95_ms:.0f} ms", flush=True)
         return opened.opened, p95_ms
     finally:
-        journal.close()
+        journal.database.close()
 
 
 def claimed(journal: Journal) -> Claim:
-    journal.submit(REQUEST)
-    found = journal.claim(OWNER, LEASE_S)
+    leases = Leases(journal.database)
+    journal.submit(NewJob(REQUEST))
+    found = leases.claim(OWNER, LEASE_S)
     assert found is not None
     return found[0]
 
 
 def write_events(journal: Journal, claims: list[Claim]) -> None:
     """`EVENTS_A_JOB` events of every job, spread over `EVENT_EVERY_S` each, then the jobs' ends."""
+    leases = Leases(journal.database)
     for index in range(EVENTS_A_JOB):
         began = time.monotonic()
         for place, claim in enumerate(claims):
-            journal.record([Update(claim, events=(("stage_output", {"stage": "v2v", "index": index}),))])
+            leases.record([Update(claim, events=(("stage_output", {"stage": "v2v", "index": index}),))])
             due = began + EVENT_EVERY_S * (place + 1) / len(claims)
             time.sleep(max(0.0, due - time.monotonic()))
     for claim in claims:
-        journal.finish(Update(claim), "succeeded", result={"key": f"videos/{claim.job_id}/1.mp4"})
+        leases.finish(Update(claim), "succeeded", result={"key": f"videos/{claim.job_id}/1.mp4"})
 
 
 def checkpoint_cost(folder: Path, jobs: int, size: Size) -> float:

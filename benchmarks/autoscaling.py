@@ -41,6 +41,7 @@ from cluster.simulator import Pool, Scenario
 from cluster.traces import Arrival, Trace, kept_traces
 from deployments.app import build
 from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
+from deployments.database import Database
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, declare, start_ray, stop
 from stages.types import STAGE_NAMES, StageName
@@ -214,13 +215,13 @@ def measure_both(folder: Path, size: Size, policy: ServeDefault, traces: Sequenc
     }
     outcomes: dict[str, list[Outcome]] = {side: [] for side in SIDES}
     with running(both, port):
-        journals = {side: Journal(args.storage.database_url) for side, args in both.items()}
+        journals = {side: Journal(Database(args.storage.database_url)) for side, args in both.items()}
         for number, trace in enumerate(traces):
             for side in SIDES if number % 2 == 0 else SIDES[::-1]:
                 url = f"{Server('127.0.0.1', port, None).url}/{side}"
                 outcomes[side].append(one_burst(side, url, journals[side], trace))
         for journal in journals.values():
-            journal.close()
+            journal.database.close()
     return outcomes
 
 

@@ -47,6 +47,7 @@ from client.errors import (
     UnexpectedResponseError,
 )
 from cluster.replay import ReplayProfile
+from deployments.database import Database
 from deployments.job_types import FINAL, Event, Job
 from deployments.jobs import Journal
 from stages.types import StageName
@@ -84,12 +85,12 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
         with Target(config, folder / "data", folder) as target:
-            journal = Journal(f"sqlite:///{folder}/data/jobs.sqlite")
+            journal = Journal(Database(f"sqlite:///{folder}/data/jobs.sqlite"))
             try:
                 run = survive(target, journal, jobs)
                 report(run, journal)
             finally:
-                journal.close()
+                journal.database.close()
 
 
 def survive(target: Target, journal: Journal, jobs: int) -> Run:

@@ -42,6 +42,7 @@ from client import Client
 from cluster.measures import percentiles
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
+from deployments.database import Database
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from stages.presets import get_preset, plan
@@ -117,11 +118,11 @@ def measure_ours(folder: Path, size: Size) -> tuple[dict[str, float | None], flo
         pipelining.burst(client, size.warm_up)
         took_s = pipelining.burst(client, size.burst)
     figures: dict[str, float | None] = {"efficiency": told("ours", took_s, size)}
-    journal = Journal(args.storage.database_url)
+    journal = Journal(Database(args.storage.database_url))
     times = arrivals_s(size)
     sent = live.send_openly(url, times)
     latencies = percentiles([row.latency_s for row in live.rows_of(sent, live.ended(journal, sent))])
-    journal.close()
+    journal.database.close()
     ends = ends_s(times, size.shorter.loads, WINDOWS)
     ideal = percentiles([end - time for end, time in zip(ends, times, strict=True)])
     for rank in ("p50", "p95"):

@@ -9,9 +9,8 @@ from fastapi import Request
 
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.auth import tenant_of
-from deployments.checkpoint_rows import body_hash
 from deployments.errors import InvalidRequestError
-from deployments.job_types import NOBODY, Job
+from deployments.job_types import NOBODY, Job, NewJob
 from deployments.limits import LimitBook
 from deployments.remix import Child
 from deployments.services import Services
@@ -44,20 +43,23 @@ async def accept_job(
     judge_url(wish.webhook_url, services.args.webhooks.secret is not None)
     await services.prompts.judge("prompt", child.request.prompt, tenant)
     ingress = services.args.ingress
-    job, is_new = await asyncio.to_thread(
-        services.journal.submit,
+    new = NewJob(
         child.request,
         tenant=tenant,
         idem_key=idempotency_key(request),
-        body_hash=body_hash(said),
+        body=said,
         priority=priority,
         deadline_s=deadline_s,
-        admit=await services.admission.judge(tenant, priority, deadline_s),
-        max_queued=ingress.max_queued_jobs,
-        retry_after_s=ingress.retry_after_s,
         parent_id=parent_id,
         needs=child.needs,
         webhook_url=wish.webhook_url,
+    )
+    job, is_new = await asyncio.to_thread(
+        services.journal.submit,
+        new,
+        admit=await services.admission.judge(tenant, priority, deadline_s),
+        max_queued=ingress.max_queued_jobs,
+        retry_after_s=ingress.retry_after_s,
     )
     if is_new:
         services.admission.note(job)

@@ -21,7 +21,7 @@ from deployments.digests import digest_of, model_digest
 from deployments.errors import InputGoneError
 from deployments.job_types import JobRequest
 from deployments.kept import Kept
-from deployments.plans import comes_before, plan_of, result_of, windows_of
+from deployments.plans import comes_before, plan_of, planned_of, windows_of
 from deployments.progress import JobProgress
 from stages.base import derive_seed
 from stages.presets import Plan
@@ -166,12 +166,11 @@ class Attempt:
 
     def _provenance(self) -> dict[str, Any]:
         about = self._request.model_dump(exclude_none=True, exclude={"source", "extends", "reuse", "pause_after"})
-        result = result_of(self._request, self._steps)
         made_by = {
             "generator": f"magicvideo {__version__}",
             "ai_generated": True,
             "model_sha256": self._model,
-            "frames": result.frames,
+            "frames": planned_of(self._request, self._steps).frames,
         }
         source = self._request.source
         return {**made_by, **about, **({"source_sha256": source.sha256} if source else {})}

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.database import opened, shown_url
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.job_types import NOBODY
 from deployments.keys import KeyBook, KeyRing
 from deployments.services import json_answer
-from deployments.tables import opened, shown_url
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"

@@ -1,7 +1,7 @@
 """Rows that name files: outputs of stages, files that users sent, results; and what makes two jobs the same.
 
 Several rows may name one file; who removes rows learns which files nobody names any more. Works inside a transaction of
-`deployments.jobs`, which knows whose job it is.
+`Journal` or `Leases`, which know whose job it is.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
     return sorted(keys.difference(used))
 
 
-def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequest, now: float) -> None:
+def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequest) -> None:
     """The files that a request names, so that they stay as long as the job does."""
     for number, source in enumerate((request.source, request.extends)):
         if source is not None:
-            at = {"job_id": job_id, "idx": SOURCE, "number": number, "tenant": tenant, "created_at": now}
+            at = {"job_id": job_id, "idx": SOURCE, "number": number, "tenant": tenant}
             record = source.model_dump()
             connection.execute(checkpoints.insert().values(**at, digest="", key=source.key, record=record))
 
@@ -41,7 +41,6 @@ def copy_outputs(
     tenant: str,
     parent_id: str,
     needs: Mapping[StageName, Sequence[int]],
-    now: float,
 ) -> None:
     parent = connection.execute(
         select(jobs.c.id).where(jobs.c.id == parent_id, jobs.c.tenant == tenant).with_for_update()
@@ -54,16 +53,16 @@ def copy_outputs(
         if missing := [number for number in numbers if number not in found]:
             raise OutputsGoneError(parent_id, stage, len(numbers) - len(missing), len(numbers))
         for place, number in enumerate(numbers):
-            put_output(connection, job_id, tenant, stage, place, found[number], now)
+            put_output(connection, job_id, tenant, stage, place, found[number])
 
 
 def put_output(
-    connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any], now: float
+    connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any]
 ) -> None:
     at = {"job_id": job_id, "idx": STAGE_NAMES.index(stage), "number": number}
     connection.execute(checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items())))
     values = {"tenant": tenant, "digest": record.get("digest", ""), "key": record["key"], "record": record}
-    connection.execute(checkpoints.insert().values(**at, **values, created_at=now))
+    connection.execute(checkpoints.insert().values(**at, **values))
 
 
 def twin_of(connection: Connection, tenant: str, content_hash: str | None) -> str | None:
@@ -80,9 +79,4 @@ def content_hash_of(request: JobRequest, parent_id: str | None) -> str | None:
     """Of all that the result depends on; None where it is not to be shared."""
     if not request.reuse or request.pause_after is not None:
         return None
-    return body_hash(f"{parent_id or ''} {request.model_dump_json()}")
-
-
-def body_hash(text: str) -> str:
-    """Digest of a request's canonical JSON, to tell a repeated request from another one under the same key."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(f"{parent_id or ''} {request.model_dump_json()}".encode()).hexdigest()

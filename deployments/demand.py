@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
-
 from cluster.arrivals import ArrivalMeter
 from cluster.reports import Report, StageReport, to_floats
 from deployments.config import AppArgs, ScalingArgs
-from deployments.jobs import Journal
-from deployments.tables import jobs
+from deployments.database import Database
+from deployments.looks import Arrival, read_arrivals
 from stages.types import STAGE_NAMES, StageName
 
 _WEIGHT = 0.2  # of the newest call in the mean
@@ -50,12 +48,14 @@ class _Stage:
 class Demand:
     """One for each pipeline replica."""
 
-    def __init__(self, args: AppArgs, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-        self._args, self._journal, self._clock = args, journal, clock
+    def __init__(self, args: AppArgs, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._args, self._database, self._clock = args, database, clock
         self._scaling = args.scaling or ScalingArgs()
         self._stages = {name: self._begin_with(name) for name in STAGE_NAMES}
         self._meter = ArrivalMeter(self._scaling.arrivals_window_s)
-        self._seen: tuple[float, str] = (time.time(), "")
+        now_s = database.time()
+        self._offset_s = now_s - clock()  # from our clock to the database's, by which jobs arrive
+        self._seen: Arrival = (now_s, "")
         self._queued = 0
 
     def _begin_with(self, name: StageName) -> _Stage:
@@ -87,23 +87,16 @@ class Demand:
 
     async def look(self) -> None:
         """Ask the journal what has arrived and what waits."""
-        arrived, self._queued = await asyncio.to_thread(self._ask, *self._seen)
+        now_s, arrived, self._queued = await asyncio.to_thread(read_arrivals, self._database, self._seen)
+        self._offset_s = now_s - self._clock()
         for made, _ in arrived:
             self._meter.add(made)
         if arrived:
             self._seen = arrived[-1]
 
-    def _ask(self, at: float, last: str) -> tuple[list[tuple[float, str]], int]:
-        """Jobs accepted after that one, and how many nobody has claimed."""
-        new = select(jobs.c.created_at, jobs.c.id).where(jobs.c.created_at >= at).order_by(jobs.c.created_at, jobs.c.id)
-        waiting = select(func.count()).where(jobs.c.state == "queued")
-        with self._journal.database.read() as connection:
-            rows = [(made, job_id) for made, job_id in connection.execute(new).tuples()]
-            return [row for row in rows if row > (at, last)], int(connection.execute(waiting).scalar_one())
-
     def read(self, running_jobs: int) -> dict[str, float]:
         """All of it."""
-        rate, trend = self._meter.read(time.time())
+        rate, trend = self._meter.read(self._offset_s + self._clock())
         budget = self._scaling.budget_gpus
         return to_floats(
             Report(

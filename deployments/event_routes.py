@@ -20,7 +20,6 @@ from deployments.encode import EncodedChunk, read_chunk
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.event_feed import EventFeed
 from deployments.job_types import FINAL, Job
-from deployments.plans import plan_of, windows_of
 from deployments.services import Services
 from deployments.streaming import Fragments
 from deployments.video_routes import create_job, video_answer
@@ -111,7 +110,7 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
     if job.state not in FINAL and services.args.keeper.enabled:
         if job.request.extends is not None:
             yield await asyncio.to_thread(_whole, fragments, store, job.request.extends.key)
-        for number in range(windows_of(plan_of(job.request))):
+        for number in range(job.planned.windows):
             record = await _chunk_record(services, feed, job.id, number)
             if record is None:
                 break

@@ -26,6 +26,7 @@ from deployments import __version__
 from deployments.artifacts import ArtifactStore
 from deployments.auth import Gate, add_session_routes, describe_keys
 from deployments.config import AppArgs
+from deployments.database import Database
 from deployments.errors import ApiError
 from deployments.event_routes import add_event_routes
 from deployments.health import Watch
@@ -58,10 +59,11 @@ class Ingress:
             shown: tuple[bytes, str] = await keeper.show.remote(key, sha256)
             return shown
 
-        journal, store = Journal(args.storage.database_url), ArtifactStore(args.storage.artifacts_url)
+        database = Database(args.storage.database_url)
+        journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
         hooks = args.webhooks
         if hooks.secret is not None:
-            courier = Courier(journal.database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
+            courier = Courier(database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
         watch = Watch(args)
         self._asgi = create_app(args, journal, store, nudge=nudge, health=watch.health, show=show, nodes=node_texts)
@@ -104,7 +106,7 @@ def create_app(
     add_event_routes(app, services)
     board = PoolBoard(services)
     add_pool_routes(app, board)
-    add_metrics_route(app, journal, board, nodes)
+    add_metrics_route(app, journal.database, board, nodes)
     add_page_routes(app)
 
     @app.get("/healthz", response_model=Health)

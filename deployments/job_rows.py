@@ -1,6 +1,6 @@
 """A job's rows as values: the one place that knows which column is which.
 
-Reads only; `deployments.jobs` writes.
+Reads only; `deployments.jobs` and `deployments.leases` write.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,33 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from client.schema import JobError, StageState
-from deployments.job_types import Job, JobRequest, Outputs
-from deployments.tables import checkpoints, stage_outputs
+from deployments.errors import VideoNotFoundError
+from deployments.job_types import Job, JobRequest, NewJob, Outputs, Planned
+from deployments.plans import plan_of, planned_of
+from deployments.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int]]
 
 
+def read_job(connection: Connection, job_id: str, tenant: str | None = None) -> Job:
+    """One job; `tenant`: only one of this tenant.
+
+    Raises:
+        VideoNotFoundError: there is none.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None or tenant not in (None, row.tenant):
+        raise VideoNotFoundError(job_id)
+    return job_of(row, *read_stages(connection, [job_id])[job_id])
+
+
 def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
+    request = JobRequest.model_validate(row.request)
     return Job(
         id=row.id,
         state=row.state,
-        request=JobRequest.model_validate(row.request),
+        request=request,
         created_at=row.created_at,
         finished_at=row.finished_at,
         error=JobError.model_validate(row.error) if row.error else None,
@@ -28,6 +43,8 @@ def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, fail
         cancel_requested=row.cancel_requested,
         claims=row.claims,
         stages=stages,
+        # NULL: written before plans were kept
+        planned=Planned.model_validate(row.planned) if row.planned else planned_of(request, plan_of(request)),
         outputs=outputs,
         tenant=row.tenant,
         parent_id=row.parent_id,
@@ -36,14 +53,12 @@ def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, fail
     )
 
 
-def new_job(
-    job_id: str, request: JobRequest, now: float, stages: tuple[StageState, ...], tenant: str, priority: int
-) -> Job:
+def written_job(job_id: str, new: NewJob, planned: Planned, now: float, stages: tuple[StageState, ...]) -> Job:
     """What was just written, without reading it back."""
     return Job(
         id=job_id,
         state="queued",
-        request=request,
+        request=new.request,
         created_at=now,
         finished_at=None,
         error=None,
@@ -51,8 +66,9 @@ def new_job(
         cancel_requested=False,
         claims=0,
         stages=stages,
-        tenant=tenant,
-        priority=priority,
+        planned=planned,
+        tenant=new.tenant,
+        priority=new.priority,
     )
 
 

@@ -3,7 +3,7 @@
 Plain and frozen; they pass between the ingress, the pipeline and the journal. Knows nothing of databases.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from stages.types import StageName
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+# Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
+_SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
 NOBODY = ""  # the tenant of whoever uses a server that has no API keys
 
 
@@ -67,8 +69,36 @@ class JobRequest(BaseModel):
     reuse: bool = False
 
 
+class Planned(BaseModel):
+    """What a job will give, as its plan said when it was accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int
+    fps: float | None  # None: a picture
+    size: tuple[int, int]  # (width, height) in pixels
+    windows: int  # calls of V2V and of VFI
+    note: str = ""  # what the plan did otherwise than it was asked
+
+
 Outputs = Mapping[StageName, Mapping[int, dict[str, Any]]]
 """Checkpoints by stage and call: key, bytes, sha256, digest, run_s."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that is to be written."""
+
+    request: JobRequest
+    tenant: str = NOBODY
+    idem_key: str | None = None  # with the same `body` it makes one job, with another one it is refused
+    body: str = ""  # all that the client's request says
+    priority: int = 0
+    deadline_s: float | None = None  # from now; a job that is still queued then fails
+    parent_id: str | None = None  # the job that this one is made from
+    needs: Mapping[StageName, Sequence[int]] = field(default_factory=dict)
+    """Numbers of the parent's outputs that this job begins from; one of T2I's becomes number 0."""
+    webhook_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +115,7 @@ class Job:
     cancel_requested: bool
     claims: int
     stages: tuple[StageState, ...]
+    planned: Planned
     outputs: Outputs = field(default_factory=dict)
     tenant: str = NOBODY
     parent_id: str | None = None
@@ -99,6 +130,7 @@ class Claim:
     job_id: str
     owner: str
     fence: int
+    waited_s: float = 0.0  # from the job's acceptance to this claim
 
 
 @dataclass(frozen=True)
@@ -128,3 +160,10 @@ class Beat:
 
     lost: frozenset[str] = field(default_factory=frozenset)
     cancelled: frozenset[str] = field(default_factory=frozenset)
+
+
+def overall(stages: tuple[StageState, ...]) -> int:
+    """One percentage for the whole job: of the stages that it runs."""
+    shares = {stage.name: _SHARES.get(stage.name, 0.0) for stage in stages if stage.status != "skipped"}
+    done = sum(shares.get(stage.name, 0.0) * stage.progress for stage in stages)
+    return int(done / (sum(shares.values()) or 1.0) + 1e-6)

@@ -15,7 +15,7 @@ from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
 from deployments.failures import replica_lost
 from deployments.job_types import Claim, Job, Source
-from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.sweeping import collect_soon
@@ -34,7 +34,7 @@ class Kept:
     def __init__(
         self,
         keeper: Any,
-        journal: Journal,
+        leases: Leases,
         claim: Claim,
         job: Job,
         progress: JobProgress,
@@ -42,8 +42,8 @@ class Kept:
         copied: Origin | None,
     ) -> None:
         """`copied`: where the outputs came from that the job has never computed itself."""
-        self._keeper, self._journal, self._claim, self._progress = keeper, journal, claim, progress
-        self._metrics, self._accepted = metrics, job.created_at
+        self._keeper, self._leases, self._claim, self._progress = keeper, leases, claim, progress
+        self._metrics, self._accepted = metrics, time.monotonic() - claim.waited_s
         self._records = {(stage, n): record for stage, own in job.outputs.items() for n, record in own.items()}
         self._origins: dict[tuple[StageName, int], Origin] = {}
         if copied is not None:
@@ -59,7 +59,7 @@ class Kept:
         at = (stage, number)
         record = self._records.get(at)
         if record is None and reuse:
-            record = await asyncio.to_thread(self._journal.adopt, self._claim, stage, number, digest)
+            record = await asyncio.to_thread(self._leases.adopt, self._claim, stage, number, digest)
             self._origins[at] = "reused"
         if record is None:
             return None
@@ -101,7 +101,7 @@ class Kept:
         for stage, records in made.items():
             for number, record in enumerate(records):
                 whole = {**record, "digest": f"{source.sha256}/{stage}/{number}/{record['sha256']}"}
-                await asyncio.to_thread(self._journal.keep, self._claim, stage, number, whole)
+                await asyncio.to_thread(self._leases.keep, self._claim, stage, number, whole)
                 self._records[stage, number] = whole
                 self._origins[stage, number] = "uploaded"
 
@@ -119,13 +119,13 @@ class Kept:
         try:
             made = await _asked(lambda: self._keeper.keep.remote(value, f"{self._key(f'{stage}-{number}')}.bin"))
             record = {**made, **about}
-            if await asyncio.to_thread(self._journal.keep, self._claim, stage, number, record):
+            if await asyncio.to_thread(self._leases.keep, self._claim, stage, number, record):
                 first = stage == STAGE_NAMES[-1] and not any(at[0] == stage for at in self._records)
                 self._records[stage, number] = record
                 self._progress.kept(stage, number)
                 self._metrics.kept(stage, int(record["bytes"]))
                 if first:
-                    self._metrics.first_frame(time.time() - self._accepted)
+                    self._metrics.first_frame(time.monotonic() - self._accepted)
         except Exception as error:  # a full disk costs the checkpoint, never the job
             self._metrics.kept(stage, None)
             logger.warning("Output %d of %s of job %s was not kept: %s", number, stage, self._claim.job_id, error)

@@ -21,14 +21,15 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 from sqlalchemy import Row, func, select
 
+from deployments.database import Database
 from deployments.errors import DeploymentError, RateLimitError
-from deployments.tables import Database, api_keys
+from deployments.tables import api_keys
 
 _TEXT = re.compile(r"mv_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 # OWASP's least for argon2id: a secret of 256 random bits cannot be guessed, whatever a guess costs.
@@ -67,15 +68,12 @@ class KeyBook:
 
     def create(self, tenant: str, label: str = "") -> tuple[Key, str]:
         """A new key and its text, which nobody can show again."""
-        key = Key(secrets.token_hex(6), tenant, label, time.time(), None)
-        text = f"mv_{key.id}_{secrets.token_urlsafe(32)}"
+        key_id = secrets.token_hex(6)
+        text = f"mv_{key_id}_{secrets.token_urlsafe(32)}"
         hashed = _HASHER.hash(text)
         with self._database.write() as connection:
-            connection.execute(
-                api_keys.insert().values(
-                    id=key.id, tenant=tenant, label=label, hash=hashed, created_at=key.created_at, revoked_at=None
-                )
-            )
+            key = Key(key_id, tenant, label, self._database.now(connection), None)
+            connection.execute(api_keys.insert().values(**asdict(key), hash=hashed))
         return key, text
 
     def all(self) -> list[Key]:
@@ -94,7 +92,7 @@ class KeyBook:
             connection.execute(
                 api_keys.update()
                 .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-                .values(revoked_at=time.time())
+                .values(revoked_at=self._database.now(connection))
             )
             row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
         if row is None:

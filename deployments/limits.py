@@ -5,20 +5,24 @@ that a limit holds however many replicas claim and submit at once: on PostgreSQL
 they take a lock first. `LimitBook` is what an operator reads and changes. Knows nothing of HTTP or keys.
 """
 
-import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
+from deployments.database import Database
 from deployments.errors import RateLimitError
 from deployments.job_types import Limits
-from deployments.tables import Database, jobs, tenants
+from deployments.tables import jobs, tenants
 
 WINDOW_S = 60.0
 _CLAIMS = 0x6D76_636C  # of PostgreSQL's advisory locks: one claim at a time
 _SUBMITS = 0x6D76_7375  # one new job of a tenant at a time
+
+
+Admit = Callable[[Connection, float], None]
+"""Asked inside the transaction that writes a new job, with the time; raises where the job is not to be."""
 
 
 def limits_of(connection: Connection, tenant: str, default: Limits) -> Limits:
@@ -70,6 +74,16 @@ def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wa
             )
 
 
+def admit_within(default: Limits, tenant: str, wait_s: float, further: Callable[[], None]) -> Admit:
+    """What `Journal.submit` asks about a new job of the tenant: its limits as `check` does, then `further`."""
+
+    def admit(connection: Connection, now: float) -> None:
+        check(connection, tenant, limits_of(connection, tenant, default), now=now, wait_s=wait_s)
+        further()
+
+    return admit
+
+
 class LimitBook:
     """The limits in the database."""
 
@@ -94,7 +108,7 @@ class LimitBook:
                 tenants.update().where(tenants.c.name == tenant).values(**changed.model_dump())
             ).rowcount
             if not known:
-                connection.execute(tenants.insert().values(name=tenant, created_at=time.time(), **changed.model_dump()))
+                connection.execute(tenants.insert().values(name=tenant, **changed.model_dump()))
         return changed
 
 

@@ -18,19 +18,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray import serve
-from sqlalchemy.exc import DBAPIError
 
 from client.schema import JobError
 from deployments.artifacts import ArtifactStore
 from deployments.attempt import Attempt, PausedJob
 from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
+from deployments.database import Database, DatabaseError
 from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.fan_out import FanOut
 from deployments.job_types import Claim, Job
 from deployments.jobs import Journal
 from deployments.kept import Kept
+from deployments.leases import Leases
 from deployments.logs import about, set_up
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
@@ -65,20 +66,21 @@ class Pipeline:
         self._args = args
         self._keeper = keeper
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
-        self._journal = Journal(args.storage.database_url)
+        self._database = Database(args.storage.database_url)
+        self._leases = Leases(self._database)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
         set_up(args.observability.log_format, args.observability.log_level)
         self._metrics = JobMetrics()
         telling = args.observability
         self._tracer = Tracer(telling.otlp_url, telling.service) if telling.otlp_url else None
         self._recorder = Recorder(
-            self._journal,
+            self._leases,
             flush_s=args.pipeline.flush_s,
             lease_s=args.pipeline.lease_s,
             on_lost=lambda job_id: self._stop(job_id, "lost"),
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
-        self._demand = Demand(args, self._journal)
+        self._demand = Demand(args, self._database)
         self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
         self._running: dict[str, _Running] = {}
         self._traces: set[asyncio.Task[None]] = set()
@@ -117,8 +119,8 @@ class Pipeline:
             self._stop(job_id, "released")
         if drivers:
             await asyncio.wait(drivers, timeout=5.0)
-        await asyncio.to_thread(self._journal.release, claims)
-        self._journal.close()
+        await asyncio.to_thread(self._leases.release, claims)
+        self._database.close()
 
     async def _claim_jobs(self) -> None:
         gc.collect()
@@ -128,7 +130,7 @@ class Pipeline:
             try:
                 while len(self._running) < self._args.pipeline.max_jobs:
                     claimed = await asyncio.to_thread(
-                        self._journal.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
+                        self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
                     )
                     if claimed is None:
                         break
@@ -159,7 +161,7 @@ class Pipeline:
         ttl_s = self._args.keeper.ttl_s
         while True:
             try:
-                for key in await asyncio.to_thread(self._journal.expire_outputs, time.time() - ttl_s):
+                for key in await asyncio.to_thread(self._leases.expire_outputs, ttl_s):
                     await asyncio.to_thread(store.delete, key)
             except Exception:
                 logger.exception("Old checkpoints could not be removed; trying again.")
@@ -168,7 +170,7 @@ class Pipeline:
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
         if job.claims == 1:
-            self._metrics.begun(time.time() - job.created_at)
+            self._metrics.begun(claim.waited_s)
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
@@ -194,10 +196,10 @@ class Pipeline:
         paused = None if work.cancelled() else work.exception()
         try:
             if isinstance(paused, PausedJob):
-                await asyncio.to_thread(self._journal.pause, last, paused.stage)
+                await asyncio.to_thread(self._leases.pause, last, paused.stage)
             elif state is not None:
                 self._metrics.ended(state, time.monotonic() - started)
-                await asyncio.to_thread(self._journal.finish, last, state, error=error, result=result)
+                await asyncio.to_thread(self._leases.finish, last, state, error=error, result=result)
                 logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
                 if self._tracer is not None:
                     self._send_trace(self._tracer, claim.job_id)
@@ -215,7 +217,8 @@ class Pipeline:
 
         def send() -> None:
             with about(job_id):
-                tracer.send(self._journal.get(job_id), self._journal.events(job_id))
+                journal = Journal(self._database)
+                tracer.send(journal.get(job_id), journal.events(job_id))
 
         sending = asyncio.create_task(asyncio.to_thread(send))
         self._traces.add(sending)
@@ -229,7 +232,7 @@ class Pipeline:
 
     async def _repeated(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         copied: Origin | None = "reused" if job.parent_id is not None and job.claims == 1 else None
-        kept = Kept(self._keeper, self._journal, claim, job, progress, self._metrics, copied)
+        kept = Kept(self._keeper, self._leases, claim, job, progress, self._metrics, copied)
         for attempt in range(1, self._args.pipeline.job_attempts + 1):
             try:
                 return await self._attempt(claim, job, progress, kept)
@@ -277,7 +280,7 @@ def _outcome(job_id: str, work: asyncio.Task[dict[str, Any]], stop: _Stop | None
         return "succeeded", None, work.result()
     if isinstance(error, PausedJob):
         return None, None, None
-    if isinstance(error, DBAPIError):
+    if isinstance(error, DatabaseError):
         logger.warning("Job %s lost its journal (%s); it runs again once its lease lapses.", job_id, error)
         return None, None, None
     if isinstance(error, JobFailure):

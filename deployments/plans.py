@@ -4,21 +4,12 @@ A job that begins from a video takes that video's frames; one that ends at V2V h
 then asked for no frame in between. Knows nothing of HTTP or Ray.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from deployments.job_types import JobRequest
+from deployments.job_types import JobRequest, Planned
 from stages.model.windows import plan_windows
 from stages.presets import Plan, get_preset, plan
 from stages.types import STAGE_NAMES, StageName
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a job gives: a picture where `fps` is None."""
-
-    frames: int
-    fps: float | None
-    size: tuple[int, int]
 
 
 def plan_of(request: JobRequest) -> Plan:
@@ -54,14 +45,16 @@ def windows_of(steps: Plan) -> int:
     return len(plan_windows(steps.i2v.frames, steps.v2v.windows))
 
 
-def result_of(request: JobRequest, steps: Plan) -> Result:
+def planned_of(request: JobRequest, steps: Plan) -> Planned:
     """What the job will give."""
+    windows, note = windows_of(steps), steps.note
     if request.until == "t2i":
-        return Result(1, None, steps.t2i.size)
+        return Planned(frames=1, fps=None, size=steps.t2i.size, windows=windows, note=note)
     if request.until == "i2v":
-        return Result(steps.i2v.frames, steps.i2v.fps, steps.i2v.size)
+        keyframes = steps.i2v
+        return Planned(frames=keyframes.frames, fps=keyframes.fps, size=keyframes.size, windows=windows, note=note)
     before = request.extends.frames if request.extends else 0
-    return Result(before + steps.frames, steps.fps, steps.v2v.size)
+    return Planned(frames=before + steps.frames, fps=steps.fps, size=steps.v2v.size, windows=windows, note=note)
 
 
 def stages_of(request: JobRequest) -> tuple[StageName, ...]:

@@ -10,11 +10,10 @@ import time
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Response
-from sqlalchemy import func, select
 
 from client.schema import Pools, PoolState
+from deployments.looks import read_at_stages
 from deployments.services import Services, json_answer
-from deployments.tables import jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 _FRESH_S = 1.0
@@ -48,14 +47,7 @@ def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
 def read_pools(services: Services, medians: Mapping[StageName, float]) -> Pools:
     """From Serve's status and the journal."""
     running = services.health().stages
-    busy = (
-        select(stage_outputs.c.name, stage_outputs.c.status, func.count())
-        .join(jobs, jobs.c.id == stage_outputs.c.job_id)
-        .where(jobs.c.state == "running", stage_outputs.c.status.in_(("queued", "running")))
-        .group_by(stage_outputs.c.name, stage_outputs.c.status)
-    )
-    with services.journal.database.read() as connection:
-        counts = {(name, status): count for name, status, count in connection.execute(busy).tuples()}
+    counts = read_at_stages(services.journal.database)
     states = []
     for name in STAGE_NAMES:
         stage, replicas = services.args.stages[services.args.home(name)], running.get(name, 0)

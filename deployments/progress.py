@@ -15,9 +15,6 @@ from client.schema import StageState
 from deployments.streams import Info
 from stages.types import STAGE_NAMES, StageName
 
-# Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
-_SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
-
 Event = tuple[str, dict[str, Any]]
 Origin = Literal["restored", "reused", "uploaded"]
 
@@ -161,10 +158,3 @@ class JobProgress:
                 "origin": stage.origin,
             }
         )
-
-
-def overall(stages: tuple[StageState, ...]) -> int:
-    """One percentage for the whole job: of the stages that it runs."""
-    shares = {stage.name: _SHARES.get(stage.name, 0.0) for stage in stages if stage.status != "skipped"}
-    done = sum(shares.get(stage.name, 0.0) * stage.progress for stage in stages)
-    return int(done / (sum(shares.values()) or 1.0) + 1e-6)

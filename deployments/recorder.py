@@ -6,7 +6,7 @@ which should be cancelled. Both are told to the pipeline through `on_lost` and `
 renewed for two thirds of its time, because the database is away, hangs, or this process was stopped, every job counts
 as lost: another replica may have it soon.
 
-Takes `JobProgress` objects and a `Journal`. Knows nothing of Ray.
+Takes `JobProgress` objects and `Leases`. Knows nothing of Ray.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from deployments.job_types import Beat, Claim, Update
-from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.progress import JobProgress
 
 logger = logging.getLogger(__name__)
@@ -49,14 +49,14 @@ class Recorder:
 
     def __init__(
         self,
-        journal: Journal,
+        leases: Leases,
         *,
         flush_s: float,
         lease_s: float,
         on_lost: Callable[[str], None],
         on_cancel: Callable[[str], None],
     ) -> None:
-        self._journal = journal
+        self._leases = leases
         self._flush_s = flush_s
         self._lease_s = lease_s
         self._beat_s = min(1.0, lease_s / 4)  # a cancel that reached another replica is learnt by a heartbeat
@@ -101,7 +101,7 @@ class Recorder:
         sent = time.monotonic()
         claims = [watched.claim for watched in self._watched.values()]
         if claims:
-            self._tell(await asyncio.to_thread(self._journal.beat, claims, self._lease_s))
+            self._tell(await asyncio.to_thread(self._leases.beat, claims, self._lease_s))
         self._beaten = sent
 
     async def _guard(self) -> None:
@@ -118,7 +118,7 @@ class Recorder:
             if not news:
                 return
             updates = [watched.gather() for watched in news]
-            told = await asyncio.to_thread(self._journal.record, updates)
+            told = await asyncio.to_thread(self._leases.record, updates)
             for watched in news:
                 watched.unsaved = None
         self._tell(told)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from client.schema import ExtendVideo, RemixVideo
+from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.bodies import check_route
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.job_types import Job, JobRequest, Source
-from deployments.plans import comes_before, plan_of, result_of, windows_of
+from deployments.plans import comes_before, plan_of
 from stages.presets import RequestError
 from stages.types import STAGE_NAMES, StageName
 
@@ -78,7 +78,7 @@ def remix(parent: Job, change: RemixVideo, *, reuse: bool = False) -> Child:
         plan_of(new)
     except RequestError as error:
         raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
-    return Child(new, needs_of(old, start))
+    return Child(new, needs_of(parent, start))
 
 
 def extend(parent: Job, change: ExtendVideo) -> Child:
@@ -95,8 +95,7 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
             param="video_id",
             code="video_not_ready",
         )
-    steps = plan_of(old)
-    shown = result_of(old, steps)
+    shown = parent.planned
     if shown.fps is None or old.until == "i2v" or (old.source is not None and old.source.enters == "vfi"):
         raise InvalidRequestError(
             f"Video {parent.id} is no video that this preset made to the end, so it cannot be extended; extend one "
@@ -135,11 +134,26 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
     return Child(new, {})
 
 
-def needs_of(old: JobRequest, start: StageName) -> Needs:
+def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
+    """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one."""
+    return RemixVideo(
+        prompt=created.prompt.strip() or None,
+        from_stage=enter,
+        negative_prompt=created.negative_prompt or None,
+        seed=created.seed,
+        steps=created.steps,
+        guidance=created.guidance,
+        factor=created.factor,
+        until=created.until,
+        pause_after=created.pause_after,
+    )
+
+
+def needs_of(parent: Job, start: StageName) -> Needs:
     """The outputs of a job that another one begins from at `start`."""
     if start == "vfi":
-        return {"v2v": range(windows_of(plan_of(old)))}
-    earlier: Needs = {"t2i": [old.candidate], "i2v": [0]}
+        return {"v2v": range(parent.planned.windows)}
+    earlier: Needs = {"t2i": [parent.request.candidate], "i2v": [0]}
     return {stage: numbers for stage, numbers in earlier.items() if comes_before(stage, start)}
 
 

@@ -8,19 +8,17 @@ answer, its series are missing, and `magicvideo_scrape_lacks` counts it.
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import httpx
 import ray
 from fastapi import FastAPI, Response
-from sqlalchemy import func, select
 
 from client.schema import Pools
-from deployments.jobs import Journal
+from deployments.database import Database
+from deployments.looks import oldest_queued_s
 from deployments.metrics import TABLE
 from deployments.pool_routes import PoolBoard
-from deployments.tables import jobs
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +30,13 @@ _OURS = "ray_magicvideo_"
 _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')  # the same for all, or empty
 
 
-def add_metrics_route(app: FastAPI, journal: Journal, board: PoolBoard, nodes: NodeTexts) -> None:
+def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes: NodeTexts) -> None:
     """Put it on the application."""
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), asyncio.to_thread(_oldest_s, journal))
+        oldest = asyncio.to_thread(oldest_queued_s, database)
+        pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), oldest)
         lacks = sum(text is None for text in texts)
         lines = [
             *gauges(pools, oldest_s),
@@ -102,9 +101,3 @@ def _head(name: str) -> list[str]:
 
 def _gauge(name: str, label: str, values: Mapping[str, float]) -> list[str]:
     return _head(name) + [f'{name}{{{label}="{key}"}} {value:g}' for key, value in values.items()]
-
-
-def _oldest_s(journal: Journal) -> float:
-    with journal.database.read() as connection:
-        created = connection.execute(select(func.min(jobs.c.created_at)).where(jobs.c.state == "queued")).scalar()
-    return 0.0 if created is None else max(0.0, time.time() - created)

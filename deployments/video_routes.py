@@ -23,20 +23,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
-from client.schema import CreateVideo, Order, RemixVideo, Status, Variant, Video, VideoList
+from client.schema import CreateVideo, Order, Status, Variant, Video, VideoList
 from deployments.acceptance import accept_job, idempotency_key, refuse_without_keeper, reuses
-from deployments.admission import Standing
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
 from deployments.auth import tenant_of
 from deployments.bodies import Files, judge, read_body
 from deployments.errors import InvalidRequestError, VideoEndedError, VideoNotFoundError, VideoNotReadyError
-from deployments.job_types import FINAL, Job, State
+from deployments.job_types import FINAL, Job, State, overall
 from deployments.jobs import Journal
 from deployments.logs import about
-from deployments.plans import plan_of, result_of
-from deployments.progress import overall
+from deployments.outlook import Standing
 from deployments.ranges import parse_range
-from deployments.remix import Child, remix
+from deployments.remix import Child, enter_change, remix
 from deployments.services import Services, json_answer
 from deployments.sources import Given, accept, drop
 from stages.types import StageName
@@ -174,25 +172,9 @@ def told(journal: Journal, job_id: str) -> tuple[Job, str] | None:
     return job, video_of(job, Standing()).model_dump_json()
 
 
-def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
-    """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one."""
-    return RemixVideo(
-        prompt=created.prompt.strip() or None,
-        from_stage=enter,
-        negative_prompt=created.negative_prompt or None,
-        seed=created.seed,
-        steps=created.steps,
-        guidance=created.guidance,
-        factor=created.factor,
-        until=created.until,
-        pause_after=created.pause_after,
-    )
-
-
 def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
     """A job as the API says it; `standing` is its place among the others."""
-    steps = plan_of(job.request)
-    result = result_of(job.request, steps)
+    planned = job.planned
     return Video(
         id=job.id,
         model=job.request.model,
@@ -202,13 +184,13 @@ def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
         completed_at=int(job.finished_at) if job.state == "succeeded" and job.finished_at is not None else None,
         prompt=job.request.prompt,
         seconds=job.request.seconds,
-        size=f"{result.size[0]}x{result.size[1]}",
+        size=f"{planned.size[0]}x{planned.size[1]}",
         error=job.error,
         seed=job.request.seed,
         stages=list(job.stages),
-        frames=result.frames,
-        fps=result.fps,
-        note=steps.note or None,
+        frames=planned.frames,
+        fps=planned.fps,
+        note=planned.note or None,
         remixed_from_video_id=job.parent_id,
         until=job.request.until if job.request.until != "vfi" else None,
         paused_after=job.request.pause_after if job.state == "paused" else None,

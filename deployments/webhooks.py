@@ -14,18 +14,18 @@ import ipaddress
 import json
 import logging
 import socket
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import httpx
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
+from deployments.database import Database
 from deployments.errors import InvalidRequestError
 from deployments.job_types import Job
-from deployments.tables import Database, deliveries
+from deployments.tables import deliveries
 
 logger = logging.getLogger(__name__)
 
@@ -58,19 +58,6 @@ def judge_url(url: str | None, enabled: bool) -> None:
         usable = False
     if not usable or len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable():
         raise _refused(f"webhook_url is {url[:80]!r}; it must be an address like https://example.com/hooks/video.")
-
-
-def add_delivery(connection: Connection, job_id: str, url: str | None) -> None:
-    """In the transaction that writes the job."""
-    if url is not None:
-        connection.execute(deliveries.insert().values(job_id=job_id, url=url, attempts=0))
-
-
-def make_due(connection: Connection, job_id: str, now: float) -> None:
-    """In the transaction that ends the job."""
-    connection.execute(
-        update(deliveries).where(deliveries.c.job_id == job_id, deliveries.c.delivered_at.is_(None)).values(due_at=now)
-    )
 
 
 def public_address(host: str, port: int, allow_private: bool) -> str:
@@ -109,8 +96,10 @@ class Courier:
                     logger.exception("Webhooks could not be looked for; trying again.")
                 await asyncio.sleep(self._poll_s)
 
-    def _take(self) -> tuple[str, str, int] | None:
-        """The most urgent due delivery; its time is moved ahead, so that it is tried again if this process dies."""
+    def _take(self) -> tuple[str, str, int, float] | None:
+        """The most urgent due delivery as (job, url, attempt, now); its time is moved ahead, so that it is tried again
+        if this process dies.
+        """
         with self._database.write() as connection:
             now = self._database.now(connection)
             query = select(deliveries).where(deliveries.c.due_at <= now).order_by(deliveries.c.due_at).limit(1)
@@ -123,15 +112,15 @@ class Courier:
                 .where(deliveries.c.job_id == row.job_id)
                 .values(due_at=again, attempts=deliveries.c.attempts + 1)
             )
-            return row.job_id, row.url, row.attempts + 1
+            return row.job_id, row.url, row.attempts + 1, now
 
-    async def _deliver(self, http: httpx.AsyncClient, job_id: str, url: str, attempt: int) -> None:
+    async def _deliver(self, http: httpx.AsyncClient, job_id: str, url: str, attempt: int, now: float) -> None:
         made = await asyncio.to_thread(self._body, job_id)
         if made is None:
             return  # its row went with it
         job, video = made
         try:
-            status = await self._post(http, job, url, video)
+            status = await self._post(http, job, url, video, now)
         except (OSError, httpx.HTTPError) as error:
             reason = f"{type(error).__name__}: {error}"
         else:
@@ -144,20 +133,20 @@ class Courier:
         if attempt > len(RETRY_S):
             await asyncio.to_thread(self._end, job_id, reason)
 
-    async def _post(self, http: httpx.AsyncClient, job: Job, url: str, video: str) -> int:
+    async def _post(self, http: httpx.AsyncClient, job: Job, url: str, video: str, now: float) -> int:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         address = await asyncio.to_thread(public_address, host, port, self._allow_private)
-        ended = datetime.fromtimestamp(job.finished_at or time.time(), UTC)
+        ended = datetime.fromtimestamp(job.finished_at or now, UTC)
         kind = "video.completed" if job.state == "succeeded" else "video.failed"
         text = json.dumps({"type": kind, "timestamp": ended.isoformat(), "data": json.loads(video)})
-        message_id, now = f"msg_{job.id.removeprefix('video_')}", datetime.now(UTC)
+        message_id, sent = f"msg_{job.id.removeprefix('video_')}", datetime.fromtimestamp(now, UTC)
         headers = {
             "host": parts.netloc.rpartition("@")[2],
             "content-type": "application/json",
             "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(message_id, now, text),
+            "webhook-timestamp": str(int(now)),
+            "webhook-signature": self._webhook.sign(message_id, sent, text),
         }
         target = httpx.URL(url).copy_with(host=address, username=None, password=None)
         extensions = {"sni_hostname": host}  # the certificate is that of the name, the connection goes to the address

@@ -5,6 +5,7 @@ from typing import Any
 from benchmarks.chaos import ALL, Kill
 from benchmarks.ledger import read, recovery_s
 from deployments.job_types import Event, Job, JobRequest, State
+from deployments.plans import plan_of, planned_of
 
 Told = tuple[float, str, dict[str, Any]]
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -22,6 +23,7 @@ def job(job_id: str, state: State) -> Job:
         cancel_requested=False,
         claims=1,
         stages=(),
+        planned=planned_of(REQUEST, plan_of(REQUEST)),
     )
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from deployments.database import Database
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from tests.postgres import new_database
 
 
@@ -16,6 +18,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def journal(url: str) -> Iterator[Journal]:
-    opened = Journal(url)
+    opened = Journal(Database(url))
     yield opened
-    opened.close()
+    opened.database.close()
+
+
+@pytest.fixture
+def leases(journal: Journal) -> Leases:
+    return Leases(journal.database)

@@ -1,6 +1,6 @@
 """A stand-in for a pipeline replica, in a process of its own: claims, heartbeats, keeps outputs and ends jobs.
 
-It drives the real `Journal`, `Recorder` and `JobProgress`; only the stages are pauses. `Settings.mutant` takes one
+It drives the real `Leases`, `Recorder` and `JobProgress`; only the stages are pauses. `Settings.mutant` takes one
 guard away, to see whether `violations` notices; `stubborn` has it write on although it learnt that a job is lost.
 What it does beside the journal it says in a file, a JSON object a line: `{"owner", "what", "job", "stage"}`.
 
@@ -19,11 +19,12 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, event, select
 
-from deployments import jobs as journal_module
-from deployments import tables
+from deployments import database, leases, tables
+from deployments.database import Database
 from deployments.errors import LeaseLostError
 from deployments.job_types import FINAL, Beat, Claim, Event, Job
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
 from deployments.streams import Info
@@ -65,14 +66,15 @@ def said(log: Path, owner: str, what: str) -> list[dict[str, Any]]:
 class _Executor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._journal = Journal(settings.url)
+        self._database = Database(settings.url)
+        self._leases = Leases(self._database)
         if settings.look_s:
-            event.listen(self._journal.database.engine, "after_cursor_execute", self._hesitate)
+            event.listen(self._database.engine, "after_cursor_execute", self._hesitate)
         self._work: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._left: set[str] = set()  # jobs that are being let go: told once, like the pipeline's
         self._recorder = Recorder(
-            self._journal, flush_s=0.01, lease_s=settings.lease_s, on_lost=self._lost, on_cancel=self._cancel
+            self._leases, flush_s=0.01, lease_s=settings.lease_s, on_lost=self._lost, on_cancel=self._cancel
         )
 
     async def run(self) -> None:
@@ -81,7 +83,7 @@ class _Executor:
         while not loop.done():
             try:
                 while len(self._work) < self._settings.slots:
-                    claimed = await asyncio.to_thread(self._journal.claim, self._settings.owner, self._settings.lease_s)
+                    claimed = await asyncio.to_thread(self._leases.claim, self._settings.owner, self._settings.lease_s)
                     if claimed is None:
                         break
                     self._begin(*claimed)
@@ -110,7 +112,7 @@ class _Executor:
                 return
             result = {"key": f"videos/{claim.job_id}/{claim.fence}.mp4", "owner": self._settings.owner}
             await asyncio.to_thread(
-                self._journal.finish,
+                self._leases.finish,
                 last,
                 "cancelled" if cancelled else "succeeded",
                 result=None if cancelled else result,
@@ -134,7 +136,7 @@ class _Executor:
         made = Info(kind="output", last=True, index=0, run_s=self._settings.stage_s, bytes=1)
         progress.info(stage, Info(**{**made, "replica": self._settings.owner}))
         record = {"key": f"checkpoints/{claim.job_id}/{claim.fence}-{stage}.bin", "bytes": 1, "sha256": "00"}
-        if await asyncio.to_thread(self._journal.keep, claim, stage, 0, record):
+        if await asyncio.to_thread(self._leases.keep, claim, stage, 0, record):
             progress.kept(stage, 0)
         else:
             self._say("stale output", claim.job_id, stage)
@@ -172,9 +174,9 @@ def _without_fence() -> None:
         known = select(tables.jobs.c.fence).where(tables.jobs.c.id == claim.job_id)
         return replace(claim, fence=connection.execute(known).scalar() or 0)
 
-    hold, held_tenant = journal_module._hold, journal_module._held_tenant
-    journal_module._hold = lambda c, claim, **values: hold(c, fresh(c, claim), **values)
-    journal_module._held_tenant = lambda c, claim, **values: held_tenant(c, fresh(c, claim), **values)
+    hold, held_tenant = leases._hold, leases._held_tenant
+    leases._hold = lambda c, claim, **values: hold(c, fresh(c, claim), **values)
+    leases._held_tenant = lambda c, claim, **values: held_tenant(c, fresh(c, claim), **values)
 
 
 def _without_row_lock() -> None:
@@ -184,11 +186,11 @@ def _without_row_lock() -> None:
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
-    tables._begin_sqlite = begin
+    database._begin_sqlite = begin
 
 
 def _without_heartbeat() -> None:
-    Journal.beat = lambda *_: Beat()  # type: ignore[method-assign]
+    Leases.beat = lambda *_: Beat()  # type: ignore[method-assign]
 
 
 MUTATIONS: dict[Mutant, Callable[[], None]] = {
@@ -203,13 +205,13 @@ MUTATIONS: dict[Mutant, Callable[[], None]] = {
 
 def violations(url: str, struck: Collection[str] = ()) -> list[str]:
     """Sentences about broken invariants; none when all is well. `struck`: executors that were killed or stopped."""
-    journal = Journal(url)
+    journal = Journal(Database(url))
     try:
         found, more = journal.page(limit=1000, order="asc")
         assert not more
         return [text for job in found for text in _broken(job, journal.events(job.id), struck)]
     finally:
-        journal.close()
+        journal.database.close()
 
 
 def _broken(job: Job, events: list[Event], struck: Collection[str]) -> list[str]:

@@ -7,10 +7,10 @@ import yaml
 
 from deployments.__main__ import main
 from deployments.config import CONFIG_PATH
+from deployments.database import opened
 from deployments.job_types import Limits
 from deployments.keys import KeyBook
 from deployments.limits import LimitBook
-from deployments.tables import opened
 from tests.postgres import new_database
 
 

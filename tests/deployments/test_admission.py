@@ -6,8 +6,13 @@ from dataclasses import replace
 import pytest
 
 from client.schema import JobError, StageState
-from deployments.admission import (
-    Admission,
+from deployments.admission import Admission
+from deployments.errors import InvalidRequestError, RateLimitError
+from deployments.job_types import Job, JobRequest, Limits, NewJob, State, Update
+from deployments.jobs import Journal
+from deployments.leases import Leases
+from deployments.looks import read_measured, read_outlook
+from deployments.outlook import (
     Outlook,
     Standing,
     Underway,
@@ -16,15 +21,13 @@ from deployments.admission import (
     check_deadline,
     judge_urgency,
     rank_of,
-    read_measured,
-    read_outlook,
 )
-from deployments.errors import InvalidRequestError, RateLimitError
-from deployments.job_types import Job, JobRequest, Limits, State, Update
-from deployments.jobs import Journal
+from deployments.plans import plan_of, planned_of
 from stages.types import STAGE_NAMES, StageName
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+PAPER = JobRequest(prompt="a fox", model="paper", size="1048x1048", seconds="2", seed=7)
+PLANNED = planned_of(REQUEST, plan_of(REQUEST))
 SECONDS: dict[StageName, float] = {"t2i": 1.0, "i2v": 2.0, "v2v": 4.0, "vfi": 1.0}
 WHOLE = dict.fromkeys(STAGE_NAMES, 1.0)
 
@@ -35,7 +38,7 @@ def queue(count: int, priority: int = 0, tenant: str = "a") -> tuple[Waiting, ..
 
 def job(job_id: str, state: State = "queued", priority: int = 0, at: float = 0.0, **progress: int) -> Job:
     stages = tuple(StageState(name=name, progress=progress.get(name, 0)) for name in STAGE_NAMES)
-    return Job(job_id, state, REQUEST, at, None, None, None, False, 0, stages, tenant="a", priority=priority)
+    return Job(job_id, state, REQUEST, at, None, None, None, False, 0, stages, PLANNED, tenant="a", priority=priority)
 
 
 def end_of_line(jobs: int) -> float:
@@ -147,20 +150,21 @@ def test_what_no_job_can_have_is_named(
 
 
 def finished(journal: Journal, *run_s: float | None, request: JobRequest = REQUEST, origin: str | None = None) -> None:
-    journal.submit(request, priority=10)
-    claimed = journal.claim("x", 60.0)
+    leases = Leases(journal.database)
+    journal.submit(NewJob(request, priority=10))
+    claimed = leases.claim("x", 60.0)
     assert claimed is not None
     states = tuple(
         StageState.model_validate({"name": name, "status": "completed", "progress": 100, "run_s": s, "origin": origin})
         for name, s in zip(STAGE_NAMES, run_s, strict=False)
     )
-    journal.finish(Update(claimed[0], states), "succeeded", result={})
+    leases.finish(Update(claimed[0], states), "succeeded", result={})
 
 
 def test_seconds_are_medians_of_what_jobs_of_this_preset_computed(journal: Journal) -> None:
     for scale in (1.0, 2.0, 9.0):
         finished(journal, *(seconds * scale for seconds in SECONDS.values()))
-    finished(journal, 500.0, request=REQUEST.model_copy(update={"model": "paper"}))
+    finished(journal, 500.0, request=PAPER)
     finished(journal, 500.0, origin="restored")
     finished(journal, None, 4.0)
     with journal.database.read() as connection:
@@ -168,25 +172,25 @@ def test_seconds_are_medians_of_what_jobs_of_this_preset_computed(journal: Journ
         assert read_measured(connection, "paper") == {"t2i": 500.0}
 
 
-def test_failed_jobs_do_not_count(journal: Journal) -> None:
-    journal.submit(REQUEST)
-    claimed = journal.claim("x", 60.0)
+def test_failed_jobs_do_not_count(journal: Journal, leases: Leases) -> None:
+    journal.submit(NewJob(REQUEST))
+    claimed = leases.claim("x", 60.0)
     assert claimed is not None
     half = StageState(name="t2i", status="completed", progress=100, run_s=3.0)
-    journal.finish(Update(claimed[0], (half,)), "failed", error=JobError(code="x", message="y"))
+    leases.finish(Update(claimed[0], (half,)), "failed", error=JobError(code="x", message="y"))
     with journal.database.read() as connection:
         assert read_measured(connection, "tiny") == {}
 
 
-def test_the_outlook_of_a_journal_is_what_waits_and_runs(journal: Journal) -> None:
+def test_the_outlook_of_a_journal_is_what_waits_and_runs(journal: Journal, leases: Leases) -> None:
     finished(journal, *SECONDS.values())
-    running, _ = journal.submit(REQUEST, tenant="a")
-    claimed = journal.claim("x", 60.0)
+    running, _ = journal.submit(NewJob(REQUEST, tenant="a"))
+    claimed = leases.claim("x", 60.0)
     assert claimed is not None
-    journal.record([Update(claimed[0], (StageState(name="t2i", status="running", progress=25),))])
-    low = journal.submit(REQUEST, tenant="b", priority=-1)[0]
-    high = journal.submit(REQUEST, tenant="a", priority=2)[0]
-    gone = journal.submit(REQUEST)[0]
+    leases.record([Update(claimed[0], (StageState(name="t2i", status="running", progress=25),))])
+    low = journal.submit(NewJob(REQUEST, tenant="b", priority=-1))[0]
+    high = journal.submit(NewJob(REQUEST, tenant="a", priority=2))[0]
+    gone = journal.submit(NewJob(REQUEST))[0]
     journal.request_cancel(gone.id)
     with journal.database.read() as connection:
         outlook = read_outlook(connection)
@@ -228,10 +232,10 @@ async def test_an_ingress_reads_once_in_a_while_and_counts_its_own_new_jobs_at_o
     )
     eta_s = await admission.outlook()
     assert eta_s.alone_s() == sum(SECONDS.values())
-    first = journal.submit(REQUEST)[0]
+    first = journal.submit(NewJob(REQUEST))[0]
     assert (await admission.outlook()).waiting == ()
     admission.note(first)
-    second = journal.submit(REQUEST)[0]
+    second = journal.submit(NewJob(REQUEST))[0]
     admission.note(second)
     assert [(await admission.standing(new)).queue_position for new in (first, second)] == [0, 1]
     assert (await admission.standing(second)).eta_s == end_of_line(2)
@@ -239,29 +243,29 @@ async def test_an_ingress_reads_once_in_a_while_and_counts_its_own_new_jobs_at_o
     now_s[0] += 2.0
     assert (await admission.standing(second)) == Standing(0, end_of_line(1))
     admit = await admission.judge("a", 0, end_of_line(2))
-    journal.submit(REQUEST, admit=admit)
+    journal.submit(NewJob(REQUEST), admit=admit)
     admit = await admission.judge("a", 0, end_of_line(2) - 0.5)
     with pytest.raises(RateLimitError, match="deadline_s is"):
-        journal.submit(REQUEST, admit=admit)
+        journal.submit(NewJob(REQUEST), admit=admit)
 
 
-def test_a_queued_job_whose_deadline_passed_fails_at_the_next_claim(journal: Journal) -> None:
-    late = journal.submit(REQUEST, priority=-5, deadline_s=-1.0)[0]
-    fine = journal.submit(REQUEST, deadline_s=60.0)[0]
-    claimed = journal.claim("x", 60.0)
+def test_a_queued_job_whose_deadline_passed_fails_at_the_next_claim(journal: Journal, leases: Leases) -> None:
+    late = journal.submit(NewJob(REQUEST, priority=-5, deadline_s=-1.0))[0]
+    fine = journal.submit(NewJob(REQUEST, deadline_s=60.0))[0]
+    claimed = leases.claim("x", 60.0)
     assert claimed is not None
     assert claimed[1].id == fine.id
     ended = journal.get(late.id)
     assert (ended.state, ended.error and ended.error.code) == ("failed", "deadline_exceeded")
     assert "its deadline_s was -1" in (ended.error.message if ended.error else "")
     assert [event.kind for event in journal.events(late.id)] == ["queued", "failed"]
-    assert journal.claim("x", 60.0) is None
+    assert leases.claim("x", 60.0) is None
 
 
-def test_a_deadline_does_not_stop_what_runs(journal: Journal) -> None:
-    job_id = journal.submit(REQUEST, deadline_s=60.0)[0].id
-    held = journal.claim("x", -1.0)
-    again = journal.claim("y", 60.0)
+def test_a_deadline_does_not_stop_what_runs(journal: Journal, leases: Leases) -> None:
+    job_id = journal.submit(NewJob(REQUEST, deadline_s=60.0))[0].id
+    held = leases.claim("x", -1.0)
+    again = leases.claim("y", 60.0)
     assert held is not None
     assert again is not None
     assert again[1].id == job_id

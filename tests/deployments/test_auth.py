@@ -17,11 +17,13 @@ from deployments.artifacts import ArtifactStore
 from deployments.auth import COOKIE, check_exposure, is_loopback
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
+from deployments.database import Database
 from deployments.errors import ConfigError
 from deployments.ingress import create_app
 from deployments.job_types import Limits, Update
 from deployments.jobs import Journal
 from deployments.keys import KeyBook
+from deployments.leases import Leases
 from deployments.limits import LimitBook
 from stages.types import STAGE_NAMES
 
@@ -32,7 +34,8 @@ class Rig:
     """The application over a real journal; keys and limits take effect at once."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal = Journal(f"sqlite:///{folder}/jobs.sqlite")
+        self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
+        self.leases = Leases(self.journal.database)
         self.store = ArtifactStore(f"file://{folder}/artifacts")
         self.keys = KeyBook(self.journal.database)
         args = AppArgs(ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50))
@@ -62,18 +65,18 @@ class Rig:
     async def close(self) -> None:
         for client in self._clients:
             await client.aclose()
-        self.journal.close()
+        self.journal.database.close()
 
     def finish(self, content: bytes = b"mp4") -> None:
         """What the pipeline would do with the next job."""
-        claimed = self.journal.claim("x", 60.0)
+        claimed = self.leases.claim("x", 60.0)
         assert claimed is not None
         path = self.store.url.removeprefix("file://")
         made = Path(path).parent / "made.mp4"
         made.write_bytes(content)
         artifact = self.store.put_file(made, f"videos/{claimed[1].id}/1.mp4")
         states = tuple(StageState(name=name, status="completed", progress=100, run_s=2.0) for name in STAGE_NAMES)
-        self.journal.finish(Update(claimed[0], states), "succeeded", result=vars(artifact))
+        self.leases.finish(Update(claimed[0], states), "succeeded", result=vars(artifact))
 
 
 @pytest.fixture
@@ -179,7 +182,7 @@ async def test_when_the_last_key_is_revoked_other_machines_stay_outside(rig: Rig
 async def test_another_tenants_video_does_not_exist(rig: Rig) -> None:
     mine, theirs = rig.tenant("a"), rig.tenant("b")
     running, done = await create(mine, priority=5), await create(mine)
-    assert rig.journal.claim("x", 60.0) is not None
+    assert rig.leases.claim("x", 60.0) is not None
     rig.finish()
     asked = [(method, path) for method, path in operations(rig.app) if "{video_id}" in path]
     assert len(asked) >= 4
@@ -383,13 +386,13 @@ def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
         ConfigError, match=r"Listening on 0\.0\.0\.0 .* `python -m deployments keys create --tenant NAME`"
     ):
         check_exposure("0.0.0.0", url)
-    journal = Journal(url)
+    journal = Journal(Database(url))
     key, _ = KeyBook(journal.database).create("studio")
     check_exposure("0.0.0.0", url)
     KeyBook(journal.database).revoke(key.id)
     with pytest.raises(ConfigError):
         check_exposure("0.0.0.0", url)
-    journal.close()
+    journal.database.close()
     with pytest.raises(ConfigError, match=r"database sqlite:////proc/nowhere/jobs\.sqlite cannot be used"):
         check_exposure("0.0.0.0", "sqlite:////proc/nowhere/jobs.sqlite")
 

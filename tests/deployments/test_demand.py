@@ -7,7 +7,7 @@ from cluster.stage_args import BatchArgs, StageArgs
 from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand
 from deployments.errors import ConfigError
-from deployments.job_types import JobRequest
+from deployments.job_types import JobRequest, NewJob
 from deployments.jobs import Journal
 
 ARGS = AppArgs(
@@ -31,7 +31,7 @@ def read(demand: Demand, running_jobs: int = 0) -> Report:
 
 def test_calls_wait_run_and_leave_however_they_end(journal: Journal) -> None:
     clock = Clock()
-    demand = Demand(ARGS, journal, clock)
+    demand = Demand(ARGS, journal.database, clock)
     with demand.call("v2v") as first, demand.call("v2v"):
         demand.began(first)
         clock.now += 4.0
@@ -47,7 +47,7 @@ def test_calls_wait_run_and_leave_however_they_end(journal: Journal) -> None:
 
 
 def test_seconds_of_calls_are_measured_and_replace_what_was_said(journal: Journal) -> None:
-    demand = Demand(ARGS, journal)
+    demand = Demand(ARGS, journal.database)
     assert read(demand).stages["t2i"].call_s == 0.0
     for stage in ("t2i", "v2v"):
         with demand.call(stage) as call:
@@ -63,7 +63,7 @@ def test_seconds_of_calls_are_measured_and_replace_what_was_said(journal: Journa
 def test_calls_of_a_batch_share_a_replica_and_its_seconds(journal: Journal) -> None:
     clock = Clock()
     args = AppArgs(stages={"t2i": StageArgs(batch=BatchArgs(size=4))}, scaling=ScalingArgs(call_s={"t2i": 2.0}))
-    demand = Demand(args, journal, clock)
+    demand = Demand(args, journal.database, clock)
     with demand.call("t2i") as first, demand.call("t2i") as second:
         for call in (first, second):
             demand.began(call, 2)
@@ -82,11 +82,11 @@ def test_calls_of_a_batch_share_a_replica_and_its_seconds(journal: Journal) -> N
 
 
 async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Journal) -> None:
-    demand = Demand(ARGS, journal)
+    demand = Demand(ARGS, journal.database)
     await demand.look()
     assert (read(demand).queued_jobs, read(demand).arrivals_per_s) == (0, 0.0)
     for seed in range(3):
-        journal.submit(JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=seed))
+        journal.submit(NewJob(JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=seed)))
     await demand.look()
     await demand.look()  # nothing is counted twice
     report = read(demand, running_jobs=2)
@@ -95,7 +95,7 @@ async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Jou
 
 
 def test_the_settings_travel_with_it(journal: Journal) -> None:
-    report = read(Demand(ARGS, journal))
+    report = read(Demand(ARGS, journal.database))
     assert (report.budget_gpus, report.options, report.max_jobs) == (8, {"margin": 0.1}, ARGS.pipeline.max_jobs)
     assert (report.stages["v2v"].gpus, report.stages["v2v"].start_up_s) == (2.0, 60.0)
     assert list(report.stages) == ["t2i", "i2v", "v2v", "vfi"]

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from client.schema import Event, StageState
+from deployments.database import Database
 from deployments.event_feed import EventFeed
-from deployments.job_types import Claim, JobRequest, Update
+from deployments.job_types import Claim, JobRequest, NewJob, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -19,9 +21,9 @@ DEADLINE_S = 20.0
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database())
+    opened = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()))
     yield opened
-    opened.close()
+    opened.database.close()
 
 
 @pytest.fixture
@@ -32,14 +34,16 @@ async def feed(journal: Journal) -> AsyncIterator[EventFeed]:
 
 
 def begin(journal: Journal) -> Claim:
-    journal.submit(REQUEST)
-    claimed = journal.claim("a", 60.0)
+    leases = Leases(journal.database)
+    journal.submit(NewJob(REQUEST))
+    claimed = leases.claim("a", 60.0)
     assert claimed is not None
     return claimed[0]
 
 
 def end(journal: Journal, claim: Claim) -> None:
-    journal.finish(Update(claim), "succeeded", result={"key": "k"})
+    leases = Leases(journal.database)
+    leases.finish(Update(claim), "succeeded", result={"key": "k"})
 
 
 async def read(feed: EventFeed, job_id: str, after: int = 0) -> list[Event]:
@@ -47,9 +51,11 @@ async def read(feed: EventFeed, job_id: str, after: int = 0) -> list[Event]:
         return [event async for event in feed.follow(job_id, after) if event is not None]
 
 
-async def test_a_finished_job_replays_and_ends_and_goes_on_from_anywhere(journal: Journal, feed: EventFeed) -> None:
+async def test_a_finished_job_replays_and_ends_and_goes_on_from_anywhere(
+    journal: Journal, leases: Leases, feed: EventFeed
+) -> None:
     claim = begin(journal)
-    journal.record([Update(claim, events=(("stage_queued", {"stage": "t2i"}),))])
+    leases.record([Update(claim, events=(("stage_queued", {"stage": "t2i"}),))])
     end(journal, claim)
     whole = await read(feed, claim.job_id)
     assert [event.kind for event in whole] == ["queued", "started", "stage_queued", "completed"]
@@ -63,13 +69,13 @@ async def test_a_job_that_nobody_knows_ends_at_once(feed: EventFeed) -> None:
     assert await read(feed, "nobody") == []
 
 
-async def test_two_writers_and_many_readers_miss_nothing(journal: Journal, feed: EventFeed) -> None:
+async def test_two_writers_and_many_readers_miss_nothing(journal: Journal, leases: Leases, feed: EventFeed) -> None:
     claims = [begin(journal) for _ in range(6)]
 
     def write(own: list[Claim]) -> None:
         for number in range(30):
             for claim in own:
-                journal.record([Update(claim, events=(("stage_output", {"stage": "v2v", "index": number}),))])
+                leases.record([Update(claim, events=(("stage_output", {"stage": "v2v", "index": number}),))])
         for claim in own:
             end(journal, claim)
 
@@ -86,13 +92,15 @@ async def test_two_writers_and_many_readers_miss_nothing(journal: Journal, feed:
         writer.join()
 
 
-async def test_steps_are_told_the_newest_first_and_never_twice(journal: Journal, feed: EventFeed) -> None:
+async def test_steps_are_told_the_newest_first_and_never_twice(
+    journal: Journal, leases: Leases, feed: EventFeed
+) -> None:
     claim = begin(journal)
     told = feed.follow(claim.job_id)
     async with asyncio.timeout(DEADLINE_S):
         assert [(await anext(told)).kind for _ in range(2)] == ["queued", "started"]  # type: ignore[union-attr]
         for percent in (10, 40):
-            journal.record([Update(claim, (StageState(name="i2v", status="running", progress=percent),))])
+            leases.record([Update(claim, (StageState(name="i2v", status="running", progress=percent),))])
             step = await anext(told)
             assert step is not None
             assert (step.kind, step.data) == ("stage_progress", {"stage": "i2v", "progress": percent})

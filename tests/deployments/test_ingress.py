@@ -16,9 +16,11 @@ from client.schema import ErrorBody, Health, JobError, Pools, StageState, Video,
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs, KeeperArgs
+from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from stages.mp4 import write_mp4
 from stages.presets import MAX_PROMPT_CHARS, MAX_SEED
 from stages.types import Clip, Image, Keyframes
@@ -39,7 +41,8 @@ class Rig:
     """The app, what lies behind it, and a client."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal = Journal(f"sqlite:///{folder}/jobs.sqlite")
+        self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
+        self.leases = Leases(self.journal.database)
         self.store = ArtifactStore(f"file://{folder}/artifacts")
         self.folder = folder
         self.nudges = 0
@@ -70,11 +73,11 @@ class Rig:
         path.write_bytes(content)
         made = self.store.put_file(path, f"videos/{video.id}/{claim.fence}.mp4")
         kept = {"key": made.key, "size_bytes": made.size_bytes, "sha256": made.sha256, "media_type": made.media_type}
-        self.journal.finish(Update(claim), "succeeded", result=kept)
+        self.leases.finish(Update(claim), "succeeded", result=kept)
         return video.id
 
     def claim(self) -> Claim:
-        claimed = self.journal.claim("test", 60.0)
+        claimed = self.leases.claim("test", 60.0)
         assert claimed is not None
         return claimed[0]
 
@@ -84,7 +87,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(tmp_path)
     yield made
     await made.http.aclose()
-    made.journal.close()
+    made.journal.database.close()
 
 
 def error_of(answer: httpx.Response, status: int) -> Any:
@@ -219,7 +222,7 @@ async def test_progress_and_stages_are_shown_while_it_runs(rig: Rig) -> None:
         StageState(name="t2i", status="completed", progress=100, queued_s=0.1, run_s=2.0, bytes_out=3000),
         StageState(name="i2v", status="running", progress=50),
     )
-    rig.journal.record([Update(claim, states)])
+    rig.leases.record([Update(claim, states)])
     shown = Video.model_validate((await rig.http.get(f"/v1/videos/{video.id}")).json())
     assert shown.status == "in_progress"
     assert shown.stages[:2] == list(states)
@@ -228,7 +231,7 @@ async def test_progress_and_stages_are_shown_while_it_runs(rig: Rig) -> None:
 
 async def test_a_failed_video_says_why_and_has_no_content(rig: Rig) -> None:
     video = await rig.create()
-    rig.journal.finish(Update(rig.claim()), "failed", error=JobError(code="stage_failed", message="Stage v2v failed."))
+    rig.leases.finish(Update(rig.claim()), "failed", error=JobError(code="stage_failed", message="Stage v2v failed."))
     answer = await rig.http.get(f"/v1/videos/{video.id}")
     shown = Video.model_validate_json(answer.content)
     assert (shown.status, shown.error) == ("failed", JobError(code="stage_failed", message="Stage v2v failed."))
@@ -329,7 +332,7 @@ async def test_cancel_stops_what_has_not_ended_and_says_so_otherwise(rig: Rig) -
     asked = Video.model_validate((await rig.http.post(f"/v1/videos/{running.id}/cancel")).json())
     assert (asked.status, rig.journal.get(running.id).cancel_requested) == ("in_progress", True)
     assert rig.nudges == nudges + 1
-    rig.journal.finish(Update(held), "succeeded", result={"key": "k", "size_bytes": 1, "sha256": "s"})
+    rig.leases.finish(Update(held), "succeeded", result={"key": "k", "size_bytes": 1, "sha256": "s"})
     ended = error_of(await rig.http.post(f"/v1/videos/{running.id}/cancel"), 409)
     assert (ended.code, "is completed; only an unfinished one" in ended.message) == ("video_ended", True)
 
@@ -347,7 +350,7 @@ async def test_delete_cancels_what_runs_and_forgets_what_ended(rig: Rig) -> None
     await rig.http.delete(f"/v1/videos/{running.id}")
     assert rig.journal.get(running.id).cancel_requested
     assert rig.nudges == nudges + 1
-    rig.journal.finish(Update(claim), "cancelled", error=cancelled.error)
+    rig.leases.finish(Update(claim), "cancelled", error=cancelled.error)
     done = await rig.finished()
     key = (rig.journal.get(done).result or {})["key"]
     assert rig.store.exists(key)
@@ -445,9 +448,9 @@ async def test_a_keyframe_is_shown_before_the_video_is_there(rig: Rig) -> None:
     held = rig.claim()
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     keeper = Keeper(rig.store.url)
-    rig.journal.keep(held, "t2i", 0, await keeper.keep(Image(pixels), f"checkpoints/{video.id}/1.bin"))
+    rig.leases.keep(held, "t2i", 0, await keeper.keep(Image(pixels), f"checkpoints/{video.id}/1.bin"))
     clip = Keyframes(None, Clip(np.zeros((4, 17, 33, 3), np.uint8), 8.0))
-    rig.journal.keep(held, "i2v", 0, await keeper.keep(clip, f"checkpoints/{video.id}/2.bin"))
+    rig.leases.keep(held, "i2v", 0, await keeper.keep(clip, f"checkpoints/{video.id}/2.bin"))
     shown = await rig.http.get(path, params={"variant": "keyframe"})
     assert np.array_equal(np.asarray(PIL.Image.open(io.BytesIO(shown.content))), pixels)
     again = await rig.http.get(path, params={"variant": "keyframe"}, headers={"if-none-match": shown.headers["etag"]})
@@ -480,8 +483,8 @@ async def test_pools_say_what_runs_and_waits_at_every_stage(rig: Rig) -> None:
     for _ in range(3):
         await rig.create()
     held = [rig.claim() for _ in range(2)]
-    rig.journal.record([Update(held[0], (StageState(name="t2i", status="running"),))])
-    rig.journal.record([Update(held[1], (StageState(name="t2i", status="queued"),))])
+    rig.leases.record([Update(held[0], (StageState(name="t2i", status="running"),))])
+    rig.leases.record([Update(held[1], (StageState(name="t2i", status="queued"),))])
     pools = Pools.model_validate_json((await rig.http.get("/v1/pools")).content)
     first, *others = pools.stages
     assert (first.stage, first.replicas, first.running, first.queued, first.utilisation) == ("t2i", 1, 1, 1, 1.0)

@@ -5,141 +5,22 @@ Real processes (`tests.deployments.executor`) work on one journal while they are
 """
 
 import itertools
-import multiprocessing
-import os
 import signal
-import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from multiprocessing.context import ForkServerProcess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import psutil
 import pytest
 
 from client.schema import JobError
+from deployments.database import Database
 from deployments.errors import LeaseLostError
-from deployments.job_types import FINAL, JobRequest, Update
-from deployments.jobs import MAX_CLAIMS, PAUSE_FROM, Journal
-from tests.deployments.executor import ENDS, Mutant, Settings, main, said, violations
-from tests.postgres import new_database, server
-
-REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
-DEADLINE_S = 240.0
-LEASE_S = 1.0
-
-ValueT = TypeVar("ValueT")
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.deployments.executor"])
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()
-
-
-@pytest.fixture
-def journal(url: str) -> Iterator[Journal]:
-    opened = Journal(url)
-    yield opened
-    opened.close()
-
-
-def until(what: str, probe: Callable[[], ValueT | None]) -> ValueT:
-    """The first answer of `probe` that is not empty."""
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        found = probe()
-        if found:
-            return found
-        assert time.monotonic() < end, f"waited {DEADLINE_S:g} s for {what}"
-        time.sleep(0.01)
-
-
-class Fleet:
-    """Executors on one journal."""
-
-    def __init__(self, url: str, folder: Path, journal: Journal) -> None:
-        self.url, self.log, self.journal = url, folder / "said.jsonl", journal
-        self.struck: set[str] = set()
-        self._running: dict[str, ForkServerProcess] = {}
-
-    def start(self, owner: str, **settings: Any) -> None:
-        own = replace(Settings(self.url, owner, str(self.log), lease_s=LEASE_S), **settings)
-        process = _processes.Process(target=main, args=(own,), name=owner, daemon=True)
-        process.start()
-        self._running[owner] = process
-
-    def ready(self) -> None:
-        for owner in self._running:
-            until(f"{owner} to be ready", lambda owner=owner: bool(self.said(owner, "ready")))  # type: ignore[misc]
-
-    def strike(self, owner: str, how: signal.Signals) -> None:
-        """SIGKILL, SIGSTOP or SIGCONT; proves that it struck."""
-        process = self._running[owner]
-        assert process.pid is not None
-        assert process.is_alive()
-        os.kill(process.pid, how)
-        self.struck.add(owner)
-        if how == signal.SIGKILL:
-            process.join(DEADLINE_S)
-            assert process.exitcode == -signal.SIGKILL
-        elif how == signal.SIGSTOP:
-            until(f"{owner} to stop outside of a transaction", lambda: self._stopped(psutil.Process(process.pid)))
-
-    def _stopped(self, process: psutil.Process) -> bool:
-        """On SQLite a writer that is frozen in a transaction blocks all others: it is then stopped anew."""
-        until("the signal to arrive", lambda: process.status() == psutil.STATUS_STOPPED)
-        if not self.url.startswith("sqlite"):
-            return True
-        writer = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None, timeout=0.0)
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-            writer.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            process.resume()
-            process.suspend()
-            return False
-        finally:
-            writer.close()
-        return True
-
-    def said(self, owner: str, what: str) -> list[dict[str, Any]]:
-        return said(self.log, owner, what)
-
-    def held_by(self, owner: str) -> list[str]:
-        """Jobs under way whose last claim is the executor's."""
-        found = []
-        for job in self.journal.page(limit=1000)[0]:
-            claimed = [e.data["owner"] for e in self.journal.events(job.id) if e.kind in ("started", "restarted")]
-            if job.state == "running" and claimed and claimed[-1] == owner:
-                found.append(job.id)
-        return found
-
-    def submit(self, count: int) -> list[str]:
-        return [self.journal.submit(REQUEST)[0].id for _ in range(count)]
-
-    def all_ended(self) -> None:
-        try:
-            until("every job to end", lambda: set(self.journal.counts()) <= FINAL)
-        except AssertionError as late:
-            raise AssertionError(f"{late}; {violations(self.url, self.struck)}; {self.log.read_text()}") from late
-
-    def kinds(self, job_id: str) -> list[str]:
-        return [event.kind for event in self.journal.events(job_id)]
-
-    def owners(self, job_id: str) -> list[str]:
-        """Who claimed a job, in order."""
-        return [e.data["owner"] for e in self.journal.events(job_id) if e.kind in ("started", "restarted")]
-
-    def end(self) -> None:
-        for process in self._running.values():
-            process.kill()  # one that is stopped, too
-            process.join(DEADLINE_S)
+from deployments.job_types import FINAL, NewJob, Update
+from deployments.jobs import Journal
+from deployments.leases import MAX_CLAIMS, PAUSE_FROM, Leases
+from tests.deployments.executor import ENDS, Mutant, violations
+from tests.deployments.fleet import LEASE_S, REQUEST, Fleet, unreachable, until
 
 
 @pytest.fixture
@@ -147,30 +28,6 @@ def fleet(url: str, tmp_path: Path, journal: Journal) -> Iterator[Fleet]:
     made = Fleet(url, tmp_path, journal)
     yield made
     made.end()
-
-
-@contextmanager
-def unreachable(url: str) -> Iterator[None]:
-    """The database answers nobody: PostgreSQL's processes are stopped, SQLite's write lock is held by a frozen one."""
-    if url.startswith("sqlite"):
-        writer = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=30.0)
-        writer.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            writer.execute("ROLLBACK")
-            writer.close()
-        return
-    root = psutil.Process(server().get_pid())
-    stopped = [root, *root.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
-    until("PostgreSQL to stop", lambda: root.status() == psutil.STATUS_STOPPED)
-    try:
-        yield
-    finally:
-        for process in stopped:
-            process.resume()
 
 
 # 1, 2, 3, 4, 7, 18: kill -9
@@ -290,12 +147,12 @@ def test_an_executor_without_its_database_stops_itself_and_the_job_is_done_later
 # 11: a cancel against the end
 
 
-def test_a_cancel_against_the_end_gives_one_outcome(journal: Journal, url: str) -> None:
-    other = Journal(url)
+def test_a_cancel_against_the_end_gives_one_outcome(journal: Journal, leases: Leases, url: str) -> None:
+    other = Journal(Database(url))
     outcomes = set()
     for round_ in range(12):
-        job_id = journal.submit(REQUEST)[0].id
-        claimed = journal.claim("a", 60.0)
+        job_id = journal.submit(NewJob(REQUEST))[0].id
+        claimed = leases.claim("a", 60.0)
         assert claimed is not None
         start = threading.Barrier(2)
 
@@ -306,36 +163,36 @@ def test_a_cancel_against_the_end_gives_one_outcome(journal: Journal, url: str) 
         thread = threading.Thread(target=cancel)
         thread.start()
         start.wait()
-        wanted = journal.beat([claimed[0]], 60.0).cancelled if round_ % 2 else frozenset()
+        wanted = leases.beat([claimed[0]], 60.0).cancelled if round_ % 2 else frozenset()
         error = JobError(code="cancelled", message="enough")
         if wanted:
-            journal.finish(Update(claimed[0]), "cancelled", error=error)
+            leases.finish(Update(claimed[0]), "cancelled", error=error)
         else:
-            journal.finish(Update(claimed[0]), "succeeded", result={"owner": "a"})
+            leases.finish(Update(claimed[0]), "succeeded", result={"owner": "a"})
         thread.join()
         state = journal.get(job_id).state
         outcomes.add(state)
         assert state == ("cancelled" if wanted else "succeeded")
         with pytest.raises(LeaseLostError):
-            journal.finish(Update(claimed[0]), "cancelled", error=error)
+            leases.finish(Update(claimed[0]), "cancelled", error=error)
     assert violations(url) == []
     assert outcomes <= {"succeeded", "cancelled"}
-    other.close()
+    other.database.close()
 
 
 # 12: what fails is counted, and what dies without getting anywhere is given up; but only that
 
 
-def test_only_deaths_without_a_new_output_count_against_a_job(journal: Journal) -> None:
-    [job_id] = [journal.submit(REQUEST)[0].id]
+def test_only_deaths_without_a_new_output_count_against_a_job(journal: Journal, leases: Leases) -> None:
+    [job_id] = [journal.submit(NewJob(REQUEST))[0].id]
     record = {"key": "checkpoints/a/1.bin", "bytes": 1, "sha256": "00"}
     for number, _ in enumerate(range(2 * MAX_CLAIMS)):
-        claimed = journal.claim("a", -1.0)
+        claimed = leases.claim("a", -1.0)
         assert claimed is not None, f"given up after {number} deaths, each with a new output"
-        assert journal.keep(claimed[0], "v2v", number, dict(record))
+        assert leases.keep(claimed[0], "v2v", number, dict(record))
     for _ in range(PAUSE_FROM - 1):
-        assert journal.claim("a", -1.0) is not None
-    assert journal.claim("a", -1.0) is None
+        assert leases.claim("a", -1.0) is not None
+    assert leases.claim("a", -1.0) is None
     assert journal.get(job_id).state == "queued"
     assert journal.events(job_id)[-1].data == {"pause_s": 2.0}
 
@@ -344,18 +201,18 @@ def test_only_deaths_without_a_new_output_count_against_a_job(journal: Journal) 
 
 
 def test_a_reader_of_events_misses_none_while_several_write(url: str) -> None:
-    writers = [Journal(url) for _ in range(2)]
-    ids = [writers[0].submit(REQUEST)[0].id for _ in range(2)]
+    databases = [Database(url) for _ in range(3)]
+    reader, writers = Journal(databases[0]), [Leases(database) for database in databases[1:]]
+    ids = [reader.submit(NewJob(REQUEST))[0].id for _ in range(2)]
     claims = dict(zip(ids, [writers[0].claim("a", 60.0) for _ in ids], strict=True))
     rounds = 40
 
-    def write(own: Journal) -> None:
+    def write(own: Leases) -> None:
         for number in range(rounds):
             events = (("stage_progress", {"number": number, "by": id(own)}),)
             own.record([Update(claimed[0], events=events) for claimed in claims.values() if claimed is not None])
 
     threads = [threading.Thread(target=write, args=(own,)) for own in writers]
-    reader = Journal(url)
     seen: dict[str, list[Any]] = {job_id: [] for job_id in ids}
     for thread in threads:
         thread.start()
@@ -370,8 +227,8 @@ def test_a_reader_of_events_misses_none_while_several_write(url: str) -> None:
         assert seen[job_id] == reader.events(job_id)
         assert len(seen[job_id]) == 2 + rounds * len(writers)
         assert all(one.seq < next_.seq for one, next_ in itertools.pairwise(seen[job_id]))
-    for own in (*writers, reader):
-        own.close()
+    for database in databases:
+        database.close()
 
 
 # 17: the check notices what it is there for
@@ -419,11 +276,13 @@ def test_the_check_notices_when_a_guard_is_gone(fleet: Fleet, mutant: Mutant) ->
         assert any(text.startswith("6:") for text in broken), broken
 
 
-def test_the_check_finds_nothing_wrong_with_a_job_that_ended_well_and_names_one_that_did_not(journal: Journal) -> None:
-    done, left = journal.submit(REQUEST)[0].id, journal.submit(REQUEST)[0].id
-    claimed = journal.claim("a", 60.0)
+def test_the_check_finds_nothing_wrong_with_a_job_that_ended_well_and_names_one_that_did_not(
+    journal: Journal, leases: Leases
+) -> None:
+    done, left = journal.submit(NewJob(REQUEST))[0].id, journal.submit(NewJob(REQUEST))[0].id
+    claimed = leases.claim("a", 60.0)
     assert claimed is not None
-    journal.finish(Update(claimed[0]), "succeeded", result={"owner": "a"})
+    leases.finish(Update(claimed[0]), "succeeded", result={"owner": "a"})
     assert [event.kind for event in journal.events(done)][-1] in ENDS
     url = journal.database.engine.url.render_as_string(hide_password=False)
     assert violations(url) == [f"1: {left} is queued", f"2: {left} went on after its end with queued"]

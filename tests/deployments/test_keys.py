@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from deployments.database import Database
 from deployments.errors import RateLimitError
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing, UnknownKeyError
-from deployments.tables import Database, api_keys
+from deployments.tables import api_keys
 
 FRESH_S = 3.0
 

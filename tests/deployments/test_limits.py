@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Connection, update
 
 from deployments.admission import Admission
+from deployments.database import Database
 from deployments.errors import QueueFullError, RateLimitError
-from deployments.job_types import Claim, Job, JobRequest, Limits, Update
+from deployments.job_types import Claim, Job, JobRequest, Limits, NewJob, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.limits import LimitBook, check, limits_of
 from deployments.tables import jobs
 
@@ -23,7 +25,7 @@ def submit(journal: Journal, tenant: str, limits: Limits = DEFAULT, priority: in
     def admit(connection: Connection, now: float) -> None:
         check(connection, tenant, limits_of(connection, tenant, limits), now=now, wait_s=12.2)
 
-    return journal.submit(REQUEST, tenant=tenant, admit=admit, priority=priority)[0].id
+    return journal.submit(NewJob(REQUEST, tenant=tenant, priority=priority), admit=admit)[0].id
 
 
 def at_once(count: int, act: Callable[[int], None]) -> None:
@@ -45,54 +47,55 @@ def at_once(count: int, act: Callable[[int], None]) -> None:
     assert raised == []
 
 
-def test_a_tenant_at_its_limit_waits_and_blocks_nobody(journal: Journal) -> None:
+def test_a_tenant_at_its_limit_waits_and_blocks_nobody(journal: Journal, leases: Leases) -> None:
     LimitBook(journal.database).change("a", {"max_running": 1}, DEFAULT)
     first, second = submit(journal, "a"), submit(journal, "a")
     others = [submit(journal, "b"), submit(journal, "b")]
-    got = [journal.claim("x", LONG_S) for _ in range(4)]
+    got = [leases.claim("x", LONG_S) for _ in range(4)]
     assert [claimed[1].id for claimed in got if claimed] == [first, *others]
     assert got[3] is None
     held = got[0]
     assert held is not None
-    journal.finish(Update(held[0]), "succeeded", result={})
-    claimed = journal.claim("x", LONG_S)
+    leases.finish(Update(held[0]), "succeeded", result={})
+    claimed = leases.claim("x", LONG_S)
     assert claimed is not None
     assert claimed[1].id == second
 
 
-def test_defaults_are_for_tenants_without_a_row_and_a_row_may_have_no_limit(journal: Journal) -> None:
+def test_defaults_are_for_tenants_without_a_row_and_a_row_may_have_no_limit(journal: Journal, leases: Leases) -> None:
     LimitBook(journal.database).change("free", {"max_running": None}, Limits(max_running=1))
     for tenant in ("free", "free", "a", "a", "b"):
         submit(journal, tenant)
     running = Counter[str]()
-    while (claimed := journal.claim("x", LONG_S, Limits(max_running=1))) is not None:
+    while (claimed := leases.claim("x", LONG_S, Limits(max_running=1))) is not None:
         running[claimed[1].tenant] += 1
     assert running == {"free": 2, "a": 1, "b": 1}
 
 
-def test_a_job_whose_lease_lapsed_is_taken_over_at_the_limit(journal: Journal) -> None:
+def test_a_job_whose_lease_lapsed_is_taken_over_at_the_limit(journal: Journal, leases: Leases) -> None:
     job_id = submit(journal, "a")
     submit(journal, "a")
     limits = Limits(max_running=1)
-    assert journal.claim("x", LAPSED_S, limits) is not None
-    again = journal.claim("y", LONG_S, limits)
+    assert leases.claim("x", LAPSED_S, limits) is not None
+    again = leases.claim("y", LONG_S, limits)
     assert again is not None
-    assert (again[1].id, journal.claim("z", LONG_S, limits)) == (job_id, None)
+    assert (again[1].id, leases.claim("z", LONG_S, limits)) == (job_id, None)
 
 
-def test_priority_goes_first_and_then_who_came_first_whatever_the_tenant(journal: Journal) -> None:
+def test_priority_goes_first_and_then_who_came_first_whatever_the_tenant(journal: Journal, leases: Leases) -> None:
     low = submit(journal, "a", priority=-1)
     old = [submit(journal, tenant) for tenant in ("a", "b", "a")]
     high = [submit(journal, tenant, priority=3) for tenant in ("b", "a")]
     order = []
-    while (claimed := journal.claim("x", LONG_S)) is not None:
+    while (claimed := leases.claim("x", LONG_S)) is not None:
         order.append(claimed[1].id)
     assert order == [*high, *old, low]
 
 
 def test_a_limit_holds_with_many_claimers_at_once(url: str) -> None:
     claimers, limit, total = 6, 2, 12
-    journals = [Journal(url) for _ in range(claimers)]
+    journals = [Journal(Database(url)) for _ in range(claimers)]
+    leases = [Leases(journal.database) for journal in journals]
     LimitBook(journals[0].database).change("a", {"max_running": limit}, DEFAULT)
     for _ in range(total):
         submit(journals[0], "a")
@@ -101,7 +104,7 @@ def test_a_limit_holds_with_many_claimers_at_once(url: str) -> None:
         got: list[tuple[Claim, Job]] = []
 
         def claim(number: int, got: list[tuple[Claim, Job]] = got) -> None:
-            claimed = journals[number].claim(f"w{number}", LONG_S)
+            claimed = leases[number].claim(f"w{number}", LONG_S)
             if claimed is not None:
                 got.append(claimed)
 
@@ -109,14 +112,14 @@ def test_a_limit_holds_with_many_claimers_at_once(url: str) -> None:
         assert len(got) == limit
         assert journals[0].counts()["running"] == limit
         for held, job in got:
-            journals[0].finish(Update(held), "succeeded", result={})
+            leases[0].finish(Update(held), "succeeded", result={})
             done.append(job.id)
     assert len(set(done)) == total
     for journal in journals:
-        journal.close()
+        journal.database.close()
 
 
-def test_a_tenants_queue_has_a_bound_of_its_own(journal: Journal) -> None:
+def test_a_tenants_queue_has_a_bound_of_its_own(journal: Journal, leases: Leases) -> None:
     limits = Limits(max_queued=2)
     for _ in range(2):
         submit(journal, "a", limits)
@@ -126,12 +129,12 @@ def test_a_tenants_queue_has_a_bound_of_its_own(journal: Journal) -> None:
         submit(journal, "a", limits)
     assert (full.value.code, full.value.headers) == ("tenant_queue_full", {"Retry-After": "13"})
     submit(journal, "b", limits)
-    journal.claim("x", LONG_S)
+    leases.claim("x", LONG_S)
     submit(journal, "a", limits)
 
 
 def test_a_tenants_bound_holds_with_many_posts_at_once(url: str) -> None:
-    journals = [Journal(url) for _ in range(6)]
+    journals = [Journal(Database(url)) for _ in range(6)]
     refused: list[str | None] = []
 
     def post(number: int) -> None:
@@ -144,7 +147,7 @@ def test_a_tenants_bound_holds_with_many_posts_at_once(url: str) -> None:
     assert journals[0].counts() == {"queued": 2}
     assert refused == ["tenant_queue_full"] * 4
     for journal in journals:
-        journal.close()
+        journal.database.close()
 
 
 def test_so_many_are_accepted_in_a_minute_and_the_next_is_told_when(journal: Journal) -> None:
@@ -171,11 +174,11 @@ def test_a_repeated_request_is_answered_whatever_the_limits(journal: Journal) ->
     def never(_connection: object, _now: float) -> None:
         raise RateLimitError("No", 1.0, code="rate_limited")
 
-    job, _ = journal.submit(REQUEST, tenant="a", idem_key="k", body_hash="b")
-    again, new = journal.submit(REQUEST, tenant="a", idem_key="k", body_hash="b", admit=never)
+    job, _ = journal.submit(NewJob(REQUEST, tenant="a", idem_key="k", body="b"))
+    again, new = journal.submit(NewJob(REQUEST, tenant="a", idem_key="k", body="b"), admit=never)
     assert (again.id, new) == (job.id, False)
     with pytest.raises(RateLimitError):
-        journal.submit(REQUEST, tenant="b", idem_key="k", body_hash="b", admit=never)
+        journal.submit(NewJob(REQUEST, tenant="b", idem_key="k", body="b"), admit=never)
 
 
 def test_changing_one_limit_keeps_the_others_and_starts_from_the_defaults(journal: Journal) -> None:
@@ -192,9 +195,9 @@ async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -
     admission = Admission(journal.database, preset="tiny", limits=Limits(max_queued=1), retry_after_s=7, replicas=dict)
     for _ in range(2):
         admit = await admission.judge("a", 0, None)
-    journal.submit(REQUEST, tenant="a", admit=admit)
+    journal.submit(NewJob(REQUEST, tenant="a"), admit=admit)
     with pytest.raises(RateLimitError) as refused:
-        journal.submit(REQUEST, tenant="a", admit=admit)
+        journal.submit(NewJob(REQUEST, tenant="a"), admit=admit)
     assert (refused.value.code, refused.value.headers["Retry-After"]) == ("tenant_queue_full", "7")
     with pytest.raises(QueueFullError):
-        journal.submit(REQUEST, tenant="a", admit=admit, max_queued=1)
+        journal.submit(NewJob(REQUEST, tenant="a"), admit=admit, max_queued=1)

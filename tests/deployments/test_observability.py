@@ -19,10 +19,12 @@ from deployments import logs
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
+from deployments.database import Database
 from deployments.errors import ConfigError
 from deployments.ingress import create_app
-from deployments.job_types import Event, JobRequest, Update
+from deployments.job_types import Event, JobRequest, NewJob, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.metrics import TABLE
 from deployments.scrape import merged
 from deployments.traces import Tracer, spans_of
@@ -40,9 +42,9 @@ ray_serve_other_total{a="b"} 1.0
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(f"sqlite:///{tmp_path}/jobs.sqlite")
+    made = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
     yield made
-    made.close()
+    made.database.close()
 
 
 def scraped(journal: Journal, folder: Path, nodes: Sequence[str | None]) -> str:
@@ -63,7 +65,7 @@ def scraped(journal: Journal, folder: Path, nodes: Sequence[str | None]) -> str:
 
 
 def test_one_scrape_has_the_gauges_and_the_numbers_of_every_node(journal: Journal, tmp_path: Path) -> None:
-    journal.submit(REQUEST)
+    journal.submit(NewJob(REQUEST))
     families = {
         family.name: family
         for family in text_string_to_metric_families(scraped(journal, tmp_path, [ONE % 1, None, ONE % 2]))
@@ -125,8 +127,9 @@ class Collector:
 
 
 def failed_job(journal: Journal) -> str:
-    job_id = journal.submit(REQUEST)[0].id
-    claimed = journal.claim("one", 60.0)
+    leases = Leases(journal.database)
+    job_id = journal.submit(NewJob(REQUEST))[0].id
+    claimed = leases.claim("one", 60.0)
     assert claimed is not None
     said = (
         ("stage_queued", {"stage": "t2i"}),
@@ -136,7 +139,7 @@ def failed_job(journal: Journal) -> str:
         ("stage_completed", {"stage": "t2i"}),
     )
     error = JobError(code="stage_failed", message="The lens is cracked.")
-    journal.finish(Update(claimed[0], events=said), "failed", error=error)
+    leases.finish(Update(claimed[0], events=said), "failed", error=error)
     return job_id
 
 

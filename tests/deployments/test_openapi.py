@@ -17,6 +17,7 @@ from client.schema import Health
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
+from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.jobs import Journal
 from deployments.keys import KeyBook
@@ -35,11 +36,11 @@ async def nudge() -> None:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     folder = tmp_path_factory.mktemp("openapi")
-    journal, store = Journal(f"sqlite:///{folder}/jobs.sqlite"), ArtifactStore(f"file://{folder}/artifacts")
+    journal, store = Journal(Database(f"sqlite:///{folder}/jobs.sqlite")), ArtifactStore(f"file://{folder}/artifacts")
     args = AppArgs(ingress=IngressArgs(sync_limit_s=0.05))  # nobody works here
     health = Health(status="ok", model="tiny", version="1")
     yield create_app(args, journal, store, nudge=nudge, health=lambda: health, show=Keeper(store.url).show)
-    journal.close()
+    journal.database.close()
 
 
 def test_every_route_is_described_and_nothing_else(app: FastAPI) -> None:

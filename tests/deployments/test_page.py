@@ -18,10 +18,12 @@ from cluster.server_process import free_port
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
+from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
 from deployments.jobs import Journal
 from deployments.keys import KeyBook
+from deployments.leases import Leases
 from deployments.page_routes import WEB, read_parts
 from tests.browser import chromium, needs_chromium, opened
 
@@ -32,7 +34,8 @@ class Served:
     """The application on a port of its own, and its journal."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal = Journal(f"sqlite:///{folder}/jobs.sqlite")
+        self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
+        self.leases = Leases(self.journal.database)
         self.store = ArtifactStore(f"file://{folder}/artifacts")
         self.app: FastAPI = create_app(
             AppArgs(), self.journal, self.store, nudge=self.nudge, health=self.health, show=Keeper(self.store.url).show
@@ -60,7 +63,7 @@ class Served:
         self._server.should_exit = True
         self._server.force_exit = True  # open event streams end with it
         self._thread.join()
-        self.journal.close()
+        self.journal.database.close()
 
     def create(self, prompt: str) -> str:
         answer = httpx.post(f"{self.url}/v1/videos", json={"prompt": prompt, "seed": 7})
@@ -68,7 +71,7 @@ class Served:
         return str(answer.json()["id"])
 
     def claim(self) -> Claim:
-        claimed = self.journal.claim("test", 60.0)
+        claimed = self.leases.claim("test", 60.0)
         assert claimed is not None
         return claimed[0]
 
@@ -164,10 +167,10 @@ def test_a_failed_job_says_why_and_offers_to_be_remixed(served: Served, browser:
         expect(page.locator(".status")).to_contain_text("Queued")
         claim = served.claim()
         running = StageState(name="t2i", status="running", progress=40)
-        served.journal.record([Update(claim, (running,), (("started", {}), ("stage_started", {"stage": "t2i"})))])
+        served.leases.record([Update(claim, (running,), (("started", {}), ("stage_started", {"stage": "t2i"})))])
         expect(page.locator(".stage.t2i .state")).to_have_text("40 %")
         broken = JobError(code="stage_failed", message="The lens is cracked.")
-        served.journal.finish(Update(claim), "failed", error=broken)
+        served.leases.finish(Update(claim), "failed", error=broken)
         expect(page.get_by_role("alert").first).to_have_text("The lens is cracked.")
         expect(page.get_by_role("button", name="Remix")).to_be_visible()
         expect(page.get_by_role("button", name="Cancel")).to_have_count(0)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from client.schema import StageState
-from deployments.progress import JobProgress, overall
+from deployments.job_types import overall
+from deployments.progress import JobProgress
 from deployments.streams import Info
 
 

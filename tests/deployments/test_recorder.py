@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from deployments.job_types import Beat, Claim, JobRequest, Update
+from deployments.database import Database
+from deployments.job_types import Beat, Claim, JobRequest, NewJob, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
 from deployments.streams import Info
-from deployments.tables import Database, jobs
+from deployments.tables import jobs
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 10.0
@@ -23,17 +25,17 @@ DEADLINE_S = 10.0
 class Watched:
     """A claimed job under a running recorder."""
 
-    def __init__(self, journal: Journal, lease_s: float) -> None:
-        self.journal = journal
-        self.job_id = journal.submit(REQUEST)[0].id
-        claimed = journal.claim("a", lease_s)
+    def __init__(self, journal: Journal, lease_s: float, leases: Leases | None = None) -> None:
+        leases = leases or Leases(journal.database)
+        self.job_id = journal.submit(NewJob(REQUEST))[0].id
+        claimed = leases.claim("a", lease_s)
         assert claimed is not None
         self.claim: Claim = claimed[0]
         self.progress = JobProgress(lambda: 0.0)
         self.lost: list[str] = []
         self.cancelled: list[str] = []
         self.recorder = Recorder(
-            journal, flush_s=0.01, lease_s=lease_s, on_lost=self.lost.append, on_cancel=self.cancelled.append
+            leases, flush_s=0.01, lease_s=lease_s, on_lost=self.lost.append, on_cancel=self.cancelled.append
         )
         self.recorder.watch(self.claim, self.progress)
 
@@ -54,23 +56,23 @@ class Watched:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    return Journal(f"sqlite:///{tmp_path}/jobs.sqlite")
+    return Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
 
 
-async def test_progress_reaches_the_journal_and_the_last_words_the_end(journal: Journal) -> None:
+async def test_progress_reaches_the_journal_and_the_last_words_the_end(journal: Journal, leases: Leases) -> None:
     job = Watched(journal, lease_s=60.0)
     async with job.running():
         job.progress.sent("t2i")
         job.progress.info("t2i", Info(kind="started", last=False))
         await job.until(lambda: journal.get(job.job_id).stages[0].status == "running")
         job.progress.completed("t2i")
-        journal.finish(await job.recorder.last_words(job.job_id), "succeeded", result={})
+        leases.finish(await job.recorder.last_words(job.job_id), "succeeded", result={})
     kinds = [event.kind for event in journal.events(job.job_id)]
     assert kinds == ["queued", "started", "stage_queued", "stage_started", "stage_completed", "completed"]
 
 
-async def test_what_is_being_written_comes_before_the_end(tmp_path: Path) -> None:
-    class Slow(Journal):
+async def test_what_is_being_written_comes_before_the_end(journal: Journal) -> None:
+    class Slow(Leases):
         entered, go = threading.Event(), threading.Event()
 
         def record(self, updates: Sequence[Update]) -> Beat:
@@ -78,20 +80,20 @@ async def test_what_is_being_written_comes_before_the_end(tmp_path: Path) -> Non
             assert self.go.wait(DEADLINE_S)
             return super().record(updates)
 
-    journal = Slow(f"sqlite:///{tmp_path}/jobs.sqlite")
-    job = Watched(journal, lease_s=60.0)
+    leases = Slow(journal.database)
+    job = Watched(journal, lease_s=60.0, leases=leases)
     async with job.running():
         job.progress.sent("t2i")
-        await job.until(journal.entered.is_set)
+        await job.until(leases.entered.is_set)
         last = asyncio.create_task(job.recorder.last_words(job.job_id))
         await asyncio.sleep(0)
-        journal.go.set()
-        journal.finish(await last, "succeeded", result={})
+        leases.go.set()
+        leases.finish(await last, "succeeded", result={})
     assert [event.kind for event in journal.events(job.job_id)] == ["queued", "started", "stage_queued", "completed"]
 
 
-async def test_what_could_not_be_written_is_written_later_and_once(tmp_path: Path) -> None:
-    class Unreachable(Journal):
+async def test_what_could_not_be_written_is_written_later_and_once(journal: Journal) -> None:
+    class Unreachable(Leases):
         failures = 2
 
         def record(self, updates: Sequence[Update]) -> Beat:
@@ -100,14 +102,14 @@ async def test_what_could_not_be_written_is_written_later_and_once(tmp_path: Pat
                 raise OSError("no database")
             return super().record(updates)
 
-    journal = Unreachable(f"sqlite:///{tmp_path}/jobs.sqlite")
-    job = Watched(journal, lease_s=60.0)
+    leases = Unreachable(journal.database)
+    job = Watched(journal, lease_s=60.0, leases=leases)
     async with job.running():
         job.progress.sent("t2i")
         job.progress.failed("t2i", 0, "RuntimeError")
         await job.until(lambda: journal.get(job.job_id).failures == {"t2i": 1})
         job.progress.info("t2i", Info(kind="started", last=False))
-        journal.finish(await job.recorder.last_words(job.job_id), "succeeded", result={})
+        leases.finish(await job.recorder.last_words(job.job_id), "succeeded", result={})
     kinds = [event.kind for event in journal.events(job.job_id)]
     assert kinds == ["queued", "started", "stage_queued", "stage_retried", "stage_started", "completed"]
     assert journal.get(job.job_id).failures == {"t2i": 1}
@@ -125,9 +127,9 @@ async def test_a_cancel_is_learnt_at_once_when_told_and_by_heartbeat_when_not(jo
     assert (told.lost, untold.lost) == ([], [])
 
 
-async def test_a_job_that_was_taken_over_is_reported_lost_and_not_written(journal: Journal) -> None:
+async def test_a_job_that_was_taken_over_is_reported_lost_and_not_written(journal: Journal, leases: Leases) -> None:
     job = Watched(journal, lease_s=-1.0)
-    assert journal.claim("b", 60.0) is not None
+    assert leases.claim("b", 60.0) is not None
     async with job.running():
         job.progress.sent("t2i")
         await job.until(lambda: job.job_id in job.lost)

@@ -8,7 +8,7 @@ import pytest
 from client.schema import ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.job_types import Job, JobRequest, Source
-from deployments.plans import plan_of, result_of, windows_of
+from deployments.plans import plan_of, planned_of, windows_of
 from deployments.remix import extend, remix
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -20,7 +20,8 @@ WINDOWS = range(windows_of(plan_of(REQUEST)))
 
 
 def job(request: JobRequest = REQUEST, **values: Any) -> Job:
-    made = Job("video_a", "succeeded", request, 0.0, 1.0, None, {"key": "videos/a/1.mp4", "sha256": "00"}, False, 1, ())
+    result, planned = {"key": "videos/a/1.mp4", "sha256": "00"}, planned_of(request, plan_of(request))
+    made = Job("video_a", "succeeded", request, 0.0, 1.0, None, result, False, 1, (), planned)
     return replace(made, **values)
 
 
@@ -90,7 +91,7 @@ def test_a_video_that_was_sent_keeps_its_length_in_a_remix() -> None:
 def test_a_video_for_vfi_keeps_its_rate_and_its_size_made_even() -> None:
     film = FILM.model_copy(update={"enters": "vfi"})
     request = REQUEST.model_copy(update={"source": film, "enter": "vfi", "factor": 2})
-    result = result_of(request, plan_of(request))
+    result = planned_of(request, plan_of(request))
     assert (result.frames, result.fps, result.size) == (47, 48.0, (64, 48))
 
 
@@ -101,9 +102,9 @@ def test_an_extension_begins_with_the_old_video_and_its_last_frame() -> None:
     assert request.source == request.extends
     assert request.source is not None
     assert (request.source.key, request.source.frames, request.source.fps) == ("videos/a/1.mp4", 46, 24.0)
-    assert result_of(request, plan_of(request)).frames == 92
+    assert planned_of(request, plan_of(request)).frames == 92
     twice = extend(job(request), ExtendVideo())
-    assert result_of(twice.request, plan_of(twice.request)).frames == 138
+    assert planned_of(twice.request, plan_of(twice.request)).frames == 138
 
 
 def test_what_cannot_be_extended_says_why() -> None:

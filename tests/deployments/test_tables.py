@@ -11,11 +11,18 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, Table, create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 from deployments import tables
+from deployments.database import SCHEMA, Database, driver_url
 from deployments.errors import ConfigError
-from deployments.tables import SCHEMA, Database, driver_url, metadata
+from deployments.job_types import JobRequest
+from deployments.jobs import Journal
+from deployments.plans import plan_of, planned_of
+from deployments.tables import metadata
 from tests.postgres import new_database
+
+REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -49,12 +56,17 @@ def test_a_journal_from_before_the_migrations_is_taken_over_with_its_jobs(url: s
         counts = {"fence": 0, "not_before": 0.0, "claims": 0, "created_at": 1.0}
         old = Table("jobs", MetaData(), autoload_with=connection)
         connection.execute(
-            old.insert().values(id="old", state="queued", request={"prompt": "a fox"}, **values, **counts)
+            old.insert().values(id="old", state="queued", request=REQUEST.model_dump(), **values, **counts)
         )
     engine.dispose()
     again = Database(url)
-    with again.read() as connection:
-        assert connection.execute(tables.jobs.select()).one().id == "old"
+    job = Journal(again).get("old")
+    assert (job.request, job.planned) == (REQUEST, planned_of(REQUEST, plan_of(REQUEST)))
+    with again.write() as connection:
+        twice = tables.jobs.insert().values(state="queued", request={}, tenant="", idem_key="k", created_at=1.0)
+        connection.execute(twice.values(id="one"))
+        with pytest.raises(IntegrityError), connection.begin_nested():
+            connection.execute(twice.values(id="two"))
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
     again.close()
 

@@ -15,9 +15,11 @@ from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
 from client.schema import JobError
+from deployments.database import Database
 from deployments.errors import InvalidRequestError
-from deployments.job_types import JobRequest, Update
+from deployments.job_types import JobRequest, NewJob, Update
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from deployments.tables import deliveries
 from deployments.video_routes import told
 from deployments.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
@@ -70,9 +72,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database())
+    opened = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()))
     yield opened
-    opened.close()
+    opened.database.close()
 
 
 def row(journal: Journal) -> Any:
@@ -100,11 +102,12 @@ async def deliver(journal: Journal, until: Callable[[], bool], *, private: bool 
 
 
 def ended(journal: Journal, url: str, error: JobError | None = None) -> str:
-    job = journal.submit(REQUEST, webhook_url=url)[0]
+    leases = Leases(journal.database)
+    job = journal.submit(NewJob(REQUEST, webhook_url=url))[0]
     assert row(journal).due_at is None
-    claimed = journal.claim("a", 60.0)
+    claimed = leases.claim("a", 60.0)
     assert claimed is not None
-    journal.finish(
+    leases.finish(
         Update(claimed[0]), "failed" if error else "succeeded", error=error, result=None if error else {"key": "k"}
     )
     assert row(journal).due_at is not None
@@ -153,7 +156,7 @@ async def test_a_private_address_is_never_posted_to(journal: Journal, receiver: 
 
 
 def test_a_cancelled_job_is_told_and_a_deleted_one_forgotten(journal: Journal) -> None:
-    job_id = journal.submit(REQUEST, webhook_url="https://example.com/")[0].id
+    job_id = journal.submit(NewJob(REQUEST, webhook_url="https://example.com/"))[0].id
     journal.request_cancel(job_id)
     assert row(journal).due_at is not None
     journal.delete(job_id)

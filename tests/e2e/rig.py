@@ -21,6 +21,7 @@ from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
+from deployments.database import Database
 from deployments.job_types import Event
 from deployments.jobs import Journal
 from deployments.server import LocalRay, Server, start, stop
@@ -64,13 +65,13 @@ class Rig:
         self._server = start(self.args, host="127.0.0.1", port=free_port(), where=local)
         self.url = self._server.url
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
-        self.journal = Journal(self.args.storage.database_url)
+        self.journal = Journal(Database(self.args.storage.database_url))
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._server is not None
         self.http.close()
-        self.journal.close()
+        self.journal.database.close()
         stop(self._server.temp_dir)
 
     def create(self, **body: Any) -> Video:
@@ -138,7 +139,7 @@ class SecondApp:
         self.name, self.args = name, args
         self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=30.0)
         self.deploy()
-        self.journal = Journal(args.storage.database_url)
+        self.journal = Journal(Database(args.storage.database_url))
 
     def deploy(self) -> None:
         """Start it, or change it to what `args` say now."""
@@ -147,7 +148,7 @@ class SecondApp:
     def close(self) -> None:
         serve.delete(self.name)
         self.http.close()
-        self.journal.close()
+        self.journal.database.close()
 
     def create(self, **body: Any) -> str:
         answer = self.http.post("/v1/videos", json={"prompt": "a fox", **body})

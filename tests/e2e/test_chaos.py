@@ -17,8 +17,10 @@ from benchmarks.chaos import ALL, Kill, Target, stand_in_config
 from benchmarks.ledger import Ledger, read
 from cluster.replay import ReplayProfile
 from deployments.config import PipelineArgs
+from deployments.database import Database
 from deployments.job_types import FINAL, Job
 from deployments.jobs import Journal
+from deployments.leases import Leases
 from stages.types import StageName
 from tests.e2e.faulty import POISONS
 from tests.e2e.rig import wait_for
@@ -40,7 +42,7 @@ class Siege:
     def __init__(self, target: Target, data_dir: Path) -> None:
         self.target = target
         self.http = httpx.Client(base_url=target.url, timeout=30.0)
-        self.journal = Journal(f"sqlite:///{data_dir}/jobs.sqlite")
+        self.journal = Journal(Database(f"sqlite:///{data_dir}/jobs.sqlite"))
 
     def create(self, seed: int) -> str:
         body = json.dumps({"prompt": "a fox", "seed": seed})
@@ -97,7 +99,7 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
         made = Siege(target, folder / "data")
         yield made
         made.http.close()
-        made.journal.close()
+        made.journal.database.close()
     shutil.rmtree(short, ignore_errors=True)
 
 
@@ -125,7 +127,8 @@ def test_a_pipeline_that_is_frozen_past_its_leases_writes_nothing_under_them(sie
     [process] = siege.target.processes("pipeline")
     process.suspend()
     wait_for("the freeze", lambda: process.status() == psutil.STATUS_STOPPED)
-    stranger = Journal(siege.journal.database.engine.url.render_as_string(hide_password=False))
+    database = Database(siege.journal.database.engine.url.render_as_string(hide_password=False))
+    stranger = Leases(database)
     try:
         claim, _ = wait_for("the lapse of its lease", lambda: stranger.claim("a stranger", 4 * LEASE_S))
         assert claim.job_id == job_id
@@ -136,7 +139,7 @@ def test_a_pipeline_that_is_frozen_past_its_leases_writes_nothing_under_them(sie
         assert siege.journal.events(job_id) == before
         stranger.release([claim])
     finally:
-        stranger.close()
+        database.close()
     assert siege.ended(job_id).state == "succeeded"
     ledger = siege.ledger([job_id, other])
     assert (ledger.lost, ledger.finished_twice, ledger.stages_rerun) == (0, 0, 0)

@@ -1,0 +1,194 @@
+"""The journal's database, SQLite in WAL mode or PostgreSQL: how it is opened, its two kinds of transaction, its clock.
+
+SQLite is for one host and a local disk. Every transaction says whether it writes: on SQLite a writer takes the write
+lock at once (BEGIN IMMEDIATE), so that two writers queue instead of failing half-way; readers never wait. Threads of
+one process queue before that: SQLite's own waiting is polling, in which some wait for a second while others overtake.
+On PostgreSQL a frozen writer loses its transaction, and with it its locks, after `IDLE_LIMIT_MS`. Alembic
+(`migrations/`) makes and changes the tables, in whichever process opens the database first.
+
+There is one clock, the database's: whatever is written, compared or shown comes from `now`, because hosts disagree.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    create_engine,
+    event,
+    inspect,
+    literal,
+    literal_column,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from deployments.errors import ConfigError
+
+SCHEMA = "0003"  # the newest revision in `migrations/versions`
+BUSY_TIMEOUT_MS = 10_000
+_WAL_POLL_S = 0.02
+IDLE_LIMIT_MS = 10_000
+_POSTGRES_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
+_DEAD_HOST = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+_SCHEMA_LOCK = 0x6D61_6769  # of PostgreSQL, while the schema is looked at and changed
+
+DatabaseError = DBAPIError
+"""What a transaction raises when the database is away, hangs up or refuses."""
+
+
+def driver_url(url: str) -> URL:
+    """The address with the driver that we use; `postgres://` and `postgresql://` mean psycopg."""
+    parsed = make_url(url)
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgres", "postgresql") else parsed
+
+
+def shown_url(url: str) -> str:
+    """The address without its password."""
+    return driver_url(url).render_as_string(hide_password=True)
+
+
+@contextmanager
+def opened(url: str) -> Iterator["Database"]:
+    """A database for a command that an operator runs.
+
+    Raises:
+        ConfigError: it cannot be used; one sentence.
+    """
+    try:
+        database = Database(url)
+        try:
+            yield database
+        finally:
+            database.close()
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"The database {shown_url(url)} cannot be used ({reason}); --cluster, --config and --data-dir name another."
+        ) from error
+
+
+class Database:
+    """One engine and its two kinds of transaction."""
+
+    def __init__(self, url: str) -> None:
+        parsed = driver_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if not self.is_sqlite and parsed.get_backend_name() != "postgresql":
+            raise ConfigError(
+                f"The journal's database is {parsed.get_backend_name()!r}; it must be 'sqlite' or 'postgresql', as in "
+                "sqlite:////var/lib/magicvideo/jobs.sqlite or postgresql://user:password@host/magicvideo."
+            )
+        if self.is_sqlite:
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine: Engine = create_engine(parsed)
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            limits = f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_MS} -c lock_timeout={BUSY_TIMEOUT_MS}"
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits, **_DEAD_HOST})
+        self._turn = threading.Lock()
+        self._migrate()
+
+    def now(self, connection: Connection) -> float:
+        """Seconds since the epoch: PostgreSQL's own clock; SQLite has none but that of its one host."""
+        if self.is_sqlite:
+            return time.time()
+        return float(connection.execute(select(self.clock())).scalar_one())
+
+    def clock(self) -> ColumnElement[float]:
+        """The same as a part of a query."""
+        return literal(time.time()) if self.is_sqlite else literal_column(_POSTGRES_CLOCK, Float)
+
+    def time(self) -> float:
+        """`now`, in a transaction of its own."""
+        with self.read() as connection:
+            return self.now(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes; no await and no other I/O inside it."""
+        turn = self._turn if self.is_sqlite else nullcontext()
+        with turn, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent snapshot."""
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        """Bring the schema up to `SCHEMA`. Many processes may try at once; one does it."""
+        with self.write() as connection:
+            if not self.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))
+            tables = set(inspect(connection).get_table_names())
+            found = (
+                connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if "alembic_version" in tables
+                else None
+            )
+            if found == SCHEMA:
+                return
+            from alembic import command  # takes a moment; only who changes a schema pays for it
+            from alembic.config import Config
+            from alembic.util.exc import CommandError
+
+            config = Config()
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            try:
+                if found is None and "jobs" in tables:  # made by a version that had no migrations
+                    command.stamp(config, "0001")
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise ConfigError(
+                    f"The job journal has schema {found!r}, which this server, whose newest is {SCHEMA!r}, does not "
+                    "know; run the newer server, or point storage.database_url at another database."
+                ) from error
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are ours, not the driver's
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    _enter_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _enter_wal(cursor: Any) -> None:
+    """The file stays in this mode. SQLite does not wait for others while it changes it, whatever the busy timeout."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_POLL_S)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
