@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from client.schema import ExtendVideo, RemixVideo
-from deployments.bodies import check_route
+from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.job_types import Job, JobRequest, Source
+from deployments.judging import check_route
 from deployments.plans import comes_before, plan_of, result_of, windows_of
 from stages.presets import RequestError
 from stages.types import STAGE_NAMES, StageName
@@ -133,6 +133,21 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
     except RequestError as error:
         raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
     return Child(new, {})
+
+
+def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
+    """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one."""
+    return RemixVideo(
+        prompt=created.prompt.strip() or None,
+        from_stage=enter,
+        negative_prompt=created.negative_prompt or None,
+        seed=created.seed,
+        steps=created.steps,
+        guidance=created.guidance,
+        factor=created.factor,
+        until=created.until,
+        pause_after=created.pause_after,
+    )
 
 
 def needs_of(old: JobRequest, start: StageName) -> Needs:

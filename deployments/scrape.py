@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 from client.schema import Pools
 from deployments.jobs import Journal
 from deployments.metrics import TABLE
+from deployments.openapi import binary
 from deployments.pool_routes import PoolBoard
 from deployments.tables import jobs
 
@@ -35,8 +36,13 @@ _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*"
 def add_metrics_route(app: FastAPI, journal: Journal, board: PoolBoard, nodes: NodeTexts) -> None:
     """Put it on the application."""
 
-    @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
+    @app.get(
+        "/metrics",
+        summary="Every number of the server, for Prometheus",
+        response_class=Response,
+        responses={200: binary("The numbers", "text/plain")},
+    )
+    async def read_metrics() -> Response:
         pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), asyncio.to_thread(_oldest_s, journal))
         lacks = sum(text is None for text in texts)
         lines = [

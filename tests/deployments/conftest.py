@@ -1,11 +1,12 @@
-"""What tests of the journal and of what stands beside it share: one database of each kind."""
+"""What tests of the journal and of the API share: one database of each kind; the application over one."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from deployments.jobs import Journal
+from tests.deployments.rig import Rig
 from tests.postgres import new_database
 
 
@@ -19,3 +20,10 @@ def journal(url: str) -> Iterator[Journal]:
     opened = Journal(url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    await made.close()

@@ -15,11 +15,11 @@ from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
 from client.schema import JobError
+from deployments.answers import told
 from deployments.errors import InvalidRequestError
 from deployments.job_types import JobRequest, Update
 from deployments.jobs import Journal
 from deployments.tables import deliveries
-from deployments.video_routes import told
 from deployments.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
 from tests.postgres import new_database
 

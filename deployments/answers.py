@@ -1,0 +1,101 @@
+"""What the API answers: a job in its shape, any model as JSON, and the error of a parameter that is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel
+
+from client.schema import Status, Video
+from deployments.admission import Standing
+from deployments.errors import InvalidRequestError, VideoNotFoundError
+from deployments.job_types import FINAL, Job, State
+from deployments.jobs import Journal
+from deployments.plans import plan_of, result_of
+from deployments.progress import overall
+from deployments.services import Services
+
+_SHOWN_CHARS = 80
+
+NO_STANDING = Standing()
+STATUS: dict[State, Status] = {
+    "queued": "queued",
+    "running": "in_progress",
+    "paused": "queued",
+    "succeeded": "completed",
+    "failed": "failed",
+    "cancelled": "failed",
+}
+
+
+async def video_answer(services: Services, job: Job) -> Response:
+    """A job as the API says it, and when to ask again."""
+    headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
+    return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
+
+
+def told(journal: Journal, job_id: str) -> tuple[Job, str] | None:
+    """An ended job and its JSON, for its webhook; None for one that is gone."""
+    try:
+        job = journal.get(job_id)
+    except VideoNotFoundError:
+        return None
+    return job, video_of(job, Standing()).model_dump_json()
+
+
+def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
+    """A job as the API says it; `standing` is its place among the others."""
+    steps = plan_of(job.request)
+    result = result_of(job.request, steps)
+    return Video(
+        id=job.id,
+        model=job.request.model,
+        status=STATUS[job.state],
+        progress=100 if job.state == "succeeded" else min(99, overall(job.stages)),
+        created_at=int(job.created_at),
+        completed_at=int(job.finished_at) if job.state == "succeeded" and job.finished_at is not None else None,
+        prompt=job.request.prompt,
+        seconds=job.request.seconds,
+        size=f"{result.size[0]}x{result.size[1]}",
+        error=job.error,
+        seed=job.request.seed,
+        stages=list(job.stages),
+        frames=result.frames,
+        fps=result.fps,
+        note=steps.note or None,
+        remixed_from_video_id=job.parent_id,
+        until=job.request.until if job.request.until != "vfi" else None,
+        paused_after=job.request.pause_after if job.state == "paused" else None,
+        candidates=job.request.candidates,
+        priority=job.priority,
+        queue_position=standing.queue_position,
+        eta_s=standing.eta_s,
+    )
+
+
+def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(value.model_dump_json(), status, headers, media_type="application/json")
+
+
+def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InvalidRequestError:
+    """The sentence for what pydantic `found` wrong with a query parameter or a header.
+
+    Args:
+        wanted: its JSON Schema, as the API's description has it.
+    """
+    where, name = found["loc"][:2]
+    value = str(found["input"])
+    if "enum" in wanted:
+        said = f"is {_shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
+    elif "maximum" in wanted:
+        said = f"is {_shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
+    elif found["type"] in ("string_too_short", "string_too_long"):
+        said = f"has {len(value)} characters; it must have between {wanted['minLength']} and {wanted['maxLength']}"
+    else:  # the one pattern there is
+        said = "holds signs that are not printable ASCII; use letters, digits and dashes"
+    code = "invalid_header" if where == "header" else "invalid_parameter"
+    return InvalidRequestError(f"{name} {said}.", param=name, code=code)
+
+
+def _shown(value: str) -> str:
+    return repr(value[:_SHOWN_CHARS])
