@@ -250,7 +250,8 @@ class _Server:
                     f"The server did not start: {lines[-1].removeprefix('error: ')} (all of it: {self._log})"
                 )
             try:
-                if self.api.call("GET", "/healthz")["status"] == "ok":
+                health = self.api.call("GET", "/healthz")
+                if health["status"] == "ok" and not health["problems"]:  # every replica, not only enough of them
                     self.api.deployments()
                     return
             except (LiveError, KeyError):

@@ -84,7 +84,7 @@ async def test_a_page_that_does_not_exist_is_refused(rig: Rig, query: dict[str, 
     ],
 )
 async def test_a_header_that_cannot_be_is_named(rig: Rig, path: str, headers: dict[str, str], says: str) -> None:
-    sent = {name: value.encode("latin-1") for name, value in headers.items()}
+    sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     method = "GET" if path == "/events" else "POST"
     error = error_of(await rig.http.request(method, f"/v1/videos/video_x{path}", headers=sent), 400)
     assert (error.param, error.code) == (next(iter(headers)), "invalid_header")
