@@ -1,21 +1,16 @@
-"""What the API answers: a job in its shape, any model as JSON, and the error of a parameter that is refused."""
-
-from collections.abc import Mapping
-from typing import Any
+"""What the API answers: a job in its shape, and any model as JSON."""
 
 from fastapi import Response
 from pydantic import BaseModel
 
 from client.schema import Status, Video
 from deployments.admission import Standing
-from deployments.errors import InvalidRequestError, VideoNotFoundError
+from deployments.errors import VideoNotFoundError
 from deployments.job_types import FINAL, Job, State
 from deployments.jobs import Journal
 from deployments.plans import plan_of, result_of
 from deployments.progress import overall
 from deployments.services import Services
-
-_SHOWN_CHARS = 80
 
 NO_STANDING = Standing()
 STATUS: dict[State, Status] = {
@@ -75,27 +70,3 @@ def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
 
 def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(value.model_dump_json(), status, headers, media_type="application/json")
-
-
-def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InvalidRequestError:
-    """The sentence for what pydantic `found` wrong with a query parameter or a header.
-
-    Args:
-        wanted: its JSON Schema, as the API's description has it.
-    """
-    where, name = found["loc"][:2]
-    value = str(found["input"])
-    if "enum" in wanted:
-        said = f"is {_shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
-    elif "maximum" in wanted:
-        said = f"is {_shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
-    elif found["type"] in ("string_too_short", "string_too_long"):
-        said = f"has {len(value)} characters; it must have between {wanted['minLength']} and {wanted['maxLength']}"
-    else:  # the one pattern there is
-        said = "holds signs that are not printable ASCII; use letters, digits and dashes"
-    code = "invalid_header" if where == "header" else "invalid_parameter"
-    return InvalidRequestError(f"{name} {said}.", param=name, code=code)
-
-
-def _shown(value: str) -> str:
-    return repr(value[:_SHOWN_CHARS])

@@ -1,4 +1,4 @@
-"""Bodies and headers of requests, typed: JSON or a form in; `CreateVideo` and files out.
+"""Bodies, parameters and headers of requests: JSON or a form in; `CreateVideo` and files out.
 
 Reads at most `max_body_bytes` and refuses unknown and repeated fields; whether the preset can serve the values is
 `deployments.judging`'s to say. Each finding is one sentence that names the field.
@@ -65,6 +65,26 @@ async def read_small(request: Request, model: type[BodyT], max_bytes: int) -> Bo
     """The fields of a request that carries no file; an empty body has none. Raises as `read_body` does."""
     body = await _limited(request, max_bytes)
     return _typed(model, _json_fields(body) if body.strip() else {}, strict=True)
+
+
+def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InvalidRequestError:
+    """The sentence for what pydantic `found` wrong with a query parameter or a header.
+
+    Args:
+        wanted: its JSON Schema, as the API's description has it.
+    """
+    where, name = found["loc"][:2]
+    value = str(found["input"])
+    if "enum" in wanted:
+        said = f"is {_shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
+    elif "maximum" in wanted:
+        said = f"is {_shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
+    elif found["type"] in ("string_too_short", "string_too_long"):
+        said = f"has {len(value)} characters; it must have between {wanted['minLength']} and {wanted['maxLength']}"
+    else:  # the one pattern there is
+        said = "holds signs that are not printable ASCII; use letters, digits and dashes"
+    code = "invalid_header" if where == "header" else "invalid_parameter"
+    return InvalidRequestError(f"{name} {said}.", param=name, code=code)
 
 
 def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT:

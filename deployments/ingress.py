@@ -26,9 +26,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.reports import Report, from_floats, joined
 from deployments import __version__
-from deployments.answers import json_answer, parameter_error, told
+from deployments.answers import json_answer, told
 from deployments.artifacts import ArtifactStore
 from deployments.auth import Gate, add_session_routes, describe_keys
+from deployments.bodies import parameter_error
 from deployments.config import AppArgs
 from deployments.errors import ApiError, VideoNotFoundError
 from deployments.event_routes import add_event_routes
@@ -130,7 +131,7 @@ def create_app(
     add_metrics_route(app, journal, board, nodes)
     add_page_routes(app)
 
-    pulse = Pulse(services)
+    readiness = Readiness(services)
 
     @app.get(
         "/healthz",
@@ -139,7 +140,7 @@ def create_app(
         responses={503: {"model": Health, "description": "It cannot; problems say what is missing"}},
     )
     async def check_health() -> Response:
-        found = await pulse.feel()
+        found = await readiness.check()
         return json_answer(found, 200 if found.status == "ok" else 503)
 
     _answer_errors(app, counts)
@@ -148,14 +149,14 @@ def create_app(
     return app
 
 
-class Pulse:
+class Readiness:
     """What the cluster and the journal's database say; asked once at a time, however many probe."""
 
     def __init__(self, services: Services, answer_s: float = ANSWER_S) -> None:
         self._services, self._answer_s = services, answer_s
         self._asking: asyncio.Task[Health] | None = None
 
-    async def feel(self) -> Health:
+    async def check(self) -> Health:
         """At the latest after `answer_s`."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(asyncio.to_thread(self._ask))

@@ -9,7 +9,7 @@ from client.schema import Health
 from cluster.pools import Lack, find_lacks
 from deployments.config import AppArgs
 from deployments.health import judge_health, stage_needs
-from deployments.ingress import Pulse
+from deployments.ingress import Readiness
 from deployments.ray_internals import Replicas
 from tests.deployments.rig import Rig
 
@@ -111,8 +111,8 @@ async def test_a_ray_serve_that_fails_or_hangs_is_a_503_and_is_asked_once(rig: R
         raise ConnectionError
 
     services.health = hang
-    pulse = Pulse(services, answer_s=0.05)
-    told = await asyncio.gather(*(pulse.feel() for _ in range(20)))
+    readiness = Readiness(services, answer_s=0.05)
+    told = await asyncio.gather(*(readiness.check() for _ in range(20)))
     assert {health.status for health in told} == {"degraded"}
     assert "Ray Serve or the journal's database has not answered for 0.05 s; look at both." in told[0].problems
     assert asked == 1
