@@ -205,7 +205,7 @@ class PoolState(Answer):
     stage: str
     pool: str | None = None
     replicas: int = Field(description="Running now.")
-    wanted: int = Field(description="What the autoscaler or the configuration asks for.")
+    wanted: int = Field(description="What the autoscaler asks for, or the configuration.")
     queued: int = Field(description="Calls sent that have no device yet.")
     running: int = Field(description="Calls that compute.")
     utilisation: float = Field(ge=0, le=1, description="Share of replicas that compute.")
@@ -251,10 +251,11 @@ class ErrorBody(Answer):
 
 
 class Health(Answer):
-    """Body of `GET /healthz`."""
+    """Body of `GET /healthz`: `ok`, with 200, while a new job can be accepted and made; anything else with 503."""
 
     status: Literal["ok", "degraded", "starting"]
     model: str
     version: str
     stages: dict[str, int] = Field(default={}, description="Running replicas of each stage.")
-    problems: list[str] = []
+    wanted: dict[str, int] = Field(default={}, description="Replicas that each stage should have now.")
+    problems: list[str] = Field(default=[], description="What is missing, a sentence each.")

@@ -5,10 +5,7 @@ What every route that makes a job has in common, whether it is new, a remix or a
 
 import asyncio
 
-from fastapi import Request
-
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
-from deployments.auth import tenant_of
 from deployments.errors import InvalidRequestError
 from deployments.job_types import NOBODY, Job, NewJob
 from deployments.limits import LimitBook
@@ -16,28 +13,27 @@ from deployments.remix import Child
 from deployments.services import Services
 from deployments.webhooks import judge_url
 
-MAX_KEY_CHARS = 255
-
 
 async def accept_job(
     services: Services,
-    request: Request,
     child: Child,
     wish: CreateVideo | RemixVideo | ExtendVideo,
     *,
+    tenant: str,
+    key: str | None,
     said: str,
     parent_id: str | None = None,
 ) -> tuple[Job, bool]:
-    """Write the job, or find the one that the request's key has already made. Gives (job, whether it is new).
+    """Write the job, or find the one that the idempotency key has already made. Gives (job, whether it is new).
 
     Args:
         wish: how urgent the job is, and whom to tell.
-        said: all that the request says, which an idempotency key stands for.
+        key: the idempotency key.
+        said: all that the request says, which the key stands for.
 
     Raises:
         ApiError: the job is refused.
     """
-    tenant = tenant_of(request)
     priority = 0 if isinstance(wish, ExtendVideo) else wish.priority
     deadline_s = None if isinstance(wish, ExtendVideo) else wish.deadline_s
     judge_url(wish.webhook_url, services.args.webhooks.secret is not None)
@@ -46,7 +42,7 @@ async def accept_job(
     new = NewJob(
         child.request,
         tenant=tenant,
-        idem_key=idempotency_key(request),
+        idem_key=key,
         body=said,
         priority=priority,
         deadline_s=deadline_s,
@@ -65,28 +61,6 @@ async def accept_job(
         services.admission.note(job)
         services.tell_pipeline()
     return job, is_new
-
-
-def idempotency_key(request: Request) -> str | None:
-    """Of the request.
-
-    Raises:
-        InvalidRequestError: it is empty, too long, or holds signs that are not printable ASCII.
-    """
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
-        raise InvalidRequestError(
-            f"Idempotency-Key has {len(key)} characters; it must have between 1 and {MAX_KEY_CHARS}.",
-            param="Idempotency-Key",
-            code="invalid_header",
-        )
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise InvalidRequestError(
-            "Idempotency-Key holds signs that are not printable ASCII; use letters, digits and dashes.",
-            param="Idempotency-Key",
-            code="invalid_header",
-        )
-    return key
 
 
 def refuse_without_keeper(services: Services) -> None:

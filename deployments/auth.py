@@ -2,8 +2,8 @@
 
 While the database holds a valid key, every route needs one, but for the page, its assets, the API's description and
 `/healthz`. Without any key the server answers its own machine alone, whatever address it listens on, and everybody
-there is the tenant `NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `tenant_of` is
-what a route reads. `check_exposure` is asked before a start.
+there is the tenant `NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `Tenant` is
+what a route asks for. `check_exposure` is asked before a start.
 
     POST   /v1/session    puts the key of the request into an HttpOnly, same-site cookie: a browser sends no header
                           with an event stream or a <video>
@@ -14,17 +14,18 @@ A request without a bearer that changes something must not come from another sit
 
 import ipaddress
 import socket
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.answers import json_answer
 from deployments.database import opened, shown_url
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.job_types import NOBODY
 from deployments.keys import KeyBook, KeyRing
-from deployments.services import json_answer
+from deployments.openapi import errors
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"
@@ -35,9 +36,12 @@ _CREATE = "`python -m deployments keys create --tenant NAME`"
 _FORWARDED = ("x-forwarded-for", "x-real-ip", "forwarded")
 
 
-def tenant_of(request: Request) -> str:
-    """Whose request it is; the gate has found it out."""
+async def _tenant_of(request: Request) -> str:
     return str(request.state.tenant)
+
+
+Tenant = Annotated[str, Depends(_tenant_of)]
+"""Whose request it is; the gate has found it out."""
 
 
 class Gate:
@@ -86,8 +90,14 @@ class Gate:
 def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
     """Put them on the application."""
 
-    @app.post(SESSION, status_code=204, response_class=Response)
-    async def begin(request: Request) -> Response:
+    @app.post(
+        SESSION,
+        summary="Keep the key of this request as a cookie",
+        status_code=204,
+        response_class=Response,
+        responses=errors(400, 403),
+    )
+    async def begin_session(request: Request) -> Response:
         bearer = _bearer(request)
         if not await ring.in_use():
             said = "This server has no API keys, so there is nothing to keep; use it without a session."
@@ -99,8 +109,8 @@ def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
         answer.set_cookie(COOKIE, bearer, path="/v1", httponly=True, samesite="strict", secure=secure)
         return answer
 
-    @app.delete(SESSION, status_code=204, response_class=Response)
-    async def end() -> Response:
+    @app.delete(SESSION, summary="Remove that cookie", status_code=204, response_class=Response, responses=errors(403))
+    async def end_session() -> Response:
         answer = Response(status_code=204)
         answer.delete_cookie(COOKIE, path="/v1", httponly=True, samesite="strict")
         return answer

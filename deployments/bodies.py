@@ -1,38 +1,38 @@
-"""From the body of `POST /v1/videos` to a judged request: JSON or a form in; `CreateVideo`, files and `JobRequest` out.
+"""Bodies, parameters and headers of requests: JSON or a form in; `CreateVideo` and files out.
 
-Reads at most `max_body_bytes`, refuses unknown and repeated fields, and judges every value against the preset with
-`stages.presets.plan`, so that a bad request never reaches a stage. Each finding is one sentence that names the field.
+Reads at most `max_body_bytes` and refuses unknown and repeated fields; whether the preset can serve the values is
+`deployments.judging`'s to say. Each finding is one sentence that names the field.
 """
 
 import base64
 import json
-import secrets
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
+from fastapi import Header, Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from client.schema import CreateVideo
 from deployments.errors import BodyTooLargeError, InvalidRequestError
-from deployments.job_types import JobRequest, Source
-from deployments.plans import comes_before
-from stages.presets import RequestError, get_preset, plan
-from stages.types import StageName
+from deployments.openapi import Absent
+from deployments.sources import FILES, Files
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_FILES = ("input_reference", "input_video")
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
-MAX_CANDIDATES = 8
-_SEEDS = 2**31  # drawn seeds stay below, so that JavaScript and 32-bit tools can hold them
 _SHOWN_CHARS = 80
 
+MAX_KEY_CHARS = 255
 
-Files = dict[str, bytes]
-"""By the name of the field."""
 BodyT = TypeVar("BodyT", bound=BaseModel)
+IdempotencyKey = Annotated[
+    Annotated[str, Header(min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[\x20-\x7e]+$")] | Absent,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key with the same body makes one job, however often it is sent.",
+    ),
+]
 
 
 async def read_body(request: Request, max_bytes: int, max_form_bytes: int) -> tuple[CreateVideo, Files]:
@@ -53,7 +53,7 @@ async def read_body(request: Request, max_bytes: int, max_form_bytes: int) -> tu
     body = await _limited(request, max_bytes if is_json else max_form_bytes)
     fields, files = (_json_fields(body), {}) if is_json else await _form_fields(request, body)
     created = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, strict=is_json)
-    for name in _FILES:
+    for name in FILES:
         reference = getattr(created, name)
         url = reference and (reference.image_url or reference.video_url)
         if url:
@@ -65,6 +65,26 @@ async def read_small(request: Request, model: type[BodyT], max_bytes: int) -> Bo
     """The fields of a request that carries no file; an empty body has none. Raises as `read_body` does."""
     body = await _limited(request, max_bytes)
     return _typed(model, _json_fields(body) if body.strip() else {}, strict=True)
+
+
+def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InvalidRequestError:
+    """The sentence for what pydantic `found` wrong with a query parameter or a header.
+
+    Args:
+        wanted: its JSON Schema, as the API's description has it.
+    """
+    where, name = found["loc"][:2]
+    value = str(found["input"])
+    if "enum" in wanted:
+        said = f"is {_shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
+    elif "maximum" in wanted:
+        said = f"is {_shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
+    elif found["type"] in ("string_too_short", "string_too_long"):
+        said = f"has {len(value)} characters; it must have between {wanted['minLength']} and {wanted['maxLength']}"
+    else:  # the one pattern there is
+        said = "holds signs that are not printable ASCII; use letters, digits and dashes"
+    code = "invalid_header" if where == "header" else "invalid_parameter"
+    return InvalidRequestError(f"{name} {said}.", param=name, code=code)
 
 
 def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT:
@@ -90,93 +110,6 @@ def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT
                 code="invalid_field",
             )
     return created
-
-
-def judge(created: CreateVideo, preset_name: str, source: Source | None = None, *, keeps: bool = True) -> JobRequest:
-    """The request with every default resolved, and a seed drawn where none was given.
-
-    Args:
-        source: the file that came with it.
-        keeps: whether this server keeps checkpoints, without which no job can pause, or begin or end in the middle.
-
-    Raises:
-        InvalidRequestError: a value that the preset cannot serve.
-    """
-    seed = secrets.randbelow(_SEEDS) if created.seed is None else created.seed
-    try:
-        preset = get_preset(created.model or preset_name)
-        if preset.name != preset_name:
-            raise RequestError(
-                "model", f"This server runs preset {preset_name!r}, not {preset.name!r}; leave model out or change it."
-            )
-        plan(
-            preset,
-            created.prompt,
-            seed=seed,
-            negative_prompt=created.negative_prompt,
-            size=created.size,
-            seconds=created.seconds,
-            steps=created.steps,
-            guidance=created.guidance,
-            factor=created.factor,
-        )
-        _check_route(created, source, keeps)
-    except RequestError as error:
-        raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
-    return JobRequest(
-        prompt=created.prompt.strip(),
-        model=preset.name,
-        negative_prompt=created.negative_prompt,
-        size=created.size or preset.default_size,
-        seconds=created.seconds or preset.default_seconds,
-        seed=seed,
-        steps=created.steps,
-        guidance=created.guidance,
-        factor=created.factor,
-        until=created.until or "vfi",
-        pause_after=created.pause_after,
-        candidates=created.candidates,
-        source=source,
-        enter=source.enters if source else "t2i",
-        reuse=bool(created.reuse),
-    )
-
-
-def _check_route(created: CreateVideo, source: Source | None, keeps: bool) -> None:
-    """Where the job begins, ends and pauses."""
-    enter: StageName = source.enters if source else "t2i"
-    check_route(enter, created.until, created.pause_after, keeps)
-    if not 1 <= created.candidates <= MAX_CANDIDATES:
-        raise RequestError("candidates", f"candidates is {created.candidates}; it must be 1 to {MAX_CANDIDATES}.")
-    if created.candidates > 1 and (created.pause_after != "t2i" or source is not None):
-        raise RequestError(
-            "candidates",
-            f"candidates is {created.candidates}, but the job does not pause to choose one; add pause_after=t2i, and "
-            "send no picture or video.",
-        )
-
-
-def check_route(enter: StageName, until: StageName | None, pause_after: StageName | None, keeps: bool) -> None:
-    """Whether a job can begin, end and pause there.
-
-    Raises:
-        RequestError: it cannot.
-    """
-    last = until or "vfi"
-    if comes_before(last, enter):
-        raise RequestError("until", f"until is {last!r}, but this job begins at {enter}; name that or a later stage.")
-    if pause_after is not None and (comes_before(pause_after, enter) or not comes_before(pause_after, last)):
-        raise RequestError(
-            "pause_after",
-            f"pause_after is {pause_after!r}, but this job runs from {enter} to {last}; it can pause after any "
-            "of these but the last.",
-        )
-    if not keeps and (enter != "t2i" or pause_after is not None or last in ("t2i", "i2v")):
-        raise RequestError(
-            "pause_after" if pause_after else "until",
-            "This server keeps no outputs of stages, so no job can begin, pause or end between them; its operator can "
-            "set keeper.enabled.",
-        )
 
 
 async def _limited(request: Request, max_bytes: int) -> bytes:
@@ -213,15 +146,15 @@ async def _form_fields(request: Request, body: bytes) -> tuple[dict[str, Any], F
     files: Files = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            if name not in _FILES:
+            if name not in FILES:
                 raise InvalidRequestError(
-                    f"Field {_shown(name)} is a file; files may be in {' and '.join(_FILES)}.",
+                    f"Field {_shown(name)} is a file; files may be in {' and '.join(FILES)}.",
                     param=name[:_SHOWN_CHARS],
                     code="unknown_field",
                 )
             _once([*((known, None) for known in files), (name, None)])
             files[name] = await value.read()
-        elif name in _FILES:
+        elif name in FILES:
             fields |= _once([*fields.items(), (name, {"id": value})])
         else:
             fields |= _once([*fields.items(), (name, value)])

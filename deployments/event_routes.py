@@ -8,24 +8,33 @@ POST /v1/videos/sync          as `POST /v1/videos`, answered when the job has en
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from client.schema import Event, Video
+from client.schema import CreateVideo, Event, Video
+from deployments.answers import video_answer
 from deployments.artifacts import ArtifactStore
-from deployments.auth import tenant_of
-from deployments.checkpoints import unpack
+from deployments.auth import Tenant
+from deployments.bodies import IdempotencyKey
+from deployments.creating import create_job
 from deployments.encode import EncodedChunk, read_chunk
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.event_feed import EventFeed
 from deployments.job_types import FINAL, Job
+from deployments.openapi import Absent, binary, body, errors
+from deployments.packing import unpack
 from deployments.services import Services
 from deployments.streaming import Fragments
-from deployments.video_routes import create_job, video_answer
 
 BEAT_S = 15.0  # between comments that keep a quiet stream open
 _OPEN = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies hand each piece on
+_EventId = Annotated[int, Query(ge=0, le=10**18 - 1)]
+_After = Annotated[_EventId, Query(description="Events behind this one.")]
+_LastEventId = Annotated[
+    _EventId | Absent, Header(alias="Last-Event-ID", description="As `after`, before which it goes; browsers send it.")
+]
 
 
 def add_event_routes(app: FastAPI, services: Services) -> None:
@@ -34,25 +43,46 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
     feed = EventFeed(journal.database)
     app.state.feed = feed
 
-    @app.get("/v1/videos/{video_id}/events", response_class=Response)
-    async def events(video_id: str, request: Request) -> Response:
-        after = _after(request)
-        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))
+    @app.get(
+        "/v1/videos/{video_id}/events",
+        summary="What happens to a video, as server-sent events (data: Event)",
+        response_class=Response,
+        responses={200: binary("Its events", "text/event-stream"), **errors(400, 404)},
+    )
+    async def follow_events(
+        video_id: str, tenant: Tenant, after: _After = 0, last_event_id: _LastEventId = None
+    ) -> Response:
+        after = after if last_event_id is None else last_event_id
+        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
         standing = await services.admission.standing(job)
         about = {"queue_position": standing.queue_position, "eta_s": standing.eta_s} if job.state == "queued" else {}
         return StreamingResponse(_sse(feed, video_id, after, about), headers=_OPEN, media_type="text/event-stream")
 
-    @app.get("/v1/videos/{video_id}/stream", response_class=Response)
-    async def stream(video_id: str, request: Request) -> Response:
-        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))
+    @app.get(
+        "/v1/videos/{video_id}/stream",
+        summary="The video as fragmented mp4 while it is made",
+        response_class=Response,
+        responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409)},
+    )
+    async def stream_video(video_id: str, tenant: Tenant) -> Response:
+        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
         _check_streams(job)
         pieces = _fragments(services, feed, job)
         first = await anext(pieces)  # a job that ends without a video is refused before the first byte
         return StreamingResponse(_with(first, pieces), headers=_OPEN, media_type="video/mp4")
 
-    @app.post("/v1/videos/sync", response_model=Video)
-    async def create_and_wait(request: Request) -> Response:
-        job = await create_job(services, request)
+    @app.post(
+        "/v1/videos/sync",
+        summary="Make a video and wait for its end",
+        response_model=Video,
+        responses={
+            202: {"model": Video, "description": "It is not finished yet, and goes on"},
+            **errors(400, 404, 409, 413, 429),
+        },
+        openapi_extra=body(CreateVideo, form=True),
+    )
+    async def create_and_wait(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        job = await create_job(services, request, tenant, key)
         with suppress(TimeoutError):
             async with asyncio.timeout(services.args.ingress.sync_limit_s):
                 async for _ in feed.follow(job.id, steps=False):
@@ -78,17 +108,6 @@ async def _sse(feed: EventFeed, video_id: str, after: int, about: Mapping[str, o
 
 def _line(event: Event) -> bytes:
     return f"id: {event.id}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n".encode()
-
-
-def _after(request: Request) -> int:
-    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-    if not text.isdecimal() or len(text) > 18:
-        raise InvalidRequestError(
-            f"Last-Event-ID is {text[:80]!r}; it must be the id of an event of this video.",
-            param="Last-Event-ID",
-            code="invalid_parameter",
-        )
-    return int(text)
 
 
 def _check_streams(job: Job) -> None:

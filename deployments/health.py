@@ -1,22 +1,29 @@
-"""What `/healthz` says: running replicas of each stage, and what is missing, in sentences.
+"""Whether a new job can be made, and what is missing, in sentences: what the cluster adds to `/healthz`.
+
+It can while every stage has a running replica, or may have none until there is work, and so have the pipeline and the
+keeper. Fewer replicas than the configuration asks for are a problem to tell, but no reason to turn jobs away.
 
 Asks Ray Serve's controller and the cluster at most once a second, however often it is asked itself. Takes the typed
-arguments; knows nothing of HTTP.
+arguments; knows nothing of HTTP and nothing of the journal.
 """
 
 import threading
 import time
+from collections.abc import Mapping
 
 from ray import serve
 
 from client.schema import Health
-from cluster.pools import StageNeed, find_lacks
+from cluster.pools import Lack, StageNeed, find_lacks
 from cluster.ray_nodes import living_nodes
 from deployments import __version__
 from deployments.config import AppArgs
+from deployments.ray_internals import Replicas, replicas_of_app
 from stages.types import STAGE_NAMES
 
 _FRESH_S = 1.0
+_NONE = Replicas(running=0, wanted=0)
+_LOOK = "look into its log if this lasts."
 
 
 def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
@@ -33,14 +40,34 @@ def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
     )
 
 
-def running_replicas(app_name: str, args: AppArgs) -> dict[str, int]:
-    """Running replicas of each stage, or of that with which it lives; a stage that Serve does not know has 0."""
-    application = serve.status().applications.get(app_name)
-    deployments = application.deployments if application is not None else {}
-    return {
-        name: int(deployments[home].replica_states.get("RUNNING", 0)) if home in deployments else 0
-        for name, home in ((name, args.home(name)) for name in STAGE_NAMES)
-    }
+def judge_health(args: AppArgs, found: Mapping[str, Replicas], lacks: tuple[Lack, ...], was_ok: bool) -> Health:
+    """By the replicas of each deployment and the pools that are missing.
+
+    Args:
+        was_ok: whether the application has ever been; until then it starts.
+    """
+    poolless = {lack.stage for lack in lacks}
+    problems, can_make = [lack.sentence for lack in lacks], True
+    for name in (name for name in STAGE_NAMES if args.home(name) == name):
+        running, least = found.get(name, _NONE).running, args.stages[name].least_replicas
+        if running < least:
+            problems.append(f"Stage {name} has {running} running replicas, it needs {least}; {_LOOK}")
+        # With "degraded", a node of the pool may come once a call waits: turning calls away would keep it away.
+        reachable = least == 0 and (name not in poolless or args.missing_pool == "degraded")
+        can_make = can_make and (running > 0 or reachable)
+    for other in ("pipeline", "keeper") if args.keeper.enabled else ("pipeline",):
+        if not found.get(other, _NONE).running:
+            problems.append(f"The {other} has no running replica, it needs 1; {_LOOK}")
+            can_make = False
+    of_stages = {name: found.get(args.home(name), _NONE) for name in STAGE_NAMES}
+    return Health(
+        status="ok" if can_make else "degraded" if was_ok else "starting",
+        model=args.preset,
+        version=__version__,
+        stages={name: replicas.running for name, replicas in of_stages.items()},
+        wanted={name: replicas.wanted for name, replicas in of_stages.items()},
+        problems=problems,
+    )
 
 
 class Watch:
@@ -51,28 +78,19 @@ class Watch:
         self._lock = threading.Lock()
         self._known: Health | None = None
         self._asked = 0.0
+        self._was_ok = False
 
     def health(self) -> Health:
-        """The state of the application, at most a second old. Blocks: call it in a thread."""
+        """The state of the application, at most a second old. Blocks: call it in a thread.
+
+        Raises:
+            Exception: whatever Ray raises when it does not answer.
+        """
         with self._lock:
             if self._known is None or time.monotonic() - self._asked > _FRESH_S:
-                self._known = self._ask()
+                found = replicas_of_app(serve.get_replica_context().app_name)
+                lacks = find_lacks(stage_needs(self._args), living_nodes())
+                self._known = judge_health(self._args, found, lacks, self._was_ok)
                 self._asked = time.monotonic()
+                self._was_ok = self._was_ok or self._known.status == "ok"
             return self._known
-
-    def _ask(self) -> Health:
-        replicas = running_replicas(serve.get_replica_context().app_name, self._args)
-        problems = [lack.sentence for lack in find_lacks(stage_needs(self._args), living_nodes())]
-        problems += [
-            f"Stage {name} has {replicas[name]} running replicas, it needs {self._args.stages[name].least_replicas}; "
-            "look into its log if this lasts."
-            for name in STAGE_NAMES
-            if self._args.home(name) == name and replicas[name] < self._args.stages[name].least_replicas
-        ]
-        return Health(
-            status="degraded" if problems else "ok",
-            model=self._args.preset,
-            version=__version__,
-            stages=replicas,
-            problems=problems,
-        )

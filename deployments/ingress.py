@@ -3,7 +3,7 @@
     /v1/videos ...   `deployments.video_routes`
     /v1/session      `deployments.auth`, whose gate stands before all routes
     /                the page, `deployments.page_routes`
-    /healthz         whether the server has all that it needs
+    /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing
     /metrics         `deployments.scrape`
 
 Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
@@ -12,38 +12,45 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.schema import ErrorBody, ErrorDetail, Health
+from cluster.reports import Report, from_floats, joined
 from deployments import __version__
+from deployments.answers import json_answer, told
 from deployments.artifacts import ArtifactStore
 from deployments.auth import Gate, add_session_routes, describe_keys
+from deployments.bodies import parameter_error
 from deployments.config import AppArgs
 from deployments.database import Database
-from deployments.errors import ApiError
+from deployments.errors import ApiError, VideoNotFoundError
 from deployments.event_routes import add_event_routes
 from deployments.health import Watch
 from deployments.jobs import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.logs import set_up
 from deployments.metrics import RequestMetrics
-from deployments.openapi import describe
+from deployments.openapi import describe, errors
 from deployments.page_routes import add_page_routes
 from deployments.pool_routes import PoolBoard, add_pool_routes
 from deployments.remix_routes import add_remix_routes
 from deployments.scrape import NodeTexts, add_metrics_route, node_texts
-from deployments.services import HealthOf, Nudge, Services, Show, json_answer
-from deployments.video_routes import add_video_routes, told
+from deployments.services import HealthOf, Nudge, Services, Show, WorkOf
+from deployments.video_routes import add_video_routes
 from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)
+
+ANSWER_S = 5.0  # for Ray Serve, the pipeline and the database, before they count as gone
 
 
 class Ingress:
@@ -59,6 +66,10 @@ class Ingress:
             shown: tuple[bytes, str] = await keeper.show.remote(key, sha256)
             return shown
 
+        async def work() -> Report | None:
+            flat = await pipeline.broadcast("record_autoscaling_stats").results_async(timeout_s=ANSWER_S)
+            return joined([report for one in flat if (report := from_floats(one)) is not None])
+
         database = Database(args.storage.database_url)
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
         hooks = args.webhooks
@@ -66,7 +77,9 @@ class Ingress:
             courier = Courier(database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
         watch = Watch(args)
-        self._asgi = create_app(args, journal, store, nudge=nudge, health=watch.health, show=show, nodes=node_texts)
+        self._asgi = create_app(
+            args, journal, store, nudge=nudge, health=watch.health, show=show, work=work, nodes=node_texts
+        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._asgi
@@ -74,6 +87,10 @@ class Ingress:
 
 async def _no_nodes() -> list[str | None]:
     return []
+
+
+async def _no_work() -> None:
+    return None
 
 
 def create_app(
@@ -84,6 +101,7 @@ def create_app(
     nudge: Nudge,
     health: HealthOf,
     show: Show,
+    work: WorkOf = _no_work,
     nodes: NodeTexts = _no_nodes,
 ) -> FastAPI:
     """The application.
@@ -91,10 +109,16 @@ def create_app(
     Args:
         nudge: tells the pipeline that the journal has news.
         show: asks the keeper for pictures.
+        work: asks the pipeline for the calls at every stage.
         nodes: gives what each node has counted.
     """
-    app = FastAPI(title="magicvideo", version=__version__)
-    services = Services(args, journal, store, nudge, health, show)
+    app = FastAPI(
+        title="magicvideo",
+        version=__version__,
+        responses=errors(401, 500),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    services = Services(args, journal, store, nudge, health, show, work)
     ring = KeyRing(KeyBook(journal.database), fresh_s=args.ingress.keys_fresh_s)
     counts = RequestMetrics()
     app.add_middleware(Gate, ring=ring)
@@ -109,14 +133,59 @@ def create_app(
     add_metrics_route(app, journal.database, board, nodes)
     add_page_routes(app)
 
-    @app.get("/healthz", response_model=Health)
-    async def healthz() -> Response:
-        return json_answer(await asyncio.to_thread(services.health))
+    readiness = Readiness(services)
+
+    @app.get(
+        "/healthz",
+        summary="Whether a new job can be accepted and made",
+        response_model=Health,
+        responses={503: {"model": Health, "description": "It cannot; problems say what is missing"}},
+    )
+    async def check_health() -> Response:
+        found = await readiness.check()
+        return json_answer(found, 200 if found.status == "ok" else 503)
 
     _answer_errors(app, counts)
     describe(app, args.preset)
     describe_keys(app)
     return app
+
+
+class Readiness:
+    """What the cluster and the journal's database say; asked once at a time, however many probe."""
+
+    def __init__(self, services: Services, answer_s: float = ANSWER_S) -> None:
+        self._services, self._answer_s = services, answer_s
+        self._asking: asyncio.Task[Health] | None = None
+
+    async def check(self) -> Health:
+        """At the latest after `answer_s`."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(asyncio.to_thread(self._ask))
+        done, _ = await asyncio.wait((self._asking,), timeout=self._answer_s)
+        if done:
+            return self._asking.result()
+        return self._ill(
+            f"Ray Serve or the journal's database has not answered for {self._answer_s:g} s; look at both."
+        )
+
+    def _ask(self) -> Health:
+        try:
+            found = self._services.health()
+        except Exception as error:
+            logger.warning("Ray Serve does not answer.", exc_info=True)
+            return self._ill(f"Ray Serve does not answer ({type(error).__name__}); look at its controller's log.")
+        try:
+            with suppress(VideoNotFoundError):
+                self._services.journal.get("")
+        except Exception as error:
+            logger.warning("The journal's database does not answer.", exc_info=True)
+            return self._ill(f"The journal's database does not answer ({type(error).__name__}); look at it.", found)
+        return found
+
+    def _ill(self, problem: str, known: Health | None = None) -> Health:
+        found = known or Health(status="degraded", model=self._services.args.preset, version=__version__)
+        return found.model_copy(update={"status": "degraded", "problems": [*found.problems, problem]})
 
 
 class _Counter:
@@ -142,6 +211,13 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
     async def ours(_request: Request, error: ApiError) -> Response:
         counts.refused(error.code or error.type)
         return json_answer(error.body(), error.status, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def parameters(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()[0]
+        operation = app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+        described = {(one["in"], one["name"]): one["schema"] for one in operation["parameters"]}
+        return await ours(request, parameter_error(found, described[found["loc"][:2]]))
 
     @app.exception_handler(HTTPException)
     async def frameworks(request: Request, error: HTTPException) -> Response:

@@ -67,15 +67,3 @@ def read_arrivals(database: Database, last: Arrival) -> tuple[float, list[Arriva
         now = database.now(connection)
         rows = [(made, job_id) for made, job_id in connection.execute(in_order).tuples()]
         return now, [row for row in rows if row > last], int(connection.execute(waiting).scalar_one())
-
-
-def read_at_stages(database: Database) -> dict[tuple[str, str], int]:
-    """Running jobs by (stage, `queued` or `running`): those that wait for it, and those that it computes for."""
-    busy = (
-        select(stage_outputs.c.name, stage_outputs.c.status, func.count())
-        .join(jobs, jobs.c.id == stage_outputs.c.job_id)
-        .where(jobs.c.state == "running", stage_outputs.c.status.in_(("queued", "running")))
-        .group_by(stage_outputs.c.name, stage_outputs.c.status)
-    )
-    with database.read() as connection:
-        return {(name, status): count for name, status, count in connection.execute(busy).tuples()}

@@ -1,20 +1,24 @@
 """`GET /v1/pools`: what runs and waits at every stage right now, cheap enough to be asked every two seconds.
 
-Replicas are those that Ray Serve says run; `wanted` is where the configuration starts, or more where more run. Queued
-and running are derived from the journal: jobs whose call to that stage was sent and has no device yet, and jobs that it
-computes for; a job counts once, however many windows it has there. An answer is a second old at most.
+Replicas, and how many Ray Serve wants, are Serve's own numbers. Calls are those of the pipeline's replicas, each of
+which knows what it has sent: `queued` ones have no device yet, `running` ones compute. An answer is a second old at
+most; while no replica of the pipeline answers, no calls are shown.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Response
 
 from client.schema import Pools, PoolState
-from deployments.looks import read_at_stages
-from deployments.services import Services, json_answer
+from cluster.reports import Report, StageReport
+from deployments.answers import json_answer
+from deployments.services import Services
 from stages.types import STAGE_NAMES, StageName
+
+logger = logging.getLogger(__name__)
 
 _FRESH_S = 1.0
 
@@ -30,37 +34,42 @@ class PoolBoard:
     async def read(self) -> Pools:
         async with self._asking:
             if self._kept is None or time.monotonic() - self._kept[0] > _FRESH_S:
-                outlook = await self._services.admission.outlook()
-                pools = await asyncio.to_thread(read_pools, self._services, outlook.seconds)
+                outlook, work = await self._services.admission.outlook(), await self._work()
+                pools = await asyncio.to_thread(read_pools, self._services, outlook.seconds, work)
                 self._kept = (time.monotonic(), pools)
             return self._kept[1]
+
+    async def _work(self) -> Report | None:
+        try:
+            return await self._services.work()
+        except Exception:
+            logger.warning("The pipeline does not say what it has sent; no calls are shown.", exc_info=True)
+            return None
 
 
 def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     """Put it on the application."""
 
-    @app.get("/v1/pools", response_model=Pools)
-    async def pools() -> Response:
+    @app.get("/v1/pools", summary="What runs and waits at every stage", response_model=Pools)
+    async def read_pools() -> Response:
         return json_answer(await board.read())
 
 
-def read_pools(services: Services, medians: Mapping[StageName, float]) -> Pools:
-    """From Serve's status and the journal."""
-    running = services.health().stages
-    counts = read_at_stages(services.journal.database)
-    states = []
+def read_pools(services: Services, medians: Mapping[StageName, float], work: Report | None) -> Pools:
+    """From Serve's status, the pipeline's report and the journal."""
+    health, states = services.health(), []
     for name in STAGE_NAMES:
-        stage, replicas = services.args.stages[services.args.home(name)], running.get(name, 0)
-        at_work = counts.get((name, "running"), 0)
+        stage, replicas = services.args.stages[services.args.home(name)], health.stages.get(name, 0)
+        calls = work.stages.get(name, StageReport()) if work is not None else StageReport()
         states.append(
             PoolState(
                 stage=name,
                 pool=stage.pool,
                 replicas=replicas,
-                wanted=max(replicas, stage.least_replicas),
-                queued=counts.get((name, "queued"), 0),
-                running=at_work,
-                utilisation=min(1.0, at_work / replicas) if replicas else 0.0,
+                wanted=health.wanted.get(name, stage.least_replicas),
+                queued=round(calls.waiting),
+                running=round(calls.running),
+                utilisation=min(1.0, calls.busy / replicas) if replicas else 0.0,
                 median_run_s=medians.get(name),
             )
         )

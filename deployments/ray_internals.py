@@ -5,11 +5,12 @@ Ray is pinned, and `tests/e2e/test_streams.py` and `test_routing.py` there hold 
 
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import ObjectRefStreamEndOfStreamError
 from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
 
 
 class StreamBrokenError(RuntimeError):
@@ -48,6 +49,30 @@ def apply_config(config: Mapping[str, Any]) -> None:
     if client is None:
         raise RuntimeError("Ray Serve does not run.")
     client.deploy_apps(ServeDeploySchema.model_validate(config))
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Of one deployment."""
+
+    running: int
+    wanted: int  # by the autoscaler, or by the configuration
+
+
+def replicas_of_app(app_name: str) -> dict[str, Replicas]:
+    """Of each deployment; none where Serve does not know the application.
+
+    `serve.status()` asks the controller for the same, and leaves out how many are wanted.
+    """
+    client = _get_global_client()
+    if client is None:
+        raise RuntimeError("Ray Serve does not run.")
+    application = ServeInstanceDetails(**client.get_serve_details()).applications.get(app_name)
+    found = application.deployments if application is not None else {}
+    return {
+        name: Replicas(sum(replica.state == "RUNNING" for replica in one.replicas), one.target_num_replicas)
+        for name, one in found.items()
+    }
 
 
 class ForgetsEnded:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
-from deployments.bodies import check_route
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.job_types import Job, JobRequest, Source
+from deployments.judging import check_route
 from deployments.plans import comes_before, plan_of
 from stages.presets import RequestError
 from stages.types import STAGE_NAMES, StageName

@@ -11,40 +11,59 @@ from fastapi import FastAPI, Request, Response
 
 from client.schema import ContinueVideo, ExtendVideo, RemixVideo, Video
 from deployments.acceptance import accept_job, refuse_without_keeper, reuses
-from deployments.auth import tenant_of
-from deployments.bodies import read_small
+from deployments.answers import video_answer
+from deployments.auth import Tenant
+from deployments.bodies import IdempotencyKey, read_small
+from deployments.openapi import body, errors
 from deployments.remix import extend, remix
 from deployments.services import Services
-from deployments.video_routes import video_answer
 
 
 def add_remix_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
     args, journal = services.args, services.journal
 
-    @app.post("/v1/videos/{video_id}/remix", response_model=Video)
-    async def remix_video(video_id: str, request: Request) -> Response:
+    @app.post(
+        "/v1/videos/{video_id}/remix",
+        summary="A new job with changes, that reuses the stages before them",
+        response_model=Video,
+        responses=errors(400, 404, 409, 413, 429),
+        openapi_extra=body(RemixVideo),
+    )
+    async def remix_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         refuse_without_keeper(services)
         change = await read_small(request, RemixVideo, args.ingress.max_body_bytes)
-        tenant = tenant_of(request)
         parent = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
         child = remix(parent, change, reuse=await reuses(services, tenant, None))
         said = f"{request.url.path} {change.model_dump_json()}"
-        job, _ = await accept_job(services, request, child, change, said=said, parent_id=parent.id)
+        job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
         return await video_answer(services, job)
 
-    @app.post("/v1/videos/{video_id}/extend", response_model=Video)
-    async def extend_video(video_id: str, request: Request) -> Response:
+    @app.post(
+        "/v1/videos/{video_id}/extend",
+        summary="A new job whose video goes on where this one ends",
+        response_model=Video,
+        responses=errors(400, 404, 409, 413, 429),
+        openapi_extra=body(ExtendVideo),
+    )
+    async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         refuse_without_keeper(services)
         change = await read_small(request, ExtendVideo, args.ingress.max_body_bytes)
-        parent = await asyncio.to_thread(journal.get, video_id, tenant=tenant_of(request))
+        parent = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
         said = f"{request.url.path} {change.model_dump_json()}"
-        job, _ = await accept_job(services, request, extend(parent, change), change, said=said, parent_id=parent.id)
+        child = extend(parent, change)
+        job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
         return await video_answer(services, job)
 
-    @app.post("/v1/videos/{video_id}/continue", response_model=Video)
-    async def continue_video(video_id: str, request: Request) -> Response:
+    @app.post(
+        "/v1/videos/{video_id}/continue",
+        summary="Have a paused job go on",
+        response_model=Video,
+        responses=errors(400, 404, 409, 413),
+        openapi_extra=body(ContinueVideo),
+    )
+    async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
         wanted = await read_small(request, ContinueVideo, args.ingress.max_body_bytes)
-        job = await asyncio.to_thread(journal.go_on, video_id, wanted.candidate, tenant=tenant_of(request))
+        job = await asyncio.to_thread(journal.go_on, video_id, wanted.candidate, tenant=tenant)
         services.tell_pipeline()
         return await video_answer(services, job)

@@ -18,6 +18,7 @@ from client.schema import Pools
 from deployments.database import Database
 from deployments.looks import oldest_queued_s
 from deployments.metrics import TABLE
+from deployments.openapi import binary
 from deployments.pool_routes import PoolBoard
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,13 @@ _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*"
 def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes: NodeTexts) -> None:
     """Put it on the application."""
 
-    @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
+    @app.get(
+        "/metrics",
+        summary="Every number of the server, for Prometheus",
+        response_class=Response,
+        responses={200: binary("The numbers", "text/plain")},
+    )
+    async def read_metrics() -> Response:
         oldest = asyncio.to_thread(oldest_queued_s, database)
         pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), oldest)
         lacks = sum(text is None for text in texts)

@@ -5,10 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-from starlette.responses import Response
-
 from client.schema import Health
+from cluster.reports import Report
 from deployments.admission import Admission
 from deployments.artifacts import ArtifactStore
 from deployments.config import AppArgs
@@ -22,6 +20,8 @@ Nudge = Callable[[], Awaitable[None]]
 HealthOf = Callable[[], Health]
 Show = Callable[[str, str], Awaitable[tuple[bytes, str]]]
 """(key, sha256) of a checkpoint to (bytes, media type) of something to look at."""
+WorkOf = Callable[[], Awaitable[Report | None]]
+"""The calls at every stage, of all pipeline replicas; None of none."""
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Services:
     nudge: Nudge
     health: HealthOf
     show: Show
+    work: WorkOf
     admission: Admission = field(init=False)
     prompts: PromptCheck = field(init=False)
     _nudges: set[asyncio.Task[None]] = field(default_factory=set)
@@ -71,7 +72,3 @@ class Services:
             await self.nudge()
         except Exception:
             logger.warning("The pipeline could not be nudged; it finds the news at its next poll.", exc_info=True)
-
-
-def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(value.model_dump_json(), status, headers, media_type="application/json")

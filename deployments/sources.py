@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from client.schema import CreateVideo
 from deployments.artifacts import ArtifactStore
-from deployments.bodies import Files
 from deployments.config import IngressArgs
 from deployments.errors import InvalidRequestError
 from deployments.job_types import Source
 from deployments.uploads import Limits, inspect
 from stages.types import StageName
 
+FILES = ("input_reference", "input_video")  # the fields that hold one
+Files = dict[str, bytes]
+"""By the name of the field."""
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "mp4": "video/mp4", "webm": "video/webm"}
 
 

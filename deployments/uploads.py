@@ -1,23 +1,18 @@
-"""Files that users send: what they are, whether they may be, and their frames in the shape that a stage takes.
+"""Files that users send: what they are, and whether they may be.
 
-`inspect` reads headers only and refuses what is too large before anything is decoded; `read_picture` and `read_video`
-decode, in the keeper's process. Formats come from the bytes, never from a name; no name of a user's becomes a path.
+`inspect` reads headers only and refuses what is too large before anything is decoded (`deployments.decoding`). Formats
+come from the bytes, never from a name; no name of a user's becomes a path.
 """
 
 import hashlib
 import io
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
-import av
-import numpy as np
 import PIL.Image
 
+from deployments.decoding import is_mp4, open_video
 from deployments.errors import InvalidRequestError
-from stages.types import UInt8
 
-_EBML = b"\x1a\x45\xdf\xa3"
 _PICTURES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
 
@@ -60,45 +55,6 @@ def inspect(data: bytes, kind: str, field: str, limits: Limits) -> Facts:
     return facts
 
 
-def read_picture(data: bytes, size: tuple[int, int]) -> UInt8:
-    """(H, W, 3): the centre of the picture in the proportions of `size`, scaled to it; transparency becomes white."""
-    with PIL.Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGBA")
-    ground = PIL.Image.new("RGBA", picture.size, "white")
-    return _fitted(PIL.Image.alpha_composite(ground, picture).convert("RGB"), size)
-
-
-def read_video(data: bytes, frames: int, fps: float | None, size: tuple[int, int]) -> UInt8:
-    """(frames, H, W, 3): from the start, at `fps`, or every frame where that is None; scaled like `read_picture`."""
-    taken: list[UInt8] = []
-    with _opened(data) as container:
-        stream = container.streams.video[0]
-        rate = Fraction(stream.average_rate or 24)
-        for index, frame in enumerate(container.decode(stream)):
-            moment = index / rate
-            while len(taken) < frames and (fps is None or len(taken) / Fraction(fps) <= moment):
-                taken.append(_fitted(frame.to_image(), size))
-                if fps is None:
-                    break
-            if len(taken) == frames:
-                break
-    if not taken:
-        raise ValueError("the video has no frame that can be decoded")
-    taken += [taken[-1]] * (frames - len(taken))
-    return np.stack(taken)
-
-
-def last_frame(data: bytes, size: tuple[int, int]) -> UInt8:
-    """(H, W, 3): the last frame of a video."""
-    last = None
-    with _opened(data) as container:
-        for frame in container.decode(container.streams.video[0]):
-            last = frame
-    if last is None:
-        raise ValueError("the video has no frame that can be decoded")
-    return _fitted(last.to_image(), size)
-
-
 def _picture_facts(data: bytes, field: str) -> Facts:
     try:
         with PIL.Image.open(io.BytesIO(data), formats=tuple(_PICTURES)) as opened:
@@ -112,39 +68,17 @@ def _picture_facts(data: bytes, field: str) -> Facts:
 
 def _video_facts(data: bytes, field: str) -> Facts:
     try:
-        with _opened(data) as container:
+        with open_video(data) as container:
             stream = container.streams.video[0]
             size = (int(stream.codec_context.width), int(stream.codec_context.height))
             rate = float(stream.average_rate or 0.0)
             frames = sum(1 for packet in container.demux(stream) if packet.size)
-            suffix = "mp4" if _is_mp4(data) else "webm"
+            suffix = "mp4" if is_mp4(data) else "webm"
     except Exception as error:  # decoders raise whatever they meet
         raise _refused(field, f"is no MP4 or WebM video that can be read ({type(error).__name__})") from error
     if not 1.0 <= rate <= 240.0:
         raise _refused(field, f"has {rate:g} frames a second; it must be between 1 and 240")
     return Facts("video", suffix, hashlib.sha256(data).hexdigest(), size, frames, rate)
-
-
-def _opened(data: bytes) -> Any:
-    """The container that the first bytes promise: never one whose format names other files, such as a playlist."""
-    if not _is_mp4(data) and data[:4] != _EBML:
-        raise ValueError("neither MP4 nor WebM")
-    return av.open(io.BytesIO(data), format="mp4" if _is_mp4(data) else "matroska", options={"protocol_whitelist": ""})
-
-
-def _is_mp4(data: bytes) -> bool:
-    return data[4:8] == b"ftyp"
-
-
-def _fitted(picture: PIL.Image.Image, size: tuple[int, int]) -> UInt8:
-    width, height = size
-    scale = max(width / picture.width, height / picture.height)
-    if (picture.width, picture.height) != size:
-        shown = (width / scale, height / scale)
-        left, top = (picture.width - shown[0]) / 2, (picture.height - shown[1]) / 2
-        box = (left, top, left + shown[0], top + shown[1])
-        picture = picture.resize(size, PIL.Image.Resampling.LANCZOS, box=box)
-    return np.asarray(picture.convert("RGB"))
 
 
 def _refused(field: str, what: str) -> InvalidRequestError:

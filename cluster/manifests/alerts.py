@@ -103,8 +103,8 @@ ALERTS = (
     ),
     Alert(
         "MagicvideoRequestsFail",
-        'sum(rate(ray_magicvideo_requests_total{status=~"5.."}[5m])) '
-        "/ sum(rate(ray_magicvideo_requests_total[5m])) > 0.02",
+        'sum(rate(ray_magicvideo_requests_total{status=~"5..",route!="/healthz"}[5m])) '
+        '/ sum(rate(ray_magicvideo_requests_total{route!="/healthz"}[5m])) > 0.02',  # whose 503 is an answer
         "5m",
         "critical",
         "{{ $value | humanizePercentage }} of the answers are errors of the server.",

@@ -73,7 +73,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               {_S: "magicvideo_stage_replicas", f"{_S} wanted": "magicvideo_stage_replicas_wanted"}),
         Panel("Share of replicas at work", {_S: "magicvideo_stage_computing / (magicvideo_stage_replicas > 0)"},
               "percentunit",
-              about="A job counts once, however many windows it has there, so a lone job on many replicas reads low."),
+              about="Calls of one batch count each, so a stage that computes several at once can read above 100 %."),
         Panel("Seconds an output, p50 and p95", _both("ray_magicvideo_stage_run_s", "stage"), "s"),
         Panel("From sending a call to its start, p95",
               {_S: _quantile("ray_magicvideo_stage_queue_s", 0.95, "stage")}, "s"),

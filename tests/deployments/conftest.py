@@ -1,6 +1,6 @@
-"""What tests of the journal and of what stands beside it share: one database of each kind."""
+"""What tests of the journal and of the API share: one database of each kind; the application over one."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from deployments.database import Database
 from deployments.jobs import Journal
 from deployments.leases import Leases
+from tests.deployments.rig import Rig
 from tests.postgres import new_database
 
 
@@ -26,3 +27,10 @@ def journal(url: str) -> Iterator[Journal]:
 @pytest.fixture
 def leases(journal: Journal) -> Leases:
     return Leases(journal.database)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    await made.close()

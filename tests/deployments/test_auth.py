@@ -1,100 +1,30 @@
-"""Keys, tenants and limits over HTTP: who may ask, and that tenants see nothing of each other."""
+"""Keys and tenants over HTTP: who may ask, and that tenants see nothing of each other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy import event
 
-from client.schema import ErrorBody, Health, StageState, Video, VideoList
-from deployments.artifacts import ArtifactStore
+from client.schema import VideoList
 from deployments.auth import COOKIE, check_exposure, is_loopback
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
 from deployments.database import Database
 from deployments.errors import ConfigError
-from deployments.ingress import create_app
-from deployments.job_types import Limits, Update
-from deployments.jobs import Journal
+from deployments.job_types import Limits
 from deployments.keys import KeyBook
-from deployments.leases import Leases
-from deployments.limits import LimitBook
-from stages.types import STAGE_NAMES
+from tests.deployments.rig import BODY, CONTENT, Rig, create, error_of
 
-BODY = {"prompt": "a fox"}
-
-
-class Rig:
-    """The application over a real journal; keys and limits take effect at once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
-        self.leases = Leases(self.journal.database)
-        self.store = ArtifactStore(f"file://{folder}/artifacts")
-        self.keys = KeyBook(self.journal.database)
-        args = AppArgs(ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50))
-        show = Keeper(self.store.url).show
-        self.app: FastAPI = create_app(args, self.journal, self.store, nudge=self.nudge, health=self.health, show=show)
-        self._clients: list[httpx.AsyncClient] = []
-
-    async def nudge(self) -> None:
-        pass
-
-    @staticmethod
-    def health() -> Health:
-        return Health(status="ok", model="tiny", version="1")
-
-    def client(self, address: str = "127.0.0.1", scheme: str = "http", **headers: str) -> httpx.AsyncClient:
-        """Somebody at that address who sends these headers."""
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 5))
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        made = httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test", headers=named)
-        self._clients.append(made)
-        return made
-
-    def tenant(self, name: str, **headers: str) -> httpx.AsyncClient:
-        """Somebody with a new key."""
-        return self.client("10.0.0.7", authorization=f"Bearer {self.keys.create(name)[1]}", **headers)
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.aclose()
-        self.journal.database.close()
-
-    def finish(self, content: bytes = b"mp4") -> None:
-        """What the pipeline would do with the next job."""
-        claimed = self.leases.claim("x", 60.0)
-        assert claimed is not None
-        path = self.store.url.removeprefix("file://")
-        made = Path(path).parent / "made.mp4"
-        made.write_bytes(content)
-        artifact = self.store.put_file(made, f"videos/{claimed[1].id}/1.mp4")
-        states = tuple(StageState(name=name, status="completed", progress=100, run_s=2.0) for name in STAGE_NAMES)
-        self.leases.finish(Update(claimed[0], states), "succeeded", result=vars(artifact))
+ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0), limits=Limits(max_queued=50))
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path)
+    made = Rig(tmp_path, ARGS)
     yield made
     await made.close()
-
-
-def error_of(answer: httpx.Response, status: int) -> Any:
-    assert answer.status_code == status, answer.text
-    return ErrorBody.model_validate_json(answer.content).error
-
-
-async def create(client: httpx.AsyncClient, **body: Any) -> Video:
-    answer = await client.post("/v1/videos", json=BODY | body)
-    assert answer.status_code == 200, answer.text
-    return Video.model_validate_json(answer.content)
 
 
 def operations(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -193,7 +123,7 @@ async def test_another_tenants_video_does_not_exist(rig: Rig) -> None:
             assert (answer.status_code, nobody.status_code) == (404, 404), (method, path)
             assert answer.text.replace(video.id, "nobody") == nobody.text
     assert rig.journal.get(running.id).cancel_requested is False
-    assert (await mine.get(f"/v1/videos/{done.id}/content")).content == b"mp4"
+    assert (await mine.get(f"/v1/videos/{done.id}/content")).content == CONTENT
 
 
 async def test_pages_show_a_tenants_own_videos(rig: Rig) -> None:
@@ -277,108 +207,6 @@ async def test_without_keys_a_page_of_another_site_changes_nothing(rig: Rig) -> 
     assert (await rig.client(origin="http://test").post("/v1/videos", data=BODY)).status_code == 200
 
 
-async def test_limits_of_a_tenant_are_answered_with_429_and_when_to_come_back(rig: Rig) -> None:
-    limits = LimitBook(rig.journal.database)
-    limits.change("a", {"max_queued": 1}, Limits())
-    limits.change("b", {"per_minute": 1}, Limits())
-    for tenant, code in (("a", "tenant_queue_full"), ("b", "rate_limited")):
-        client = rig.tenant(tenant)
-        await create(client)
-        answer = await client.post("/v1/videos", json=BODY)
-        error = error_of(answer, 429)
-        assert (error.type, error.code) == ("rate_limit_error", code)
-        assert 1 <= int(answer.headers["retry-after"]) <= 60
-    await create(rig.tenant("c"))
-
-
-async def test_place_priority_and_estimate_are_shown(rig: Rig) -> None:
-    client = rig.client()
-    first = await create(client)
-    assert (first.priority, first.queue_position, first.eta_s) == (0, 0, None)
-    rig.finish()
-    shown = Video.model_validate_json((await client.get(f"/v1/videos/{first.id}")).content)
-    assert (shown.status, shown.queue_position, shown.eta_s) == ("completed", None, None)
-
-
-async def test_a_later_video_of_higher_priority_is_placed_before(rig: Rig) -> None:
-    client = rig.client()
-    normal = [await create(client) for _ in range(2)]
-    urgent = await create(client, priority=10)
-    assert [video.queue_position for video in (*normal, urgent)] == [0, 1, 0]
-    page = VideoList.model_validate((await client.get("/v1/videos", params={"order": "asc"})).json())
-    assert [(video.queue_position, video.priority) for video in page.data] == [(1, 0), (2, 0), (0, 10)]
-
-
-async def test_estimates_come_from_finished_videos_and_refuse_a_deadline_out_of_reach(tmp_path: Path) -> None:
-    before = Rig(tmp_path)
-    done = await create(before.client())
-    before.finish()
-    assert before.journal.get(done.id).state == "succeeded"
-    await before.close()
-    rig = Rig(tmp_path)
-    client = rig.client()
-    video = await create(client, deadline_s=60)
-    assert video.eta_s is not None
-    assert 4.0 <= video.eta_s <= 8.0  # four stages of two seconds; V2V and VFI in windows
-    answer = await client.post("/v1/videos", json=BODY | {"deadline_s": 1.5})
-    error = error_of(answer, 429)
-    assert (error.code, error.param) == ("deadline_infeasible", "deadline_s")
-    assert "deadline_s is 1.5 and this video would be done in about" in error.message
-    assert int(answer.headers["retry-after"]) >= 1
-    assert rig.journal.counts() == {"queued": 1, "succeeded": 1}
-    await rig.close()
-
-
-@pytest.mark.parametrize(
-    ("body", "param", "word"),
-    [
-        ({"priority": 11}, "priority", "between -10 and 10"),
-        ({"priority": 1.5}, "priority", "1.5"),
-        ({"deadline_s": 0}, "deadline_s", "above 0"),
-        ({"deadline_s": "soon"}, "deadline_s", "'soon'"),
-    ],
-)
-async def test_a_priority_or_deadline_that_cannot_be_is_named(
-    rig: Rig, body: dict[str, Any], param: str, word: str
-) -> None:
-    error = error_of(await rig.client().post("/v1/videos", json=BODY | body), 400)
-    assert error.param == param
-    assert word in error.message
-    assert rig.journal.counts() == {}
-
-
-async def test_a_blocked_prompt_is_refused_without_saying_what_is_blocked(rig: Rig) -> None:
-    error = error_of(await rig.client().post("/v1/videos", json={"prompt": "a KRAKEN"}), 400)
-    assert (error.code, error.param) == ("prompt_blocked", "prompt")
-    assert "kraken" not in error.message.lower()
-    assert rig.journal.counts() == {}
-
-
-@contextmanager
-def statements(journal: Journal) -> Iterator[list[str]]:
-    """What is sent to the database meanwhile."""
-    sent: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        sent.append(statement)
-
-    event.listen(journal.database.engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(journal.database.engine, "before_cursor_execute", note)
-
-
-async def test_a_page_costs_the_same_queries_however_many_videos_it_has(rig: Rig) -> None:
-    client = rig.client()
-    for _ in range(8):
-        await create(client)
-    costs = []
-    for limit in ("1", "8"):
-        with statements(rig.journal) as sent:
-            await client.get("/v1/videos", params={"limit": limit})
-        costs.append(len([s for s in sent if "api_keys" not in s and s.startswith("SELECT")]))
-    assert costs[0] == costs[1] <= 6
-
-
 def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.sqlite"
     check_exposure("127.0.0.1", "sqlite:////proc/nowhere/jobs.sqlite")
@@ -386,13 +214,13 @@ def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
         ConfigError, match=r"Listening on 0\.0\.0\.0 .* `python -m deployments keys create --tenant NAME`"
     ):
         check_exposure("0.0.0.0", url)
-    journal = Journal(Database(url))
-    key, _ = KeyBook(journal.database).create("studio")
+    database = Database(url)
+    key, _ = KeyBook(database).create("studio")
     check_exposure("0.0.0.0", url)
-    KeyBook(journal.database).revoke(key.id)
+    KeyBook(database).revoke(key.id)
     with pytest.raises(ConfigError):
         check_exposure("0.0.0.0", url)
-    journal.database.close()
+    database.close()
     with pytest.raises(ConfigError, match=r"database sqlite:////proc/nowhere/jobs\.sqlite cannot be used"):
         check_exposure("0.0.0.0", "sqlite:////proc/nowhere/jobs.sqlite")
 

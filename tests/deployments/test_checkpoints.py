@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import CheckpointError, Keeper, pack, unpack
+from deployments.checkpoints import Keeper
 from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
+from deployments.packing import CheckpointError, pack, unpack
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 RNG = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """The API's description is complete and true: every route is in it, and a fuzzer finds the server as it says."""
 
+import json
 import re
 import socket
 import subprocess
@@ -7,11 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from client.schema import Health
 from deployments.artifacts import ArtifactStore
@@ -21,7 +24,6 @@ from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.jobs import Journal
 from deployments.keys import KeyBook
-from deployments.openapi import OPERATIONS
 from stages.presets import TINY
 from tests.e2e.rig import wait_for
 
@@ -43,12 +45,47 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     journal.database.close()
 
 
-def test_every_route_is_described_and_nothing_else(app: FastAPI) -> None:
+def operations(app: FastAPI) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(method, path): one for path, methods in app.openapi()["paths"].items() for method, one in methods.items()}
+
+
+def test_every_route_is_described_and_valid_openapi(app: FastAPI) -> None:
     of_the_api = [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
     routes = {(method.lower(), route.path) for route in of_the_api for method in route.methods or ()}
-    assert routes == set(OPERATIONS)
-    described = {(method, path) for path, methods in app.openapi()["paths"].items() for method in methods}
-    assert described == set(OPERATIONS)
+    assert routes == set(operations(app))
+    assert [error.message for error in OPENAPI_31_VALIDATOR.iter_errors(app.openapi())] == []
+
+
+def test_every_operation_has_a_name_of_its_own_a_summary_and_our_errors(app: FastAPI) -> None:
+    found = operations(app)
+    names = [one["operationId"] for one in found.values()]
+    assert len(set(names)) == len(names)
+    assert {"create_video", "list_videos", "download_content", "head_content", "check_health"} <= set(names)
+    for (method, path), one in found.items():
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", one["operationId"]), one["operationId"]
+        assert one["summary"][0].isupper()
+        assert "422" not in one["responses"], (method, path)
+        for status, answer in one["responses"].items():
+            if int(status) >= 400 and status != "503":
+                schema = answer["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ErrorBody"}, (method, path, status)
+
+
+def test_every_reference_leads_somewhere(app: FastAPI) -> None:
+    described = app.openapi()
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
+    assert named <= set(described["components"]["schemas"])
+    assert {"CreateVideo", "CreateVideoForm", "RemixVideo"} <= named
+
+
+def test_what_fastapi_cannot_know_is_said(app: FastAPI) -> None:
+    created = operations(app)["post", "/v1/videos"]["requestBody"]
+    assert (created["required"], set(created["content"])) == (True, {"application/json", "multipart/form-data"})
+    form = app.openapi()["components"]["schemas"]["CreateVideoForm"]["properties"]
+    assert form["input_video"] == {"type": "string", "format": "binary"}
+    assert operations(app)["post", "/v1/videos/{video_id}/continue"]["requestBody"]["required"] is False
+    whole = operations(app)["get", "/v1/videos/{video_id}/content"]["responses"]["200"]["content"]
+    assert set(whole) == {"video/mp4", "image/png", "image/webp"}
 
 
 def test_choices_are_those_of_the_served_preset(app: FastAPI) -> None:

@@ -15,13 +15,13 @@ from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
 from client.schema import JobError
+from deployments.answers import told
 from deployments.database import Database
 from deployments.errors import InvalidRequestError
 from deployments.job_types import JobRequest, NewJob, Update
 from deployments.jobs import Journal
 from deployments.leases import Leases
 from deployments.tables import deliveries
-from deployments.video_routes import told
 from deployments.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
 from tests.postgres import new_database
 

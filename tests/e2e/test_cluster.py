@@ -50,7 +50,7 @@ def test_every_stage_finds_its_pool_and_a_video_is_made(cluster: Cluster, tmp_pa
         "--cluster", "--address", cluster.address, "--config", rehearsed_config(tmp_path), log=errors
     )
     with server, httpx.Client(base_url=server.url, timeout=30.0) as http:
-        wait_for("a healthy application", lambda: http.get("/healthz").json()["status"] == "ok")
+        wait_for("every replica", lambda: http.get("/healthz").json()["problems"] == [])
         assert http.get("/healthz").json()["stages"] == {"t2i": 1, "i2v": 1, "v2v": 2, "vfi": 1}
         video_id = http.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
         path = f"/v1/videos/{video_id}"

@@ -1,0 +1,69 @@
+"""What the API answers: a job in its shape, and any model as JSON."""
+
+from fastapi import Response
+from pydantic import BaseModel
+
+from client.schema import Status, Video
+from deployments.errors import VideoNotFoundError
+from deployments.job_types import FINAL, Job, State, overall
+from deployments.jobs import Journal
+from deployments.outlook import Standing
+from deployments.services import Services
+
+NO_STANDING = Standing()
+STATUS: dict[State, Status] = {
+    "queued": "queued",
+    "running": "in_progress",
+    "paused": "queued",
+    "succeeded": "completed",
+    "failed": "failed",
+    "cancelled": "failed",
+}
+
+
+async def video_answer(services: Services, job: Job) -> Response:
+    """A job as the API says it, and when to ask again."""
+    headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
+    return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
+
+
+def told(journal: Journal, job_id: str) -> tuple[Job, str] | None:
+    """An ended job and its JSON, for its webhook; None for one that is gone."""
+    try:
+        job = journal.get(job_id)
+    except VideoNotFoundError:
+        return None
+    return job, video_of(job, Standing()).model_dump_json()
+
+
+def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
+    """A job as the API says it; `standing` is its place among the others."""
+    planned = job.planned
+    return Video(
+        id=job.id,
+        model=job.request.model,
+        status=STATUS[job.state],
+        progress=100 if job.state == "succeeded" else min(99, overall(job.stages)),
+        created_at=int(job.created_at),
+        completed_at=int(job.finished_at) if job.state == "succeeded" and job.finished_at is not None else None,
+        prompt=job.request.prompt,
+        seconds=job.request.seconds,
+        size=f"{planned.size[0]}x{planned.size[1]}",
+        error=job.error,
+        seed=job.request.seed,
+        stages=list(job.stages),
+        frames=planned.frames,
+        fps=planned.fps,
+        note=planned.note or None,
+        remixed_from_video_id=job.parent_id,
+        until=job.request.until if job.request.until != "vfi" else None,
+        paused_after=job.request.pause_after if job.state == "paused" else None,
+        candidates=job.request.candidates,
+        priority=job.priority,
+        queue_position=standing.queue_position,
+        eta_s=standing.eta_s,
+    )
+
+
+def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(value.model_dump_json(), status, headers, media_type="application/json")

@@ -1,0 +1,127 @@
+"""A job's content: the file of a finished one, whole or a Range of it, or something of it to look at."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import iterate_in_threadpool
+
+from client.schema import Variant
+from deployments.answers import STATUS
+from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
+from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.job_types import FINAL, Job
+from deployments.ranges import parse_range
+from deployments.services import Services
+from stages.types import StageName
+
+
+async def content_answer(
+    services: Services, job: Job, request: Request, variant: Variant, candidate: int | None, wanted: str | None
+) -> Response:
+    """The bytes of a variant of a job's content.
+
+    Args:
+        candidate: which of T2I's pictures; the one that the job went on with where it is None.
+        wanted: the header Range.
+
+    Raises:
+        VideoNotReadyError: there is no such thing yet, or any more.
+        RangeError: the file has no such bytes.
+    """
+    if variant in ("keyframe", "preview"):
+        return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", candidate, request)
+    artifact, store = _finished(job), services.store
+    if not await asyncio.to_thread(store.exists, artifact.key):
+        raise ArtifactError(f"Artifact {artifact.key} of job {job.id} is not in {store.url}.")
+    if variant == "video":
+        return _content(request, artifact, store, wanted)
+    picture, media_type = await asyncio.to_thread(_still, artifact, store, variant)
+    return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
+
+
+def _finished(job: Job) -> Artifact:
+    if job.result is not None:
+        return Artifact(**job.result)
+    status = STATUS[job.state]
+    why = f" ({job.error.code}: {job.error.message})" if job.error else ""
+    todo = "poll it until its status is completed" if job.state not in FINAL else "it will have no content"
+    raise VideoNotReadyError(f"Video {job.id} is {status}{why}; {todo}.", param="video_id", code="video_not_ready")
+
+
+def _content(request: Request, artifact: Artifact, store: ArtifactStore, wanted: str | None) -> Response:
+    etag = f'"{artifact.sha256}"'
+    name, suffix = artifact.key.split("/")[1], artifact.key.rpartition(".")[2]
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Content-Disposition": f'attachment; filename="{name}.{suffix}"',
+    }
+    if request.headers.get("if-range", etag) != etag:
+        wanted = None  # the client's part is of another file: send this one whole
+    span = parse_range(wanted, artifact.size_bytes) if wanted is not None else None
+    start, end = (span.start, span.end) if span else (0, artifact.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    if span:
+        headers["Content-Range"] = span.content_range
+    pieces: Iterator[bytes] = iter(()) if request.method == "HEAD" else store.read(artifact.key, start, end)
+    body: AsyncIterator[bytes] = iterate_in_threadpool(pieces)
+    return StreamingResponse(body, 206 if span else 200, headers, media_type=artifact.media_type)
+
+
+async def _shown(services: Services, job: Job, stage: StageName, candidate: int | None, request: Request) -> Response:
+    """T2I's picture or I2V's frames, from their checkpoints, which the keeper makes something to look at of."""
+    number = _candidate(candidate, job) if stage == "t2i" else 0
+    record = job.outputs.get(stage, {}).get(number)
+    if record is None:
+        ended = job.state in FINAL
+        why = "it is kept no longer, or was never made" if ended else "it is not made yet; events say when it is there"
+        raise VideoNotReadyError(
+            f"Video {job.id} has no output {number} of {stage} to show: {why}.",
+            param="variant",
+            code="variant_not_ready",
+        )
+    etag = f"{record['sha256']}-shown"
+    if request.headers.get("if-none-match") == f'"{etag}"':
+        return Response(status_code=304, headers={"ETag": f'"{etag}"'})
+    try:
+        data, media_type = await services.show(record["key"], record["sha256"])
+    except Exception as error:
+        raise ArtifactError(f"Output {number} of {stage} of job {job.id} cannot be shown: {error}") from error
+    return _picture(request, data, etag, media_type)
+
+
+def _picture(request: Request, data: bytes, etag: str, media_type: str) -> Response:
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, max-age=3600"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(data, headers=headers, media_type=media_type)
+
+
+def _still(artifact: Artifact, store: ArtifactStore, variant: str) -> tuple[bytes, str]:
+    from stages.sheets import sheet_png, thumbnail_webp  # only who asks for one pays for the decoder
+
+    file = io.BytesIO(b"".join(store.read(artifact.key, 0, artifact.size_bytes)))
+    if variant == "thumbnail":
+        return thumbnail_webp(file), "image/webp"
+    if artifact.media_type.startswith("image/"):
+        raise InvalidRequestError(
+            "This job ended with one picture, of which there is no sheet; ask for the variant 'video' or 'thumbnail'.",
+            param="variant",
+            code="invalid_parameter",
+        )
+    return sheet_png(file), "image/png"
+
+
+def _candidate(number: int | None, job: Job) -> int:
+    if number is None:
+        return job.request.candidate
+    if number >= job.request.candidates:
+        raise InvalidRequestError(
+            f"candidate is {number}; video {job.id} has candidates 0 to {job.request.candidates - 1}.",
+            param="candidate",
+            code="invalid_parameter",
+        )
+    return number

@@ -1,0 +1,64 @@
+"""From the body of `POST /v1/videos` to a job: read, judged, its files kept, accepted."""
+
+import asyncio
+import hashlib
+import json
+import logging
+
+from fastapi import Request
+
+from client.schema import CreateVideo
+from deployments.acceptance import accept_job, refuse_without_keeper, reuses
+from deployments.bodies import read_body
+from deployments.job_types import Job
+from deployments.judging import judge
+from deployments.logs import about
+from deployments.remix import Child, enter_change, remix
+from deployments.services import Services
+from deployments.sources import Files, Given, accept, drop
+
+logger = logging.getLogger(__name__)
+
+
+async def create_job(services: Services, request: Request, tenant: str, key: str | None) -> Job:
+    """The job that a body of `POST /v1/videos` asks for, or that its key has already made.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    args, store = services.args, services.store
+    created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
+    if created.input_reference is None and created.input_video is None:
+        judge(created, args.preset, keeps=args.keeper.enabled)
+    given = await asyncio.to_thread(accept, created, files, store, args.ingress)
+    is_new = False
+    try:
+        child = await _child(services, created, given, tenant)
+        said = _said(created, files)
+        job, is_new = await accept_job(
+            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id
+        )
+    finally:
+        if not is_new:
+            await asyncio.to_thread(drop, given, store)
+    if is_new:
+        with about(job.id):
+            logger.info("Job %s is accepted.", job.id)
+    return job
+
+
+async def _child(services: Services, created: CreateVideo, given: Given, tenant: str) -> Child:
+    reuse = await reuses(services, tenant, created.reuse)
+    if given.parent_id is None:
+        request = judge(created, services.args.preset, given.source, keeps=services.args.keeper.enabled)
+        return Child(request.model_copy(update={"reuse": reuse}), {})
+    refuse_without_keeper(services)
+    parent = await asyncio.to_thread(services.journal.get, given.parent_id, tenant=tenant)
+    return remix(parent, enter_change(created, given.enter), reuse=reuse)
+
+
+def _said(created: CreateVideo, files: Files) -> str:
+    """All that a request says, its files by digest: what an idempotency key stands for."""
+    names = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    said = created.model_dump(exclude=set(names))
+    return json.dumps([said, names], sort_keys=True)
