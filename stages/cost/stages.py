@@ -186,10 +186,10 @@ def _rehearsed(
         with counted_as(device):
             flops = total.add(call.run, call.times * count)
         step = max(step, flops if call.times > 1 else 0)
-    first = calls[0][0]
-    resident = resident_bytes(preset.offload, list(first.modules.values()), device)
+    modules = list(calls[0][0].modules.values())
+    resident = resident_bytes(preset.offload, modules, device)
     number = sum(count for _, count in calls)
-    return Cost(stage, total.flops, first.weight_bytes, resident, total.peak, output, number, step)
+    return Cost(stage, total.flops, weight_bytes(modules), resident, total.peak, output, number, step)
 
 
 def _stand_in(device: str) -> str:

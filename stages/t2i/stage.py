@@ -10,7 +10,7 @@ at once, each as if it were alone but for rounding.
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -28,10 +28,6 @@ from stages.model.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.text import TextEncoder
 from stages.presets import Part, Preset, T2IParams
 from stages.types import Image, UInt8
-
-if TYPE_CHECKING:
-    from stages.cost.stages import Cost
-
 
 Asked = tuple[T2IParams, int]  # and the seed
 
@@ -59,17 +55,6 @@ class T2I:
             WeightsError: a part is missing or broken.
         """
         return cls(Pipeline.load(preset, device) if "t2i" in preset.parts else OwnLoop.load(preset, device))
-
-    @staticmethod
-    def cost(preset: Preset, size: tuple[int, int], frames: int = 1, device: str = "cuda") -> "Cost":
-        """What one picture of `size` costs; `frames` changes nothing. Counted from configurations: nothing is loaded.
-
-        Raises:
-            WeightsError: a part's configuration is neither on this machine nor published here.
-        """
-        from stages.cost.stages import cost_t2i  # it knows the stages
-
-        return cost_t2i(preset, size, device)
 
     def __call__(self, *, params: T2IParams, seed: int, report: Report) -> Image:
         """One picture. Calls `report` at every denoising step.
