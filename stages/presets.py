@@ -25,6 +25,7 @@ from stages.settings import (
     Plan,
     Preset,
     Prior,
+    RequestError,
     SchedulerName,
     Sizes,
     StageParams,
@@ -70,14 +71,6 @@ _WEIGHTS = Path(__file__).resolve().parent / "weights"
 MAX_PROMPT_CHARS = 1000
 MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
-
-
-class RequestError(ValueError):
-    """A request that a preset cannot serve. `param` is the name of the offending field."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 _OPENRAIL = "CreativeML Open RAIL-M"

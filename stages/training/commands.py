@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.command == "vfi":
         from stages.training import recipe_vfi
 
-        recipe_vfi.main(args.rest)
+        recipe_vfi.run_command(args)
     else:
         team = Team.join(args.device)
         try:

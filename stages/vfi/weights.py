@@ -59,7 +59,7 @@ class _Kind:
 
 
 _FLOW = _Kind(FILE_NAME, "RIFE 4.0 flow model", "python -m stages.vfi.convert", "convert it again")
-_GAN = _Kind(GAN_FILE_NAME, "GAN of VFI", "python -m stages.training.recipe_vfi --install", "train it again")
+_GAN = _Kind(GAN_FILE_NAME, "GAN of VFI", "python -m stages.training vfi --install", "train it again")
 _KINDS = {"flow": _FLOW, "gan": _GAN}
 
 

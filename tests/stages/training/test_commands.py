@@ -246,7 +246,7 @@ def test_what_is_wrong_is_one_sentence(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("command", ["", "manifest", "i2v", "v2v", "control", "appearance", "refl", "dpo"])
+@pytest.mark.parametrize("command", ["", "manifest", "i2v", "v2v", "control", "appearance", "refl", "dpo", "vfi"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
@@ -258,20 +258,13 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
         assert re.search(r"[a-z]{3,} .*[a-z]{2,}", text.replace("\n", " ")), name  # more than its placeholder
 
 
-@pytest.mark.slow
-def test_the_gan_is_trained_by_a_command_of_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["vfi", "--help"])
-    assert stopped.value.code == 0
-    assert "--videos" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--effort", "0"], "--effort is 0; it must be above 0"),
         (["i2v", "--out", "x"], "required: --data"),
         (["i2v", "--data", "x", "--out", "x", "--steps", "0"], "0 is below 1"),
+        (["vfi", "--batch", "-1"], "-1 is below 1"),
         (["i2v", "--data", "x", "--out", "x", "--size", "64"], "'64' is not WIDTHxHEIGHT"),
         (["i2v", "--data", "x", "--out", "x", "--stpes", "3"], "unrecognized arguments: --stpes 3"),
     ],
