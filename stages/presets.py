@@ -44,6 +44,7 @@ __all__ = [
     "PAPER_FAST",
     "PRESETS",
     "TINY",
+    "WEIGHTS",
     "Control",
     "DTypeName",
     "Denoising",
@@ -67,7 +68,7 @@ __all__ = [
     "plan",
 ]
 
-_WEIGHTS = Path(__file__).resolve().parent / "weights"
+WEIGHTS = Path(__file__).resolve().parent / "weights"  # the committed ones, `embedded:` in a part's source
 MAX_PROMPT_CHARS = 1000
 MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
@@ -287,7 +288,7 @@ def plan(
         )
     text, note = check_prompt(prompt), ""
     if preset.vocabulary:
-        vocabulary = load_vocabulary(_WEIGHTS / preset.vocabulary)
+        vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
         reading = vocabulary.read(text)
         text, note, negative_prompt = reading.text, reading.note, vocabulary.read(negative_prompt).text
     text = preset.prompt_style.format(prompt=text)

@@ -18,7 +18,7 @@ from torch import Tensor
 from stages.base import Report
 from stages.model.appearance import set_scale
 from stages.model.control import Hint, add_up
-from stages.model.memory import remember
+from stages.model.memory import Memory, can_remember
 from stages.model.network import VideoNetwork, bypass_motion
 from stages.model.sampler import draws_noise
 from stages.model.windows import Span, fuse_weights
@@ -99,7 +99,7 @@ def denoise(
     conditions = [given.cut(span) for span in windows] if len(windows) > 1 else [given]
     draws = {"generator": generator} if draws_noise(scheduler) else {}
     set_scale(network.unet, given.image_scale)
-    memory = remember(
+    memory = Memory(
         network.unet,
         given.speaking(),
         [condition.hints for condition in conditions],
@@ -107,7 +107,7 @@ def denoise(
         motion=given.motion,
         steps=len(timesteps),
         reuse_every=reuse_every,
-    )
+    ) if can_remember(network.unet, given.hints, reuse_every) else None  # fmt: skip
 
     def ask(step: int, t: Tensor, window: int, scaled: Tensor) -> Tensor:
         if memory is None:

@@ -108,14 +108,11 @@ class OwnLoop:
     @torch.no_grad()
     def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
         params = requests[0][0]
-        reduction = codec.reduction(self._vae)
-        width, height = params.size
-        if width % reduction or height % reduction:
-            raise InputError(f"T2I draws multiples of {reduction} pixels, the size is {width}x{height}.")
+        latent = codec.latent_size("T2I", codec.reduction(self._vae), params.size)
         device, dtype = self._places.device, self._dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=device)
-        shape = (1, int(self._unet.config.in_channels), height // reduction, width // reduction)
+        shape = (1, int(self._unet.config.in_channels), *latent)
         noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
         latents = noise.to(device, dtype) * scheduler.init_noise_sigma
         with self._places.lend(self._text.model):  # each alone, so that all that a batch shares is the UNet's rounding

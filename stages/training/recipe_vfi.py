@@ -26,14 +26,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.presets import PRESETS
+from stages.presets import PRESETS, WEIGHTS
 from stages.training.loop import LossFn, Options, Schedule, console, train
 from stages.training.team import Team
 from stages.training.vfi_clips import Animated, Film, fetch_film, find_videos
 from stages.training.vfi_losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
 from stages.training.vfi_records import Batch, Records, write_records
 from stages.vfi.gan import Design, Gan
-from stages.vfi.weights import GAN_FILE_NAME, WEIGHTS, load_rife, write_weights
+from stages.vfi.weights import GAN_FILE_NAME, load_rife, write_weights
 
 __all__ = ["Recipe", "loss_function", "run", "run_command", "save"]
 

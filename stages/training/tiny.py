@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from stages.model.text import TextEncoder
-from stages.presets import TINY
+from stages.presets import TINY, WEIGHTS
 from stages.training import recipe_t2i, recipe_vae, tiny_video
 from stages.training.captions import SUBJECTS
 from stages.training.coach import obtain_coach, train_feedback
@@ -27,7 +27,7 @@ from stages.training.tokens import build_tokenizer
 from stages.training.trainee import save_part
 from stages.training.words import write_words
 
-TARGET = Path(__file__).resolve().parent.parent / "weights" / "tiny"
+TARGET = WEIGHTS / "tiny"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from stages.model.control import PlainControl, SparseControl, SparseHint, prepar
 from stages.model.denoise import Conditions, condition, denoise, predict
 from stages.model.fast import can_run
 from stages.model.layers import Frames
-from stages.model.memory import remember
+from stages.model.memory import Memory, can_remember
 from stages.model.network import VideoNetwork, inflate
 from stages.model.reuse import is_full
 from stages.model.sampler import build_scheduler
@@ -83,11 +83,11 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 def ask(network: VideoNetwork, given: Conditions, latents: Tensor) -> tuple[Tensor, Tensor]:
     """One step by the fast path, and by the modules' own `forward`; the copies of guidance are merged."""
-    memory = remember(
+    assert can_remember(network.unet, given.hints, 1)
+    memory = Memory(
         network.unet, given.speaking(), [given.hints],
         copies=given.copies, motion=given.motion, steps=1, reuse_every=1,
     )  # fmt: skip
-    assert memory is not None
     with torch.no_grad():
         said = memory.run(0, 0, latents, torch.tensor(500))
         if given.copies == 2:
