@@ -69,7 +69,6 @@ CASES: list[tuple[str, str, tuple[int, int], int]] = [
     ("t2i", "pixart", (48, 32), 9),
     ("t2i", "flux", (48, 32), 9),
     ("i2v_pipeline", "wan_a14b", (32, 32), 9),
-    ("i2v_pipeline", "wan_a14b", (48, 32), 5),
     ("i2v_pipeline", "wan_a14b", (64, 48), 13),
     ("i2v_pipeline", "wan_5b", (32, 32), 5),
     ("i2v_pipeline", "ltx_text", (64, 32), 9),
