@@ -12,15 +12,13 @@ import sys
 import warnings
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stages.base import Report, StageError
+from stages.base import Report
+from stages.commands import errors, tells_errors
 from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
-
-_console = Console(stderr=True)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -46,6 +44,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@tells_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
@@ -63,31 +62,24 @@ def main(argv: list[str] | None = None) -> int:
         return cost(words[1:])
     args = _arguments(words)
     seed = random.randrange(MAX_SEED) if args.seed is None else args.seed
-    try:
-        preset = without(get_preset(args.preset), [name for name in args.without.split(",") if name])
-        work = plan(
-            preset,
-            args.prompt,
-            seed=seed,
-            negative_prompt=args.negative_prompt,
-            size=args.size,
-            seconds=args.seconds,
-            steps=args.steps,
-            guidance=args.guidance,
-        )
-    except ValueError as error:  # RequestError, or a mechanism that is none
-        _console.print(f"[red]{error}[/red]", highlight=False)
-        return 2
+    preset = without(get_preset(args.preset), [name for name in args.without.split(",") if name])
+    work = plan(
+        preset,
+        args.prompt,
+        seed=seed,
+        negative_prompt=args.negative_prompt,
+        size=args.size,
+        seconds=args.seconds,
+        steps=args.steps,
+        guidance=args.guidance,
+    )
     if work.note:
-        _console.print(work.note, highlight=False)
+        errors.print(work.note, highlight=False)
     try:
         with _progress() as progress:
             frames = _run(args, preset, work, seed, progress)
-    except StageError as error:
-        _console.print(f"[red]{error}[/red]", highlight=False)
-        return 1
     except KeyboardInterrupt:
-        _console.print("Interrupted; nothing was kept.")
+        errors.print("Interrupted; nothing was kept.")
         args.out.unlink(missing_ok=True)
         return 130
     if args.contact_sheet is not None:
@@ -95,13 +87,13 @@ def main(argv: list[str] | None = None) -> int:
 
         args.contact_sheet.parent.mkdir(parents=True, exist_ok=True)
         contact_sheet(args.out).save(args.contact_sheet)
-    _console.print(f"{args.out}: {frames} frames at {work.fps:g} frames/s, seed {seed}")
+    errors.print(f"{args.out}: {frames} frames at {work.fps:g} frames/s, seed {seed}")
     return 0
 
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description:>4}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=_console)
+    return Progress(*columns, console=errors)
 
 
 def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress) -> int:

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.progress import track
 
 from stages.base import ignore_progress
-from stages.model.files import WEIGHTS
 from stages.pipeline import LocalPipeline
-from stages.presets import TINY, plan
+from stages.presets import TINY, WEIGHTS, plan
 from stages.types import UInt8
 
 PROMPTS = (

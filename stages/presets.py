@@ -25,6 +25,7 @@ from stages.settings import (
     Plan,
     Preset,
     Prior,
+    RequestError,
     SchedulerName,
     Sizes,
     StageParams,
@@ -43,6 +44,7 @@ __all__ = [
     "PAPER_FAST",
     "PRESETS",
     "TINY",
+    "WEIGHTS",
     "Control",
     "DTypeName",
     "Denoising",
@@ -66,18 +68,10 @@ __all__ = [
     "plan",
 ]
 
-_WEIGHTS = Path(__file__).resolve().parent / "weights"
+WEIGHTS = Path(__file__).resolve().parent / "weights"  # the committed ones, `embedded:` in a part's source
 MAX_PROMPT_CHARS = 1000
 MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
-
-
-class RequestError(ValueError):
-    """A request that a preset cannot serve. `param` is the name of the offending field."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 _OPENRAIL = "CreativeML Open RAIL-M"
@@ -294,7 +288,7 @@ def plan(
         )
     text, note = check_prompt(prompt), ""
     if preset.vocabulary:
-        vocabulary = load_vocabulary(_WEIGHTS / preset.vocabulary)
+        vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
         reading = vocabulary.read(text)
         text, note, negative_prompt = reading.text, reading.note, vocabulary.read(negative_prompt).text
     text = preset.prompt_style.format(prompt=text)

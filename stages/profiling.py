@@ -6,7 +6,6 @@ them; `cluster.profiles` makes one. A stage that computes several calls at once 
 the other in turns, so that a machine that is busy at times favours none. Knows nothing of Ray or of pools.
 """
 
-import argparse
 import datetime
 import gc
 import json
@@ -23,10 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.base import BatchStage, Stage, StageError, ignore_progress
+from stages.base import BatchStage, Stage, ignore_progress
+from stages.commands import preset_parser, tells_errors
 from stages.i2v import I2V
 from stages.model.windows import plan_windows
-from stages.presets import PRESETS, Plan, Preset, RequestError, get_preset, plan
+from stages.presets import Plan, Preset, RequestError, get_preset, plan
 from stages.settings import I2VParams, T2IParams, V2VParams
 from stages.t2i import T2I
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, StageName, UInt8, Window
@@ -39,26 +39,18 @@ _GIB = 2**30
 _BATCHES = (1, 2, 4)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@tells_errors
+def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stages profile", description=__doc__.partition("\n")[0])
-    parser.add_argument("--preset", default="tiny", help=f"one of: {', '.join(PRESETS)} (default: tiny)")
+    parser = preset_parser("profile", __doc__, "tiny")
     parser.add_argument("--device", default="cpu", help="where the stages run, such as cuda:0 (default: cpu)")
     parser.add_argument("--repeats", type=int, default=3, help="calls of each kind (default: 3)")
     parser.add_argument("--stages", nargs="*", choices=STAGE_NAMES, default=list(STAGE_NAMES), help="only these")
     args = parser.parse_args(argv)
-    try:
-        preset = get_preset(args.preset)
-        if args.repeats < 1:
-            raise RequestError("repeats", f"--repeats is {args.repeats}; it must be at least 1.")
-        document = measure(preset, args.device, args.repeats, args.stages)
-    except RequestError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except StageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(document))
+    preset = get_preset(args.preset)
+    if args.repeats < 1:
+        raise RequestError("repeats", f"--repeats is {args.repeats}; it must be at least 1.")
+    print(json.dumps(measure(preset, args.device, args.repeats, args.stages)))
     return 0
 
 

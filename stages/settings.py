@@ -20,6 +20,14 @@ Offload = Literal["none", "model", "layers"]
 ImageMode = Literal["single_frame", "bypass"]
 
 
+class RequestError(ValueError):
+    """A request that a preset cannot serve. `param` is the name of the offending field."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 @dataclass(frozen=True)
 class Part:
     """Where one part's weights are: `embedded:<folder>` inside `stages/weights`, a hub id, or a local folder.
@@ -230,11 +238,13 @@ def without(preset: Preset, names: Sequence[str]) -> Preset:
     """The preset with some of its `MECHANISMS` switched off, for comparing.
 
     Raises:
-        ValueError: a name that is none of them.
+        RequestError: a name that is none of them.
     """
     unknown = [name for name in names if name not in MECHANISMS]
     if unknown:
-        raise ValueError(f"There is no mechanism {unknown[0]!r} to switch off; choose from: {', '.join(MECHANISMS)}.")
+        raise RequestError(
+            "without", f"There is no mechanism {unknown[0]!r} to switch off; choose from: {', '.join(MECHANISMS)}."
+        )
 
     def guide(given: Guide) -> Guide:
         return Guide(

@@ -89,10 +89,6 @@ class Clip:
         return self.frames.shape[2], self.frames.shape[1]
 
     @property
-    def duration_s(self) -> float:
-        return len(self.frames) / self.fps
-
-    @property
     def nbytes(self) -> int:
         return int(self.frames.nbytes)
 

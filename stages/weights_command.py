@@ -5,7 +5,6 @@ bars, and goes on where it stopped; `--convert FOLDER` makes safetensors of a to
 status 1 where something could not be fetched. Knows nothing of models.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,34 +12,28 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.base import WeightsError
-from stages.presets import PRESETS, Part, Preset, RequestError, get_preset
+from stages.commands import errors, preset_parser, tells_errors
+from stages.presets import Part, Preset, get_preset
 
 _READY = ("embedded", "local", "cached")  # of `stages.model.files.State`
 
 
+@tells_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stages weights", description=__doc__.partition("\n")[0])
-    parser.add_argument("--preset", default="paper", help=f"one of: {', '.join(PRESETS)} (default: paper)")
+    parser = preset_parser("weights", __doc__, "paper")
     parser.add_argument("--pull", action="store_true", help="fetch what is not on this machine")
     parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make safetensors of the pickles in a folder")
     args = parser.parse_args(argv)
-    console, errors = Console(), Console(stderr=True)
-    try:
-        if args.convert is not None:
-            from stages.model.convert import convert_pickle
+    console = Console()
+    if args.convert is not None:
+        from stages.model.convert import convert_pickle
 
-            for written in convert_pickle(args.convert):
-                console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True, highlight=False)
-            return 0
-        preset = get_preset(args.preset)
-    except RequestError as error:
-        errors.print(str(error), highlight=False, soft_wrap=True)
-        return 2
-    except WeightsError as error:
-        errors.print(str(error), highlight=False, soft_wrap=True)
-        return 1
-    failed = _pull(preset, errors) if args.pull else 0
+        for written in convert_pickle(args.convert):
+            console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True, highlight=False)
+        return 0
+    preset = get_preset(args.preset)
+    failed = _pull(preset) if args.pull else 0
     console.print(_table(preset))
     return 1 if failed else 0
 
@@ -66,7 +59,7 @@ def _table(preset: Preset) -> Table:
     return table
 
 
-def _pull(preset: Preset, errors: Console) -> int:
+def _pull(preset: Preset) -> int:
     """Fetch every part that is not ready; how many could not be fetched."""
     from stages.model.files import fetch, is_hub_id, local_state, source_of
 

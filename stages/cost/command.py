@@ -3,7 +3,6 @@
 Nothing is loaded and no GPU is needed: everything is counted on the meta device.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -13,16 +12,16 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from stages.base import StageError
-from stages.presets import PRESETS, RequestError, get_preset, plan
+from stages.commands import preset_parser, tells_errors
+from stages.presets import get_preset, plan
 
 _GIB = 2**30
 
 
+@tells_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stages cost", description=__doc__.partition("\n")[0])
-    parser.add_argument("--preset", default="paper", help=f"one of: {', '.join(PRESETS)} (default: paper)")
+    parser = preset_parser("cost", __doc__, "paper")
     parser.add_argument("--size", help="WIDTHxHEIGHT of the video, one that the preset allows")
     parser.add_argument("--seconds", help="length, one that the preset allows")
     parser.add_argument(
@@ -30,23 +29,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, in operations and bytes")
     args = parser.parse_args(argv)
-    errors = Console(stderr=True)
-    try:
-        preset = get_preset(args.preset)
-        frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
-    except RequestError as error:
-        errors.print(str(error), highlight=False, soft_wrap=True)
-        return 2
+    preset = get_preset(args.preset)
+    frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
     size = args.size or preset.default_size
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     from stages.cost.stages import OVERHEAD_BYTES, cost_of
 
-    try:
-        costs = cost_of(preset, size, frames, args.device)
-    except StageError as error:
-        errors.print(str(error), highlight=False, soft_wrap=True)
-        return 1
+    costs = cost_of(preset, size, frames, args.device)
     if args.json:
         stages = {name: {**asdict(cost), "memory_bytes": cost.memory_bytes} for name, cost in costs.items()}
         about = {"preset": preset.name, "size": size, "frames": frames, "device": args.device}

@@ -95,7 +95,7 @@ def sketch_network(preset: Preset, *, motion: str, guide: Guide, device: str) ->
 
 
 def weight_bytes(modules: Sequence[nn.Module]) -> int:
-    """Of all parameters, each once."""
+    """Of all parameters, tied ones once."""
     found = {id(tensor): tensor for module in modules for tensor in module.parameters()}
     return sum(tensor.numel() * tensor.element_size() for tensor in found.values())
 

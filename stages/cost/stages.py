@@ -72,9 +72,8 @@ def cost_t2i(preset: Preset, size: tuple[int, int], device: str = "cuda") -> Cos
     text = sketch_module(preset, "text_encoder", CLIPTextModel, dtype)
     unet = sketch_module(preset, "unet", UNet2DConditionModel, dtype)
     vae = sketch_module(preset, "vae", AutoencoderKL, dtype)
-    reduction = codec.reduction(vae)
     states = encode_prompts(total, text, dtype)
-    pair = empty((2, int(unet.config.in_channels), height // reduction, width // reduction), dtype)
+    pair = empty((2, int(unet.config.in_channels), *codec.latent_size("T2I", codec.reduction(vae), size)), dtype)
     step = total.add(lambda: unet(pair, 500, states).sample, params.denoising.steps, pair.nbytes)
     total.add(lambda: codec.decode_raw(vae, pair[:1]), held=pair.nbytes)
     weights = weight_bytes([text, unet, vae])
@@ -186,10 +185,10 @@ def _rehearsed(
         with counted_as(device):
             flops = total.add(call.run, call.times * count)
         step = max(step, flops if call.times > 1 else 0)
-    first = calls[0][0]
-    resident = resident_bytes(preset.offload, list(first.modules.values()), device)
+    modules = list(calls[0][0].modules.values())
+    resident = resident_bytes(preset.offload, modules, device)
     number = sum(count for _, count in calls)
-    return Cost(stage, total.flops, first.weight_bytes, resident, total.peak, output, number, step)
+    return Cost(stage, total.flops, weight_bytes(modules), resident, total.peak, output, number, step)
 
 
 def _stand_in(device: str) -> str:
@@ -199,5 +198,5 @@ def _stand_in(device: str) -> str:
 
 def _latent(network: VideoNetwork, size: tuple[int, int]) -> Tensor:
     """Of one frame."""
-    width, height = (side // network.reduction for side in size)
-    return empty((1, int(network.unet.config.in_channels), height, width), network.dtype)
+    latent = codec.latent_size("The network", network.reduction, size)
+    return empty((1, int(network.unet.config.in_channels), *latent), network.dtype)

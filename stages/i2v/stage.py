@@ -6,7 +6,7 @@ starting noise. Clips longer than one window are denoised window by window, fuse
 generator per job seed, on the CPU. Where a preset names a part `i2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from stages.model.video import check_request, guide_request
 from stages.model.windows import plan_windows
 from stages.presets import I2VParams, Preset
 from stages.types import Clip, Image, Keyframes, Latents
-
-if TYPE_CHECKING:
-    from stages.cost.stages import Cost
 
 
 class I2V:
@@ -54,17 +51,6 @@ class I2V:
         if "i2v_pipeline" in preset.parts:
             return cls(HubAnimator.load(preset, device))
         return cls(VideoNetwork.load(preset, device, motion="motion", guide=preset.i2v_guide))
-
-    @staticmethod
-    def cost(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> "Cost":
-        """What `frames` keyframes of `size` cost. Counted from configurations: nothing is loaded.
-
-        Raises:
-            WeightsError: a part's configuration is neither on this machine nor published here.
-        """
-        from stages.cost.stages import cost_i2v  # it knows the stages
-
-        return cost_i2v(preset, size, frames, device)
 
     @torch.no_grad()
     def __call__(self, image: Image, *, params: I2VParams, seed: int, report: Report) -> Keyframes:
@@ -101,7 +87,7 @@ class I2V:
                 given,
                 report,
                 spans=spans,
-                generators=[steps],
+                generator=steps,
                 reuse_every=params.denoising.reuse_every,
             )
         frames = latents[0].transpose(0, 1)  # (F, C, h, w)

@@ -54,9 +54,6 @@ class Hint(Protocol):
     def cut(self, start: int, stop: int) -> "Hint":
         """The same for the frames start..stop alone."""
 
-    def stack(self, others: Sequence[Any]) -> "Hint":
-        """This one's requests, then those of `others`."""
-
 
 @dataclass(frozen=True)
 class PlainHint:
@@ -80,9 +77,6 @@ class PlainHint:
 
     def cut(self, start: int, stop: int) -> Hint:
         return replace(self, embedded=self.embedded[:, start:stop])
-
-    def stack(self, others: Sequence[Self]) -> Hint:
-        return replace(self, embedded=torch.cat([self.embedded, *(other.embedded for other in others)]))
 
 
 @dataclass(frozen=True)
@@ -139,10 +133,6 @@ class SparseHint:
 
     def cut(self, start: int, stop: int) -> Hint:
         return replace(self, condition=self.condition[:, :, start:stop], mask=self.mask[:, :, start:stop])
-
-    def stack(self, others: Sequence[Self]) -> Hint:
-        condition = torch.cat([self.condition, *(other.condition for other in others)])
-        return replace(self, condition=condition, mask=torch.cat([self.mask, *(other.mask for other in others)]))
 
 
 class PlainControl:
@@ -245,8 +235,3 @@ def add_up(hints: Sequence[Hint], latents: Tensor, time: Tensor, text: Tensor) -
         down = more_down if down is None else tuple(a + b for a, b in zip(down, more_down, strict=True))
         mid = more_mid if mid is None else mid + more_mid
     return down, mid
-
-
-def control_parameters(control: Any) -> nn.ModuleDict:
-    """Everything of a plain control that is trained or saved, the embedding included."""
-    return nn.ModuleDict({"model": control.model, "embedding": control.embedding})

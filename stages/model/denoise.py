@@ -18,7 +18,7 @@ from torch import Tensor
 from stages.base import Report
 from stages.model.appearance import set_scale
 from stages.model.control import Hint, add_up
-from stages.model.memory import remember
+from stages.model.memory import Memory, can_remember
 from stages.model.network import VideoNetwork, bypass_motion
 from stages.model.sampler import draws_noise
 from stages.model.windows import Span, fuse_weights
@@ -70,22 +70,6 @@ def condition(
     )
 
 
-def batch(requests: Sequence[Conditions]) -> Conditions:
-    """Several requests of one shape, guidance and set of ControlNets as one; each is computed as if it were alone."""
-    first, *others = requests
-
-    def halves(tensors: Sequence[Tensor]) -> Tensor:
-        pairs = [tensor.chunk(2) for tensor in tensors]
-        return torch.cat([*(without for without, _ in pairs), *(given for _, given in pairs)])
-
-    return replace(
-        first,
-        text=halves([request.text for request in requests]),
-        image=[halves(tensors) for tensors in zip(*(request.image for request in requests), strict=True)],
-        hints=tuple(hint.stack([other.hints[index] for other in others]) for index, hint in enumerate(first.hints)),
-    )
-
-
 @torch.no_grad()
 def denoise(
     network: VideoNetwork,
@@ -96,14 +80,14 @@ def denoise(
     report: Report,
     *,
     spans: Sequence[Span] = (),
-    generators: Sequence[torch.Generator] = (),
+    generator: torch.Generator | None = None,
     reuse_every: int = 1,
 ) -> Tensor:
     """(B, C, F, h, w) after all `timesteps`.
 
     Args:
         spans: windows that are fused at every step; none, or one, for the whole clip at once.
-        generators: one a request, for schedulers that draw noise at every step (LCM).
+        generator: for schedulers that draw noise at every step (LCM).
         reuse_every: 1 is exact; n computes the deep layers at every n-th step only (`stages.model.reuse`).
 
     Raises:
@@ -113,9 +97,9 @@ def denoise(
     windows = tuple(spans) or (Span(0, frames),)
     weights = torch.from_numpy(fuse_weights(windows, frames)).to(latents)
     conditions = [given.cut(span) for span in windows] if len(windows) > 1 else [given]
-    draws = {"generator": list(generators)} if generators and draws_noise(scheduler) else {}
+    draws = {"generator": generator} if draws_noise(scheduler) else {}
     set_scale(network.unet, given.image_scale)
-    memory = remember(
+    memory = Memory(
         network.unet,
         given.speaking(),
         [condition.hints for condition in conditions],
@@ -123,7 +107,7 @@ def denoise(
         motion=given.motion,
         steps=len(timesteps),
         reuse_every=reuse_every,
-    )
+    ) if can_remember(network.unet, given.hints, reuse_every) else None  # fmt: skip
 
     def ask(step: int, t: Tensor, window: int, scaled: Tensor) -> Tensor:
         if memory is None:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.base import WeightsError
-from stages.presets import Part
+from stages.presets import WEIGHTS, Part
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")

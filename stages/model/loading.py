@@ -17,11 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.base import WeightsError
-from stages.model.files import WEIGHTS, check_files, fetch_file, find_folder, refuse_pickle, source_of
+from stages.model.files import check_files, fetch_file, find_folder, refuse_pickle, source_of
 from stages.presets import DTypeName, Part, Preset
 
 __all__ = [
-    "WEIGHTS",
     "check_device",
     "compute_dtype",
     "find_part",

@@ -76,31 +76,21 @@ class Memory:
         return total
 
 
-def remember(
-    unet: Any,
-    speaking: tuple[Tensor, list[Tensor]],
-    hints: Sequence[Sequence[Hint]],
-    *,
-    copies: int,
-    motion: bool,
-    steps: int,
-    reuse_every: int,
-) -> Memory | None:
-    """A memory, or None where a network has layers or hooks (offloading) that `stages.model.fast` does not know.
+def can_remember(unet: Any, hints: Sequence[Hint], reuse_every: int) -> bool:
+    """Whether no network has layers or hooks (offloading) that `stages.model.fast` does not know.
 
     Raises:
         InputError: deep layers are to be reused in such a network, or `reuse_every` is no count.
     """
     if reuse_every < 1:
         raise InputError(f"reuse_every is {reuse_every}; use 1 (exact) or the number of steps that share deep layers.")
-    if all(can_run(network) for network in (unet, *(hint.model for hint in hints[0]))):
-        return Memory(unet, speaking, hints, copies=copies, motion=motion, steps=steps, reuse_every=reuse_every)
-    if reuse_every > 1:
+    known = all(can_run(network) for network in (unet, *(hint.model for hint in hints)))
+    if reuse_every > 1 and not known:
         raise InputError(
             f"reuse_every is {reuse_every}, but this network has layers or offloading hooks that cannot be run in "
             f"part; set reuse_every to 1, or offload to 'none'."
         )
-    return None
+    return known
 
 
 def _first_equal(row: Sequence[Hint], index: int) -> int:

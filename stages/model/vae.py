@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.base import InputError
 from stages.types import UInt8
 
 
@@ -25,6 +26,18 @@ def block_px(vae: AutoencoderKL) -> int:
 def reduction(vae: AutoencoderKL) -> int:
     """Pixels a latent along each axis: 8 for the public VAEs."""
     return int(block_px(vae) * 2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def latent_size(who: str, reduction: int, size: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) of the latents of a picture of `size` (width, height).
+
+    Raises:
+        InputError: a side that is no multiple of `reduction`; `who` cannot make it.
+    """
+    width, height = size
+    if width % reduction or height % reduction:
+        raise InputError(f"{who} makes multiples of {reduction} pixels, the size is {width}x{height}.")
+    return height // reduction, width // reduction
 
 
 def to_tensor(frames: UInt8, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stages.base import InputError
+from stages.model import vae as codec
 from stages.model.control import prepare_hints
 from stages.model.denoise import Conditions, condition
 from stages.model.network import VideoNetwork
@@ -21,9 +22,7 @@ def check_request(stage: str, network: VideoNetwork, size: tuple[int, int], span
     Raises:
         InputError: a size that is no multiple of its latents, or a window longer than its motion module knows.
     """
-    (width, height), reduction = size, network.reduction
-    if width % reduction or height % reduction:
-        raise InputError(f"{stage} makes multiples of {reduction} pixels, the size is {width}x{height}.")
+    codec.latent_size(stage, network.reduction, size)
     longest = max(len(span) for span in spans)
     if longest > network.max_frames:
         raise InputError(

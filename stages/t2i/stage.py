@@ -10,7 +10,7 @@ at once, each as if it were alone but for rounding.
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -28,10 +28,6 @@ from stages.model.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.text import TextEncoder
 from stages.presets import Part, Preset, T2IParams
 from stages.types import Image, UInt8
-
-if TYPE_CHECKING:
-    from stages.cost.stages import Cost
-
 
 Asked = tuple[T2IParams, int]  # and the seed
 
@@ -59,17 +55,6 @@ class T2I:
             WeightsError: a part is missing or broken.
         """
         return cls(Pipeline.load(preset, device) if "t2i" in preset.parts else OwnLoop.load(preset, device))
-
-    @staticmethod
-    def cost(preset: Preset, size: tuple[int, int], frames: int = 1, device: str = "cuda") -> "Cost":
-        """What one picture of `size` costs; `frames` changes nothing. Counted from configurations: nothing is loaded.
-
-        Raises:
-            WeightsError: a part's configuration is neither on this machine nor published here.
-        """
-        from stages.cost.stages import cost_t2i  # it knows the stages
-
-        return cost_t2i(preset, size, device)
 
     def __call__(self, *, params: T2IParams, seed: int, report: Report) -> Image:
         """One picture. Calls `report` at every denoising step.
@@ -123,14 +108,11 @@ class OwnLoop:
     @torch.no_grad()
     def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
         params = requests[0][0]
-        reduction = codec.reduction(self._vae)
-        width, height = params.size
-        if width % reduction or height % reduction:
-            raise InputError(f"T2I draws multiples of {reduction} pixels, the size is {width}x{height}.")
+        latent = codec.latent_size("T2I", codec.reduction(self._vae), params.size)
         device, dtype = self._places.device, self._dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=device)
-        shape = (1, int(self._unet.config.in_channels), height // reduction, width // reduction)
+        shape = (1, int(self._unet.config.in_channels), *latent)
         noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
         latents = noise.to(device, dtype) * scheduler.init_noise_sigma
         with self._places.lend(self._text.model):  # each alone, so that all that a batch shares is the UNet's rounding

@@ -14,12 +14,11 @@ it stopped.
 import sys
 import warnings
 
-from stages.base import StageError
-from stages.presets import RequestError
+from stages.commands import errors, tells_errors
 from stages.training.arguments import parse
-from stages.training.journal import console
 
 
+@tells_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 1 a stage or the data failed, 2 a wrong argument."""
     args = parse(sys.argv[1:] if argv is None else argv)
@@ -28,11 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
     try:
         commands.run(args)
-    except (StageError, RequestError, FloatingPointError) as error:
-        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
-        return 2 if isinstance(error, RequestError) else 1
     except KeyboardInterrupt:
-        console.print("Interrupted; started again, it goes on from the last checkpoint.")
+        errors.print("Interrupted; started again, it goes on from the last checkpoint.")
         return 130
     return 0
 

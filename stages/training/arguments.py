@@ -17,7 +17,7 @@ started again)."""
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments, with `command` None, or the name of one; `rest` for `vfi`."""
+    """The arguments, with `command` None, or the name of one."""
     parser = argparse.ArgumentParser(
         prog="python -m stages.training",
         description="Train the tiny weights from nothing, or the parts of a preset on your own data.",
@@ -75,13 +75,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             "--lora", type=int, default=0, metavar="RANK", help="train at this rank, not the whole UNet"
         )
 
-    commands.add_parser("vfi", help="the interpolation GAN; `vfi --help` for its own arguments", add_help=False)
-    args, rest = parser.parse_known_args(argv)
-    if rest and args.command != "vfi":
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    text = "the interpolation GAN, beside the frozen flow model"
+    vfi = commands.add_parser("vfi", help=text, description=text)
+    vfi.add_argument("--videos", type=Path, help="a folder of videos to train on, instead of film and animations")
+    vfi.add_argument("--records", type=positive, default=2700, help="moments to keep on disk, about 1.6 MB each")
+    vfi.add_argument("--steps", type=positive, default=2000, help="of the optimiser (default 2000)")
+    vfi.add_argument("--rate", type=float, default=3e-4, help="learning rate (default 0.0003)")
+    vfi.add_argument("--batch", type=positive, default=4, help="crops a step (default 4)")
+    vfi.add_argument("--cache", type=Path, default=argparse.SUPPRESS, help="data and checkpoints")
+    vfi.add_argument("--out", type=Path, help="folder of gan.safetensors; without it, below the cache")
+    vfi.add_argument("--install", action="store_true", help="write into stages/weights instead")
+    _machine(vfi)
+    args = parser.parse_args(argv)
     if args.effort <= 0:
         parser.error(f"--effort is {args.effort:g}; it must be above 0.")
-    args.rest = rest
     return args
 
 
@@ -110,10 +117,7 @@ def _common(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     dtypes = ("float32", "float16", "bfloat16")
     command.add_argument("--save-dtype", choices=dtypes, default="float32", help="of the saved parts (default float32)")
     command.add_argument("--seed", type=int, default=0, help="of data, noise and sample grids (default 0)")
-    command.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one"
-    )
-    command.add_argument("--threads", type=positive, default=argparse.SUPPRESS, help="of torch on a CPU (default 1)")
+    _machine(command)
     return command
 
 
@@ -133,6 +137,13 @@ def _video(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
         command.add_argument("--picture-batch", type=positive, default=16, help="pictures a batch (default 16)")
         command.add_argument("--image-mode", choices=("single_frame", "bypass"), help="default: the preset's")
     return command
+
+
+def _machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one"
+    )
+    command.add_argument("--threads", type=positive, default=argparse.SUPPRESS, help="of torch on a CPU (default 1)")
 
 
 def positive(text: str) -> int:

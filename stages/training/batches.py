@@ -1,7 +1,7 @@
 """What a step learns from: a batch of clips or pictures as latents, and where batches come from.
 
-`ShelfSource` draws from the tiny model's shelves, `MixedSource` from several sources in turn; `stages.training.sources`
-from a user's files. Knows nothing of losses.
+`MixedSource` draws from several sources in turn; `stages.training.latents` from the tiny model's shelves,
+`stages.training.sources` from a user's files. Knows nothing of losses.
 """
 
 import random
@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
-from torch.nn import functional as F
-
-from stages.training.captions import write_caption
-from stages.training.latents import Shelf
 
 
 @dataclass(frozen=True)
@@ -34,24 +30,6 @@ class Source(Protocol):
 
     def draw(self, count: int, rng: random.Random) -> Batch:
         """`count` samples that `rng` decides."""
-
-
-class ShelfSource:
-    """Composed scenes; half of the batches have references that are blurred as a decoder blurs."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-
-    def draw(self, count: int, rng: random.Random) -> Batch:
-        shelf = self._shelf
-        chosen = [rng.randrange(len(shelf)) for _ in range(count)]
-        references = shelf.references[chosen].float() / 127.5 - 1
-        if rng.random() < 0.5:
-            blurred = F.avg_pool2d(F.pad(references, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-            references = references.lerp(blurred, rng.random())
-        captions = tuple(write_caption(shelf.scenes[index], rng) for index in chosen)
-        softened = None if shelf.softened is None else shelf.softened[chosen].float()
-        return Batch(shelf.latents[chosen].float(), references, captions, softened=softened)
 
 
 class MixedSource:

@@ -20,6 +20,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from stages.base import InputError
+from stages.model import vae as codec
 from stages.model.loading import load_module
 from stages.model.network import VideoNetwork
 from stages.presets import TINY, Preset, get_preset
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.command == "vfi":
         from stages.training import recipe_vfi
 
-        recipe_vfi.main(args.rest)
+        recipe_vfi.run_command(args)
     else:
         team = Team.join(args.device)
         try:
@@ -234,8 +235,7 @@ def _open_video(
     high = _is_high(args)
     sizes = preset.sizes[preset.default_size]
     width, height = size = args.size or (sizes.v2v if high else sizes.i2v)
-    if width % network.reduction or height % network.reduction:
-        raise InputError(f"The network makes multiples of {network.reduction} pixels, --size is {width}x{height}.")
+    codec.latent_size("The network", network.reduction, size)
     frames = args.frames or (preset.v2v_windows if high else preset.i2v_windows).length
     if frames > network.max_frames:
         raise InputError(f"--frames is {frames}; the motion module knows at most {network.max_frames}.")

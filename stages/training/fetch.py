@@ -18,8 +18,6 @@ from rich.progress import Progress, track
 
 from stages.types import UInt8
 
-SOURCE_FPS = 1000 / 42
-
 PACKAGES = {
     "@lobehub/fluent-emoji-anim-1@1.0.0": "4c03ac178c1eabf2e2a16dd498f3cc2b92dc30ec3466ae38fdc497d4774c99ea",
     "@lobehub/fluent-emoji-anim-2@1.0.0": "e431da8172e394036c330faa77648d6fbbae1fd3b0be95637c4497c9075019c0",

@@ -85,16 +85,6 @@ def read_clip(entry: Entry, start_s: float, frames: int, fps: float, size: tuple
         ) from error
 
 
-def read_picture(path: Path, size: tuple[int, int]) -> UInt8:
-    """(H, W, 3): the picture, or the first of an animation, at (width, height).
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    picture: UInt8 = read_clip(Entry(path, ""), 0.0, 1, 1.0, size)[0]
-    return picture
-
-
 def cover(frame: UInt8, size: tuple[int, int]) -> UInt8:
     """(H, W, 3) scaled with Lanczos until it covers (width, height), and cut around the middle."""
     height, width = frame.shape[:2]

@@ -1,7 +1,8 @@
 """Shelves of encoded clips: what the denoisers train on, made once and kept on disk.
 
 A `Shelf` holds the latents of many clips of one size, what each shows, and its first frame in pixels (the reference
-picture). It is written in parts of `PART` clips, so that a stopped run goes on. Knows nothing of the denoisers.
+picture). It is written in parts of `PART` clips, so that a stopped run goes on. A `ShelfSource` draws batches from it.
+Knows nothing of the denoisers.
 """
 
 import random
@@ -18,7 +19,8 @@ from torch.nn import functional as F
 
 from stages.model import vae as codec
 from stages.model.pictures import resize_frames
-from stages.training.captions import Scene, all_scenes
+from stages.training.batches import Batch
+from stages.training.captions import Scene, all_scenes, write_caption
 from stages.training.data import Scenes
 from stages.training.loop import console
 from stages.types import UInt8
@@ -39,10 +41,23 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return int(self.references.shape[3]), int(self.references.shape[2])
+
+class ShelfSource:
+    """Composed scenes; half of the batches have references that are blurred as a decoder blurs."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def draw(self, count: int, rng: random.Random) -> Batch:
+        shelf = self._shelf
+        chosen = [rng.randrange(len(shelf)) for _ in range(count)]
+        references = shelf.references[chosen].float() / 127.5 - 1
+        if rng.random() < 0.5:
+            blurred = F.avg_pool2d(F.pad(references, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+            references = references.lerp(blurred, rng.random())
+        captions = tuple(write_caption(shelf.scenes[index], rng) for index in chosen)
+        softened = None if shelf.softened is None else shelf.softened[chosen].float()
+        return Batch(shelf.latents[chosen].float(), references, captions, softened=softened)
 
 
 def fill_shelf(

@@ -6,14 +6,15 @@ GPUs (`team`), in mixed precision or not, several batches a step or one. Knows n
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from stages.base import InputError, derive_seed
@@ -62,35 +63,6 @@ class Options:
 LossFn = Callable[[int, random.Random], Tensor | tuple[Tensor, Mapping[str, float]]]
 
 
-class _Average:
-    """Exponential moving average of the trained parameters."""
-
-    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
-        self.shadow = [p.detach().clone() for p in parameters]
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, parameters: list[nn.Parameter], step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in parameters], 1 - decay)
-
-    @torch.no_grad()
-    def write(self, parameters: list[nn.Parameter]) -> None:
-        for parameter, mean in zip(parameters, self.shadow, strict=True):
-            parameter.copy_(mean)
-
-    @contextmanager
-    def in_place(self, parameters: list[nn.Parameter]) -> Iterator[None]:
-        kept = [p.detach().clone() for p in parameters]
-        self.write(parameters)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip(parameters, kept, strict=True):
-                    parameter.copy_(value)
-
-
 class _Losses(nn.Module):
     """The loss as a module's forward, which is where torch's data parallelism hooks in."""
 
@@ -132,7 +104,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     losses = team.spread(_Losses(modules, loss_of))  # before the average is taken: it may change the weights
     optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    average = _Average(parameters, schedule.ema)
+    average = EMAModel(parameters, schedule.ema, foreach=True)
     scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "fp16")
     run = _Run(folder / f"{name}.pt", parameters, average, optimizer, scaler)
     start = run.load()
@@ -154,19 +126,21 @@ def train(
             nn.utils.clip_grad_norm_(parameters, 1.0)
             scaler.step(optimizer)
             scaler.update()
-            average.update(parameters, step)
+            average.step(parameters)
             if journal is not None:
                 journal.note(step, value, schedule.rate(step), figures)
             if (step + 1) % schedule.every == 0:
                 team.once(partial(run.save, step + 1))
             if options.sample is not None and options.sample_every and (step + 1) % options.sample_every == 0:
-                with average.in_place(parameters):
-                    modules.eval()
-                    team.once(partial(options.sample, step + 1))
-                    modules.train()
+                average.store(parameters)
+                average.copy_to(parameters)
+                modules.eval()
+                team.once(partial(options.sample, step + 1))
+                modules.train()
+                average.restore(parameters)
     if start < schedule.steps:
         team.once(partial(run.save, schedule.steps))
-    average.write(parameters)
+    average.copy_to(parameters)
     modules.eval()
 
 
@@ -205,16 +179,14 @@ def _gradients(
 class _Run:
     """The file that a stopped run goes on from."""
 
-    def __init__(
-        self, file: Path, parameters: list[nn.Parameter], average: _Average, optimizer: Any, scaler: Any
-    ) -> None:
+    def __init__(self, file: Path, parameters: list[nn.Parameter], average: Any, optimizer: Any, scaler: Any) -> None:
         self._file = file
         self._parameters, self._average, self._optimizer, self._scaler = parameters, average, optimizer, scaler
 
     def save(self, step: int) -> None:
         state = {
             "parameters": [p.detach() for p in self._parameters],
-            "average": self._average.shadow,
+            "average": self._average.shadow_params,
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "step": step,
@@ -231,7 +203,7 @@ class _Run:
         with torch.no_grad():
             for parameter, saved in zip(self._parameters, state["parameters"], strict=True):
                 parameter.copy_(saved)
-        self._average.shadow = state["average"]
+        self._average.shadow_params, self._average.optimization_step = state["average"], state["step"]
         self._optimizer.load_state_dict(state["optimizer"])
         if state.get("scaler"):
             self._scaler.load_state_dict(state["scaler"])

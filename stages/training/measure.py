@@ -22,6 +22,7 @@ from stages.model.loading import load_module
 from stages.model.pictures import resize_frames
 from stages.presets import TINY, plan
 from stages.t2i import T2I
+from stages.training.arguments import CACHE
 from stages.training.captions import PLACES, SUBJECTS, TIMES, Scene, plain_caption
 from stages.training.data import Scenes
 from stages.types import UInt8
@@ -48,7 +49,7 @@ SHEET = (
 def main() -> None:
     """The command; prints one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m stages.training.measure", description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "magicvideo")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--seeds", type=int, default=2, help="pictures a subject, place and time")
     parser.add_argument("--sheet", type=Path, help="write the twelve prompts' pictures there")
     args = parser.parse_args()

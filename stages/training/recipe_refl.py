@@ -58,10 +58,8 @@ def train_refl(
             f"ReFL's first step with gradients is {recipe.first} of {recipe.steps}; it must be between 0 and "
             f"{recipe.steps - 1}."
         )
-    reduction, (width, height) = codec.reduction(trainee.vae), recipe.size
-    if width % reduction or height % reduction:
-        raise InputError(f"ReFL draws multiples of {reduction} pixels, the size is {width}x{height}.")
-    shape = (recipe.batch, int(trainee.unet.config.in_channels), height // reduction, width // reduction)
+    latent = codec.latent_size("ReFL", codec.reduction(trainee.vae), recipe.size)
+    shape = (recipe.batch, int(trainee.unet.config.in_channels), *latent)
     noising = Noising(noise)
 
     def loss_of(step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Recipe of the VFI GAN: `python -m stages.training.recipe_vfi [--videos FOLDER] [--steps N] [--install]`.
+"""Recipe of the VFI GAN: `python -m stages.training vfi [--videos FOLDER] [--steps N] [--install]`.
 
 Trains `stages.vfi.gan` beside the frozen flow model, on Big Buck Bunny's training shots and animated subjects, or on a
 folder of a user's own videos. First it writes records (crops with what the flow model says of them), then it trains,
@@ -26,16 +26,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.presets import PRESETS
+from stages.presets import PRESETS, WEIGHTS
 from stages.training.loop import LossFn, Options, Schedule, console, train
 from stages.training.team import Team
 from stages.training.vfi_clips import Animated, Film, fetch_film, find_videos
 from stages.training.vfi_losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
 from stages.training.vfi_records import Batch, Records, write_records
 from stages.vfi.gan import Design, Gan
-from stages.vfi.weights import GAN_FILE_NAME, WEIGHTS, load_rife, write_weights
+from stages.vfi.weights import GAN_FILE_NAME, load_rife, write_weights
 
-__all__ = ["Recipe", "loss_function", "main", "run", "save"]
+__all__ = ["Recipe", "loss_function", "run", "run_command", "save"]
 
 REVIVE_EVERY = 200
 _FLOOR = 5e-4  # added to the flow model's loss, which a frame's loss is divided by
@@ -164,26 +164,8 @@ def save(gan: Gan, path: Path, trained_on: str) -> str:
     return write_weights(tensors, path, {**design, "times": "any", "source": trained_on, "licence": LICENCE})
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.training.recipe_vfi", description=__doc__.partition("\n")[0] if __doc__ else ""
-    )
-    parser.add_argument("--videos", type=Path, help="a folder of videos to train on, instead of film and animations")
-    parser.add_argument("--records", type=int, default=2700, help="moments to keep on disk, about 1.6 MB each")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate")
-    parser.add_argument("--batch", type=int, default=Recipe.batch)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="more than the free cores is slower, not faster")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "magicvideo")
-    parser.add_argument("--out", type=Path, help=f"folder of {GAN_FILE_NAME}; without it, below the cache")
-    parser.add_argument("--install", action="store_true", help="write into stages/weights instead")
-    args = parser.parse_args(arguments)
-    for name in ("records", "steps", "batch", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} is {getattr(args, name)}; it must be at least 1.")
-    torch.set_num_threads(args.threads)
+def run_command(args: argparse.Namespace) -> None:
+    """The command; `args` as `stages.training.arguments` parses them."""
     options = Options(team=Team.join(args.device))
     out = WEIGHTS / "gan" if args.install else args.out or args.cache / "weights" / "gan"
     training, held_out = _prepare(args.videos, args.records, args.cache, options)
@@ -232,7 +214,3 @@ def _prepare(videos: Path | None, count: int, cache: Path, options: Options) -> 
     training = Records({home / kind: 1 / len(kinds) for kind in kinds})
     held_out = {kind: home / f"{kind}-held-out" for kind in kinds}
     return training, {kind: Records({folder: 1.0}) for kind, folder in held_out.items() if folder.is_dir()}
-
-
-if __name__ == "__main__":
-    main()

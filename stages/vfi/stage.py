@@ -17,7 +17,7 @@ that is nearer in time, of the left one in the middle.
 Deterministic: uses no randomness, so `seed` changes nothing. Does not know: where a window comes from, and encoding.
 """
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ from stages.vfi.gan import Gan
 from stages.vfi.interpolator import Interpolator, Neighbour
 from stages.vfi.rife import Rife
 from stages.vfi.weights import MIDDLE, fixed_time_of, load_gan, load_rife
-
-if TYPE_CHECKING:
-    from stages.cost.stages import Cost
 
 __all__ = ["VFI"]
 
@@ -70,17 +67,6 @@ class VFI:
             )
         flow = load_rife(parts["flow"], target, dtype)
         return cls(flow, load_gan(parts["gan"], target, dtype) if "gan" in parts else None, fixed)
-
-    @staticmethod
-    def cost(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> "Cost":
-        """What the video of `frames` keyframes of `size` costs. Counted from configurations: nothing is loaded.
-
-        Raises:
-            WeightsError: a part's configuration is neither on this machine nor published here.
-        """
-        from stages.cost.stages import cost_vfi  # it knows the stages
-
-        return cost_vfi(preset, size, frames, device)
 
     def __call__(
         self, window: Window | Piece, before: Piece | None = None, *, params: VFIParams, seed: int, report: Report

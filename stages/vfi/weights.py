@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from stages.base import WeightsError
-from stages.presets import Part
+from stages.presets import WEIGHTS, Part
 from stages.vfi.gan import Design, Gan
 from stages.vfi.rife import Rife
 
@@ -31,7 +31,6 @@ __all__ = [
     "FILE_NAME",
     "GAN_FILE_NAME",
     "MIDDLE",
-    "WEIGHTS",
     "check_fits",
     "fixed_time_of",
     "load_gan",
@@ -40,7 +39,6 @@ __all__ = [
     "write_weights",
 ]
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 FILE_NAME = "flow.safetensors"
 GAN_FILE_NAME = "gan.safetensors"
 MIDDLE = 0.5
@@ -59,7 +57,7 @@ class _Kind:
 
 
 _FLOW = _Kind(FILE_NAME, "RIFE 4.0 flow model", "python -m stages.vfi.convert", "convert it again")
-_GAN = _Kind(GAN_FILE_NAME, "GAN of VFI", "python -m stages.training.recipe_vfi --install", "train it again")
+_GAN = _Kind(GAN_FILE_NAME, "GAN of VFI", "python -m stages.training vfi --install", "train it again")
 _KINDS = {"flow": _FLOW, "gan": _GAN}
 
 

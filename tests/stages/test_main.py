@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ([""], "The prompt is empty"),
         (["a fox", "--preset", "huge"], "Unknown preset 'huge'"),
+        (["a fox", "--preset", "[b]"], "Unknown preset '[b]'"),
         (["a fox", "--size", "1x1"], "'1x1' is not allowed with preset 'tiny'"),
         (["a fox", "--seed", "-4"], "The seed is -4"),
         (["a fox", "--steps", "999"], "steps is 999"),

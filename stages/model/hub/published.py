@@ -6,11 +6,8 @@ nothing of weights.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from stages.model.published import PIPELINES
-
-Config = Mapping[str, Any]
+from stages.model.published import CLIP_L_TEXT, PIPELINES, SD_VAE, Config
 
 _T5_XXL: Config = {
     "d_model": 4096,
@@ -47,15 +44,7 @@ _FLUX_SCHNELL: Mapping[str, Config] = {
         "vae": ["diffusers", "AutoencoderKL"],
     },
     "scheduler": {"shift": 1.0, "use_dynamic_shifting": False},
-    "text_encoder": {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "max_position_embeddings": 77,
-        "vocab_size": 49408,
-        "projection_dim": 768,
-    },
+    "text_encoder": CLIP_L_TEXT,
     "text_encoder_2": {**_T5_XXL, "vocab_size": 32128},
     "transformer": {
         "patch_size": 1,
@@ -69,10 +58,7 @@ _FLUX_SCHNELL: Mapping[str, Config] = {
         "guidance_embeds": False,
     },
     "vae": {
-        "block_out_channels": [128, 256, 512, 512],
-        "down_block_types": ["DownEncoderBlock2D"] * 4,
-        "up_block_types": ["UpDecoderBlock2D"] * 4,
-        "layers_per_block": 2,
+        **SD_VAE,
         "latent_channels": 16,
         "use_quant_conv": False,
         "use_post_quant_conv": False,

@@ -55,12 +55,6 @@ class Rehearsal:
     modules: dict[str, nn.Module]
     calls: list[Call] = field(default_factory=list)
 
-    @property
-    def weight_bytes(self) -> int:
-        """Of all networks, tied weights once."""
-        tensors = {id(tensor): tensor for module in self.modules.values() for tensor in module.parameters()}
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
 
 class Maker(Protocol):
     """What makes pictures or frames with a pipeline: `HubAnimator`, `HubRedrawer`, T2I's `Pipeline`."""

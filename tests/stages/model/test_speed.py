@@ -13,10 +13,10 @@ from torch import Tensor
 from stages.base import Cancelled, InputError, Report, ignore_progress
 from stages.model.appearance import Appearance, split_adapter
 from stages.model.control import PlainControl, SparseControl, SparseHint, prepare_hints
-from stages.model.denoise import Conditions, batch, condition, denoise, predict
+from stages.model.denoise import Conditions, condition, denoise, predict
 from stages.model.fast import can_run
 from stages.model.layers import Frames
-from stages.model.memory import remember
+from stages.model.memory import Memory, can_remember
 from stages.model.network import VideoNetwork, inflate
 from stages.model.reuse import is_full
 from stages.model.sampler import build_scheduler
@@ -83,11 +83,11 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 def ask(network: VideoNetwork, given: Conditions, latents: Tensor) -> tuple[Tensor, Tensor]:
     """One step by the fast path, and by the modules' own `forward`; the copies of guidance are merged."""
-    memory = remember(
+    assert can_remember(network.unet, given.hints, 1)
+    memory = Memory(
         network.unet, given.speaking(), [given.hints],
         copies=given.copies, motion=given.motion, steps=1, reuse_every=1,
     )  # fmt: skip
-    assert memory is not None
     with torch.no_grad():
         said = memory.run(0, 0, latents, torch.tensor(500))
         if given.copies == 2:
@@ -115,14 +115,6 @@ def test_chunks_change_nothing(network: VideoNetwork, monkeypatch: pytest.Monkey
     cut, theirs = ask(network, given, noise())
     assert apart(cut, whole) < ROUNDING
     assert apart(cut, theirs) < ROUNDING
-
-
-def test_requests_in_a_batch_keep_their_own_text_and_picture(network: VideoNetwork) -> None:
-    one, other = guide(network, PLAIN, SPARSE), guide(network, PLAIN, SPARSE, prompt="a house by the sea")
-    starts = noise(seed=1), noise(seed=2)
-    both, _ = ask(network, batch([one, other]), torch.cat(starts))
-    for said, given, start in zip(both.chunk(2), (one, other), starts, strict=True):
-        assert apart(said, ask(network, given, start)[0]) < ROUNDING
 
 
 @contextmanager

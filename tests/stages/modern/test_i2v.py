@@ -1,6 +1,8 @@
 """I2V by pipelines of diffusers: each gives what the pipeline called by hand gives, step by step, and can stop."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import diffusers
@@ -27,12 +29,19 @@ CASES: list[tuple[str, str, tuple[int, int], int, dict[str, Any]]] = [
     ("stable_video", "StableVideoDiffusionPipeline", (72, 40), 5, {"max_guidance_scale": 4.0, "fps": 8}),
 ]
 NAMES = [case[0] for case in CASES]
+Loaded = Callable[[str], tuple[I2V, Preset]]
 
 
 def load(shelf: Shelf, name: str) -> tuple[I2V, Preset]:
     _, _, size, frames, _ = CASES[NAMES.index(name)]
     preset = modern_preset({"i2v_pipeline": shelf[name]}, size=size, frames=frames)
     return I2V.load(preset, "cpu"), preset
+
+
+@pytest.fixture(scope="module")
+def loaded(shelf: Shelf) -> Loaded:
+    """Each stage once: that a call leaves no trace is tested."""
+    return cache(partial(load, shelf))
 
 
 def params(preset: Preset, **changes: Any) -> I2VParams:
@@ -45,9 +54,9 @@ def animate(stage: I2V, wanted: I2VParams, seed: int = 3, looks: int = 0) -> UIn
 
 @pytest.mark.parametrize(("name", "kind", "size", "frames", "more"), CASES, ids=NAMES)
 def test_it_is_the_pipeline_called_by_hand(
-    shelf: Shelf, name: str, kind: str, size: tuple[int, int], frames: int, more: dict[str, Any]
+    shelf: Shelf, loaded: Loaded, name: str, kind: str, size: tuple[int, int], frames: int, more: dict[str, Any]
 ) -> None:
-    stage, preset = load(shelf, name)
+    stage, preset = loaded(name)
     made = stage(picture(), params=params(preset), seed=3, report=ignore_progress)
     pipeline = getattr(diffusers, kind).from_pretrained(shelf[name])
     pipeline.set_progress_bar_config(disable=True)
@@ -71,8 +80,8 @@ def test_it_is_the_pipeline_called_by_hand(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_seed_and_the_picture_decide_every_byte(shelf: Shelf, name: str) -> None:
-    stage, preset = load(shelf, name)
+def test_the_seed_and_the_picture_decide_every_byte(loaded: Loaded, name: str) -> None:
+    stage, preset = loaded(name)
     first, again = (animate(stage, params(preset)) for _ in range(2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, animate(stage, params(preset), seed=4))
@@ -80,8 +89,8 @@ def test_the_seed_and_the_picture_decide_every_byte(shelf: Shelf, name: str) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_is_reported_once_and_in_order(shelf: Shelf, name: str) -> None:
-    stage, preset = load(shelf, name)
+def test_every_step_is_reported_once_and_in_order(loaded: Loaded, name: str) -> None:
+    stage, preset = loaded(name)
     log = Log()
     stage(picture(), params=params(preset), seed=3, report=log)
     assert log.steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -89,13 +98,13 @@ def test_every_step_is_reported_once_and_in_order(shelf: Shelf, name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("step", [0, 1, 3])
-def test_a_report_that_raises_stops_at_that_step_and_leaves_no_trace(shelf: Shelf, name: str, step: int) -> None:
-    stage, preset = load(shelf, name)
-    log = Log(stop_at=step, stop=Cancelled)
-    with pytest.raises(Cancelled):
-        stage(picture(), params=params(preset), seed=3, report=log)
-    assert log.steps[-1][0] == step
+def test_a_report_that_raises_stops_at_that_step_and_leaves_no_trace(shelf: Shelf, loaded: Loaded, name: str) -> None:
+    stage, preset = loaded(name)
+    for step in (0, 1, 3):
+        log = Log(stop_at=step, stop=Cancelled)
+        with pytest.raises(Cancelled):
+            stage(picture(), params=params(preset), seed=3, report=log)
+        assert log.steps[-1][0] == step
     fresh, _ = load(shelf, name)
     assert np.array_equal(animate(stage, params(preset)), animate(fresh, params(preset)))
 
@@ -130,8 +139,8 @@ def test_two_denoisers_share_the_steps(shelf: Shelf) -> None:
     ("wan_a14b", 6, "5 or 9"), ("wan_a14b", 0, "1"), ("ltx_text", 12, "9 or 17"), ("cogvideox_image", 13, "9 or 17"),
     ("stable_video", 4, "5"), ("stable_video", 9, "5"),
 ])  # fmt: skip
-def test_a_number_of_frames_that_the_model_cannot_make(shelf: Shelf, name: str, frames: int, nearest: str) -> None:
-    stage, preset = load(shelf, name)
+def test_a_number_of_frames_that_the_model_cannot_make(loaded: Loaded, name: str, frames: int, nearest: str) -> None:
+    stage, preset = loaded(name)
     log = Log()
     with pytest.raises(InputError, match=rf"was asked for {frames} frames; it makes .*: take {nearest} in the preset"):
         stage(picture(), params=params(preset, frames=frames), seed=3, report=log)
@@ -142,8 +151,8 @@ def test_a_number_of_frames_that_the_model_cannot_make(shelf: Shelf, name: str, 
     ("wan_a14b", (40, 32), "32x32"), ("wan_5b", (48, 32), "64x32"), ("ltx_text", (48, 64), "64x64"),
     ("cogvideox_image", (24, 32), "32x32"), ("stable_video", (20, 40), "16x40"),
 ])  # fmt: skip
-def test_a_size_that_the_model_cannot_make(shelf: Shelf, name: str, size: tuple[int, int], nearest: str) -> None:
-    stage, preset = load(shelf, name)
+def test_a_size_that_the_model_cannot_make(loaded: Loaded, name: str, size: tuple[int, int], nearest: str) -> None:
+    stage, preset = loaded(name)
     asked = f"{size[0]}x{size[1]}"
     with pytest.raises(
         InputError, match=rf"was asked for {asked} pixels; it makes multiples of \d+ pixels: take {nearest}"
@@ -159,14 +168,14 @@ def test_positions_that_were_learnt_fit_one_size(shelf: Shelf) -> None:
         animate(stage, params(preset, size=(48, 64)))
 
 
-def test_longer_than_the_preset_allows_at_once(shelf: Shelf) -> None:
-    stage, preset = load(shelf, "wan_a14b")
+def test_longer_than_the_preset_allows_at_once(loaded: Loaded) -> None:
+    stage, preset = loaded("wan_a14b")
     with pytest.raises(InputError, match=r"asked for 85 frames, the preset allows 81 at once; .* has no windows"):
         animate(stage, params(preset, frames=85))
 
 
-def test_motion_cannot_be_left_out(shelf: Shelf) -> None:
-    stage, preset = load(shelf, "ltx_text")
+def test_motion_cannot_be_left_out(loaded: Loaded) -> None:
+    stage, preset = loaded("ltx_text")
     with pytest.raises(InputError, match="cannot leave out its motion"):
         animate(stage, params(preset, motion=False))
 

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.base import WeightsError, ignore_progress
+from stages.cost.sketch import weight_bytes
 from stages.i2v import I2V
 from stages.model.hub.rehearsal import Rehearsal, sketch_pipeline
 from stages.model.hub.video import HubAnimator, HubRedrawer
@@ -68,7 +69,6 @@ CASES: list[tuple[str, str, tuple[int, int], int]] = [
     ("t2i", "pixart", (48, 32), 9),
     ("t2i", "flux", (48, 32), 9),
     ("i2v_pipeline", "wan_a14b", (32, 32), 9),
-    ("i2v_pipeline", "wan_a14b", (48, 32), 5),
     ("i2v_pipeline", "wan_a14b", (64, 48), 13),
     ("i2v_pipeline", "wan_5b", (32, 32), 5),
     ("i2v_pipeline", "ltx_text", (64, 32), 9),
@@ -95,7 +95,7 @@ def test_it_counts_what_the_real_call_computes(
     assert all(tensor.is_meta for module in rehearsal.modules.values() for tensor in module.parameters())
     weights = [tensor for module in loaded().values() for tensor in module.parameters()]
     unique = {tensor.data_ptr(): tensor.nbytes for tensor in weights}
-    assert rehearsal.weight_bytes == sum(unique.values())
+    assert weight_bytes([*rehearsal.modules.values()]) == sum(unique.values())
 
 
 def test_passes_that_repeat_are_computed_once(shelf: Shelf) -> None:

@@ -1,6 +1,8 @@
 """V2V by pipelines of diffusers: what the pipeline called by hand gives, window by window, joined without a gap."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import diffusers
@@ -31,6 +33,7 @@ CASES: list[tuple[str, str, tuple[int, int], int, dict[str, Any]]] = [
     ("animatediff", "AnimateDiffVideoToVideoPipeline", (72, 40), 6, {"strength": 0.5}),
 ]
 NAMES = [case[0] for case in CASES]
+Loaded = Callable[[str], tuple[V2V, Preset]]
 
 
 def load(shelf: Shelf, name: str, frames: int | None = None, windows: Windows | None = None) -> tuple[V2V, Preset]:
@@ -38,6 +41,12 @@ def load(shelf: Shelf, name: str, frames: int | None = None, windows: Windows | 
     parts = {"v2v_pipeline": shelf[name]}
     preset = modern_preset(parts, size=size, frames=frames or own, windows=windows)
     return V2V.load(preset, "cpu"), preset
+
+
+@pytest.fixture(scope="module")
+def loaded(shelf: Shelf) -> Loaded:
+    """Each stage once: that a call leaves no trace is tested."""
+    return cache(partial(load, shelf))
 
 
 def params(preset: Preset, **changes: Any) -> V2VParams:
@@ -69,9 +78,9 @@ def by_hand(folder: str, kind: str, frames: UInt8, size: tuple[int, int], more: 
 
 @pytest.mark.parametrize(("name", "kind", "size", "frames", "more"), CASES, ids=NAMES)
 def test_it_is_the_pipeline_called_by_hand(
-    shelf: Shelf, name: str, kind: str, size: tuple[int, int], frames: int, more: dict[str, Any]
+    shelf: Shelf, loaded: Loaded, name: str, kind: str, size: tuple[int, int], frames: int, more: dict[str, Any]
 ) -> None:
-    stage, preset = load(shelf, name)
+    stage, preset = loaded(name)
     given = keyframes(frames)
     piece = stage(picture(), given, params=params(preset), seed=3, report=ignore_progress)
     assert (piece.index, piece.start, piece.new, piece.last, piece.clip.fps) == (0, 0, frames, True, 8)
@@ -80,8 +89,8 @@ def test_it_is_the_pipeline_called_by_hand(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_keyframes_strength_and_seed_decide(shelf: Shelf, name: str) -> None:
-    stage, preset = load(shelf, name)
+def test_keyframes_strength_and_seed_decide(loaded: Loaded, name: str) -> None:
+    stage, preset = loaded(name)
     given, wanted = keyframes(CASES[NAMES.index(name)][3]), params(preset)
     first = redraw(stage, wanted, given)
     assert np.array_equal(first, redraw(stage, wanted, given))
@@ -91,9 +100,9 @@ def test_keyframes_strength_and_seed_decide(shelf: Shelf, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_less_strength_the_more_of_the_keyframes_is_left(shelf: Shelf, name: str) -> None:
+def test_the_less_strength_the_more_of_the_keyframes_is_left(loaded: Loaded, name: str) -> None:
     """Two clips are redrawn with the same noise: the weaker, the further apart they stay."""
-    stage, preset = load(shelf, name)
+    stage, preset = loaded(name)
     frames = CASES[NAMES.index(name)][3]
     steps = replace(preset.v2v, steps=10)
 
@@ -106,28 +115,29 @@ def test_the_less_strength_the_more_of_the_keyframes_is_left(shelf: Shelf, name:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_of_the_strength_is_reported(shelf: Shelf, name: str) -> None:
-    stage, preset = load(shelf, name)
+def test_every_step_of_the_strength_is_reported(loaded: Loaded, name: str) -> None:
+    stage, preset = loaded(name)
     log = Log()
     stage(picture(), keyframes(CASES[NAMES.index(name)][3]), params=params(preset), seed=3, report=log)
     assert log.steps == [(0, 2), (1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("step", [0, 1, 2])
-def test_a_report_that_raises_stops_at_that_step_and_leaves_no_trace(shelf: Shelf, name: str, step: int) -> None:
-    stage, preset = load(shelf, name)
-    given, log = keyframes(CASES[NAMES.index(name)][3]), Log(stop_at=step, stop=Cancelled)
-    with pytest.raises(Cancelled):
-        stage(picture(), given, params=params(preset), seed=3, report=log)
-    assert log.steps[-1][0] == step
+def test_a_report_that_raises_stops_at_that_step_and_leaves_no_trace(shelf: Shelf, loaded: Loaded, name: str) -> None:
+    stage, preset = loaded(name)
+    given = keyframes(CASES[NAMES.index(name)][3])
+    for step in (0, 1, 2):
+        log = Log(stop_at=step, stop=Cancelled)
+        with pytest.raises(Cancelled):
+            stage(picture(), given, params=params(preset), seed=3, report=log)
+        assert log.steps[-1][0] == step
     fresh, _ = load(shelf, name)
     assert np.array_equal(redraw(stage, params(preset), given), redraw(fresh, params(preset), given))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 49])
-def test_one_step_is_left_where_the_strength_leaves_none(shelf: Shelf, steps: int) -> None:
-    stage, preset = load(shelf, "cogvideox_text")
+def test_one_step_is_left_where_the_strength_leaves_none(loaded: Loaded, steps: int) -> None:
+    stage, preset = loaded("cogvideox_text")
     log, few = Log(), replace(preset.v2v, steps=steps)
     wanted = params(preset, strength=0.01, denoising=few)
     stage(picture(), keyframes(9), params=wanted, seed=3, report=log)
@@ -178,9 +188,9 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
 
 @pytest.mark.parametrize(("changes", "frames", "sentence"), REFUSED)
 def test_what_the_model_cannot_make_is_refused_before_it_is_tried(
-    shelf: Shelf, changes: dict[str, Any], frames: int, sentence: str
+    loaded: Loaded, changes: dict[str, Any], frames: int, sentence: str
 ) -> None:
-    stage, preset = load(shelf, "wan_text")
+    stage, preset = loaded("wan_text")
     log = Log()
     with pytest.raises(InputError) as caught:
         stage(picture(), keyframes(frames), params=params(preset, **changes), seed=3, report=log)

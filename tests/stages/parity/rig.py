@@ -127,7 +127,6 @@ class Rig:
         noise: Tensor,
         given: Conditions,
         denoising: Denoising,
-        seeds: Sequence[int] = (5,),
         timesteps: int | None = None,
         path: str = "once",
         **options: Any,
@@ -137,9 +136,9 @@ class Rig:
         scheduler.set_timesteps(denoising.steps)
         start = noise * scheduler.init_noise_sigma if timesteps is None else noise
         left = scheduler.timesteps if timesteps is None else scheduler.timesteps[-timesteps:]
-        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        draws = torch.Generator().manual_seed(5)
         with hooked(self.network.unet) if path == "forward" else nullcontext():
-            return denoise(self.network, start, scheduler, left, given, ignore_progress, generators=draws, **options)
+            return denoise(self.network, start, scheduler, left, given, ignore_progress, generator=draws, **options)
 
     def pipeline(
         self, kind: Any, denoising: Denoising, *nets: str, bare: bool = False, image_scale: float = 1.0

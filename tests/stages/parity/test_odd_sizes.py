@@ -7,11 +7,9 @@ from stages.presets import Control, SchedulerName
 from tests.stages.parity.rig import Rig, assert_equal, call, draw, images, picture, settings
 
 FRAMES = 2
-pytestmark = [
+pytestmark = [  # a scheduler knows no size: all of them are compared on small latents
     pytest.mark.slow,
-    pytest.mark.parametrize(
-        ("scheduler", "path"), [("ddim", "forward"), ("euler", "once"), ("dpmpp_2m", "forward"), ("lcm", "once")]
-    ),
+    pytest.mark.parametrize(("scheduler", "path"), [("ddim", "forward"), ("euler", "once")]),
 ]
 
 

@@ -51,8 +51,7 @@ def pixels(frames: Any) -> UInt8:
     return (np.asarray(frames) * 255).round().astype(np.uint8)
 
 
-@every_scheduler
-@pytest.mark.parametrize("form", ["rig", "patch_rig"])
+@pytest.mark.parametrize(("form", "scheduler"), [*(("rig", name) for name in SCHEDULERS), ("patch_rig", "ddim")])
 def test_i2v_with_sparse_control(request: pytest.FixtureRequest, form: str, scheduler: SchedulerName) -> None:
     rig: Rig = request.getfixturevalue(form)
     denoising, reference = settings(scheduler), picture((56, 56))
@@ -98,8 +97,7 @@ def test_i2v_starts_from_the_noised_still(rig: Rig, scheduler: SchedulerName) ->
     assert int(np.abs(ours.clip.frames.astype(int) - pixels(theirs)).max()) <= 1
 
 
-@every_scheduler
-@pytest.mark.parametrize("image", ["keyframes", "reference"])
+@pytest.mark.parametrize(("image", "scheduler"), [*(("keyframes", name) for name in SCHEDULERS), ("reference", "ddim")])
 def test_v2v_with_plain_control(rig: Rig, image: Any, scheduler: SchedulerName) -> None:
     denoising, reference = settings(scheduler, steps=5), picture(HIGH)
     clip = np.stack([picture(LOW, seed=10 + frame) for frame in range(FRAMES)])

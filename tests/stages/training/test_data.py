@@ -13,7 +13,6 @@ import torch
 from stages.model import vae as codec
 from stages.model.pictures import resize_frames
 from stages.training.backgrounds import paint
-from stages.training.batches import ShelfSource
 from stages.training.captions import (
     MOTIONS,
     PLACES,
@@ -27,7 +26,7 @@ from stages.training.captions import (
     write_caption,
 )
 from stages.training.data import Scenes
-from stages.training.latents import fill_shelf, fill_windows
+from stages.training.latents import ShelfSource, fill_shelf, fill_windows
 from stages.training.recipe_vae import build
 from stages.training.styles import apply_style
 from stages.training.tokens import build_tokenizer
@@ -158,7 +157,7 @@ def test_a_shelf_goes_on_where_it_stopped(scenes: Scenes, tmp_path: Path) -> Non
     stamp = (tmp_path / "000000.npz").stat().st_mtime_ns
     both = fill_shelf(scenes, vae, (32, 32), 2, 200, tmp_path)
     assert (tmp_path / "000000.npz").stat().st_mtime_ns == stamp
-    assert (len(first), len(both), both.size) == (100, 200, (32, 32))
+    assert (len(first), len(both), both.references.shape[1:]) == (100, 200, (3, 32, 32))
     assert tuple(both.latents.shape[1:]) == (2, 16, 2, 2)
     assert torch.equal(first.latents, both.latents[:100])
     assert codec.reduction(vae) == 16
@@ -173,7 +172,7 @@ def test_a_shelf_of_windows_has_what_v2v_is_given_for_them(scenes: Scenes, tmp_p
     vae, sizes = build().eval(), ((16, 16), (32, 32))
     made = fill_windows(scenes, vae, sizes, 3, 100, tmp_path, length=2)
     assert made.softened is not None
-    assert (len(made), made.size) == (100, (32, 32))
+    assert (len(made), made.references.shape[1:]) == (100, (3, 32, 32))
     assert made.latents.shape == made.softened.shape == (100, 2, 16, 2, 2)
     assert not torch.allclose(made.latents, made.softened)
     batch = ShelfSource(made).draw(3, random.Random(1))

@@ -162,7 +162,7 @@ def test_numbers_that_cannot_be(tmp_path: Path) -> None:
     trainee = make()
     with pytest.raises(InputError, match="first step with gradients is 4 of 4; it must be between 0 and 3"):
         train_refl(trainee, redness, PROMPTS, ReFL((32, 32), steps=4, first=4), NOISE, SCHEDULE, tmp_path)
-    with pytest.raises(InputError, match="ReFL draws multiples of 8 pixels, the size is 30x32"):
+    with pytest.raises(InputError, match="ReFL makes multiples of 8 pixels, the size is 30x32"):
         train_refl(trainee, redness, PROMPTS, ReFL((30, 32), steps=4, first=1), NOISE, SCHEDULE, tmp_path)
     with pytest.raises(InputError, match="DPO's beta is 0"):
         train_dpo(trainee, Pairs(), NOISE, SCHEDULE, tmp_path, beta=0)

@@ -74,7 +74,8 @@ def test_the_plain_steps_are_adamw_and_an_average(tmp_path: Path) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        mean.lerp_(model.line.weight.detach(), 1 - min(0.998, (1 + step) / (10 + step)))
+        decay = min(0.998, (1 + step) / (10 + step)) if step else 0.0
+        mean.sub_(mean - model.line.weight.detach(), alpha=1 - decay)
     assert torch.equal(fit(tmp_path, 12), mean)
 
 

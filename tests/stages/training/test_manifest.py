@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from stages.base import InputError
-from stages.training.footage import check_length, cover, probe, read_clip, read_picture, span_of
+from stages.training.footage import check_length, cover, probe, read_clip, span_of
 from stages.training.manifest import Entry, Pair, load_manifest, load_pairs, load_prompts, write_manifest
 from stages.types import UInt8
 from tests.stages.training.footage_files import FPS, write_lines, write_video, write_webp
@@ -147,5 +147,5 @@ def test_pictures_are_covered_not_squeezed(folder: Path) -> None:
     wide[:, 10:20] = 200
     assert np.array_equal(cover(wide, (10, 10)), wide[:, 10:20])
     assert cover(wide, (24, 16)).shape == (16, 24, 3)
-    assert read_picture(folder / "c.png", (8, 8)).mean() == 10
+    assert read_clip(Entry(folder / "c.png", ""), 0.0, 1, 1.0, (8, 8)).mean() == 10
     assert not probe(Entry(folder / "c.png", "")).moves

@@ -8,8 +8,8 @@ import torch
 
 from stages.base import InputError
 from stages.model import vae as codec
-from stages.training.footage import read_clip, read_picture
-from stages.training.manifest import load_manifest, load_pairs
+from stages.training.footage import read_clip
+from stages.training.manifest import Entry, load_manifest, load_pairs
 from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from tests.stages import random_parts as parts
 from tests.stages.training.footage_files import folder_of_clips, folder_of_pairs, write_lines
@@ -107,7 +107,8 @@ def test_pairs_stay_pairs(tmp_path: Path, vae: torch.nn.Module) -> None:
     for index, caption in enumerate(better.captions):
         pair = next(pair for pair in pairs if pair.caption == caption)
         for batch, file in ((better, pair.better), (worse, pair.worse)):
-            assert torch.equal(batch.references[index], codec.to_tensor(read_picture(file, (40, 40))[None])[0])
+            shown = read_clip(Entry(file, ""), 0.0, 1, 1.0, (40, 40))
+            assert torch.equal(batch.references[index], codec.to_tensor(shown)[0])
 
 
 def test_a_clip_that_is_too_short_is_named(tmp_path: Path) -> None:

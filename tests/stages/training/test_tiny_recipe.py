@@ -13,7 +13,7 @@ from transformers import CLIPTextModel
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.presets import TINY, Part, plan
-from stages.training import recipe_t2i, recipe_video
+from stages.training import recipe_t2i, tiny_video
 from stages.training.captions import all_scenes
 from stages.training.latents import Shelf
 from stages.training.loop import Schedule, load_average
@@ -42,10 +42,10 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     build_unet().half().save_pretrained(weights / "unet")
     vae.save_pretrained(weights / "vae")
     text = CLIPTextModel.from_pretrained(weights / "text_encoder", dtype=torch.float32)
-    trainee = recipe_video.build(weights, text, tokenizer, vae)
-    recipe_video.train_i2v(trainee, shelf(3, 64), (shelf(1, 64), shelf(1, 128)), SCHEDULE, work, weights)
-    trainee = recipe_video.reload(weights, text, tokenizer, vae, TINY.v2v_guide)
-    recipe_video.train_v2v(trainee, shelf(2, 64), SCHEDULE, work, weights)
+    trainee = tiny_video.build(weights, text, tokenizer, vae)
+    tiny_video.train_i2v(trainee, shelf(3, 64), (shelf(1, 64), shelf(1, 128)), SCHEDULE, work, weights)
+    trainee = tiny_video.reload(weights, text, tokenizer, vae, TINY.v2v_guide)
+    tiny_video.train_v2v(trainee, shelf(2, 64), SCHEDULE, work, weights)
     names = {
         "tokenizer",
         "text_encoder",
@@ -73,19 +73,19 @@ def test_the_hint_lesson_teaches_the_condition_embedding_alone(tmp_path: Path) -
     tokenizer, vae = build_tokenizer(tmp_path / "tokenizer"), build_vae().eval()
     build_unet().half().save_pretrained(tmp_path / "unet")
     text = build_text_encoder(len(tokenizer), tokenizer.eos_token_id)
-    trainee = recipe_video.build(tmp_path, text, tokenizer, vae)
+    trainee = tiny_video.build(tmp_path, text, tokenizer, vae)
     before = {name: p.detach().clone() for name, p in trainee.all_modules().named_parameters()}
     pictures = (shelf(1, 64), shelf(1, 128))
     inputs, latents = pictures[0].references.float() / 255, pictures[0].latents[:, 0].float()
     with torch.no_grad():
-        missed = torch.nn.functional.mse_loss(recipe_video.hint_lesson(trainee)(inputs), latents)
-    recipe_video.teach_hint(trainee, pictures, Schedule(40, 3e-3, warmup=1, ema=0.5), tmp_path / "work")
+        missed = torch.nn.functional.mse_loss(tiny_video.hint_lesson(trainee)(inputs), latents)
+    tiny_video.teach_hint(trainee, pictures, Schedule(40, 3e-3, warmup=1, ema=0.5), tmp_path / "work")
     moved = {n for n, p in trainee.all_modules().named_parameters() if not torch.equal(p, before[n])}
     assert moved
     assert all(name.startswith("controls.control.embedding.") for name in moved)
 
-    again = recipe_video.build(tmp_path, text, tokenizer, vae)
-    lesson = recipe_video.hint_lesson(again)
+    again = tiny_video.build(tmp_path, text, tokenizer, vae)
+    lesson = tiny_video.hint_lesson(again)
     assert load_average("hint", lesson, tmp_path / "work") == 40
     with torch.no_grad():
         assert torch.nn.functional.mse_loss(lesson(inputs), latents) < 0.95 * missed
@@ -138,8 +138,8 @@ def test_video_parts_go_on_with_their_own_unet(tmp_path: Path) -> None:
     text = build_text_encoder(len(tokenizer), tokenizer.eos_token_id)
     for folder in (start, weights):
         build_unet().half().save_pretrained(folder / "unet")
-    recipe_video.build(start, text, tokenizer, vae).save(TARGETS, start, {"spatial": "unet_video"}, torch.float16)
-    made = recipe_video.begin(weights, text, tokenizer, vae, start).network
+    tiny_video.build(start, text, tokenizer, vae).save(TARGETS, start, {"spatial": "unet_video"}, torch.float16)
+    made = tiny_video.begin(weights, text, tokenizer, vae, start).network
     unet = UNet2DConditionModel.from_pretrained(start / "unet_video").float()
     motion = MotionAdapter.from_pretrained(start / "motion").float()
     assert torch.equal(made.unet.conv_in.weight, unet.conv_in.weight)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from stages.base import WeightsError
+from stages.presets import WEIGHTS
 from stages.vfi import convert
-from stages.vfi.weights import FILE_NAME, WEIGHTS
+from stages.vfi.weights import FILE_NAME
 
 COMMITTED = WEIGHTS / "rife" / FILE_NAME
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stages.presets import PRESETS
 from stages.types import UInt8
+from stages.vfi.interpolator import Interpolator
 from stages.vfi.rife import PAD_MULTIPLE, Rife
 from stages.vfi.weights import load_rife
 from tests.stages.vfi.pictures import centre_px, psnr_db, scene, texture
@@ -16,11 +17,9 @@ def as_tensor(frame: UInt8) -> Tensor:
     return torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
 
 
-@torch.inference_mode()
 def between(net: Rife, left: UInt8, right: UInt8, t: float) -> UInt8:
-    made = net.between(net.encode(as_tensor(left)), net.encode(as_tensor(right)), t)
-    pixels: UInt8 = (made[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return pixels
+    alone = Interpolator(net, None)
+    return alone.frame(alone.see(left), alone.see(right), t)
 
 
 def test_things_are_where_time_says(net: Rife) -> None:
@@ -63,9 +62,9 @@ def test_context_is_that_of_the_frame_alone(net: Rife) -> None:
     with torch.inference_mode():
         a, b = (net.encode(as_tensor(scene(at))) for at in (20, 24))
         c = net.encode(as_tensor(scene(28)))
-        first = net.between(a, b, 0.5)
-        net.between(b, c, 0.5)
-        assert torch.equal(first, net.between(a, b, 0.5))
+        first = net.estimate(a, b, 0.5).frame
+        net.estimate(b, c, 0.5)
+        assert torch.equal(first, net.estimate(a, b, 0.5).frame)
 
 
 def test_half_precision_stays_near(net: Rife) -> None:
@@ -79,7 +78,7 @@ def test_every_weight_is_used(net: Rife) -> None:
     live = load_rife(PRESETS["tiny"].parts["flow"], torch.device("cpu"), torch.float32).requires_grad_(True)
     left, right = (as_tensor(scene(at, (64, 64), side=24)) for at in (8, 16))
     names, parameters = zip(*live.named_parameters(), strict=True)
-    made = live.between(live.encode(left), live.encode(right), 0.4).sum()
+    made = live.estimate(live.encode(left), live.encode(right), 0.4).frame.sum()
     slopes = torch.autograd.grad(made, parameters, allow_unused=True)
     assert [name for name, slope in zip(names, slopes, strict=True) if slope is None] == []
     assert sum(parameter.numel() for parameter in net.parameters()) == 8_412_855

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.base import InputError, WeightsError, ignore_progress
-from stages.presets import PRESETS, Part, VFIParams
+from stages.presets import PRESETS, WEIGHTS, Part, VFIParams
 from stages.vfi import VFI
 from stages.vfi.gan import Design, Gan
-from stages.vfi.weights import FILE_NAME, GAN_FILE_NAME, WEIGHTS, write_weights
+from stages.vfi.weights import FILE_NAME, GAN_FILE_NAME, write_weights
 from tests.stages.vfi.pictures import first_window, scene
 
 COMMITTED = WEIGHTS / "rife" / FILE_NAME
