@@ -1,23 +1,25 @@
-"""What starts and steers jobs, as requests: create, remix, extend, continue, upscale, interpolate, pools.
+"""Every verb as a request: what starts and steers jobs, what looks at them, what ends them.
 
-Takes the caller's options, gives a `Request`, or one sentence about what cannot be sent. Types are judged here, values
-by the server, which knows the preset. Every request that makes a job carries an idempotency key: however often it is
-sent, it makes one job.
+Takes the caller's arguments, gives a `Request`, or one sentence about what cannot be sent. Types are judged here,
+values by the server, which knows the preset. Every request that makes a job carries an idempotency key: however often
+it is sent, it makes one job.
 """
 
 import math
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from ._shared import Request, _check_text, _first_problem, _video_path
+from ._shared import Request, _first_problem
 from ._uploads import File, Picture, VideoInput, is_file, picture_of, video_of
 from .errors import InvalidArgumentError
-from .schema import ContinueVideo, CreateVideo, ExtendVideo, RemixVideo, StageName
+from .schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, StageName, Variant
 
 PausePoint = Literal["t2i", "i2v", "v2v"]
+MAX_PAGE = 100
 NEUTRAL_PROMPT = "a video"  # for a file that comes without words: V2V wants some, VFI looks at none
 
 
@@ -126,8 +128,63 @@ def continue_request(video_id: str, candidate: int) -> Request:
     return Request("POST", f"{_video_path(video_id)}/continue", json=body, safe=False)
 
 
+def retrieve_request(video_id: str) -> Request:
+    return Request("GET", _video_path(video_id))
+
+
+def list_request(after: str | None, limit: int | None, order: Order | None) -> Request:
+    if limit is not None and not 1 <= limit <= MAX_PAGE:
+        raise InvalidArgumentError(f"limit is {limit}; it must be between 1 and {MAX_PAGE}.")
+    if order not in (None, "asc", "desc"):
+        raise InvalidArgumentError(f'order is {order!r}; it must be "asc" or "desc".')
+    _check_text("after", after)
+    asked = {"after": after, "limit": None if limit is None else str(limit), "order": order}
+    return Request("GET", "/v1/videos", params={name: value for name, value in asked.items() if value is not None})
+
+
+def content_request(video_id: str, variant: Variant, candidate: int | None = None) -> Request:
+    """`GET /v1/videos/{id}/content`; `candidate` says which of T2I's pictures, else the one that was chosen."""
+    if variant not in get_args(Variant):
+        raise InvalidArgumentError(f"variant is {variant!r}; it must be one of: {', '.join(get_args(Variant))}.")
+    if candidate is not None and (variant != "keyframe" or candidate < 0):
+        raise InvalidArgumentError(
+            f"candidate is {candidate} with the variant {variant!r}; it counts the pictures of 'keyframe' from 0."
+        )
+    asked: dict[str, str] = {} if variant == "video" else {"variant": variant}
+    asked |= {} if candidate is None else {"candidate": str(candidate)}
+    # Bytes must arrive as they are stored, else a range would count something else than what is on the disk.
+    headers = {"accept": "*/*", "accept-encoding": "identity"}
+    return Request("GET", f"{_video_path(video_id)}/content", params=asked, headers=headers)
+
+
+def cancel_request(video_id: str) -> Request:
+    return Request("POST", _video_path(video_id) + "/cancel")
+
+
+def delete_request(video_id: str) -> Request:
+    # Not safe to repeat: after a lost answer the second attempt would say that there is no such video.
+    return Request("DELETE", _video_path(video_id), safe=False)
+
+
+def health_request() -> Request:
+    return Request("GET", "/healthz")
+
+
 def pools_request() -> Request:
     return Request("GET", "/v1/pools")
+
+
+def _video_path(video_id: str) -> str:
+    if not isinstance(video_id, str) or video_id.strip() in ("", ".", ".."):
+        raise InvalidArgumentError(f"{video_id!r} is not the id of a video; create() and list() give ids.")
+    _check_text("the id", video_id)
+    return f"/v1/videos/{quote(video_id, safe='')}"
+
+
+def _check_text(name: str, value: object) -> None:
+    """Bytes of another encoding reach Python as lone surrogates, which cannot be sent as UTF-8."""
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise InvalidArgumentError(f"{name} holds signs that are not UTF-8: {value!r}; save or type it as UTF-8.")
 
 
 def _prompt_for(video: VideoInput, prompt: str | None) -> str:

@@ -74,7 +74,7 @@ def list_videos(
     with reporting(as_json):
         from itertools import islice
 
-        from .._shared import MAX_PAGE
+        from .._requests import MAX_PAGE
         from ..errors import InvalidArgumentError
         from ..schema import VideoList
 
