@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
     from ._client import Client
-    from ._requests import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+    from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
     from .errors import (
         APIConnectionError,
         APIStatusError,
@@ -79,7 +79,7 @@ _HOMES = {
     "AsyncClient": "._async_client",
     "Client": "._client",
     **dict.fromkeys(
-        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._requests"
+        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._job_options"
     ),
     **dict.fromkeys(("DeletedVideo", "Event", "Health", "JobError", "PoolState", "Pools", "Reference"), ".schema"),
     **dict.fromkeys(("StageState", "Video", "VideoList"), ".schema"),

@@ -18,13 +18,9 @@ import httpx
 from . import _flows as flows
 from ._download import OnBytes, download
 from ._events import EventStream
+from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
 from ._options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, retries_of, timeout_of
 from ._requests import (
-    CreateOptions,
-    ExtendOptions,
-    InterpolateOptions,
-    RemixOptions,
-    UpscaleOptions,
     cancel_request,
     continue_request,
     create_request,

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ._async_client import AsyncClient
-from ._requests import CreateOptions
+from ._job_options import CreateOptions
 from .errors import (
     APIConnectionError,
     APIStatusError,

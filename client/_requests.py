@@ -8,76 +8,19 @@ it is sent, it makes one job.
 import math
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
 from ._shared import Request, _first_problem
-from ._uploads import File, Picture, VideoInput, is_file, picture_of, video_of
+from ._uploads import File, VideoInput, is_file, picture_of, video_of
 from .errors import InvalidArgumentError
-from .schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, StageName, Variant
+from .schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, Variant
 
-PausePoint = Literal["t2i", "i2v", "v2v"]
 MAX_PAGE = 100
 NEUTRAL_PROMPT = "a video"  # for a file that comes without words: V2V wants some, VFI looks at none
-
-
-class JobOptions(TypedDict, total=False):
-    """What every new job takes beside its prompt. None is the same as left out."""
-
-    negative_prompt: str | None  # what should not be seen
-    seed: int | None
-    steps: int | None  # length of every denoising schedule
-    guidance: float | None  # of every stage
-    priority: int  # higher goes first, -10 to 10
-    deadline_s: float | None  # refuse the job, or give it up, when it cannot be done so soon
-    webhook_url: str | None  # told once when the job ends
-    idempotency_key: str | None  # makes your own repetitions safe too; else one is drawn for each call
-
-
-class InterpolateOptions(JobOptions, total=False):
-    """What `interpolate` takes beside the video and the factor."""
-
-    model: str | None  # preset
-    reuse: bool | None  # take outputs of identical stage calls of earlier jobs
-
-
-class UpscaleOptions(InterpolateOptions, total=False):
-    """What `upscale` takes beside the video."""
-
-    size: str | None  # "WxH"
-    factor: int | None  # frames out of VFI for every keyframe
-    until: StageName | None  # the last stage to run
-
-
-class CreateOptions(UpscaleOptions, total=False):
-    """What `create` takes beside the prompt."""
-
-    seconds: str | int | None
-    input_reference: Picture | None  # in the place of T2I's picture
-    input_video: VideoInput | None  # enters at `enter`
-    enter: Literal["v2v", "vfi"] | None
-    pause_after: PausePoint | None  # hold the job after this stage until `continue_`
-    candidates: int  # pictures of T2I to choose from, with pause_after="t2i"
-
-
-class RemixOptions(JobOptions, total=False):
-    """What `remix` takes beside the prompt. What is left out stays as it was."""
-
-    from_stage: StageName | None  # the first stage that runs again
-    factor: int | None
-    until: StageName | None
-    pause_after: PausePoint | None
-
-
-class ExtendOptions(TypedDict, total=False):
-    """What `extend` takes beside the prompt."""
-
-    seconds: str | int | None  # how much is added
-    seed: int | None
-    webhook_url: str | None
-    idempotency_key: str | None
 
 
 def create_request(prompt: str, options: Mapping[str, object]) -> Request:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .options import Server
+
 if TYPE_CHECKING:
     from .._client import Client
 
@@ -20,11 +22,11 @@ EXIT_CODES = (
 )
 
 
-def connect(url: str | None, api_key: str | None) -> "Client":
+def connect(server: Server) -> "Client":
     """The client of a command."""
     from .._client import Client
 
-    return Client(url, api_key)
+    return Client(server.url, server.api_key)
 
 
 def print_json(document: dict[str, Any]) -> None:

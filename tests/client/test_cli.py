@@ -5,7 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from client import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from client.cli import app
 from client.schema import CreateVideo, Health, JobError
 from tests.client.shell import Shell
 from tests.client.test_verbs import free_port
@@ -227,6 +231,25 @@ def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
     for meaning in ("0 done", "1 the job failed", "2 wrong usage", "3 no server", "130 stopped by Ctrl-C"):
         assert meaning in text
     assert "MAGICVIDEO_URL" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "without"),
+    [
+        ("generate", CreateOptions, {"input_video", "enter"}),
+        ("remix", RemixOptions, set()),
+        ("extend", ExtendOptions, set()),
+        ("upscale", UpscaleOptions, set()),
+        ("interpolate", InterpolateOptions, {"seed", "steps", "guidance", "negative_prompt"}),  # VFI looks at none
+    ],
+)
+def test_what_a_verb_takes_its_command_takes(command: str, options: type, without: set[str]) -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    taken = {name: parameter for parameter in group.commands[command].params if (name := parameter.name)}
+    assert set(options.__annotations__) - set(taken) == {"idempotency_key", *without}
+    assert set(taken) >= {"output", "contact_sheet", "detach", "url", "api_key", "as_json", "quiet"}
+    assert [name for name, parameter in taken.items() if not getattr(parameter, "help", None)] == []
 
 
 def test_version(shell: Shell) -> None:
