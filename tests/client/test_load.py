@@ -13,7 +13,7 @@ import pytest
 
 from client import AsyncClient, InvalidArgumentError
 from client._load import Load, Shot, arrivals, latency, quantile, summary
-from client.schema import CreateVideo, JobError
+from client.schema import JobError
 from tests.client.shell import Shell
 from tests.client.test_verbs import free_port
 from tests.client.wire import Fault, Wire
@@ -121,7 +121,7 @@ async def test_latency_counts_from_the_intended_time() -> None:
 
 
 def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1
+    wire.standin.ticks = 1
     assert shell("load", "--rate", "40", "--duration", "0.5", "--out", "load.csv", "-q", "--steps", "4") == 0
     with Path("load.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -130,7 +130,7 @@ def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire:
     assert [row["number"] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
     assert all(0 < float(row["accepted_s"]) < float(row["completed_s"]) for row in rows)
     assert all(float(row["intended_s"]) <= float(row["sent_s"]) for row in rows)
-    assert wire.last.request == CreateVideo(prompt="a fox in a snowy forest at dusk", steps=4)
+    assert wire.said == {"prompt": "a fox in a snowy forest at dusk", "steps": 4}
     table = [line.split() for line in shell.out.splitlines()]
     assert table[0] == ["seconds", "until", "count", "p50", "p90", "p95", "p99", "longest"]
     assert [line[0] for line in table] == ["seconds", "accepted", "completed", "sent", "outcome", "ok"]
@@ -138,9 +138,9 @@ def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire:
 
 
 def test_errors_are_counted_by_their_codes_and_nothing_is_sent_twice(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1
+    wire.standin.ticks = 1
     wire.faults = [Fault(CREATE, status=429, headers={"retry-after": "1"}), Fault(CREATE, cut_after=5)]
-    wire.error = JobError(code="out_of_memory", message="V2V needs 3 GiB more.")
+    wire.standin.error = JobError(code="out_of_memory", message="V2V needs 3 GiB more.")
     assert shell("load", "--rate", "30", "--duration", "0.4", "--json", "-q") == 0
     outcomes = shell.document["outcomes"]
     assert (outcomes["429 fault"], outcomes["no connection"]) == (1, 1)
@@ -151,17 +151,15 @@ def test_errors_are_counted_by_their_codes_and_nothing_is_sent_twice(shell: Shel
 
 
 def test_acceptance_alone_and_jobs_that_are_cancelled_at_the_end(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     assert shell("load", "--rate", "20", "--duration", "0.4", "--accept-only", "--cancel", "--json", "-q") == 0
     assert wire.count("GET") == 0
     assert shell.document["accepted"]["count"] == len(wire.jobs) > 0
-    assert {job.video().error for job in wire.jobs.values()} == {
-        JobError(code="cancelled", message="The job was cancelled.")
-    }
+    assert {job.error for job in wire.jobs} == {JobError(code="cancelled", message="The job was cancelled.")}
 
 
 def test_a_job_that_takes_too_long_is_given_up(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     assert shell("load", "--rate", "20", "--duration", "0.3", "--timeout", "0.05", "--json", "-q") == 0
     assert list(shell.document["outcomes"]) == ["not completed in time"]
 

@@ -9,6 +9,7 @@ import pytest
 from client import APIConnectionError, AsyncClient, ConflictError, NotFoundError, OutputError
 from tests.client.rig import MakeClient
 from tests.client.shell import Shell
+from tests.client.standin import streamed
 from tests.client.wire import Fault, Wire
 
 PATH = "GET .*/stream"
@@ -17,15 +18,15 @@ PATH = "GET .*/stream"
 def test_into_a_file_into_a_pipe_and_by_both_clients(wire: Wire, make: MakeClient, tmp_path: Path) -> None:
     known, pipe, told = wire.finished(), io.BytesIO(), list[int]()
     size = make(wire.url).videos.stream_to(known, tmp_path / "fox.mp4", on_bytes=told.append)
-    assert (tmp_path / "fox.mp4").read_bytes() == wire.payload
-    assert size == told[-1] == len(wire.payload)
+    assert (tmp_path / "fox.mp4").read_bytes() == streamed()
+    assert size == told[-1] == len(streamed())
 
     async def other() -> int:
         async with AsyncClient(wire.url) as client:
             return await client.videos.stream_to(known, pipe)
 
     assert asyncio.run(other()) == size
-    assert pipe.getvalue() == wire.payload
+    assert pipe.getvalue() == streamed()
     assert not pipe.closed
 
 
@@ -50,5 +51,5 @@ def test_what_cannot_be_streamed_or_written_says_so(wire: Wire, make: MakeClient
 
 def test_the_command_writes_a_file_or_to_stdout(shell: Shell, wire: Wire) -> None:
     assert shell("stream", wire.finished(), "-o", "fox.mp4") == 0
-    assert Path("fox.mp4").read_bytes() == wire.payload
+    assert Path("fox.mp4").read_bytes() == streamed()
     assert shell("stream", "video_9999") == 2
