@@ -142,7 +142,8 @@ def print_table(
 
     The column `spare` is left out where the last one would be narrow without that. All others are whole.
     """
-    cells = {name: [Text(row[place]) for row in table] for table in [list(rows)] for place, name in enumerate(columns)}
+    lines = list(rows)
+    cells = {name: [Text(line[place]) for line in lines] for place, name in enumerate(columns)}
     console = _console()
     *others, last = cells
     widths = {name: max([len(name), *(cell.cell_len for cell in cells[name])]) + 2 for name in others}
@@ -157,8 +158,8 @@ def print_table(
     if cut:
         for cell in cells[last]:
             cell.truncate(room, overflow="ellipsis")
-    for line in zip(*cells.values(), strict=True):
-        table.add_row(*line)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
     console.print(table)
 
 

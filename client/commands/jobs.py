@@ -2,14 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .follow import Pictures, check_outputs, default_output, follow, paused_note
 from .interrupt import stopped
 from .options import Asking, Following, Keyframe, Output, Server, Sheet, Variant, VideoId
-from .outcome import FAILED, connect, print_json, reporting
+from .outcome import FAILED, ask, connect, print_json, reporting
+
+if TYPE_CHECKING:
+    from .._client import Client
+    from ..schema import Video, VideoList
 
 
 def watch(video_id: VideoId, wishes: Following, keyframe: Keyframe = None) -> None:
@@ -31,60 +35,52 @@ def watch(video_id: VideoId, wishes: Following, keyframe: Keyframe = None) -> No
 
 def status(video_id: VideoId, asking: Asking) -> None:
     """Show a job in a few lines. The exit code is 1 if it failed."""
-    with reporting(asking.as_json):
-        with connect(asking) as client:
-            video = client.videos.retrieve(video_id)
-        if asking.as_json:
-            print_json(video.model_dump(mode="json"))
-        else:
-            from .._display import describe
 
-            typer.echo(describe(video))
-        if video.status == "failed":
-            raise typer.Exit(FAILED)
+    def tell(video: "Video") -> None:
+        from .._display import describe
+
+        typer.echo(describe(video))
+
+    if ask(asking, lambda client: client.videos.retrieve(video_id), tell).status == "failed":
+        raise typer.Exit(FAILED)
 
 
 def show(video_id: VideoId, asking: Asking) -> None:
     """Show all that is known of a job. Every stage with its times, the error, the note."""
-    with reporting(asking.as_json):
-        with connect(asking) as client:
-            video = client.videos.retrieve(video_id)
-        if asking.as_json:
-            print_json(video.model_dump(mode="json"))
-        else:
-            from .._display import print_show
 
-            print_show(video)
+    def tell(video: "Video") -> None:
+        from .._display import print_show
+
+        print_show(video)
+
+    ask(asking, lambda client: client.videos.retrieve(video_id), tell)
 
 
 def list_videos(asking: Asking, limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20) -> None:
     """List jobs, newest first."""
-    with reporting(asking.as_json):
-        from itertools import islice
 
-        from .._requests import MAX_PAGE
-        from ..errors import InvalidArgumentError
-        from ..schema import VideoList
+    def tell(page: "VideoList") -> None:
+        from .._display import print_list
 
-        if limit < 1:
-            raise InvalidArgumentError(f"--limit is {limit}; it must be at least 1.")
+        print_list(page)
 
-        with connect(asking) as client:
-            # One more than asked for says whether there are more.
-            found = list(islice(client.videos.iterate(page_size=min(limit + 1, MAX_PAGE)), limit + 1))
-        shown = found[:limit]
-        page = VideoList(
-            data=shown,
-            first_id=shown[0].id if shown else None,
-            last_id=shown[-1].id if shown else None,
-            has_more=len(found) > limit,
-        )
-        if asking.as_json:
-            print_json(page.model_dump(mode="json"))
-        else:
-            from .._display import print_list
+    ask(asking, lambda client: _newest(client, limit), tell)
 
-            print_list(page)
+
+def _newest(client: "Client", limit: int) -> "VideoList":
+    from itertools import islice
+
+    from .._requests import MAX_PAGE
+    from ..errors import InvalidArgumentError
+    from ..schema import VideoList
+
+    if limit < 1:
+        raise InvalidArgumentError(f"--limit is {limit}; it must be at least 1.")
+    # One more than asked for says whether there are more.
+    found = list(islice(client.videos.iterate(page_size=min(limit + 1, MAX_PAGE)), limit + 1))
+    shown = found[:limit]
+    first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+    return VideoList(data=shown, first_id=first, last_id=last, has_more=len(found) > limit)
 
 
 def download(
@@ -139,21 +135,13 @@ def stream(
 
 def cancel(video_id: VideoId, asking: Asking) -> None:
     """Stop a job that is not finished. It stays in the list as failed, with the code cancelled."""
-    with reporting(asking.as_json):
-        with connect(asking) as client:
-            video = client.videos.cancel(video_id)
-        if asking.as_json:
-            print_json(video.model_dump(mode="json"))
-        else:
-            typer.echo(f"{video.id} is being cancelled." if video.status != "failed" else f"{video.id} is cancelled.")
+
+    def tell(video: "Video") -> None:
+        typer.echo(f"{video.id} is being cancelled." if video.status != "failed" else f"{video.id} is cancelled.")
+
+    ask(asking, lambda client: client.videos.cancel(video_id), tell)
 
 
 def delete(video_id: VideoId, asking: Asking) -> None:
     """Remove a job and its video. One that is not finished is cancelled, and stays in the list."""
-    with reporting(asking.as_json):
-        with connect(asking) as client:
-            gone = client.videos.delete(video_id)
-        if asking.as_json:
-            print_json(gone.model_dump(mode="json"))
-        else:
-            typer.echo(f"{gone.id} is deleted.")
+    ask(asking, lambda client: client.videos.delete(video_id), lambda gone: typer.echo(f"{gone.id} is deleted."))

@@ -1,9 +1,14 @@
 """The commands that ask how the server is: health, pools; and where keys are made."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from .options import Asking
-from .outcome import REFUSED, UNREACHABLE, connect, print_json, reporting
+from .outcome import REFUSED, UNREACHABLE, ask, connect, print_json, reporting
+
+if TYPE_CHECKING:
+    from ..schema import Pools
 
 
 def health(asking: Asking) -> None:
@@ -23,15 +28,13 @@ def health(asking: Asking) -> None:
 
 def pools(asking: Asking) -> None:
     """Show every stage's pool. Its replicas, what waits, what runs, how much of it is used."""
-    with reporting(asking.as_json):
-        with connect(asking) as client:
-            found = client.pools()
-        if asking.as_json:
-            print_json(found.model_dump(mode="json"))
-        else:
-            from .._display import print_pools
 
-            print_pools(found)
+    def show(found: "Pools") -> None:
+        from .._display import print_pools
+
+        print_pools(found)
+
+    ask(asking, lambda client: client.pools(), show)
 
 
 def keys() -> None:

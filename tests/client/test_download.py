@@ -51,6 +51,21 @@ def test_a_break_is_resumed_where_it_was(api: Any, wire: Wire, tmp_path: Path) -
     assert ranges(wire) == [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
 
 
+def test_a_server_that_falls_silent_is_asked_for_the_rest(make: MakeClient, wire: Wire, tmp_path: Path) -> None:
+    wire.faults = [Fault(CONTENT, hang_after=100_000)]
+    make(wire.url, timeout_s=0.3).videos.download(wire.finished(), tmp_path / "fox.mp4")
+    assert (tmp_path / "fox.mp4").read_bytes() == wire.payload
+    assert ranges(wire) == [None, "bytes=100000-"]
+
+
+def test_a_body_that_is_shorter_than_it_says_is_completed(api: Any, wire: Wire, tmp_path: Path) -> None:
+    head = {"content-type": "video/mp4", "content-length": str(len(wire.payload))}
+    wire.faults = [Fault(CONTENT, status=200, headers=head, body=wire.payload[:1000])]
+    api.videos.download(wire.finished(), tmp_path / "fox.mp4")
+    assert (tmp_path / "fox.mp4").read_bytes() == wire.payload
+    assert ranges(wire) == [None, "bytes=1000-"]
+
+
 def test_a_server_without_ranges_starts_over(api: Any, wire: Wire, tmp_path: Path) -> None:
     wire.faults = [Fault(CONTENT, cut_after=100_000), Fault(CONTENT, without="range")]
     api.videos.download(wire.finished(), tmp_path / "fox.mp4")

@@ -12,7 +12,9 @@ import re
 import socket
 import tempfile
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +23,7 @@ from urllib.parse import unquote
 import uvicorn
 from fastapi import Response
 from sqlalchemy import update
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from client.schema import CreateVideo, ErrorBody, ErrorDetail, Event, Health
 from deployments.artifacts import ArtifactStore
@@ -51,6 +53,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None  # ... and this body, else an error of the contract
     cut_after: int | None = None  # serve it, but break the connection after so many bytes of the body
+    hang_after: int | None = None  # the same, but say nothing more
     end_after: int | None = None  # the same, but end the body as if it were whole; of a stream only
     without: str | None = None  # serve it without this header of the request
 
@@ -107,9 +110,7 @@ class Wire:
         self.headers: dict[str, str | None] = {}  # in the place of the application's own; None: without it
         self.health = Health(status="ok", model="tiny", version="0.1.0", stages=dict.fromkeys(STAGE_NAMES, 1))
         show = Keeper(self.store.url).show
-        self.app: ASGIApp = create_app(
-            ARGS, self.journal, self.store, nudge=self._nudge, health=lambda: self.health, show=show
-        )
+        self.app = create_app(ARGS, self.journal, self.store, nudge=self._nudge, health=lambda: self.health, show=show)
 
     async def _nudge(self) -> None:
         await asyncio.to_thread(self.standin.heed_cancels)
@@ -233,11 +234,12 @@ class Faulty:
             await self._serve({**scope, "headers": kept}, _noting(receive, seen), send)
         elif fault.cut_after is not None:
             await self._serve(scope, _noting(receive, seen), _cut(send, fault.cut_after))
+        elif fault.hang_after is not None:
+            await self._serve(scope, _noting(receive, seen), _cut(send, fault.hang_after, partial(_silence, receive)))
         elif fault.end_after is not None:
             await self._serve(scope, _noting(receive, seen), _ended(send, fault.end_after))
         else:
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            await _silence(receive)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if found := re.fullmatch(r"GET /v1/videos/([^/]+)", f"{scope['method']} {scope['path']}"):
@@ -265,7 +267,12 @@ def _changing(send: Send, headers: dict[str, str | None]) -> Send:
     return changing
 
 
-def _cut(send: Send, left: int) -> Send:
+async def _silence(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _cut(send: Send, left: int, pause: Callable[[], Awaitable[None]] | None = None) -> Send:
     async def cutting(message: Message) -> None:
         nonlocal left
         if message["type"] != "http.response.body":
@@ -275,7 +282,7 @@ def _cut(send: Send, left: int) -> Send:
         await send({"type": "http.response.body", "body": body[:left], "more_body": True})
         left -= len(body)
         if left <= 0:
-            await asyncio.sleep(0)
+            await (pause() if pause is not None else asyncio.sleep(0))
             raise ConnectionResetError("cut on purpose")
 
     return cutting
