@@ -9,11 +9,15 @@ import queue
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from .options import Server
 from .outcome import connect
+
+if TYPE_CHECKING:
+    from ..schema import Video
 
 ANSWER_S = 8.0
 
@@ -53,9 +57,13 @@ def _cancel(video_id: str, server: Server) -> str:
 
     try:
         with connect(server) as client:
-            client.videos.cancel(video_id)
+            return cancel_note(client.videos.cancel(video_id))
     except MagicVideoError as error:
         return f"{video_id} could not be cancelled: {error}"
     except KeyboardInterrupt:
         return f"Stopped while asking for it; look with: magicvideo show {video_id}"
-    return f"{video_id} is cancelled."
+
+
+def cancel_note(video: "Video") -> str:
+    """What a cancel has done so far: a stage that computes learns of it after its step."""
+    return f"{video.id} is cancelled." if video.status == "failed" else f"{video.id} is being cancelled."

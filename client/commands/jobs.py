@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .follow import Pictures, check_outputs, default_output, follow, paused_note
-from .interrupt import stopped
+from .interrupt import cancel_note, stopped
 from .options import Asking, Following, Keyframe, Output, Server, Sheet, Variant, VideoId
 from .outcome import FAILED, ask, connect, print_json, reporting
 
@@ -135,11 +135,7 @@ def stream(
 
 def cancel(video_id: VideoId, asking: Asking) -> None:
     """Stop a job that is not finished. It stays in the list as failed, with the code cancelled."""
-
-    def tell(video: "Video") -> None:
-        typer.echo(f"{video.id} is being cancelled." if video.status != "failed" else f"{video.id} is cancelled.")
-
-    ask(asking, lambda client: client.videos.cancel(video_id), tell)
+    ask(asking, lambda client: client.videos.cancel(video_id), lambda video: typer.echo(cancel_note(video)))
 
 
 def delete(video_id: VideoId, asking: Asking) -> None:

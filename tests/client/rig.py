@@ -2,12 +2,30 @@
 
 import asyncio
 import inspect
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 from client import AsyncClient, Health, Pools
+from tests.client.wire import Wire
 
 MakeClient = Callable[..., Any]
+DEADLINE_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(wire: Wire, pattern: str, times: int) -> None:
+    """Until the server has been asked so often."""
+    deadline = time.monotonic() + DEADLINE_S
+    while wire.count(pattern) < times:
+        assert time.monotonic() < deadline, f"{wire.count(pattern)} of {times} requests like {pattern!r} came"
+        time.sleep(0.01)  # between two looks
 
 
 class Timeline:

@@ -16,9 +16,9 @@ from client import AsyncClient, OutputError
 from client._batch import STATE, Batch, Entry, Row, State
 from client._batch_lines import Line, read_lines
 from client.schema import JobError
+from tests.client.rig import free_port, until
 from tests.client.shell import Shell
 from tests.client.standin import keyframe
-from tests.client.test_verbs import free_port
 from tests.client.wire import Fault, Wire
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -328,10 +328,7 @@ def test_ctrl_c_says_how_to_go_on(wire: Wire, tmp_path: Path) -> None:
     process = subprocess.Popen(
         words, cwd=ROOT, env={**os.environ, "MAGICVIDEO_URL": wire.url}, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 30
-    while wire.count("GET") < 4:
-        assert time.monotonic() < deadline, "it never polls"
-        time.sleep(0.01)  # between two looks
+    until(wire, "GET", 4)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -11,9 +11,9 @@ from typer.main import get_command
 from client import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
 from client.cli import app
 from client.schema import Health, JobError
+from tests.client.rig import free_port
 from tests.client.shell import Shell
 from tests.client.standin import sheet
-from tests.client.test_verbs import free_port
 from tests.client.wire import Fault, Wire
 
 
@@ -197,6 +197,13 @@ def test_cancel(shell: Shell, wire: Wire) -> None:
     running = wire.add("an owl")
     assert shell("cancel", running) == 0
     assert shell.out == f"{running} is cancelled.\n"
+    wire.standin.ticks = 1_000_000
+    running = wire.add("an owl")
+    assert shell("status", running) == 0
+    assert shell("cancel", running) == 0
+    assert shell.out == f"{running} is being cancelled.\n"  # its stage learns of it next
+    assert shell("watch", running, "-q") == 1
+    assert shell.err == f"Error: Video {running} failed: The job was cancelled. (cancelled)\n"
     assert shell("cancel", wire.finished(), "--json") == 2
     assert json.loads(shell.out)["error"]["code"] == "video_ended"
 
@@ -247,6 +254,17 @@ def test_what_a_verb_takes_its_command_takes(command: str, options: type, withou
     assert set(options.__annotations__) - set(taken) == {"idempotency_key", *without}
     assert set(taken) >= {"output", "contact_sheet", "detach", "url", "api_key", "as_json", "quiet"}
     assert [name for name, parameter in taken.items() if not getattr(parameter, "help", None)] == []
+
+
+def test_every_argument_and_option_has_a_help(shell: Shell) -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    for name, command in group.commands.items():
+        assert shell(name, "--help") == 0
+        for parameter in command.params:
+            meaning = str(getattr(parameter, "help", None) or "")
+            assert meaning, (name, parameter.name)
+            assert "".join(meaning.split()) in "".join(shell.out.split()), (name, parameter.name)
 
 
 def test_version(shell: Shell) -> None:

@@ -6,15 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.client.rig import DEADLINE_S, until
 from tests.client.wire import Fault, Wire
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 30.0
 
 
 def start(wire: Wire, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
@@ -25,14 +24,6 @@ def start(wire: Wire, *words: str, stderr: int = subprocess.PIPE) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=stderr,
     )
-
-
-def until(wire: Wire, pattern: str, times: int) -> None:
-    """Until the server has been asked so often."""
-    deadline = time.monotonic() + DEADLINE_S
-    while wire.count(pattern) < times:
-        assert time.monotonic() < deadline, f"{wire.count(pattern)} of {times} requests like {pattern!r} came"
-        time.sleep(0.01)  # between two looks
 
 
 def test_ctrl_c_is_130_and_says_how_to_go_on(wire: Wire, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.rig import DEADLINE_S, until
 from tests.client.wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 30.0
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal of its own needs a POSIX system")
 
@@ -74,6 +74,7 @@ def terminal(wire: Wire, tmp_path: Path) -> Iterator[Terminal]:
     wire.standin.ticks = 1_000_000
     started = Terminal(wire, "generate", "a fox", "-o", str(tmp_path / "fox.mp4"))
     try:
+        until(wire, "GET /v1/videos/", 2)  # from the first on it runs
         started.until("t2i image")
         started.interrupt()
         started.until(f"Cancel {wire.last.id} too? [y/N]")
@@ -85,7 +86,7 @@ def terminal(wire: Wire, tmp_path: Path) -> Iterator[Terminal]:
 def test_yes_cancels_the_job(terminal: Terminal, wire: Wire) -> None:
     terminal.press("y\n")
     assert terminal.end() == 130
-    assert terminal.seen.rstrip().endswith(f"{wire.last.id} is cancelled.")
+    assert terminal.seen.rstrip().endswith(f"{wire.last.id} is being cancelled.")
     assert wire.count("POST .*/cancel") == 1
 
 

@@ -14,8 +14,8 @@ import pytest
 from client import AsyncClient, InvalidArgumentError
 from client._load import Load, Shot, arrivals, latency, quantile, summary
 from client.schema import JobError
+from tests.client.rig import free_port
 from tests.client.shell import Shell
-from tests.client.test_verbs import free_port
 from tests.client.wire import Fault, Wire
 
 CREATE = "POST /v1/videos$"

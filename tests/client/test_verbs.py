@@ -1,6 +1,5 @@
 """Every verb of both clients against a real server on localhost: results, errors, and what is never done twice."""
 
-import socket
 from typing import Any
 
 import pydantic
@@ -22,14 +21,8 @@ from client import (
     UnexpectedResponseError,
     Video,
 )
-from tests.client.rig import MakeClient, Timeline
+from tests.client.rig import MakeClient, Timeline, free_port
 from tests.client.wire import Fault, Wire
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_create_sends_what_was_given_and_nothing_else(api: Any, wire: Wire) -> None:
