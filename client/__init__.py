@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
     from ._client import Client
+    from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
     from ._load import Shot, send_openly
-    from ._requests import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
     from .errors import (
         APIConnectionError,
         APIStatusError,
@@ -83,7 +83,7 @@ _HOMES = {
     "Client": "._client",
     **dict.fromkeys(("Shot", "send_openly"), "._load"),
     **dict.fromkeys(
-        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._requests"
+        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._job_options"
     ),
     **dict.fromkeys(("DeletedVideo", "Event", "Health", "JobError", "PoolState", "Pools", "Reference"), ".schema"),
     **dict.fromkeys(("StageState", "Video", "VideoList"), ".schema"),

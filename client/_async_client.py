@@ -9,8 +9,8 @@ import inspect
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -19,36 +19,24 @@ import httpx
 
 from . import _flows as flows
 from ._download import OnBytes, download
-from ._events import follow_async
+from ._events import EventStream
+from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from ._options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, retries_of, timeout_of
 from ._requests import (
-    CreateOptions,
-    ExtendOptions,
-    InterpolateOptions,
-    RemixOptions,
-    UpscaleOptions,
+    cancel_request,
     continue_request,
     create_request,
+    delete_request,
     extend_request,
     interpolate_request,
+    list_request,
     pools_request,
     remix_request,
+    retrieve_request,
     upscale_request,
 )
-from ._shared import (
-    DEFAULT_TIMEOUT_S,
-    Reply,
-    Request,
-    base_url_of,
-    cancel_request,
-    delete_request,
-    headers_of,
-    list_request,
-    next_page,
-    retries_of,
-    retrieve_request,
-    timeout_of,
-)
-from ._streaming import SILENCE_S, Spout, Target, stream_async
+from ._shared import Reply, Request, error_of, next_page
+from ._streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
 from ._uploads import VideoInput
 from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
@@ -126,14 +114,11 @@ class AsyncClient:
                 return await self._send(effect)
         return None
 
+    def _open(self, request: Request) -> AbstractAsyncContextManager[httpx.Response]:
+        return self._http.stream(request.method, self.base_url + request.path, **request.arguments)
+
     async def _send(self, request: Request) -> Reply:
-        async with self._http.stream(
-            request.method,
-            self.base_url + request.path,
-            params=request.params or None,
-            headers=dict(request.headers),
-            **request.body,
-        ) as response:
+        async with self._open(request) as response:
             head = Reply(response.status_code, response.headers)
             if request.sink is None or not head.ok:
                 return Reply(head.status, head.headers, await response.aread())
@@ -207,9 +192,27 @@ class AsyncVideos:
         """Poll until the video is there, or the job pauses; every answer goes to `on_progress`, which may be async."""
         return await self._client._run(flows.wait(self._client._context, video_id, timeout_s, on_progress))
 
-    def events(self, video_id: str, *, after: int | None = None) -> AsyncIterator[Event]:
+    async def events(self, video_id: str, *, after: int | None = None) -> AsyncIterator[Event]:
         """What happens to a job, as it happens, from the beginning or behind the event `after`; ends with the job."""
-        return follow_async(self._client, video_id, after)
+        client = self._client
+        stream = EventStream(client._context, video_id, after)
+        while not stream.is_over():
+            request = stream.open()
+            try:
+                async with client._open(request) as answer:
+                    if answer.status_code != 200:
+                        refusal = Reply(answer.status_code, answer.headers, await answer.aread())
+                        pause_s = stream.refused(refusal, request)
+                    else:
+                        async for data in answer.aiter_bytes():
+                            for event in stream.feed(data):
+                                yield event
+                        if stream.is_over():
+                            return
+                        pause_s = stream.broken(None, request)
+            except httpx.TransportError as failure:
+                pause_s = stream.broken(failure, request)
+            await client._sleep(pause_s)
 
     async def download(
         self,
@@ -233,12 +236,26 @@ class AsyncVideos:
     ) -> int:
         """The video while it is made, into a file or anything that has `write`; the bytes written, once complete."""
         with Spout(target) as spout:
-            async with aclosing(stream_async(self._client, video_id, silence_s)) as pieces:
+            async with aclosing(self._pieces(video_id, silence_s)) as pieces:
                 async for piece in pieces:
                     spout.write(piece)
                     if on_bytes is not None:
                         on_bytes(spout.done)
         return spout.done
+
+    async def _pieces(self, video_id: str, silence_s: float) -> AsyncGenerator[bytes]:
+        client, request = self._client, stream_request(video_id, silence_s)
+        try:
+            async with client._open(request) as answer:
+                head = Reply(answer.status_code, answer.headers)
+                if not head.ok:
+                    refusal = Reply(head.status, head.headers, await answer.aread())
+                    raise error_of(refusal, client.base_url, client._context.now())
+                check_streamed(head)
+                async for piece in answer.aiter_bytes():
+                    yield piece
+        except httpx.TransportError as failure:
+            raise stream_error(failure, request, client.base_url, silence_s) from failure
 
     async def cancel(self, video_id: str) -> Video:
         """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".

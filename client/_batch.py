@@ -16,7 +16,7 @@ from typing import Literal
 
 from ._async_client import AsyncClient
 from ._batch_lines import Line
-from ._requests import CreateOptions
+from ._job_options import CreateOptions
 from .errors import (
     BadRequestError,
     ConflictError,

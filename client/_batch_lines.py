@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ._requests import CreateOptions, create_request
+from ._job_options import CreateOptions
+from ._requests import create_request
 from ._shared import _first_problem
 from .errors import InvalidArgumentError
 from .schema import CreateVideo, Reference

@@ -7,8 +7,8 @@ pass their own.
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -17,36 +17,24 @@ import httpx
 
 from . import _flows as flows
 from ._download import OnBytes, download
-from ._events import follow
+from ._events import EventStream
+from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from ._options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, retries_of, timeout_of
 from ._requests import (
-    CreateOptions,
-    ExtendOptions,
-    InterpolateOptions,
-    RemixOptions,
-    UpscaleOptions,
+    cancel_request,
     continue_request,
     create_request,
+    delete_request,
     extend_request,
     interpolate_request,
+    list_request,
     pools_request,
     remix_request,
+    retrieve_request,
     upscale_request,
 )
-from ._shared import (
-    DEFAULT_TIMEOUT_S,
-    Reply,
-    Request,
-    base_url_of,
-    cancel_request,
-    delete_request,
-    headers_of,
-    list_request,
-    next_page,
-    retries_of,
-    retrieve_request,
-    timeout_of,
-)
-from ._streaming import SILENCE_S, Spout, Target, stream
+from ._shared import Reply, Request, error_of, next_page
+from ._streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
 from ._uploads import VideoInput
 from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
 
@@ -134,14 +122,11 @@ class Client:
                 return self._send(effect)
         return None
 
+    def _open(self, request: Request) -> AbstractContextManager[httpx.Response]:
+        return self._http.stream(request.method, self.base_url + request.path, **request.arguments)
+
     def _send(self, request: Request) -> Reply:
-        with self._http.stream(
-            request.method,
-            self.base_url + request.path,
-            params=request.params or None,
-            headers=dict(request.headers),
-            **request.body,
-        ) as response:
+        with self._open(request) as response:
             head = Reply(response.status_code, response.headers)
             if request.sink is None or not head.ok:
                 return Reply(head.status, head.headers, response.read())
@@ -257,7 +242,24 @@ class Videos:
             NotFoundError: there is no such video.
             APIConnectionError: the server has been away for a minute.
         """
-        return follow(self._client, video_id, after)
+        client = self._client
+        stream = EventStream(client._context, video_id, after)
+        while not stream.is_over():
+            request = stream.open()
+            try:
+                with client._open(request) as answer:
+                    if answer.status_code != 200:
+                        refusal = Reply(answer.status_code, answer.headers, answer.read())
+                        pause_s = stream.refused(refusal, request)
+                    else:
+                        for data in answer.iter_bytes():
+                            yield from stream.feed(data)
+                        if stream.is_over():
+                            return
+                        pause_s = stream.broken(None, request)
+            except httpx.TransportError as failure:
+                pause_s = stream.broken(failure, request)
+            client._sleep(pause_s)
 
     def download(
         self,
@@ -298,12 +300,25 @@ class Videos:
             OutputError: it cannot be written there.
             APITimeoutError: the server made nothing for `silence_s` seconds.
         """
-        with Spout(target) as spout, closing(stream(self._client, video_id, silence_s)) as pieces:
+        with Spout(target) as spout, closing(self._pieces(video_id, silence_s)) as pieces:
             for piece in pieces:
                 spout.write(piece)
                 if on_bytes is not None:
                     on_bytes(spout.done)
         return spout.done
+
+    def _pieces(self, video_id: str, silence_s: float) -> Generator[bytes]:
+        client, request = self._client, stream_request(video_id, silence_s)
+        try:
+            with client._open(request) as answer:
+                head = Reply(answer.status_code, answer.headers)
+                if not head.ok:
+                    refusal = Reply(head.status, head.headers, answer.read())
+                    raise error_of(refusal, client.base_url, client._context.now())
+                check_streamed(head)
+                yield from answer.iter_bytes()
+        except httpx.TransportError as failure:
+            raise stream_error(failure, request, client.base_url, silence_s) from failure
 
     def cancel(self, video_id: str) -> Video:
         """Stop an unfinished job; it stays, and ends as failed with the code "cancelled".

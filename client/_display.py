@@ -15,6 +15,7 @@ from rich.text import Text
 from .schema import Health, Pools, StageState, Video, VideoList
 
 LABELS = {"t2i": "image", "i2v": "keyframes", "v2v": "redraw", "vfi": "frames"}
+_NARROW, _LEAST = 16, 8  # columns of a terminal, for the last of a table
 UNNAMED = "video"  # the one bar of a server that tells nothing of its stages
 
 
@@ -102,7 +103,7 @@ def print_list(page: VideoList) -> None:
         (video.id, state_of(video), f"{video.progress} %", _moment(video.created_at), plain(video.prompt))
         for video in page.data
     )
-    print_table(("id", "status", "progress", "created", "prompt"), rows)
+    print_table(("id", "status", "progress", "created", "prompt"), rows, spare="created")
 
 
 def print_show(video: Video) -> None:
@@ -134,21 +135,31 @@ def print_pools(pools: Pools) -> None:
         _console().print(Text(f"jobs: {jobs}"), soft_wrap=True)
 
 
-def print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: bool = True) -> None:
-    """A table on stdout, whole in a pipe; the last column is cut to the width of a terminal, or else wrapped."""
-    lines = [[Text(cell) for cell in row] for row in rows]
+def print_table(
+    columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: bool = True, spare: str | None = None
+) -> None:
+    """A table on stdout, whole in a pipe; the last column is cut to the width of a terminal, or else wrapped.
+
+    The column `spare` is left out where the last one would be narrow without that. All others are whole.
+    """
+    lines = list(rows)
+    cells = {name: [Text(line[place]) for line in lines] for place, name in enumerate(columns)}
     console = _console()
-    room = console.width
+    *others, last = cells
+    widths = {name: max([len(name), *(cell.cell_len for cell in cells[name])]) + 2 for name in others}
+    if spare is not None and console.width - sum(widths.values()) < _NARROW:
+        del cells[spare], widths[spare]
+    room = max(console.width - sum(widths.values()), _LEAST)
+    console.width = sum(widths.values()) + room  # a terminal that is narrower wraps
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(columns[:-1]):
-        width = max([len(name), *(line[place].cell_len for line in lines)])
-        table.add_column(name, no_wrap=True, min_width=width)
-        room -= width + 2
-    table.add_column(columns[-1], overflow="fold")
-    for line in lines:
-        if cut:
-            line[-1].truncate(max(room, 8), overflow="ellipsis")
-        table.add_row(*line)
+    for name, width in widths.items():
+        table.add_column(name, no_wrap=True, min_width=width - 2)
+    table.add_column(last, overflow="fold")
+    if cut:
+        for cell in cells[last]:
+            cell.truncate(room, overflow="ellipsis")
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
     console.print(table)
 
 

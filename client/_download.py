@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 
 from ._flows import Context, Flow, Pause
-from ._shared import Chunk, Reply, Request, connection_error, content_request, error_of, output_path
+from ._requests import content_request
+from ._shared import Chunk, Reply, Request, connection_error, error_of, output_path
 from .errors import OutputError, UnexpectedResponseError
 from .schema import Variant
 

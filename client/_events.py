@@ -1,24 +1,21 @@
 """Events of a job as they happen, over a stream that mends itself: what broke goes on behind the last event.
 
-`EventStream` is pure: bytes in, events out, and how long to pause after a break. The sync and the async loop around it
-differ in nothing but `await`. Knows the shape of server-sent events, not what the kinds mean, except which end a job.
+`EventStream` is pure: bytes in, events out, and how long to pause after a break; the loop around it is the client's.
+Knows the shape of server-sent events, not what the kinds mean, except which end a job.
 """
 
 import codecs
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from pydantic import ValidationError
 
 from ._flows import OUTAGE_S, Context
-from ._shared import Reply, Request, _video_path, connection_error, error_of
+from ._options import CONNECT_TIMEOUT_S
+from ._requests import _video_path
+from ._shared import Reply, Request, connection_error, error_of
 from .errors import UnexpectedResponseError
 from .schema import Event
-
-if TYPE_CHECKING:
-    from ._async_client import AsyncClient
-    from ._client import Client
 
 QUIET_S = 45.0  # the server says something every 15 s; after so long without a byte the connection is dead
 LAST_KINDS = frozenset({"completed", "failed", "cancelled"})
@@ -46,8 +43,9 @@ class EventStream:
         """What to send for the rest; what was half read is forgotten."""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._lines, self._rest = [], ""
-        headers = {"accept": "text/event-stream"}
-        return Request("GET", self._path, headers=headers | ({"last-event-id": str(self._last)} if self._last else {}))
+        behind = {"last-event-id": str(self._last)} if self._last else {}
+        timeout = httpx.Timeout(QUIET_S, connect=CONNECT_TIMEOUT_S)
+        return Request("GET", self._path, headers={"accept": "text/event-stream", **behind}, timeout=timeout)
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete."""
@@ -96,48 +94,3 @@ class EventStream:
         self._last = max(self._last, event.id)
         self._ended = event.kind in LAST_KINDS
         return [event]
-
-
-def follow(client: "Client", video_id: str, after: int | None) -> Iterator[Event]:
-    """Every event, until the last one of the job."""
-    stream = EventStream(client._context, video_id, after)
-    while not stream.is_over():
-        request = stream.open()
-        try:
-            with client._http.stream("GET", client.base_url + request.path, **_options(request)) as answer:
-                if answer.status_code != 200:
-                    pause_s = stream.refused(Reply(answer.status_code, answer.headers, answer.read()), request)
-                else:
-                    for data in answer.iter_bytes():
-                        yield from stream.feed(data)
-                    if stream.is_over():
-                        return
-                    pause_s = stream.broken(None, request)
-        except httpx.TransportError as failure:
-            pause_s = stream.broken(failure, request)
-        client._sleep(pause_s)
-
-
-async def follow_async(client: "AsyncClient", video_id: str, after: int | None) -> AsyncIterator[Event]:
-    """Every event, until the last one of the job."""
-    stream = EventStream(client._context, video_id, after)
-    while not stream.is_over():
-        request = stream.open()
-        try:
-            async with client._http.stream("GET", client.base_url + request.path, **_options(request)) as answer:
-                if answer.status_code != 200:
-                    pause_s = stream.refused(Reply(answer.status_code, answer.headers, await answer.aread()), request)
-                else:
-                    async for data in answer.aiter_bytes():
-                        for event in stream.feed(data):
-                            yield event
-                    if stream.is_over():
-                        return
-                    pause_s = stream.broken(None, request)
-        except httpx.TransportError as failure:
-            pause_s = stream.broken(failure, request)
-        await client._sleep(pause_s)
-
-
-def _options(request: Request) -> dict[str, Any]:
-    return {"headers": dict(request.headers), "timeout": httpx.Timeout(QUIET_S, connect=5.0)}

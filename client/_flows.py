@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import ValidationError
 
+from ._requests import health_request, retrieve_request
 from ._shared import (
     ModelT,
     Reply,
@@ -21,10 +22,8 @@ from ._shared import (
     RetryPolicy,
     connection_error,
     error_of,
-    health_request,
     parse,
     poll_after_s,
-    retrieve_request,
 )
 from .errors import (
     APIConnectionError,

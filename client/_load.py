@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from ._async_client import AsyncClient
-from ._requests import CreateOptions
+from ._job_options import CreateOptions
 from .errors import (
     APIConnectionError,
     APIStatusError,

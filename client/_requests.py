@@ -1,81 +1,26 @@
-"""What starts and steers jobs, as requests: create, remix, extend, continue, upscale, interpolate, pools.
+"""Every verb as a request: what starts and steers jobs, what looks at them, what ends them.
 
-Takes the caller's options, gives a `Request`, or one sentence about what cannot be sent. Types are judged here, values
-by the server, which knows the preset. Every request that makes a job carries an idempotency key: however often it is
-sent, it makes one job.
+Takes the caller's arguments, gives a `Request`, or one sentence about what cannot be sent. Types are judged here,
+values by the server, which knows the preset. Every request that makes a job carries an idempotency key: however often
+it is sent, it makes one job.
 """
 
 import math
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, get_args
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from ._shared import Request, _check_text, _first_problem, _video_path
-from ._uploads import File, Picture, VideoInput, is_file, picture_of, video_of
+from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from ._shared import Request, _first_problem
+from ._uploads import File, VideoInput, is_file, picture_of, video_of
 from .errors import InvalidArgumentError
-from .schema import ContinueVideo, CreateVideo, ExtendVideo, RemixVideo, StageName
+from .schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, Variant
 
-PausePoint = Literal["t2i", "i2v", "v2v"]
+MAX_PAGE = 100
 NEUTRAL_PROMPT = "a video"  # for a file that comes without words: V2V wants some, VFI looks at none
-
-
-class JobOptions(TypedDict, total=False):
-    """What every new job takes beside its prompt. None is the same as left out."""
-
-    negative_prompt: str | None  # what should not be seen
-    seed: int | None
-    steps: int | None  # length of every denoising schedule
-    guidance: float | None  # of every stage
-    priority: int  # higher goes first, -10 to 10
-    deadline_s: float | None  # refuse the job, or give it up, when it cannot be done so soon
-    webhook_url: str | None  # told once when the job ends
-    idempotency_key: str | None  # makes your own repetitions safe too; else one is drawn for each call
-
-
-class InterpolateOptions(JobOptions, total=False):
-    """What `interpolate` takes beside the video and the factor."""
-
-    model: str | None  # preset
-    reuse: bool | None  # take outputs of identical stage calls of earlier jobs
-
-
-class UpscaleOptions(InterpolateOptions, total=False):
-    """What `upscale` takes beside the video."""
-
-    size: str | None  # "WxH"
-    factor: int | None  # frames out of VFI for every keyframe
-    until: StageName | None  # the last stage to run
-
-
-class CreateOptions(UpscaleOptions, total=False):
-    """What `create` takes beside the prompt."""
-
-    seconds: str | int | None
-    input_reference: Picture | None  # in the place of T2I's picture
-    input_video: VideoInput | None  # enters at `enter`
-    enter: Literal["v2v", "vfi"] | None
-    pause_after: PausePoint | None  # hold the job after this stage until `continue_`
-    candidates: int  # pictures of T2I to choose from, with pause_after="t2i"
-
-
-class RemixOptions(JobOptions, total=False):
-    """What `remix` takes beside the prompt. What is left out stays as it was."""
-
-    from_stage: StageName | None  # the first stage that runs again
-    factor: int | None
-    until: StageName | None
-    pause_after: PausePoint | None
-
-
-class ExtendOptions(TypedDict, total=False):
-    """What `extend` takes beside the prompt."""
-
-    seconds: str | int | None  # how much is added
-    seed: int | None
-    webhook_url: str | None
-    idempotency_key: str | None
 
 
 def create_request(prompt: str, options: Mapping[str, object]) -> Request:
@@ -126,8 +71,63 @@ def continue_request(video_id: str, candidate: int) -> Request:
     return Request("POST", f"{_video_path(video_id)}/continue", json=body, safe=False)
 
 
+def retrieve_request(video_id: str) -> Request:
+    return Request("GET", _video_path(video_id))
+
+
+def list_request(after: str | None, limit: int | None, order: Order | None) -> Request:
+    if limit is not None and not 1 <= limit <= MAX_PAGE:
+        raise InvalidArgumentError(f"limit is {limit}; it must be between 1 and {MAX_PAGE}.")
+    if order not in (None, "asc", "desc"):
+        raise InvalidArgumentError(f'order is {order!r}; it must be "asc" or "desc".')
+    _check_text("after", after)
+    asked = {"after": after, "limit": None if limit is None else str(limit), "order": order}
+    return Request("GET", "/v1/videos", params={name: value for name, value in asked.items() if value is not None})
+
+
+def content_request(video_id: str, variant: Variant, candidate: int | None = None) -> Request:
+    """`GET /v1/videos/{id}/content`; `candidate` says which of T2I's pictures, else the one that was chosen."""
+    if variant not in get_args(Variant):
+        raise InvalidArgumentError(f"variant is {variant!r}; it must be one of: {', '.join(get_args(Variant))}.")
+    if candidate is not None and (variant != "keyframe" or candidate < 0):
+        raise InvalidArgumentError(
+            f"candidate is {candidate} with the variant {variant!r}; it counts the pictures of 'keyframe' from 0."
+        )
+    asked: dict[str, str] = {} if variant == "video" else {"variant": variant}
+    asked |= {} if candidate is None else {"candidate": str(candidate)}
+    # Bytes must arrive as they are stored, else a range would count something else than what is on the disk.
+    headers = {"accept": "*/*", "accept-encoding": "identity"}
+    return Request("GET", f"{_video_path(video_id)}/content", params=asked, headers=headers)
+
+
+def cancel_request(video_id: str) -> Request:
+    return Request("POST", _video_path(video_id) + "/cancel")
+
+
+def delete_request(video_id: str) -> Request:
+    # Not safe to repeat: after a lost answer the second attempt would say that there is no such video.
+    return Request("DELETE", _video_path(video_id), safe=False)
+
+
+def health_request() -> Request:
+    return Request("GET", "/healthz")
+
+
 def pools_request() -> Request:
     return Request("GET", "/v1/pools")
+
+
+def _video_path(video_id: str) -> str:
+    if not isinstance(video_id, str) or video_id.strip() in ("", ".", ".."):
+        raise InvalidArgumentError(f"{video_id!r} is not the id of a video; create() and list() give ids.")
+    _check_text("the id", video_id)
+    return f"/v1/videos/{quote(video_id, safe='')}"
+
+
+def _check_text(name: str, value: object) -> None:
+    """Bytes of another encoding reach Python as lone surrogates, which cannot be sent as UTF-8."""
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise InvalidArgumentError(f"{name} holds signs that are not UTF-8: {value!r}; save or type it as UTF-8.")
 
 
 def _prompt_for(video: VideoInput, prompt: str | None) -> str:

@@ -1,6 +1,6 @@
-"""What the sync and the async client share, as pure functions: requests, error mapping, retries, poll cadence.
+"""What the sync and the async client share, as pure functions: error mapping, retries, poll cadence.
 
-Takes arguments and answers, gives requests, results, errors and seconds. Knows nothing of sockets, files or clocks:
+Takes requests and answers, gives results, errors and seconds. Knows nothing of sockets, files or clocks:
 time and chance are arguments. What happens in which order stands in `_flows.py`.
 """
 
@@ -11,29 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
-from urllib.parse import quote
+from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from . import __version__
 from ._uploads import File
 from .errors import (
     APIConnectionError,
     APITimeoutError,
-    InvalidArgumentError,
     MagicVideoError,
     OutputError,
     UnexpectedResponseError,
     status_error,
 )
-from .schema import ErrorBody, Order, Variant, VideoList
+from .schema import ErrorBody, VideoList
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-DEFAULT_TIMEOUT_S = 60.0
-CONNECT_TIMEOUT_S = 5.0
-MAX_PAGE = 100
 MAX_RETRY_AFTER_S = 60.0  # a server that asks for more gets its error handed to the caller at once
 MAX_POLL_S = 60.0
 
@@ -66,15 +59,19 @@ class Request:
     files: Mapping[str, File] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     safe: bool = True
+    timeout: httpx.Timeout | None = None  # of this one, where it is not the client's
     sink: Callable[[Reply], Chunk] | None = None
 
     @property
-    def body(self) -> dict[str, Any]:
-        """What it carries, as arguments for httpx."""
-        if not self.files:
-            return {"json": self.json}
-        files = {name: (file.name, file.data, file.media_type) for name, file in self.files.items()}
-        return {"data": dict(self.form or {}), "files": files}
+    def arguments(self) -> dict[str, Any]:
+        """All of it but the address, as arguments for httpx."""
+        body: dict[str, Any] = {"json": self.json}
+        if self.files:
+            files = {name: (file.name, file.data, file.media_type) for name, file in self.files.items()}
+            body = {"data": dict(self.form or {}), "files": files}
+        if self.timeout is not None:
+            body["timeout"] = self.timeout
+        return {"params": self.params or None, "headers": dict(self.headers), **body}
 
 
 @dataclass(frozen=True)
@@ -137,90 +134,6 @@ def poll_after_s(headers: httpx.Headers, polls: int) -> float:
     if math.isfinite(asked) and asked >= 0:
         return min(asked, MAX_POLL_S)
     return min(0.5 * 1.25 ** min(polls, 20), 5.0)
-
-
-def base_url_of(given: str | None) -> str:
-    """The address to use: as given, else `MAGICVIDEO_URL`, else this machine."""
-    text = given if given is not None else os.environ.get("MAGICVIDEO_URL") or DEFAULT_URL
-    try:
-        url = httpx.URL(text.strip())
-    except httpx.InvalidURL as error:
-        raise InvalidArgumentError(f"{text!r} is not a URL ({error}); give one like {DEFAULT_URL}.") from None
-    usable = url.scheme in ("http", "https") and url.host and (url.port is None or 0 < url.port < 65536)
-    if not usable or url.query or url.fragment or url.userinfo:
-        raise InvalidArgumentError(
-            f"{text!r} is not a server's address: it must look like {DEFAULT_URL}, "
-            "without user, query or fragment; a key goes into api_key."
-        )
-    bare = str(url).rstrip("/")
-    if bare.endswith("/v1"):
-        raise InvalidArgumentError(f"{text!r} must not end in /v1, the client adds it; give {bare[:-3]}.")
-    return bare
-
-
-def headers_of(api_key: str | None) -> dict[str, str]:
-    """Headers of every request; the key is the one given, else `MAGICVIDEO_API_KEY`."""
-    key = api_key if api_key is not None else os.environ.get("MAGICVIDEO_API_KEY")
-    headers = {"accept": "application/json", "user-agent": f"magicvideo-client/{__version__}"}
-    if key:
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise InvalidArgumentError("The API key holds spaces, line ends or non-ASCII signs; copy it again.")
-        headers["authorization"] = f"Bearer {key}"
-    return headers
-
-
-def timeout_of(timeout_s: float) -> httpx.Timeout:
-    if not timeout_s > 0:
-        raise InvalidArgumentError(f"timeout_s is {timeout_s:g}; it must be above 0.")
-    return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
-
-
-def retries_of(max_retries: int) -> RetryPolicy:
-    if max_retries < 0:
-        raise InvalidArgumentError(f"max_retries is {max_retries}; it must be 0 or more.")
-    return RetryPolicy(max_retries)
-
-
-def retrieve_request(video_id: str) -> Request:
-    return Request("GET", _video_path(video_id))
-
-
-def content_request(video_id: str, variant: Variant, candidate: int | None = None) -> Request:
-    """`GET /v1/videos/{id}/content`; `candidate` says which of T2I's pictures, else the one that was chosen."""
-    if variant not in get_args(Variant):
-        raise InvalidArgumentError(f"variant is {variant!r}; it must be one of: {', '.join(get_args(Variant))}.")
-    if candidate is not None and (variant != "keyframe" or candidate < 0):
-        raise InvalidArgumentError(
-            f"candidate is {candidate} with the variant {variant!r}; it counts the pictures of 'keyframe' from 0."
-        )
-    asked: dict[str, str] = {} if variant == "video" else {"variant": variant}
-    asked |= {} if candidate is None else {"candidate": str(candidate)}
-    # Bytes must arrive as they are stored, else a range would count something else than what is on the disk.
-    headers = {"accept": "*/*", "accept-encoding": "identity"}
-    return Request("GET", f"{_video_path(video_id)}/content", params=asked, headers=headers)
-
-
-def cancel_request(video_id: str) -> Request:
-    return Request("POST", _video_path(video_id) + "/cancel")
-
-
-def delete_request(video_id: str) -> Request:
-    # Not safe to repeat: after a lost answer the second attempt would say that there is no such video.
-    return Request("DELETE", _video_path(video_id), safe=False)
-
-
-def list_request(after: str | None, limit: int | None, order: Order | None) -> Request:
-    if limit is not None and not 1 <= limit <= MAX_PAGE:
-        raise InvalidArgumentError(f"limit is {limit}; it must be between 1 and {MAX_PAGE}.")
-    if order not in (None, "asc", "desc"):
-        raise InvalidArgumentError(f'order is {order!r}; it must be "asc" or "desc".')
-    _check_text("after", after)
-    asked = {"after": after, "limit": None if limit is None else str(limit), "order": order}
-    return Request("GET", "/v1/videos", params={name: value for name, value in asked.items() if value is not None})
-
-
-def health_request() -> Request:
-    return Request("GET", "/healthz")
 
 
 def next_page(page: VideoList) -> str | None:
@@ -308,19 +221,6 @@ def connection_error(request: Request, failure: httpx.RequestError, url: str) ->
     else:
         advice = "the server may have done it: look with status or list."
     return kind(f"{message}; {advice}", url=url)
-
-
-def _video_path(video_id: str) -> str:
-    if not isinstance(video_id, str) or video_id.strip() in ("", ".", ".."):
-        raise InvalidArgumentError(f"{video_id!r} is not the id of a video; create() and list() give ids.")
-    _check_text("the id", video_id)
-    return f"/v1/videos/{quote(video_id, safe='')}"
-
-
-def _check_text(name: str, value: object) -> None:
-    """Bytes of another encoding reach Python as lone surrogates, which cannot be sent as UTF-8."""
-    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-        raise InvalidArgumentError(f"{name} holds signs that are not UTF-8: {value!r}; save or type it as UTF-8.")
 
 
 def _first_problem(error: ValidationError) -> str:

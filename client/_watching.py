@@ -83,7 +83,25 @@ class Seconds(ProgressColumn):
         return Text(task.fields["note"] if since is None else f"{task.get_time() - since:.0f} s")
 
 
-class Bars(Silent):
+class Live(Silent):
+    """Something that moves at a terminal."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(Text(plain(line)), soft_wrap=True)
+
+
+class Bars(Live):
     """One bar a stage, and one for the download."""
 
     def __init__(self, console: Console) -> None:
@@ -98,15 +116,6 @@ class Bars(Silent):
         self._since: dict[str, float] = {}  # when a stage was first seen running
         self._queue = ""
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
     def on_video(self, video: Video) -> None:
         note = queue_note(video)
         if note and note != self._queue:
@@ -117,9 +126,6 @@ class Bars(Silent):
 
     def on_bytes(self, done: int, total: int | None) -> None:
         self._show("download", done, total or done, f"{done / 1e6:.1f} MB", None)
-
-    def say(self, line: str) -> None:
-        self._progress.console.print(Text(plain(line)), soft_wrap=True)
 
     def _began(self, stage: StageState) -> float | None:
         if stage.status != "running":
@@ -132,7 +138,7 @@ class Bars(Silent):
         self._progress.update(self._tasks[title], completed=done, total=total, note=note, since=since)
 
 
-class Counter(Silent):
+class Counter(Live):
     """How many of many things are done: a bar at a terminal, lines elsewhere."""
 
     def __init__(self, title: str, total: int, console: Console | None) -> None:
@@ -146,20 +152,11 @@ class Counter(Silent):
         )
         self._task = self._progress.add_task(title, total=total)
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
     def step(self, line: str = "") -> None:
         """One more is done."""
         self._progress.advance(self._task)
         if line and self._console is not None:
-            self._progress.console.print(Text(plain(line)), soft_wrap=True)
+            self.say(line)
 
 
 def counter(title: str, total: int, *, quiet: bool) -> Counter:

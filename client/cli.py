@@ -15,6 +15,7 @@ import typer
 
 from . import __version__
 from .commands import batch, jobs, load, making, server
+from .commands.options import spread
 from .commands.outcome import EXIT_CODES
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "load": load.load,
 }
 for name, command in COMMANDS.items():
-    app.command(name, epilog=EXIT_CODES)(command)
+    app.command(name, epilog=EXIT_CODES)(spread(command))
 app.command("keys", hidden=True)(server.keys)
 
 

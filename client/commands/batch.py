@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, Key, Url
+from .options import Following
 from .outcome import FAILED, REFUSED, print_json, reporting
 
 if TYPE_CHECKING:
@@ -25,15 +25,12 @@ def batch(
         Path,
         typer.Argument(metavar="PROMPTS.JSONL", help='One JSON object a line, like {"prompt": "a fox", "seed": 7}.'),
     ],
+    wishes: Following,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the videos; made if missing.")],
     concurrency: Annotated[int, typer.Option("--concurrency", "-n", help="Unfinished jobs at once.")] = 4,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Make a new job for each that failed in an earlier run.")
     ] = False,
-    url: Url = None,
-    api_key: Key = None,
-    as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Make a video of every line of a file.
 
@@ -41,7 +38,7 @@ def batch(
     one. All lines are checked before anything is sent. The folder's batch-state.jsonl remembers the jobs. The exit
     code is 1 if any failed.
     """
-    with reporting(as_json, lambda: _STOPPED):
+    with reporting(wishes.as_json, lambda: _STOPPED):
         from .._batch import State
         from .._batch_lines import read_lines
         from ..errors import InvalidArgumentError
@@ -52,10 +49,10 @@ def batch(
         state = None if problems else State(out)
         problems += state.changed(lines) if state is not None else []
         if problems or state is None:
-            _refuse(problems, as_json)
+            _refuse(problems, wishes.as_json)
         else:
-            rows = asyncio.run(_run(lines, state, out, concurrency, retry_failed, url, api_key, quiet))
-            _tell(rows, as_json)
+            rows = asyncio.run(_run(lines, state, out, concurrency, retry_failed, wishes))
+            _tell(rows, wishes.as_json)
 
 
 async def _run(
@@ -64,16 +61,14 @@ async def _run(
     out: Path,
     concurrency: int,
     retry_failed: bool,
-    url: str | None,
-    api_key: str | None,
-    quiet: bool,
+    wishes: Following,
 ) -> "list[Row]":
     from .._async_client import AsyncClient
     from .._batch import Batch
     from .._watching import counter
 
-    with counter("batch", len(lines), quiet=quiet) as count:
-        async with AsyncClient(url, api_key) as client:
+    with counter("batch", len(lines), quiet=wishes.quiet) as count:
+        async with AsyncClient(wishes.url, wishes.api_key) as client:
             batch = Batch(client, state, out, retry_failed=retry_failed, on_row=lambda row: count.step(_said(row)))
             return await batch.run(lines, concurrency)
 

@@ -5,13 +5,13 @@ reported with how to go on. Ctrl-C is `interrupt.py`'s.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from .interrupt import stopped
+from .options import Wishes
 from .outcome import connect, print_json, reporting
 
 if TYPE_CHECKING:
@@ -28,43 +28,25 @@ _SUFFIXES: dict["Variant", str] = {
 }
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What a command wants of a job, and how it should tell."""
-
-    url: str | None = None
-    api_key: str | None = None
-    output: Path | None = None
-    keyframe: Path | None = None
-    contact_sheet: Path | None = None
-    detach: bool = False
-    as_json: bool = False
-    quiet: bool = False
-
-    @property
-    def files(self) -> list[Path]:
-        return [path for path in (self.output, self.keyframe, self.contact_sheet) if path is not None]
-
-
-def deliver(start: Callable[["Client"], "Video"], wishes: Wishes) -> None:
+def deliver(start: Callable[["Client"], "Video"], wishes: Wishes, keyframe: Path | None = None) -> None:
     """Start a job, or take one that runs, and bring its files to the disk."""
     job: list[str] = []
-    with reporting(wishes.as_json, lambda: stopped(job, wishes.output, wishes.url, wishes.api_key)):
+    with reporting(wishes.as_json, lambda: stopped(job, wishes.output, wishes)):
         from .._watching import watcher
 
-        check_outputs(wishes.files)
+        check_outputs(wishes.output, keyframe, wishes.contact_sheet)
         quiet = wishes.quiet or wishes.detach
-        with connect(wishes.url, wishes.api_key) as client, watcher(quiet=quiet) as watch:
+        with connect(wishes) as client, watcher(quiet=quiet) as watch:
             video = start(client)
             job.append(video.id)
-            pictures = Pictures(client, wishes.keyframe, watch)
+            pictures = Pictures(client, keyframe, watch)
             path = None
             if not wishes.detach:
                 if video.note and not wishes.quiet:
                     watch.say(video.note)
                 video = follow(client, video, watch, pictures)
                 path = None if video.paused_after else _fetch(client, video, wishes, watch)
-        _tell(video, path, pictures.paths, wishes)
+        _tell(video, path, wishes, None if keyframe is None else pictures.paths)
 
 
 def follow(client: "Client", video: "Video", watch: "Watcher", pictures: "Pictures") -> "Video":
@@ -115,12 +97,13 @@ class Pictures:
         self._watch.say(f"keyframe: {target}")
 
 
-def check_outputs(files: list[Path]) -> None:
+def check_outputs(*files: Path | None) -> None:
     """Refuse what cannot be written before anything is computed for it."""
     from .._shared import output_path
 
     for file in files:
-        output_path(file)
+        if file is not None:
+            output_path(file)
 
 
 def default_output(video_id: str, variant: "Variant" = "video", *, picture: bool = False) -> Path:
@@ -137,10 +120,10 @@ def _fetch(client: "Client", video: "Video", wishes: Wishes, watch: "Watcher") -
     return path
 
 
-def _tell(video: "Video", path: Path | None, pictures: list[Path], wishes: Wishes) -> None:
+def _tell(video: "Video", path: Path | None, wishes: Wishes, pictures: list[Path] | None) -> None:
     if wishes.as_json:
         found = {"path": str(path)} if path is not None else {}
-        keyframes = {"keyframes": [str(picture) for picture in pictures]} if wishes.keyframe is not None else {}
+        keyframes = {"keyframes": [str(picture) for picture in pictures]} if pictures is not None else {}
         print_json({**video.model_dump(mode="json"), **found, **keyframes})
     elif wishes.detach or (path is None and wishes.quiet):
         typer.echo(video.id)

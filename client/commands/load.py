@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, Key, Model, Seconds, Size, Steps, Until, Url
+from .options import Following, Model, Seconds, Size, Steps, Until
 from .outcome import UNREACHABLE, print_json, reporting
 
 if TYPE_CHECKING:
+    from .._job_options import CreateOptions
     from .._load import Latency, Shot, Summary
-    from .._requests import CreateOptions
 
 _STOPPED = "Stopped; nothing was measured, and the jobs that were sent go on: look with magicvideo list"
 _COLUMNS = ("number", "intended_s", "sent_s", "accepted_s", "completed_s", "outcome", "id")
@@ -22,6 +22,7 @@ _COLUMNS = ("number", "intended_s", "sent_s", "accepted_s", "completed_s", "outc
 def load(
     rate: Annotated[float, typer.Option(help="Requests a second, on average.")],
     duration: Annotated[float, typer.Option(help="Seconds for which requests are sent.")],
+    wishes: Following,
     prompt: Annotated[str, typer.Option(help="What every video shows.")] = "a fox in a snowy forest at dusk",
     accept_only: Annotated[
         bool, typer.Option("--accept-only", help="Measure until a job is accepted; do not wait for its video.")
@@ -35,10 +36,6 @@ def load(
     seconds: Seconds = None,
     steps: Steps = None,
     until: Until = None,
-    url: Url = None,
-    api_key: Key = None,
-    as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Load the server, and print percentiles.
 
@@ -46,19 +43,19 @@ def load(
     at which a request was meant to be sent. Refusals are results: nothing is sent twice, and the exit code is 0
     unless no request reached a server.
     """
-    with reporting(as_json, lambda: _STOPPED):
+    with reporting(wishes.as_json, lambda: _STOPPED):
         from .._load import arrivals, summary
         from .._requests import create_request
         from .follow import check_outputs
 
-        check_outputs([] if out is None else [out])
+        check_outputs(out)
         times = arrivals(rate, duration, random.Random(arrivals_seed))
         options: CreateOptions = {"model": model, "size": size, "seconds": seconds, "steps": steps, "until": until}
         create_request(prompt, options)  # says now what is wrong with it
-        shots = asyncio.run(_run(times, prompt, options, url, api_key, not accept_only, timeout, cancel, quiet))
+        shots = asyncio.run(_run(times, prompt, options, wishes, not accept_only, timeout, cancel))
         if out is not None:
             _write(out, shots)
-        _tell(summary(shots), as_json)
+        _tell(summary(shots), wishes.as_json)
         if shots and all(shot.outcome == "no connection" for shot in shots):
             raise typer.Exit(UNREACHABLE)
 
@@ -67,12 +64,10 @@ async def _run(
     times: list[float],
     prompt: str,
     options: "CreateOptions",
-    url: str | None,
-    api_key: str | None,
+    wishes: Following,
     waits: bool,
     timeout_s: float,
     cancels: bool,
-    quiet: bool,
 ) -> "list[Shot]":
     import httpx
 
@@ -82,10 +77,11 @@ async def _run(
 
     # Without a bound on connections: one would make requests wait for earlier ones.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    with counter("load", len(times), quiet=quiet) as count:
+    with counter("load", len(times), quiet=wishes.quiet) as count:
+        url, key = wishes.url, wishes.api_key
         async with (
-            AsyncClient(url, api_key, max_retries=0, transport=httpx.AsyncHTTPTransport(limits=limits)) as sender,
-            AsyncClient(url, api_key, transport=httpx.AsyncHTTPTransport(limits=limits)) as waiter,
+            AsyncClient(url, key, max_retries=0, transport=httpx.AsyncHTTPTransport(limits=limits)) as sender,
+            AsyncClient(url, key, transport=httpx.AsyncHTTPTransport(limits=limits)) as waiter,
         ):
             runner = Load(sender, waiter if waits else None, timeout_s=timeout_s, on_shot=lambda shot: count.step())
             shots = await runner.run(times, prompt, options)

@@ -6,12 +6,18 @@ Takes what went wrong, gives text and codes. Imports what it needs when it needs
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from .options import Asking, Server
+
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from .._client import Client
+
+ModelT = TypeVar("ModelT", bound="BaseModel")
 
 FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
@@ -20,11 +26,23 @@ EXIT_CODES = (
 )
 
 
-def connect(url: str | None, api_key: str | None) -> "Client":
+def connect(server: Server) -> "Client":
     """The client of a command."""
     from .._client import Client
 
-    return Client(url, api_key)
+    return Client(server.url, server.api_key)
+
+
+def ask(asking: Asking, question: "Callable[[Client], ModelT]", show: "Callable[[ModelT], object]") -> "ModelT":
+    """What the server answers, printed: as JSON where that is asked for, else as `show` does."""
+    with reporting(asking.as_json):
+        with connect(asking) as client:
+            found = question(client)
+        if asking.as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            show(found)
+    return found
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,17 +1,22 @@
 """The commands that ask how the server is: health, pools; and where keys are made."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from .options import Json, Key, Url
-from .outcome import REFUSED, UNREACHABLE, connect, print_json, reporting
+from .options import Asking
+from .outcome import REFUSED, UNREACHABLE, ask, connect, print_json, reporting
+
+if TYPE_CHECKING:
+    from ..schema import Pools
 
 
-def health(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+def health(asking: Asking) -> None:
     """Show how the server is. The exit code is 3 unless it is ok."""
-    with reporting(as_json):
-        with connect(url, api_key) as client:
+    with reporting(asking.as_json):
+        with connect(asking) as client:
             found = client.health()
-        if as_json:
+        if asking.as_json:
             print_json(found.model_dump(mode="json"))
         else:
             from .._display import describe_health
@@ -21,17 +26,15 @@ def health(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
             raise typer.Exit(UNREACHABLE)
 
 
-def pools(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+def pools(asking: Asking) -> None:
     """Show every stage's pool. Its replicas, what waits, what runs, how much of it is used."""
-    with reporting(as_json):
-        with connect(url, api_key) as client:
-            found = client.pools()
-        if as_json:
-            print_json(found.model_dump(mode="json"))
-        else:
-            from .._display import print_pools
 
-            print_pools(found)
+    def show(found: "Pools") -> None:
+        from .._display import print_pools
+
+        print_pools(found)
+
+    ask(asking, lambda client: client.pools(), show)
 
 
 def keys() -> None:

@@ -2,12 +2,23 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any
 
 from client import AsyncClient, Health, Pools
+from tests.client.wire import Wire
 
 MakeClient = Callable[..., Any]
+DEADLINE_S = 30.0
+
+
+def until(wire: Wire, pattern: str, times: int) -> None:
+    """Until the server has been asked so often."""
+    deadline = time.monotonic() + DEADLINE_S
+    while wire.count(pattern) < times:
+        assert time.monotonic() < deadline, f"{wire.count(pattern)} of {times} requests like {pattern!r} came"
+        time.sleep(0.01)  # between two looks
 
 
 class Timeline:

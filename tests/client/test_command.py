@@ -6,15 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.client.rig import DEADLINE_S, until
 from tests.client.wire import Fault, Wire
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 30.0
 
 
 def start(wire: Wire, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
@@ -27,16 +26,8 @@ def start(wire: Wire, *words: str, stderr: int = subprocess.PIPE) -> subprocess.
     )
 
 
-def until(wire: Wire, pattern: str, times: int) -> None:
-    """Until the server has been asked so often."""
-    deadline = time.monotonic() + DEADLINE_S
-    while wire.count(pattern) < times:
-        assert time.monotonic() < deadline, f"{wire.count(pattern)} of {times} requests like {pattern!r} came"
-        time.sleep(0.01)  # between two looks
-
-
 def test_ctrl_c_is_130_and_says_how_to_go_on(wire: Wire, tmp_path: Path) -> None:
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     target = tmp_path / "fox.mp4"
     process = start(wire, "generate", "a fox", "-o", str(target), "--url", wire.url)
     until(wire, "GET /v1/videos/", 3)
@@ -45,7 +36,7 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(wire: Wire, tmp_path: Path) -> None
     assert process.returncode == 130
     assert err.decode().splitlines()[-1] == (
         "Stopped waiting; the job goes on. Fetch its video later with: "
-        f"magicvideo download video_0001 --wait -o {target} --url {wire.url}"
+        f"magicvideo download {wire.last.id} --wait -o {target} --url {wire.url}"
     )
     assert os.listdir(tmp_path) == []
     assert wire.count("DELETE") == 0
@@ -92,7 +83,7 @@ def test_a_terminal_gets_one_bar_a_stage_and_one_for_the_download(wire: Wire, tm
         ["100", "%", "2.5", "s"],
         ["100", "%", "3.5", "s"],
         ["100", "%", "4.5", "s"],
-        ["100", "%", "0.3", "MB"],
+        ["100", "%", "0.2", "MB"],
     ]
 
 

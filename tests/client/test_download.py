@@ -16,7 +16,6 @@ from client import (
     ServerError,
     UnexpectedResponseError,
 )
-from client.schema import CreateVideo
 from tests.client.rig import MakeClient
 from tests.client.wire import Fault, Wire
 
@@ -24,7 +23,7 @@ CONTENT = "GET .*/content"
 
 
 def ranges(wire: Wire) -> list[str | None]:
-    return [headers.get("range") for line, headers in wire.seen if line.endswith("/content")]
+    return [request.headers.get("range") for request in wire.seen if request.line.endswith("/content")]
 
 
 def test_every_byte_arrives_and_is_told(api: Any, wire: Wire, tmp_path: Path) -> None:
@@ -52,9 +51,23 @@ def test_a_break_is_resumed_where_it_was(api: Any, wire: Wire, tmp_path: Path) -
     assert ranges(wire) == [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
 
 
+def test_a_server_that_falls_silent_is_asked_for_the_rest(make: MakeClient, wire: Wire, tmp_path: Path) -> None:
+    wire.faults = [Fault(CONTENT, hang_after=100_000)]
+    make(wire.url, timeout_s=0.3).videos.download(wire.finished(), tmp_path / "fox.mp4")
+    assert (tmp_path / "fox.mp4").read_bytes() == wire.payload
+    assert ranges(wire) == [None, "bytes=100000-"]
+
+
+def test_a_body_that_is_shorter_than_it_says_is_completed(api: Any, wire: Wire, tmp_path: Path) -> None:
+    head = {"content-type": "video/mp4", "content-length": str(len(wire.payload))}
+    wire.faults = [Fault(CONTENT, status=200, headers=head, body=wire.payload[:1000])]
+    api.videos.download(wire.finished(), tmp_path / "fox.mp4")
+    assert (tmp_path / "fox.mp4").read_bytes() == wire.payload
+    assert ranges(wire) == [None, "bytes=1000-"]
+
+
 def test_a_server_without_ranges_starts_over(api: Any, wire: Wire, tmp_path: Path) -> None:
-    wire.ranges = False
-    wire.faults = [Fault(CONTENT, cut_after=100_000)]
+    wire.faults = [Fault(CONTENT, cut_after=100_000), Fault(CONTENT, without="range")]
     api.videos.download(wire.finished(), tmp_path / "fox.mp4")
     assert (tmp_path / "fox.mp4").read_bytes() == wire.payload
     assert ranges(wire) == [None, "bytes=100000-"]
@@ -64,7 +77,7 @@ def test_a_video_that_changed_on_the_way_is_taken_anew(api: Any, wire: Wire, tmp
     known, first = wire.finished(), wire.payload
 
     def change(done: int, total: int | None) -> None:
-        wire.payload = bytes(reversed(first))
+        wire.replace(known, bytes(reversed(first)))
 
     wire.faults = [Fault(CONTENT, cut_after=100_000)]
     api.videos.download(known, tmp_path / "fox.mp4", on_bytes=change)
@@ -72,9 +85,10 @@ def test_a_video_that_changed_on_the_way_is_taken_anew(api: Any, wire: Wire, tmp
 
 
 def test_a_range_that_was_not_asked_for_is_refused(api: Any, wire: Wire, tmp_path: Path) -> None:
-    wrong = Fault(CONTENT, status=206, headers={"content-range": "bytes 7-9/320000"}, body=b"abc")
+    wrong = Fault(CONTENT, status=206, headers={"content-range": "bytes 7-9/12"}, body=b"abc")
     wire.faults = [Fault(CONTENT, cut_after=100_000), wrong]
-    with pytest.raises(UnexpectedResponseError, match="from 100000 of 320000, the server sent 'bytes 7-9/320000'"):
+    told = f"from 100000 of {len(wire.payload)}, the server sent 'bytes 7-9/12'"
+    with pytest.raises(UnexpectedResponseError, match=told):
         api.videos.download(wire.finished(), tmp_path / "fox.mp4")
     assert os.listdir(tmp_path) == []
 
@@ -108,9 +122,9 @@ def test_when_nothing_moves_any_more_the_old_file_stays(api: Any, wire: Wire, tm
 
 def test_refusals(make: MakeClient, wire: Wire, tmp_path: Path) -> None:
     api = make(wire.url, max_retries=0)
-    running = wire.add(CreateVideo(prompt="a fox")).video().id
-    with pytest.raises(ConflictError, match="is queued; wait until it is completed") as caught:
-        api.videos.download(running, tmp_path / "fox.mp4")
+    waiting = wire.add()
+    with pytest.raises(ConflictError, match="is queued; poll it until its status is completed") as caught:
+        api.videos.download(waiting, tmp_path / "fox.mp4")
     assert caught.value.code == "video_not_ready"
     with pytest.raises(NotFoundError, match="video_9999"):
         api.videos.download("video_9999", tmp_path / "fox.mp4")
@@ -136,12 +150,13 @@ def test_a_full_disk_is_named_and_leaves_nothing(api: Any, wire: Wire, tmp_path:
     import resource
     import signal
 
+    known = wire.finished()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(OutputError, match=r"Cannot write .*fox\.mp4: .*free the space"):
-            api.videos.download(wire.finished(), tmp_path / "fox.mp4")
+            api.videos.download(known, tmp_path / "fox.mp4")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.rig import DEADLINE_S, until
 from tests.client.wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 30.0
-QUESTION = "Cancel video_0001 too? [y/N]"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal of its own needs a POSIX system")
 
@@ -72,12 +71,13 @@ class Terminal:
 @pytest.fixture
 def terminal(wire: Wire, tmp_path: Path) -> Iterator[Terminal]:
     """`generate`, stopped once while its job runs."""
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     started = Terminal(wire, "generate", "a fox", "-o", str(tmp_path / "fox.mp4"))
     try:
+        until(wire, "GET /v1/videos/", 2)  # from the first on it runs
         started.until("t2i image")
         started.interrupt()
-        started.until(QUESTION)
+        started.until(f"Cancel {wire.last.id} too? [y/N]")
         yield started
     finally:
         started.close()
@@ -86,7 +86,7 @@ def terminal(wire: Wire, tmp_path: Path) -> Iterator[Terminal]:
 def test_yes_cancels_the_job(terminal: Terminal, wire: Wire) -> None:
     terminal.press("y\n")
     assert terminal.end() == 130
-    assert terminal.seen.rstrip().endswith("video_0001 is cancelled.")
+    assert terminal.seen.rstrip().endswith(f"{wire.last.id} is being cancelled.")
     assert wire.count("POST .*/cancel") == 1
 
 
@@ -94,19 +94,19 @@ def test_yes_cancels_the_job(terminal: Terminal, wire: Wire) -> None:
 def test_anything_else_leaves_it_running(terminal: Terminal, wire: Wire, answer: str) -> None:
     terminal.press(answer)
     assert terminal.end() == 130
-    assert "the job goes on. Fetch its video later with: magicvideo download video_0001 --wait" in terminal.seen
+    assert f"the job goes on. Fetch its video later with: magicvideo download {wire.last.id} --wait" in terminal.seen
     assert wire.count("POST .*/cancel") == 0
 
 
 def test_a_second_ctrl_c_leaves_it_running_at_once(terminal: Terminal, wire: Wire) -> None:
     terminal.interrupt()
     assert terminal.end() == 130
-    assert "magicvideo download video_0001 --wait" in terminal.seen
+    assert f"magicvideo download {wire.last.id} --wait" in terminal.seen
     assert wire.count("POST .*/cancel") == 0
 
 
 @pytest.mark.slow  # it waits for an answer that never comes
 def test_no_answer_leaves_it_running(terminal: Terminal, wire: Wire) -> None:
     assert terminal.end() == 130
-    assert "magicvideo download video_0001 --wait" in terminal.seen
+    assert f"magicvideo download {wire.last.id} --wait" in terminal.seen
     assert wire.count("POST .*/cancel") == 0

@@ -14,7 +14,7 @@ import pytest
 
 from client import AsyncClient, InvalidArgumentError, send_openly
 from client._load import Load, Shot, arrivals, latency, quantile, summary
-from client.schema import CreateVideo, JobError
+from client.schema import JobError
 from cluster.server_process import free_port
 from tests.client.shell import Shell
 from tests.client.wire import Fault, Wire
@@ -122,7 +122,7 @@ async def test_latency_counts_from_the_intended_time() -> None:
 
 
 def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1
+    wire.standin.ticks = 1
     assert shell("load", "--rate", "40", "--duration", "0.5", "--out", "load.csv", "-q", "--steps", "4") == 0
     with Path("load.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -131,7 +131,7 @@ def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire:
     assert [row["number"] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
     assert all(0 < float(row["accepted_s"]) < float(row["completed_s"]) for row in rows)
     assert all(float(row["intended_s"]) <= float(row["sent_s"]) for row in rows)
-    assert wire.last.request == CreateVideo(prompt="a fox in a snowy forest at dusk", steps=4)
+    assert wire.said == {"prompt": "a fox in a snowy forest at dusk", "steps": 4}
     table = [line.split() for line in shell.out.splitlines()]
     assert table[0] == ["seconds", "until", "count", "p50", "p90", "p95", "p99", "longest"]
     assert [line[0] for line in table] == ["seconds", "accepted", "completed", "sent", "outcome", "ok"]
@@ -139,9 +139,9 @@ def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire:
 
 
 def test_errors_are_counted_by_their_codes_and_nothing_is_sent_twice(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1
+    wire.standin.ticks = 1
     wire.faults = [Fault(CREATE, status=429, headers={"retry-after": "1"}), Fault(CREATE, cut_after=5)]
-    wire.error = JobError(code="out_of_memory", message="V2V needs 3 GiB more.")
+    wire.standin.error = JobError(code="out_of_memory", message="V2V needs 3 GiB more.")
     assert shell("load", "--rate", "30", "--duration", "0.4", "--json", "-q") == 0
     outcomes = shell.document["outcomes"]
     assert (outcomes["429 fault"], outcomes["no connection"]) == (1, 1)
@@ -152,17 +152,15 @@ def test_errors_are_counted_by_their_codes_and_nothing_is_sent_twice(shell: Shel
 
 
 def test_acceptance_alone_and_jobs_that_are_cancelled_at_the_end(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     assert shell("load", "--rate", "20", "--duration", "0.4", "--accept-only", "--cancel", "--json", "-q") == 0
     assert wire.count("GET") == 0
     assert shell.document["accepted"]["count"] == len(wire.jobs) > 0
-    assert {job.video().error for job in wire.jobs.values()} == {
-        JobError(code="cancelled", message="The job was cancelled.")
-    }
+    assert {job.error for job in wire.jobs} == {JobError(code="cancelled", message="The job was cancelled.")}
 
 
 def test_a_job_that_takes_too_long_is_given_up(shell: Shell, wire: Wire) -> None:
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     assert shell("load", "--rate", "20", "--duration", "0.3", "--timeout", "0.05", "--json", "-q") == 0
     assert list(shell.document["outcomes"]) == ["not completed in time"]
 
@@ -191,7 +189,7 @@ def test_wrong_usage_is_2_and_reaches_no_server(shell: Shell, wire: Wire, words:
 
 
 async def test_requests_have_options_by_their_numbers_and_are_given_up_at_the_intended_times(wire: Wire) -> None:
-    wire.ticks = 1_000_000
+    wire.standin.ticks = 1_000_000
     wire.faults = [Fault(CREATE, status=429)]
     start = time.time()
     shots = await send_openly(
@@ -201,7 +199,6 @@ async def test_requests_have_options_by_their_numbers_and_are_given_up_at_the_in
     refused, cancelled, kept = shots
     assert refused.id is None
     assert [shot.accepted_s is not None for shot in shots] == [False, True, True]
-    assert {job.request.seed for job in wire.jobs.values()} == {20, 30}
+    assert {job.request.seed for job in wire.jobs} == {20, 30}
     assert time.time() >= start + 0.5
-    ended = {name: job.video().error is not None for name, job in wire.jobs.items()}
-    assert ended == {cancelled.id: True, kept.id: False}
+    assert {job.id: job.state for job in wire.jobs} == {cancelled.id: "cancelled", kept.id: "queued"}
