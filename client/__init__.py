@@ -14,6 +14,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
     from ._client import Client
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from .schema import DeletedVideo, Event, Health, JobError, Pools, PoolState, Reference, StageState, Video, VideoList
-
-__version__ = "0.1.0"
 
 __all__ = [
     "APIConnectionError",

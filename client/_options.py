@@ -7,8 +7,8 @@ import os
 
 import httpx
 
-from . import __version__
 from ._shared import RetryPolicy
+from ._version import __version__
 from .errors import InvalidArgumentError
 
 DEFAULT_URL = "http://127.0.0.1:8000"

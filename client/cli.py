@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from . import __version__
+from ._version import __version__
 from .commands import batch, jobs, load, making, server
 from .commands.options import spread
 from .commands.outcome import EXIT_CODES

@@ -1,3 +1,3 @@
 """How the four stages are served: the Ray Serve application."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from client import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from client._version import __version__
 from client.cli import app
 from client.schema import Health, JobError
 from cluster.server_process import free_port
@@ -269,4 +270,4 @@ def test_every_argument_and_option_has_a_help(shell: Shell) -> None:
 
 def test_version(shell: Shell) -> None:
     assert shell("--version") == 0
-    assert shell.out == "magicvideo 0.1.0\n"
+    assert shell.out == f"magicvideo {__version__}\n"

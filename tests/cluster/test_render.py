@@ -22,7 +22,7 @@ from tests.cluster.kuberay import RayService, WorkerGroup
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = Path(__file__).with_name("rendered")
 POOLS, CONFIG, GOLDEN = GIVEN / "pools.yaml", GIVEN / "serve_config.yaml", GIVEN / "golden"
-AGAIN = "python -m cluster render --pools pools.yaml --config serve_config.yaml --out golden, in tests/cluster/rendered"
+AGAIN = "python -m cluster render --pools pools.yaml --config serve_config.yaml --out golden, in rendered/"
 FOUR = """
 pools:
   - {name: t2i, accelerator: A10G, gib: 24, gpus_per_node: 1, nodes: {max: 4}, price_per_hour: 1, stages: [t2i]}
