@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._async_client import AsyncClient
-    from ._client import Client
-    from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+    from ._core.async_client import AsyncClient
+    from ._core.client import Client
+    from ._core.job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
     from ._load import Shot, send_openly
     from .errors import (
         APIConnectionError,
@@ -79,11 +79,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "._async_client",
-    "Client": "._client",
+    "AsyncClient": "._core.async_client",
+    "Client": "._core.client",
     **dict.fromkeys(("Shot", "send_openly"), "._load"),
     **dict.fromkeys(
-        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._job_options"
+        ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._core.job_options"
     ),
     **dict.fromkeys(("DeletedVideo", "Event", "Health", "JobError", "PoolState", "Pools", "Reference"), ".schema"),
     **dict.fromkeys(("StageState", "Video", "VideoList"), ".schema"),

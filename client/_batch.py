@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ._async_client import AsyncClient
 from ._batch_lines import Line
-from ._job_options import CreateOptions
+from ._core.async_client import AsyncClient
+from ._core.job_options import CreateOptions
 from .errors import (
     BadRequestError,
     ConflictError,

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ._job_options import CreateOptions
-from ._requests import create_request
-from ._shared import _first_problem
+from ._core.job_options import CreateOptions
+from ._core.requests import create_request
+from ._core.shared import _first_problem
 from .errors import InvalidArgumentError
 from .schema import CreateVideo, Reference
 

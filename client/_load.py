@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from ._async_client import AsyncClient
-from ._job_options import CreateOptions
+from ._core.async_client import AsyncClient
+from ._core.job_options import CreateOptions
 from .errors import (
     APIConnectionError,
     APIStatusError,

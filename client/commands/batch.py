@@ -63,8 +63,8 @@ async def _run(
     retry_failed: bool,
     wishes: Following,
 ) -> "list[Row]":
-    from .._async_client import AsyncClient
     from .._batch import Batch
+    from .._core.async_client import AsyncClient
     from .._watching import counter
 
     with counter("batch", len(lines), quiet=wishes.quiet) as count:

@@ -15,7 +15,7 @@ from .options import Wishes
 from .outcome import connect, print_json, reporting
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._core.client import Client
     from .._watching import Watcher
     from ..schema import Variant, Video
 
@@ -99,7 +99,7 @@ class Pictures:
 
 def check_outputs(*files: Path | None) -> None:
     """Refuse what cannot be written before anything is computed for it."""
-    from .._shared import output_path
+    from .._core.shared import output_path
 
     for file in files:
         if file is not None:

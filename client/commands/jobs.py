@@ -12,7 +12,7 @@ from .options import Asking, Following, Keyframe, Output, Server, Sheet, Variant
 from .outcome import FAILED, ask, connect, print_json, reporting
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._core.client import Client
     from ..schema import Video, VideoList
 
 
@@ -70,7 +70,7 @@ def list_videos(asking: Asking, limit: Annotated[int, typer.Option(help="How man
 def _newest(client: "Client", limit: int) -> "VideoList":
     from itertools import islice
 
-    from .._requests import MAX_PAGE
+    from .._core.requests import MAX_PAGE
     from ..errors import InvalidArgumentError
     from ..schema import VideoList
 

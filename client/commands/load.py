@@ -12,7 +12,7 @@ from .options import Following, Model, Seconds, Size, Steps, Until
 from .outcome import UNREACHABLE, print_json, reporting
 
 if TYPE_CHECKING:
-    from .._job_options import CreateOptions
+    from .._core.job_options import CreateOptions
     from .._load import Latency, Shot, Summary
 
 _STOPPED = "Stopped; nothing was measured, and the jobs that were sent go on: look with magicvideo list"
@@ -44,8 +44,8 @@ def load(
     unless no request reached a server.
     """
     with reporting(wishes.as_json, lambda: _STOPPED):
+        from .._core.requests import create_request
         from .._load import arrivals, summary
-        from .._requests import create_request
         from .follow import check_outputs
 
         check_outputs(out)
@@ -71,7 +71,7 @@ async def _run(
 ) -> "list[Shot]":
     import httpx
 
-    from .._async_client import AsyncClient
+    from .._core.async_client import AsyncClient
     from .._load import Load
     from .._watching import counter
 

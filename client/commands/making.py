@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from .._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from .._core.job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
 from .follow import deliver
 from .options import FileOrId, Keyframe, NewPrompt, NextPrompt, Prompt, VideoId, Wishes
 

@@ -15,7 +15,7 @@ from .options import Asking, Server
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from .._client import Client
+    from .._core.client import Client
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
 
@@ -28,7 +28,7 @@ EXIT_CODES = (
 
 def connect(server: Server) -> "Client":
     """The client of a command."""
-    from .._client import Client
+    from .._core.client import Client
 
     return Client(server.url, server.api_key)
 

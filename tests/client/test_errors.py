@@ -7,7 +7,7 @@ import pytest
 
 import client
 from client import APIStatusError, MagicVideoError, RateLimitError, Video, VideoFailedError, errors
-from client._shared import Reply, Request, RetryPolicy, poll_after_s, retry_after_s
+from client._core.shared import Reply, Request, RetryPolicy, poll_after_s, retry_after_s
 from client.schema import JobError
 
 READ, WRITE = Request("GET", "/v1/videos"), Request("DELETE", "/v1/videos/x", safe=False)

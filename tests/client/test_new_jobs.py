@@ -16,7 +16,7 @@ from client import (
     Reference,
     Video,
 )
-from client import _uploads as uploads
+from client._core import uploads
 from tests.client.rig import Timeline
 from tests.client.standin import keyframe, preview, sheet, thumbnail
 from tests.client.wire import Fault, Wire

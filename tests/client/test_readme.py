@@ -10,7 +10,7 @@ import pytest
 
 import client
 from client import cli, errors
-from client._client import Videos
+from client._core.client import Videos
 from client.commands import outcome
 from tests.client.wire import Wire
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import httpx
 
-from ._flows import Context, Flow, Pause
-from ._requests import content_request
-from ._shared import Chunk, Reply, Request, connection_error, error_of, output_path
-from .errors import OutputError, UnexpectedResponseError
-from .schema import Variant
+from ..errors import OutputError, UnexpectedResponseError
+from ..schema import Variant
+from .flows import Context, Flow, Pause
+from .requests import content_request
+from .shared import Chunk, Reply, Request, connection_error, error_of, output_path
 
 OnBytes = Callable[[int, int | None], object]  # (bytes on the disk, bytes in all or None where unknown)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from .errors import InvalidArgumentError
-from .schema import Reference, Video
+from ..errors import InvalidArgumentError
+from ..schema import Reference, Video
 
 MAX_UPLOAD_BYTES = 100_000_000  # what a server takes unless its operator says otherwise
 

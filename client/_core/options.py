@@ -7,9 +7,9 @@ import os
 
 import httpx
 
-from ._shared import RetryPolicy
-from ._version import __version__
-from .errors import InvalidArgumentError
+from .._version import __version__
+from ..errors import InvalidArgumentError
+from .shared import RetryPolicy
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0

@@ -16,8 +16,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from ._uploads import File
-from .errors import (
+from ..errors import (
     APIConnectionError,
     APITimeoutError,
     MagicVideoError,
@@ -25,7 +24,8 @@ from .errors import (
     UnexpectedResponseError,
     status_error,
 )
-from .schema import ErrorBody, VideoList
+from ..schema import ErrorBody, VideoList
+from .uploads import File
 
 MAX_RETRY_AFTER_S = 60.0  # a server that asks for more gets its error handed to the caller at once
 MAX_POLL_S = 60.0

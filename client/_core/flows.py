@@ -14,8 +14,17 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from ._requests import health_request, retrieve_request
-from ._shared import (
+from ..errors import (
+    APIConnectionError,
+    InvalidArgumentError,
+    RateLimitError,
+    ServerError,
+    VideoFailedError,
+    WaitTimeoutError,
+)
+from ..schema import TERMINAL, Health, Video
+from .requests import health_request, retrieve_request
+from .shared import (
     ModelT,
     Reply,
     Request,
@@ -25,15 +34,6 @@ from ._shared import (
     parse,
     poll_after_s,
 )
-from .errors import (
-    APIConnectionError,
-    InvalidArgumentError,
-    RateLimitError,
-    ServerError,
-    VideoFailedError,
-    WaitTimeoutError,
-)
-from .schema import TERMINAL, Health, Video
 
 OUTAGE_S = 60.0  # a wait outlives a server that is away for so long: the job goes on, a proxy restarts in about 20 s
 

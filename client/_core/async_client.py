@@ -17,12 +17,13 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from . import _flows as flows
-from ._download import OnBytes, download
-from ._events import EventStream
-from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
-from ._options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, retries_of, timeout_of
-from ._requests import (
+from ..schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
+from . import flows
+from .download import OnBytes, download
+from .events import EventStream
+from .job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from .options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, retries_of, timeout_of
+from .requests import (
     cancel_request,
     continue_request,
     create_request,
@@ -35,10 +36,9 @@ from ._requests import (
     retrieve_request,
     upscale_request,
 )
-from ._shared import Reply, Request, error_of, next_page
-from ._streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
-from ._uploads import VideoInput
-from .schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
+from .shared import Reply, Request, error_of, next_page
+from .streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
+from .uploads import VideoInput
 
 T = TypeVar("T")
 

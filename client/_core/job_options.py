@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from ._uploads import Picture, VideoInput
-    from .schema import StageName
+    from ..schema import StageName
+    from .uploads import Picture, VideoInput
 
 PausePoint = Literal["t2i", "i2v", "v2v"]
 

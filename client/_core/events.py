@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from ._flows import OUTAGE_S, Context
-from ._options import CONNECT_TIMEOUT_S
-from ._requests import _video_path
-from ._shared import Reply, Request, connection_error, error_of
-from .errors import UnexpectedResponseError
-from .schema import Event
+from ..errors import UnexpectedResponseError
+from ..schema import Event
+from .flows import OUTAGE_S, Context
+from .options import CONNECT_TIMEOUT_S
+from .requests import _video_path
+from .shared import Reply, Request, connection_error, error_of
 
 QUIET_S = 45.0  # the server says something every 15 s; after so long without a byte the connection is dead
 LAST_KINDS = frozenset({"completed", "failed", "cancelled"})

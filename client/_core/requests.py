@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from ._job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
-from ._shared import Request, _first_problem
-from ._uploads import File, VideoInput, is_file, picture_of, video_of
-from .errors import InvalidArgumentError
-from .schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, Variant
+from ..errors import InvalidArgumentError
+from ..schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, Variant
+from .job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
+from .shared import Request, _first_problem
+from .uploads import File, VideoInput, is_file, picture_of, video_of
 
 MAX_PAGE = 100
 NEUTRAL_PROMPT = "a video"  # for a file that comes without words: V2V wants some, VFI looks at none

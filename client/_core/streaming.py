@@ -11,10 +11,10 @@ from typing import IO, Any
 
 import httpx
 
-from ._options import CONNECT_TIMEOUT_S
-from ._requests import _video_path
-from ._shared import Reply, Request, connection_error
-from .errors import APITimeoutError, OutputError, UnexpectedResponseError
+from ..errors import APITimeoutError, OutputError, UnexpectedResponseError
+from .options import CONNECT_TIMEOUT_S
+from .requests import _video_path
+from .shared import Reply, Request, connection_error
 
 SILENCE_S = 600.0
 """How long the server may finish nothing: a stream is silent until the first piece is made."""

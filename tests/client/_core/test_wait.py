@@ -17,7 +17,7 @@ from client import (
     VideoFailedError,
     WaitTimeoutError,
 )
-from client._flows import OUTAGE_S
+from client._core.flows import OUTAGE_S
 from tests.client.rig import MakeClient, Timeline
 from tests.client.wire import Fault, Wire
 
