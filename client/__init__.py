@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._core.async_client import AsyncClient
     from ._core.client import Client
     from ._core.job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
-    from ._load import Shot, send_openly
+    from ._many.load import Shot, send_openly
     from .errors import (
         APIConnectionError,
         APIStatusError,
@@ -81,7 +81,7 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "._core.async_client",
     "Client": "._core.client",
-    **dict.fromkeys(("Shot", "send_openly"), "._load"),
+    **dict.fromkeys(("Shot", "send_openly"), "._many.load"),
     **dict.fromkeys(
         ("CreateOptions", "ExtendOptions", "InterpolateOptions", "RemixOptions", "UpscaleOptions"), "._core.job_options"
     ),

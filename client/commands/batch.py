@@ -11,8 +11,8 @@ from .options import Following
 from .outcome import FAILED, REFUSED, print_json, reporting
 
 if TYPE_CHECKING:
-    from .._batch import Row, State
-    from .._batch_lines import Line
+    from .._many.batch import Row, State
+    from .._many.batch_lines import Line
 
 _STOPPED = (
     "Stopped; the jobs that were sent go on. Run the same command again: it creates nothing twice and fetches what is "
@@ -39,8 +39,8 @@ def batch(
     code is 1 if any failed.
     """
     with reporting(wishes.as_json, lambda: _STOPPED):
-        from .._batch import State
-        from .._batch_lines import read_lines
+        from .._many.batch import State
+        from .._many.batch_lines import read_lines
         from ..errors import InvalidArgumentError
 
         if concurrency < 1:
@@ -63,8 +63,8 @@ async def _run(
     retry_failed: bool,
     wishes: Following,
 ) -> "list[Row]":
-    from .._batch import Batch
     from .._core.async_client import AsyncClient
+    from .._many.batch import Batch
     from .._watching import counter
 
     with counter("batch", len(lines), quiet=wishes.quiet) as count:

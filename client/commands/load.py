@@ -13,7 +13,7 @@ from .outcome import UNREACHABLE, print_json, reporting
 
 if TYPE_CHECKING:
     from .._core.job_options import CreateOptions
-    from .._load import Latency, Shot, Summary
+    from .._many.load import Latency, Shot, Summary
 
 _STOPPED = "Stopped; nothing was measured, and the jobs that were sent go on: look with magicvideo list"
 _COLUMNS = ("number", "intended_s", "sent_s", "accepted_s", "completed_s", "outcome", "id")
@@ -45,7 +45,7 @@ def load(
     """
     with reporting(wishes.as_json, lambda: _STOPPED):
         from .._core.requests import create_request
-        from .._load import arrivals, summary
+        from .._many.load import arrivals, summary
         from .follow import check_outputs
 
         check_outputs(out)
@@ -72,7 +72,7 @@ async def _run(
     import httpx
 
     from .._core.async_client import AsyncClient
-    from .._load import Load
+    from .._many.load import Load
     from .._watching import counter
 
     # Without a bound on connections: one would make requests wait for earlier ones.

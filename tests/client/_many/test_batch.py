@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from client import AsyncClient, OutputError
-from client._batch import STATE, Batch, Entry, Row, State
-from client._batch_lines import Line, read_lines
+from client._many.batch import STATE, Batch, Entry, Row, State
+from client._many.batch_lines import Line, read_lines
 from client.schema import JobError
 from cluster.server_process import free_port
 from tests.client.rig import until
@@ -22,7 +22,7 @@ from tests.client.shell import Shell
 from tests.client.standin import keyframe
 from tests.client.wire import Fault, Wire
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PNG = keyframe(5)
 CREATE = "POST /v1/videos$"
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from client import AsyncClient, InvalidArgumentError, send_openly
-from client._load import Load, Shot, arrivals, latency, quantile, summary
+from client._many.load import Load, Shot, arrivals, latency, quantile, summary
 from client.schema import JobError
 from cluster.server_process import free_port
 from tests.client.shell import Shell

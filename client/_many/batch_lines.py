@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ._core.job_options import CreateOptions
-from ._core.requests import create_request
-from ._core.shared import _first_problem
-from .errors import InvalidArgumentError
-from .schema import CreateVideo, Reference
+from .._core.job_options import CreateOptions
+from .._core.requests import create_request
+from .._core.shared import _first_problem
+from ..errors import InvalidArgumentError
+from ..schema import CreateVideo, Reference
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FIELDS = ("name", *CreateVideo.model_fields)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from ._core.async_client import AsyncClient
-from ._core.job_options import CreateOptions
-from .errors import (
+from .._core.async_client import AsyncClient
+from .._core.job_options import CreateOptions
+from ..errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,

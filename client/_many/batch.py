@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ._batch_lines import Line
-from ._core.async_client import AsyncClient
-from ._core.job_options import CreateOptions
-from .errors import (
+from .._core.async_client import AsyncClient
+from .._core.job_options import CreateOptions
+from ..errors import (
     BadRequestError,
     ConflictError,
     InvalidArgumentError,
@@ -27,7 +26,8 @@ from .errors import (
     RateLimitError,
     VideoFailedError,
 )
-from .schema import Video
+from ..schema import Video
+from .batch_lines import Line
 
 STATE = "batch-state.jsonl"
 FULL_S = 5.0  # pause before a full server is asked again, where it does not say
