@@ -65,7 +65,7 @@ async def _run(
 ) -> "list[Row]":
     from .._core.async_client import AsyncClient
     from .._many.batch import Batch
-    from .._watching import counter
+    from .watching import counter
 
     with counter("batch", len(lines), quiet=wishes.quiet) as count:
         async with AsyncClient(wishes.url, wishes.api_key) as client:
@@ -92,7 +92,7 @@ def _tell(rows: "list[Row]", as_json: bool) -> None:
     if as_json:
         print_json({"rows": [asdict(row) for row in rows], "failed": failed})
     else:
-        from .._display import plain, print_table
+        from .display import plain, print_table
 
         cells = [
             (row.outcome, "-" if row.seconds is None else f"{row.seconds:.0f} s", plain(_result(row))) for row in rows

@@ -16,8 +16,8 @@ from .outcome import connect, print_json, reporting
 
 if TYPE_CHECKING:
     from .._core.client import Client
-    from .._watching import Watcher
     from ..schema import Variant, Video
+    from .watching import Watcher
 
 _SUFFIXES: dict["Variant", str] = {
     "video": ".mp4",
@@ -32,7 +32,7 @@ def deliver(start: Callable[["Client"], "Video"], wishes: Wishes, keyframe: Path
     """Start a job, or take one that runs, and bring its files to the disk."""
     job: list[str] = []
     with reporting(wishes.as_json, lambda: stopped(job, wishes.output, wishes)):
-        from .._watching import watcher
+        from .watching import watcher
 
         check_outputs(wishes.output, keyframe, wishes.contact_sheet)
         quiet = wishes.quiet or wishes.detach
@@ -132,7 +132,7 @@ def _tell(video: "Video", path: Path | None, wishes: Wishes, pictures: list[Path
     elif wishes.quiet:
         typer.echo(str(path))
     else:
-        from .._display import summary
+        from .display import summary
 
         typer.echo(summary(video, path))
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def watch(video_id: VideoId, wishes: Following, keyframe: Keyframe = None) -> None:
     """Follow a job until it ends or pauses. Nothing is downloaded; the exit code is 1 if it failed."""
     with reporting(wishes.as_json, lambda: stopped([video_id], None, wishes)):
-        from .._display import describe
-        from .._watching import watcher
+        from .display import describe
+        from .watching import watcher
 
         check_outputs(keyframe)
         with connect(wishes) as client, watcher(quiet=wishes.quiet) as bars:
@@ -37,7 +37,7 @@ def status(video_id: VideoId, asking: Asking) -> None:
     """Show a job in a few lines. The exit code is 1 if it failed."""
 
     def tell(video: "Video") -> None:
-        from .._display import describe
+        from .display import describe
 
         typer.echo(describe(video))
 
@@ -49,7 +49,7 @@ def show(video_id: VideoId, asking: Asking) -> None:
     """Show all that is known of a job. Every stage with its times, the error, the note."""
 
     def tell(video: "Video") -> None:
-        from .._display import print_show
+        from .display import print_show
 
         print_show(video)
 
@@ -60,7 +60,7 @@ def list_videos(asking: Asking, limit: Annotated[int, typer.Option(help="How man
     """List jobs, newest first."""
 
     def tell(page: "VideoList") -> None:
-        from .._display import print_list
+        from .display import print_list
 
         print_list(page)
 
@@ -94,8 +94,8 @@ def download(
 ) -> None:
     """Download the video of a finished job. Other variants of it, too: some are there early."""
     with reporting(wishes.as_json, lambda: stopped([video_id], output, wishes)):
-        from .._watching import watcher
         from ..errors import ConflictError
+        from .watching import watcher
 
         target = output if output is not None else default_output(video_id, variant)
         check_outputs(target, contact_sheet)

@@ -73,7 +73,7 @@ async def _run(
 
     from .._core.async_client import AsyncClient
     from .._many.load import Load
-    from .._watching import counter
+    from .watching import counter
 
     # Without a bound on connections: one would make requests wait for earlier ones.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
@@ -125,7 +125,7 @@ def _tell(found: "Summary", as_json: bool) -> None:
         latencies = {name.replace(" ", "_"): _document(value) for name, value in kinds.items()}
         print_json({"sent": found.sent, **latencies, "outcomes": dict(found.outcomes)})
         return
-    from .._display import plain, print_table
+    from .display import plain, print_table
 
     rows = [(name, str(value.count), *_seconds(value)) for name, value in kinds.items() if value is not None]
     print_table(("seconds until", "count", "p50", "p90", "p95", "p99", "longest"), rows)

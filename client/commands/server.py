@@ -19,7 +19,7 @@ def health(asking: Asking) -> None:
         if asking.as_json:
             print_json(found.model_dump(mode="json"))
         else:
-            from .._display import describe_health
+            from .display import describe_health
 
             typer.echo(describe_health(found))
         if found.status != "ok":
@@ -30,7 +30,7 @@ def pools(asking: Asking) -> None:
     """Show every stage's pool. Its replicas, what waits, what runs, how much of it is used."""
 
     def show(found: "Pools") -> None:
-        from .._display import print_pools
+        from .display import print_pools
 
         print_pools(found)
 

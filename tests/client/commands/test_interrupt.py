@@ -15,7 +15,7 @@ import pytest
 from tests.client.rig import DEADLINE_S, until
 from tests.client.wire import Wire
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal of its own needs a POSIX system")
 

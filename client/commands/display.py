@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .schema import Health, Pools, StageState, Video, VideoList
+from ..schema import Health, Pools, StageState, Video, VideoList
 
 LABELS = {"t2i": "image", "i2v": "keyframes", "v2v": "redraw", "vfi": "frames"}
 _NARROW, _LEAST = 16, 8  # columns of a terminal, for the last of a table

@@ -13,7 +13,7 @@ import pytest
 from tests.client.rig import DEADLINE_S, until
 from tests.client.wire import Fault, Wire
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def start(wire: Wire, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:

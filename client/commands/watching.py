@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from ._display import note_of, plain, queue_note, stages_of, title_of
-from .schema import StageState, Video
+from ..schema import StageState, Video
+from .display import note_of, plain, queue_note, stages_of, title_of
 
 
 class Watcher(AbstractContextManager["Watcher"], Protocol):

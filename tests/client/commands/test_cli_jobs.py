@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client._display import print_list, print_pools, stages_of
+from client.commands.display import print_list, print_pools, stages_of
 from client.schema import JobError, Pools, PoolState, VideoList
 from deployments.answers import video_of
 from tests.client.shell import Shell
