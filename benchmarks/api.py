@@ -32,10 +32,10 @@ from client import Client
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, IngressArgs, StorageArgs
-from deployments.database import Database
 from deployments.job_types import Claim, JobRequest, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 
 CONNECTIONS = 16

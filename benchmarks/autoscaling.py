@@ -41,8 +41,8 @@ from cluster.simulator import Pool, Scenario
 from cluster.traces import Arrival, Trace, kept_traces
 from deployments.app import build
 from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
-from deployments.database import Database
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, declare, start_ray, stop
 from stages.types import STAGE_NAMES, StageName
 

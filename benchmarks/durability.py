@@ -47,9 +47,9 @@ from client.errors import (
     UnexpectedResponseError,
 )
 from cluster.replay import ReplayProfile
-from deployments.database import Database
 from deployments.job_types import FINAL, Event, Job
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
 from stages.types import StageName
 
 PROFILES: dict[StageName, ReplayProfile] = {

@@ -22,7 +22,7 @@ from ray import serve
 import client
 from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
 from deployments.job_types import Job
-from deployments.jobs import Journal
+from deployments.journal.journal import Journal
 from stages.types import STAGE_NAMES, StageName
 
 PROMPT = "a fox in a snowy forest at dusk"

@@ -42,8 +42,8 @@ from client import Client
 from cluster.measures import percentiles
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
-from deployments.database import Database
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from stages.presets import get_preset, plan
 

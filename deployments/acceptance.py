@@ -8,7 +8,7 @@ import asyncio
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError
 from deployments.job_types import NOBODY, Job, NewJob
-from deployments.limits import LimitBook
+from deployments.journal.limits import LimitBook
 from deployments.remix import Child
 from deployments.services import Services
 from deployments.webhooks import judge_url

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from deployments.database import Database
 from deployments.job_types import Job, Limits
-from deployments.limits import Admit, admit_within
-from deployments.looks import read_measured, read_outlook
+from deployments.journal.database import Database
+from deployments.journal.limits import Admit, admit_within
+from deployments.journal.looks import read_measured, read_outlook
 from deployments.outlook import Outlook, Standing, calls_of, check_deadline, judge_urgency
 from stages.types import STAGE_NAMES, StageName
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from client.schema import Status, Video
 from deployments.errors import VideoNotFoundError
 from deployments.job_types import FINAL, Job, State, overall
-from deployments.jobs import Journal
+from deployments.journal.journal import Journal
 from deployments.outlook import Standing
 from deployments.services import Services
 

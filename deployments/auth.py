@@ -21,9 +21,9 @@ from fastapi import Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.answers import json_answer
-from deployments.database import opened, shown_url
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.job_types import NOBODY
+from deployments.journal.database import opened, shown_url
 from deployments.keys import KeyBook, KeyRing
 from deployments.openapi import errors
 

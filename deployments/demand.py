@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from cluster.arrivals import ArrivalMeter
 from cluster.reports import Report, StageReport, to_floats
 from deployments.config import AppArgs, ScalingArgs
-from deployments.database import Database
-from deployments.looks import Arrival, read_arrivals
+from deployments.journal.database import Database
+from deployments.journal.looks import Arrival, read_arrivals
 from stages.types import STAGE_NAMES, StageName
 
 _WEIGHT = 0.2  # of the newest call in the mean

@@ -21,8 +21,8 @@ from deployments.bodies import IdempotencyKey
 from deployments.creating import create_job
 from deployments.encode import EncodedChunk, read_chunk
 from deployments.errors import InvalidRequestError, VideoNotReadyError
-from deployments.event_feed import EventFeed
 from deployments.job_types import FINAL, Job
+from deployments.journal.feed import EventFeed
 from deployments.openapi import Absent, binary, body, errors
 from deployments.packing import unpack
 from deployments.services import Services

@@ -31,11 +31,11 @@ from deployments.artifacts import ArtifactStore
 from deployments.auth import Gate, add_session_routes, describe_keys
 from deployments.bodies import parameter_error
 from deployments.config import AppArgs
-from deployments.database import Database
 from deployments.errors import ApiError, VideoNotFoundError
 from deployments.event_routes import add_event_routes
 from deployments.health import Watch
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.logs import set_up
 from deployments.metrics import RequestMetrics

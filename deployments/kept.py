@@ -15,7 +15,7 @@ from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
 from deployments.failures import replica_lost
 from deployments.job_types import Claim, Job, Source
-from deployments.leases import Leases
+from deployments.journal.leases import Leases
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.sweeping import collect_soon

@@ -27,9 +27,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 from sqlalchemy import Row, func, select
 
-from deployments.database import Database
 from deployments.errors import DeploymentError, RateLimitError
-from deployments.tables import api_keys
+from deployments.journal.database import Database
+from deployments.journal.tables import api_keys
 
 _TEXT = re.compile(r"mv_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 # OWASP's least for argon2id: a secret of 256 random bits cannot be guessed, whatever a guess costs.

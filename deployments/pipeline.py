@@ -24,14 +24,14 @@ from deployments.artifacts import ArtifactStore
 from deployments.attempt import Attempt, PausedJob
 from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
-from deployments.database import Database, DatabaseError
 from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.fan_out import FanOut
 from deployments.job_types import Claim, Job
-from deployments.jobs import Journal
+from deployments.journal.database import Database, DatabaseError
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.kept import Kept
-from deployments.leases import Leases
 from deployments.logs import about, set_up
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from deployments.job_types import Beat, Claim, Update
-from deployments.leases import Leases
+from deployments.journal.leases import Leases
 from deployments.progress import JobProgress
 
 logger = logging.getLogger(__name__)

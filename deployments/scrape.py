@@ -15,8 +15,8 @@ import ray
 from fastapi import FastAPI, Response
 
 from client.schema import Pools
-from deployments.database import Database
-from deployments.looks import oldest_queued_s
+from deployments.journal.database import Database
+from deployments.journal.looks import oldest_queued_s
 from deployments.metrics import TABLE
 from deployments.openapi import binary
 from deployments.pool_routes import PoolBoard

@@ -10,7 +10,7 @@ from cluster.reports import Report
 from deployments.admission import Admission
 from deployments.artifacts import ArtifactStore
 from deployments.config import AppArgs
-from deployments.jobs import Journal
+from deployments.journal.journal import Journal
 from deployments.prompts import PromptCheck
 from stages.types import StageName
 

@@ -22,10 +22,10 @@ import httpx
 from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
-from deployments.database import Database
 from deployments.errors import InvalidRequestError
 from deployments.job_types import Job
-from deployments.tables import deliveries
+from deployments.journal.database import Database
+from deployments.journal.tables import deliveries
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from deployments.checkpoints import png_of
 from deployments.encode import EncodedChunk, encode_chunk
 from deployments.errors import VideoNotFoundError
 from deployments.job_types import Claim, Job, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.packing import pack
 from deployments.plans import comes_before, stages_of
 from deployments.progress import JobProgress, Origin

@@ -29,14 +29,14 @@ from client.schema import CreateVideo, ErrorBody, ErrorDetail, Event, Health
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs, WebhookArgs
-from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.job_types import Job, NewJob
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.tables import jobs, metadata
 from deployments.judging import judge
 from deployments.keys import KeyBook
-from deployments.leases import Leases
-from deployments.tables import jobs, metadata
 from stages.types import STAGE_NAMES
 from tests.client.standin import Standin, video
 

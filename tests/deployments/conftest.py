@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.database import Database
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from tests.deployments.rig import Rig
 from tests.postgres import new_database
 

@@ -11,12 +11,12 @@ from cluster.reports import Report
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
-from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.keys import KeyBook
-from deployments.leases import Leases
 from stages.types import STAGE_NAMES
 
 BODY = {"prompt": "a fox"}

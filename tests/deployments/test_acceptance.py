@@ -11,8 +11,8 @@ from sqlalchemy import event
 from client.schema import Video, VideoList
 from deployments.config import AppArgs, IngressArgs
 from deployments.job_types import Limits
-from deployments.jobs import Journal
-from deployments.limits import LimitBook
+from deployments.journal.journal import Journal
+from deployments.journal.limits import LimitBook
 from tests.deployments.rig import BODY, Rig, create, error_of
 
 ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50))

@@ -7,10 +7,10 @@ import yaml
 
 from deployments.__main__ import main
 from deployments.config import CONFIG_PATH
-from deployments.database import opened
 from deployments.job_types import Limits
+from deployments.journal.database import opened
+from deployments.journal.limits import LimitBook
 from deployments.keys import KeyBook
-from deployments.limits import LimitBook
 from tests.postgres import new_database
 
 

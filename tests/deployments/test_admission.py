@@ -9,9 +9,9 @@ from client.schema import JobError, StageState
 from deployments.admission import Admission
 from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.job_types import Job, JobRequest, Limits, NewJob, State, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
-from deployments.looks import read_measured, read_outlook
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.looks import read_measured, read_outlook
 from deployments.outlook import (
     Outlook,
     Standing,

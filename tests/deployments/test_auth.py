@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 from client.schema import VideoList
 from deployments.auth import COOKIE, check_exposure, is_loopback
 from deployments.config import AppArgs, IngressArgs
-from deployments.database import Database
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
+from deployments.journal.database import Database
 from deployments.keys import KeyBook
 from tests.deployments.rig import BODY, CONTENT, Rig, create, error_of
 

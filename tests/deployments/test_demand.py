@@ -8,7 +8,7 @@ from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand
 from deployments.errors import ConfigError
 from deployments.job_types import JobRequest, NewJob
-from deployments.jobs import Journal
+from deployments.journal.journal import Journal
 
 ARGS = AppArgs(
     stages={"v2v": StageArgs(num_gpus=2.0)},

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from deployments.database import Database
 from deployments.errors import RateLimitError
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.tables import api_keys
 from deployments.keys import KeyBook, KeyRing, UnknownKeyError
-from deployments.tables import api_keys
 
 FRESH_S = 3.0
 

@@ -19,12 +19,12 @@ from deployments import logs
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
-from deployments.database import Database
 from deployments.errors import ConfigError
 from deployments.ingress import create_app
 from deployments.job_types import Event, JobRequest, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.metrics import TABLE
 from deployments.scrape import merged
 from deployments.traces import Tracer, spans_of

@@ -20,9 +20,9 @@ from client.schema import Health
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
-from deployments.database import Database
 from deployments.ingress import create_app
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
 from deployments.keys import KeyBook
 from stages.presets import TINY
 from tests.e2e.rig import wait_for

@@ -18,12 +18,12 @@ from cluster.server_process import free_port
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
-from deployments.database import Database
 from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.keys import KeyBook
-from deployments.leases import Leases
 from deployments.page_routes import WEB, read_parts
 from tests.browser import chromium, needs_chromium, opened
 

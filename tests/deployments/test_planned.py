@@ -13,12 +13,12 @@ from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
 from deployments.ingress import create_app
 from deployments.job_types import JobRequest, NewJob, Planned, Source, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.tables import jobs
 from deployments.plans import plan_of, planned_of, windows_of
-from deployments.tables import jobs
 from stages.presets import RequestError
-from tests.deployments.job_acts import LONG_S, REQUEST, claim, submit
+from tests.deployments.journal.job_acts import LONG_S, REQUEST, claim, submit
 
 PICTURE = Source(key="uploads/a/source.png", sha256="00", kind="picture", enters="i2v", width=64, height=64)
 FILM = PICTURE.model_copy(update={"kind": "video", "enters": "v2v", "frames": 24, "fps": 24.0})

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from deployments.database import Database
 from deployments.job_types import Beat, Claim, JobRequest, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.tables import jobs
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
 from deployments.streams import Info
-from deployments.tables import jobs
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 10.0

@@ -16,12 +16,12 @@ from standardwebhooks.webhooks import Webhook
 
 from client.schema import JobError
 from deployments.answers import told
-from deployments.database import Database
 from deployments.errors import InvalidRequestError
 from deployments.job_types import JobRequest, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
-from deployments.tables import deliveries
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.tables import deliveries
 from deployments.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
 from tests.postgres import new_database
 

@@ -17,10 +17,10 @@ from benchmarks.chaos import ALL, Kill, Target, stand_in_config
 from benchmarks.ledger import Ledger, read
 from cluster.replay import ReplayProfile
 from deployments.config import PipelineArgs
-from deployments.database import Database
 from deployments.job_types import FINAL, Job
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from stages.types import StageName
 from tests.e2e.faulty import POISONS
 from tests.e2e.rig import wait_for

@@ -1,7 +1,7 @@
 """The job journal for who asks: what was asked, how far it is, how it ended. The one place where a job exists.
 
-The ingress writes jobs into it, pipeline replicas claim them under a lease (`deployments.leases`), and whoever answers
-a client reads it.
+The ingress writes jobs into it, pipeline replicas claim them under a lease (`deployments.journal.leases`), and whoever
+answers a client reads it.
 
     queued ──claim──► running ──finish──► succeeded | failed | cancelled
      ▲  ▲                │ │ release, or the lease lapses
@@ -22,9 +22,6 @@ from sqlalchemy import Connection, String, and_, bindparam, func, or_, select, u
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import Order, StageState
-from deployments.checkpoint_rows import add_files, content_hash_of, copy_outputs, drop_files, twin_of
-from deployments.database import Database
-from deployments.deliveries import add_delivery, make_due
 from deployments.errors import (
     IdempotencyError,
     InvalidRequestError,
@@ -32,12 +29,15 @@ from deployments.errors import (
     QueueFullError,
     VideoNotFoundError,
 )
-from deployments.job_rows import job_of, read_job, read_stages, written_job
 from deployments.job_types import FINAL, Event, Job, JobRequest, NewJob, Planned, State
-from deployments.limits import Admit
+from deployments.journal.database import Database
+from deployments.journal.deliveries import add_delivery, make_due
+from deployments.journal.limits import Admit
+from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, drop_files, twin_of
+from deployments.journal.rows import job_of, read_job, read_stages, written_job
+from deployments.journal.steps import CANCELLED, end_stages, log_event
+from deployments.journal.tables import checkpoints, deliveries, job_events, jobs, stage_outputs
 from deployments.plans import plan_of, planned_of, stages_of
-from deployments.steps import CANCELLED, end_stages, log_event
-from deployments.tables import checkpoints, deliveries, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
 
 

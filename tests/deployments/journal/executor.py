@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, event, select
 
-from deployments import database, leases, tables
-from deployments.database import Database
 from deployments.errors import LeaseLostError
 from deployments.job_types import FINAL, Beat, Claim, Event, Job
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal import database, leases, tables
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
 from deployments.streams import Info

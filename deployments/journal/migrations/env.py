@@ -1,14 +1,15 @@
-"""How alembic reaches the journal: over the connection that `deployments.database` has open, in its transaction.
+"""How alembic reaches the journal: over the connection that `deployments.journal.database` has open, in its
+transaction.
 
-By hand, from the root of the repository: `alembic -c deployments/migrations/alembic.ini -x url=sqlite:///jobs.sqlite
-upgrade head`; the server does the same when it starts.
+By hand, from the root of the repository: `alembic -c deployments/journal/migrations/alembic.ini -x
+url=sqlite:///jobs.sqlite upgrade head`; the server does the same when it starts.
 """
 
 from alembic import context
 from sqlalchemy import create_engine
 
-from deployments.database import driver_url
-from deployments.tables import metadata
+from deployments.journal.database import driver_url
+from deployments.journal.tables import metadata
 
 connection = context.config.attributes.get("connection")
 if connection is not None:

@@ -1,6 +1,6 @@
 """Executors in processes of their own, to be killed, stopped and cut off from their database.
 
-Each runs `tests.deployments.executor`. Imported by tests only.
+Each runs `tests.deployments.journal.executor`. Imported by tests only.
 """
 
 import multiprocessing
@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import psutil
 
 from deployments.job_types import FINAL, JobRequest, NewJob
-from deployments.jobs import Journal
-from tests.deployments.executor import Settings, main, said, violations
+from deployments.journal.journal import Journal
+from tests.deployments.journal.executor import Settings, main, said, violations
 from tests.postgres import server
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -28,7 +28,7 @@ LEASE_S = 1.0
 
 ValueT = TypeVar("ValueT")
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.deployments.executor"])
+_processes.set_forkserver_preload(["tests.deployments.journal.executor"])
 
 
 def until(what: str, probe: Callable[[], ValueT | None]) -> ValueT:

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import Connection, update
 
 from deployments.admission import Admission
-from deployments.database import Database
 from deployments.errors import QueueFullError, RateLimitError
 from deployments.job_types import Claim, Job, JobRequest, Limits, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
-from deployments.limits import LimitBook, check, limits_of
-from deployments.tables import jobs
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.limits import LimitBook, check, limits_of
+from deployments.journal.tables import jobs
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 LONG_S, LAPSED_S = 60.0, -1.0

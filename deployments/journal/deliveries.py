@@ -5,7 +5,7 @@ Works inside a transaction of `Journal` or `Leases`.
 
 from sqlalchemy import Connection, update
 
-from deployments.tables import deliveries
+from deployments.journal.tables import deliveries
 
 
 def add_delivery(connection: Connection, job_id: str, url: str | None) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 
 from deployments.errors import OutputsGoneError, VideoNotFoundError
 from deployments.job_types import JobRequest
-from deployments.tables import checkpoints, jobs
+from deployments.journal.tables import checkpoints, jobs
 from stages.types import STAGE_NAMES, StageName
 
 SOURCE, RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from client.schema import Event, StageState
-from deployments.database import Database
-from deployments.event_feed import EventFeed
 from deployments.job_types import Claim, JobRequest, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.feed import EventFeed
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

@@ -5,15 +5,15 @@ import threading
 import pytest
 
 from client.schema import JobError, StageState
-from deployments.database import Database
 from deployments.errors import (
     LeaseLostError,
 )
 from deployments.job_types import Claim, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Leases
-from deployments.tables import jobs
-from tests.deployments.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Leases
+from deployments.journal.tables import jobs
+from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
 
 
 def test_a_job_goes_from_queued_through_running_to_its_result(journal: Journal, leases: Leases) -> None:

@@ -1,7 +1,7 @@
 """What must hold whatever happens to executors and to the database, on SQLite and on PostgreSQL.
 
-Real processes (`tests.deployments.executor`) work on one journal while they are killed, stopped and cut off; afterwards
-`violations` reads what they did. The same check must notice each of three mutants.
+Real processes (`tests.deployments.journal.executor`) work on one journal while they are killed, stopped and cut off;
+afterwards `violations` reads what they did. The same check must notice each of three mutants.
 """
 
 import itertools
@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from client.schema import JobError
-from deployments.database import Database
 from deployments.errors import LeaseLostError
 from deployments.job_types import FINAL, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import MAX_CLAIMS, PAUSE_FROM, Leases
-from tests.deployments.executor import ENDS, Mutant, violations
-from tests.deployments.fleet import LEASE_S, REQUEST, Fleet, unreachable, until
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import MAX_CLAIMS, PAUSE_FROM, Leases
+from tests.deployments.journal.executor import ENDS, Mutant, violations
+from tests.deployments.journal.fleet import LEASE_S, REQUEST, Fleet, unreachable, until
 
 
 @pytest.fixture

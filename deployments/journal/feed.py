@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 
 from client.schema import Event
-from deployments.database import Database
-from deployments.tables import job_events, stage_outputs
+from deployments.journal.database import Database
+from deployments.journal.tables import job_events, stage_outputs
 
 logger = logging.getLogger(__name__)
 

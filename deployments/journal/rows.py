@@ -1,6 +1,6 @@
 """A job's rows as values: the one place that knows which column is which.
 
-Reads only; `deployments.jobs` and `deployments.leases` write.
+Reads only; `deployments.journal.journal` and `deployments.journal.leases` write.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row, select
 from client.schema import JobError, StageState
 from deployments.errors import VideoNotFoundError
 from deployments.job_types import Job, JobRequest, NewJob, Outputs, Planned
+from deployments.journal.tables import checkpoints, jobs, stage_outputs
 from deployments.plans import plan_of, planned_of
-from deployments.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int]]

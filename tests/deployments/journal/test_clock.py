@@ -14,15 +14,15 @@ import deployments
 from client.schema import JobError, StageState
 from cluster.reports import from_floats
 from deployments.config import AppArgs
-from deployments.database import Database
 from deployments.demand import Demand
 from deployments.job_types import Job, NewJob, Update
-from deployments.jobs import Journal
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.looks import oldest_queued_s
+from deployments.journal.tables import deliveries
 from deployments.keys import KeyBook
-from deployments.leases import Leases
-from deployments.looks import oldest_queued_s
-from deployments.tables import deliveries
-from tests.deployments.job_acts import LONG_S, RECORD, REQUEST, claim, submit
+from tests.deployments.journal.job_acts import LONG_S, RECORD, REQUEST, claim, submit
 
 HOUR_S = 3600.0
 HOOKED = NewJob(REQUEST, webhook_url="https://example.com/hook")

@@ -13,13 +13,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, Table, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from deployments import tables
-from deployments.database import SCHEMA, Database, driver_url
 from deployments.errors import ConfigError
 from deployments.job_types import JobRequest
-from deployments.jobs import Journal
+from deployments.journal import tables
+from deployments.journal.database import SCHEMA, Database, driver_url
+from deployments.journal.journal import Journal
+from deployments.journal.tables import metadata
 from deployments.plans import plan_of, planned_of
-from deployments.tables import metadata
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

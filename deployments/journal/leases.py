@@ -2,7 +2,7 @@
 
 A claim carries a fence, and every write of an executor names it: when the lease lapsed and another executor took the
 job over, the old one's writes change nothing. Claiming is also the reaper: a running job whose lease lapsed is due
-again. `deployments.jobs` draws the states.
+again. `deployments.journal.journal` draws the states.
 
 Synchronous and thread-safe: call it in a thread from async code. Knows nothing of Ray, HTTP or stages' values.
 """
@@ -13,14 +13,14 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, and_, exists, or_, select, update
 
 from client.schema import JobError
-from deployments.checkpoint_rows import RESULT, drop_files, put_output
-from deployments.database import Database
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
-from deployments.job_rows import read_job, stage_name
 from deployments.job_types import Beat, Claim, Job, Limits, Update
-from deployments.limits import at_limit
-from deployments.steps import CANCELLED, end_job, log_event, reset_stages
-from deployments.tables import checkpoints, jobs, stage_outputs
+from deployments.journal.database import Database
+from deployments.journal.limits import at_limit
+from deployments.journal.outputs import RESULT, drop_files, put_output
+from deployments.journal.rows import read_job, stage_name
+from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
+from deployments.journal.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 MAX_CLAIMS = 12  # a job under which the server died so often, without a new output, is not tried again

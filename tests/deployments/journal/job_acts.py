@@ -1,8 +1,8 @@
 """What tests of the journal do again and again: write a job, claim it, end it with outputs. Imported by tests only."""
 
 from deployments.job_types import Claim, Job, JobRequest, NewJob, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from stages.types import STAGE_NAMES, StageName
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

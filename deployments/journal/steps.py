@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from deployments.deliveries import make_due
 from deployments.job_types import State
-from deployments.tables import job_events, jobs, stage_outputs
+from deployments.journal.deliveries import make_due
+from deployments.journal.tables import job_events, jobs, stage_outputs
 
 CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
-from deployments.database import Database
 from deployments.errors import RateLimitError
 from deployments.job_types import Limits
-from deployments.tables import jobs, tenants
+from deployments.journal.database import Database
+from deployments.journal.tables import jobs, tenants
 
 WINDOW_S = 60.0
 _CLAIMS = 0x6D76_636C  # of PostgreSQL's advisory locks: one claim at a time

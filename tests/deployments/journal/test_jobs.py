@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from client.schema import JobError, StageState
-from deployments.database import Database
 from deployments.errors import (
     IdempotencyError,
     InvalidRequestError,
@@ -16,10 +15,11 @@ from deployments.errors import (
     VideoNotFoundError,
 )
 from deployments.job_types import NewJob, Source, Update
-from deployments.jobs import Journal
-from deployments.leases import Leases
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from stages.types import StageName
-from tests.deployments.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
+from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
 
 
 def test_a_key_with_another_body_is_refused_and_another_tenant_is_separate(journal: Journal) -> None:
