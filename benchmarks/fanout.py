@@ -21,9 +21,9 @@ from pathlib import Path
 
 from benchmarks.bound import Load, alone_s
 from benchmarks.result import parser_of, result
-from cluster.experiment_live import Bench, check_live
-from cluster.experiment_runs import plan_runs
-from cluster.experiment_spec import Spec, load_spec
+from cluster.experiments.live import Bench, check_live
+from cluster.experiments.runs import plan_runs
+from cluster.experiments.spec import Spec, load_spec
 from cluster.measures import RequestRow
 from stages.model.windows import plan_windows
 from stages.presets import get_preset, plan

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from benchmarks.bound import Load, alone_s
 from benchmarks.result import parser_of, result
-from cluster.experiment_live import Bench
-from cluster.experiment_runs import plan_runs
-from cluster.experiment_spec import LiveSpec, LoadSpec, Spec, StageSpec
+from cluster.experiments.live import Bench
+from cluster.experiments.runs import plan_runs
+from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec
 from cluster.measures import Metrics, RequestRow
 from cluster.replay import PAPER_PAYLOADS
 from cluster.simulator import simulate

@@ -12,7 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster import experiment, plan_command, profile_command, render
+from cluster import plan_command, profile_command, render
+from cluster.experiments import command as experiment
 from cluster.manifests.site import SiteError
 from cluster.planner import GoalError
 from cluster.pool_file import PoolFileError

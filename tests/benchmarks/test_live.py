@@ -13,8 +13,8 @@ from benchmarks.bound import Load, alone_s, burst_s
 from benchmarks.ideal import ends_s
 from benchmarks.live import within
 from benchmarks.peer_work import Work, step
-from cluster.experiment_live import check_live
-from cluster.experiment_runs import plan_runs
+from cluster.experiments.live import check_live
+from cluster.experiments.runs import plan_runs
 from cluster.measures import RequestRow, StageSample
 from stages.presets import TINY, plan
 from stages.types import STAGE_NAMES, StageName

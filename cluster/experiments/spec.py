@@ -24,7 +24,7 @@ from cluster.policy_types import Policy, PolicyError
 from cluster.profiles import ProfileError, load_profile
 from stages.types import STAGE_NAMES, StageName
 
-FOLDER = Path(__file__).with_name("experiments")
+FOLDER = Path(__file__).parent
 System = Literal["pools", "monolith", "monolith-offload"]
 LoadKind = Literal["poisson", "bursts", "diurnal", "recorded", "burst", "kept"]
 _STAGE_TIMES = ("mean_s", "start_up_s")

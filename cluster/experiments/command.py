@@ -21,11 +21,11 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cluster.experiment_live import Bench, LiveError, check_live
-from cluster.experiment_results import RUNS, Done, keep, read_done, write_results
-from cluster.experiment_runs import RunPlan, plan_runs
-from cluster.experiment_spec import FOLDER, ExperimentError, Spec, load_spec
-from cluster.plots import draw_all
+from cluster.experiments.live import Bench, LiveError, check_live
+from cluster.experiments.plots import draw_all
+from cluster.experiments.results import RUNS, Done, keep, read_done, write_results
+from cluster.experiments.runs import RunPlan, plan_runs
+from cluster.experiments.spec import FOLDER, ExperimentError, Spec, load_spec
 from cluster.simulator import Run, simulate
 from cluster.twin_types import TwinError
 

@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from cluster.experiment_results import Done
+from cluster.experiments.results import Done
 from stages.types import STAGE_NAMES
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.

@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from cluster.experiment_runs import RunPlan
-from cluster.experiment_spec import ExperimentError, PolicySpec, Spec
-from cluster.live_load import Dashboard, LiveError, Observed, drive
+from cluster.experiments.live_load import Dashboard, LiveError, Observed, drive
+from cluster.experiments.runs import RunPlan
+from cluster.experiments.spec import ExperimentError, PolicySpec, Spec
 from cluster.measures import held_gpu_s, measure
 from cluster.serve_policy import ServeDefault
 from cluster.server_process import ServerError, ServerProcess, free_port

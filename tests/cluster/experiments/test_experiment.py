@@ -15,15 +15,15 @@ import yaml
 from PIL import Image
 
 from cluster.__main__ import main
-from cluster.experiment_live import app_args
-from cluster.experiment_runs import plan_runs
-from cluster.experiment_spec import FOLDER, load_spec, parse_spec
+from cluster.experiments.live import app_args
+from cluster.experiments.plots import frontier
+from cluster.experiments.runs import plan_runs
+from cluster.experiments.spec import FOLDER, load_spec, parse_spec
 from cluster.measures import read_requests, read_samples
-from cluster.plots import frontier
 from cluster.simulator import simulate
 from deployments.config import parse_args
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STAGES = {
     "t2i": {"mean_s": 1.0, "price_per_hour": 2.0},
     "i2v": {"mean_s": 2.0, "start_up_s": 4.0},

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.experiment_spec import ExperimentError, LoadSpec, PolicySpec, Spec, System
+from cluster.experiments.spec import ExperimentError, LoadSpec, PolicySpec, Spec, System
 from cluster.policy_types import Policy
 from cluster.serve_policy import Fixed
 from cluster.traces import Arrival, Trace, TraceError, TraceSpec, kept_specs, make_trace, read_trace
