@@ -12,8 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster import plan_command, profile_command, render
+from cluster import plan_command, profile_command
 from cluster.experiments import command as experiment
+from cluster.manifests import command as render
 from cluster.manifests.site import SiteError
 from cluster.planner import GoalError
 from cluster.pool_file import PoolFileError

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.manifests.command import render
 from cluster.pool_file import load_pools
-from cluster.render import render
 from cluster.server_process import free_port
 from deployments.metrics import TABLE
 

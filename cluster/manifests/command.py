@@ -24,7 +24,7 @@ from cluster.manifests.dashboard import dashboard
 from cluster.manifests.site import Site, SiteError, make_site
 from cluster.pool_file import PoolFile, load_pools
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _BY = "# Rendered by `python -m cluster render`; change pools.yaml or serve_config.yaml and render again.\n"
 _CLOUD = f"""{_BY}# In this folder: ray up ray-up-aws.yaml; ray exec ray-up-aws.yaml 'serve deploy ~/{ray_up.CONFIG}'
 # Nodes share no disk: storage.database_url and storage.artifacts_url must name a server and an object store.

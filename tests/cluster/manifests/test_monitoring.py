@@ -11,7 +11,7 @@ import pytest
 
 from cluster.manifests.alerts import ALERTS, rules
 from cluster.manifests.dashboard import dashboard
-from tests.cluster.prometheus import SCRAPED, Prometheus, files, needs_prometheus, running
+from tests.cluster.manifests.prometheus import SCRAPED, Prometheus, files, needs_prometheus, running
 
 PANELS: list[dict[str, Any]] = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 QUERIES = {f"{p['title']}: {t['legendFormat']}": str(t["expr"]) for p in PANELS for t in p["targets"]}

@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from cluster.__main__ import main
+from cluster.manifests.command import ray_version, render
 from cluster.manifests.image import FOLDERS
 from cluster.manifests.machines import AWS
 from cluster.manifests.site import SiteError
 from cluster.pool_file import PoolFileError, load_pools
 from cluster.pools import NodeOffer, StageNeed, find_lacks
-from cluster.render import ray_version, render
-from tests.cluster.kuberay import RayService, WorkerGroup
+from tests.cluster.manifests.kuberay import RayService, WorkerGroup
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GIVEN = Path(__file__).with_name("rendered")
 POOLS, CONFIG, GOLDEN = GIVEN / "pools.yaml", GIVEN / "serve_config.yaml", GIVEN / "golden"
 AGAIN = "python -m cluster render --pools pools.yaml --config serve_config.yaml --out golden, in rendered/"
