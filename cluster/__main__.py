@@ -12,13 +12,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster import plan_command, profile_command
 from cluster.experiments import command as experiment
 from cluster.manifests import command as render
 from cluster.manifests.site import SiteError
-from cluster.planner import GoalError
+from cluster.planner import command as plan_command
+from cluster.planner import profile_command
+from cluster.planner.profiles import ProfileError
+from cluster.planner.search import GoalError
 from cluster.pool_file import PoolFileError
-from cluster.profiles import ProfileError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

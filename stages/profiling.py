@@ -2,8 +2,8 @@
 
 Loads one stage after the other and calls it over grey inputs of the preset's true sizes, with two lengths of the
 denoising schedule and with the two shortest videos, some times each. Prints one JSON document: raw seconds, no model of
-them; `cluster.profiles` makes one. A stage that computes several calls at once is timed in batches too, one size after
-the other in turns, so that a machine that is busy at times favours none. Knows nothing of Ray or of pools.
+them; `cluster.planner.profiles` makes one. A stage that computes several calls at once is timed in batches too, one
+size after the other in turns, so that a machine that is busy at times favours none. Knows nothing of Ray or of pools.
 """
 
 import datetime

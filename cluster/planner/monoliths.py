@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.planner import Goal, Plan
+from cluster.planner.profiles import AcceleratorProfile, Profile
+from cluster.planner.queueing import Station, percentile, wait
+from cluster.planner.search import Goal, Plan
 from cluster.pool_file import GpuPool, PoolFile
-from cluster.profiles import AcceleratorProfile, Profile
-from cluster.queueing import Station, percentile, wait
 from stages.types import STAGE_NAMES
 
 _PCIE_GIB_S = (

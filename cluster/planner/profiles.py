@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from stages.types import STAGE_NAMES, StageName
 
-FOLDER = Path(__file__).with_name("profiles")
+FOLDER = Path(__file__).parents[1] / "profiles"
 WORTH = 0.05  # of a call's seconds: less is noise, and every job of a batch waits for the whole of it
 
 

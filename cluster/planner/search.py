@@ -1,10 +1,10 @@
 """The cheapest replicas that carry a rate of jobs within a 95th percentile, and the proof that none is cheaper.
 
 Each stage gets a pool and a number of replicas; where a pool lets V2V live in I2V's replicas, that is tried as well.
-What a choice does to a job's time comes from `cluster.queueing`; what it costs from the pools' prices. The search is
-exact over these choices: branch and bound, stage after stage, which leaves a branch when what is chosen so far and
-the least that the rest can cost is no cheaper than the best plan known, or when the rest at its fastest is still too
-slow. How much was looked at is part of the answer.
+What a choice does to a job's time comes from `cluster.planner.queueing`; what it costs from the pools' prices. The
+search is exact over these choices: branch and bound, stage after stage, which leaves a branch when what is chosen so
+far and the least that the rest can cost is no cheaper than the best plan known, or when the rest at its fastest is
+still too slow. How much was looked at is part of the answer.
 
 Pure: takes profile, pools and a goal, gives a `Plan` or says what stands in the way.
 """
@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cluster.planner.profiles import Profile, StageProfile
+from cluster.planner.queueing import Station, percentile, wait
 from cluster.pool_file import PoolFile
-from cluster.profiles import Profile, StageProfile
-from cluster.queueing import Station, percentile, wait
 from stages.types import STAGE_NAMES, StageName
 
 _MORE = 64  # replicas beyond the least: further ones make no job faster

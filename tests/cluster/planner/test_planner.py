@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from cluster.__main__ import main
-from cluster.monoliths import Monolith, judge, make_monolith
-from cluster.plan_command import POOLS, parse_rate, write_config
-from cluster.planner import Goal, GoalError, make_plan, neighbours, options_of
+from cluster.planner.command import POOLS, parse_rate, write_config
+from cluster.planner.monoliths import Monolith, judge, make_monolith
+from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, load_profile
+from cluster.planner.queueing import percentile
+from cluster.planner.search import Goal, GoalError, make_plan, neighbours, options_of
 from cluster.pool_file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools
-from cluster.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, load_profile
-from cluster.queueing import percentile
 from deployments.config import load_config
 from stages.types import STAGE_NAMES, StageName
 
@@ -84,7 +84,7 @@ def test_few_videos_are_cheapest_where_v2v_lives_in_i2vs_replicas(tmp_path: Path
     tight = profile_of(a={**dict.fromkeys(STAGE_NAMES, stage(4.0)), "v2v": stage(4.0, gib=75.0)})
     assert not make_plan(Goal(0.02, 100.0), shared, tight).together  # both do not fit one GPU
     config = tmp_path / "serve.yaml"
-    config.write_text((Path(__file__).parents[2] / "serve_config.yaml").read_text())
+    config.write_text((Path(__file__).parents[3] / "serve_config.yaml").read_text())
     write_config(together, shared, config)
     stages = load_config(config).stages
     assert stages["v2v"].lives_with == "i2v"
@@ -238,7 +238,7 @@ def test_a_batch_needs_fewer_replicas_and_is_written_with_them(tmp_path: Path) -
     assert (first.batch, second.batch, second.station.service_s, second.station.stay_s) == (1, 4, 4.0, 16.0)
     assert plans[1].p95_s > 16.0  # a job waits for the whole of its batch
     config = tmp_path / "serve.yaml"
-    config.write_text((Path(__file__).parents[2] / "serve_config.yaml").read_text())
+    config.write_text((Path(__file__).parents[3] / "serve_config.yaml").read_text())
     write_config(plans[1], file, config)
     assert "size: 4" in config.read_text()
     with pytest.raises(ValueError, match="batch is 4 and batch_s None: give both"):
@@ -247,7 +247,7 @@ def test_a_batch_needs_fewer_replicas_and_is_written_with_them(tmp_path: Path) -
 
 def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "serve.yaml"
-    config.write_text((Path(__file__).parents[2] / "serve_config.yaml").read_text())
+    config.write_text((Path(__file__).parents[3] / "serve_config.yaml").read_text())
     goal = ["--rate", "6/min", "--p95", "300"]
     assert main(["plan", *goal, "--json", "--write", str(config)]) == 0
     said = json.loads(capsys.readouterr().out)

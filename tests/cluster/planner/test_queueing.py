@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cluster.queueing import Station, erlang_c, percentile, sojourn, wait
+from cluster.planner.queueing import Station, erlang_c, percentile, sojourn, wait
 
 
 def test_one_exponential_server_waits_as_the_textbook_says() -> None:
