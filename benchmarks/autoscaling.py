@@ -2,9 +2,9 @@
 
 The pipeline of `benchmarks.sim_policies` (4, 40, 90 and 12 s a video, start-ups of 80, 120, 120 and 60 s) at a
 twelfth of its time, with replayed stages on a Ray that counts 16 GPUs, one a replica. Two applications stand beside
-each other, the same but for who scales them: `cluster.autoscaler` through Serve's application-level policy, and Serve's
-own rule for each deployment. Every stage may go to zero and does between bursts. A burst of requests goes to the one,
-and once all of its replicas are gone the same burst goes to the other; sides take turns at beginning.
+each other, the same but for who scales them: `cluster.policy.autoscaler` through Serve's application-level policy, and
+Serve's own rule for each deployment. Every stage may go to zero and does between bursts. A burst of requests goes to
+the one, and once all of its replicas are gone the same burst goes to the other; sides take turns at beginning.
 
 Serve's side is tuned in the simulator on these very bursts: target_ongoing_requests, downscale_delay_s and a
 max_replicas that leaves every stage all GPUs or splits them by work, the setting of lowest p95 that holds at most 5 %
@@ -34,7 +34,7 @@ from ray import serve
 from benchmarks import live, sim_policies
 from benchmarks.result import parser_of, result
 from cluster.measures import measure
-from cluster.policy import LookAhead, ServeDefault
+from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
 from cluster.simulator import Pool, Scenario

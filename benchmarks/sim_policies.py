@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.result import parser_of, result
-from cluster.policy import LookAhead, ServeDefault
-from cluster.policy_types import Policy
+from cluster.policy.look_ahead import LookAhead, ServeDefault
+from cluster.policy.types import Policy
 from cluster.simulator import Pool, Scenario, StageTimes, simulate
 from cluster.traces import Trace, kept_traces
 

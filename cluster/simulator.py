@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import simpy
 
-from cluster.arrivals import ArrivalMeter
 from cluster.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
-from cluster.policy_types import Policy, Snapshot, StageNow, State
-from cluster.serve_policy import Fixed
+from cluster.policy.arrivals import ArrivalMeter
+from cluster.policy.serve_rule import Fixed
+from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traces import Arrival, Trace
 from cluster.twin_parts import Call, Gpus
 from cluster.twin_pool import StagePool

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from cluster.policy import LookAhead
-from cluster.policy_types import PolicyError
+from cluster.policy.look_ahead import LookAhead
+from cluster.policy.types import PolicyError
 from cluster.replay import ReplayProfile
 from cluster.stage_args import IMPORT_PATH as IMPORT_PATH
 from cluster.stage_args import Args, ServeConfigError, our_application
@@ -29,7 +29,7 @@ from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
 CONFIG_PATH = Path(__file__).resolve().parent.parent / "serve_config.yaml"
-POLICY_PATH = "cluster.autoscaler:Scaler"
+POLICY_PATH = "cluster.policy.autoscaler:Scaler"
 
 # They switch deployment handles to by-value gRPC: 310 MB of frames would go through the pipeline process.
 FORBIDDEN_ENV = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_USE_GRPC_BY_DEFAULT")
@@ -99,7 +99,9 @@ class ScalingArgs(Args):
     start_up_s: dict[StageName, float] = Field(default={}, description="Of a replica, until one has been measured.")
     arrivals_window_s: float = Field(default=300.0, gt=0, description="Over which the rate of arrivals is taken.")
     report_s: float = Field(default=1.0, gt=0, description="How often the pipeline tells the policy what there is.")
-    policy: dict[str, float] = Field(default={}, description="Options of `cluster.policy.LookAhead`, like goal_s.")
+    policy: dict[str, float] = Field(
+        default={}, description="Options of `cluster.policy.look_ahead.LookAhead`, like goal_s."
+    )
 
     @field_validator("policy")
     @classmethod

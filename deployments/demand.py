@@ -2,7 +2,7 @@
 
 Each stage call tells it when it is sent, when a replica begins, when it ends. `read` adds what the journal says of jobs
 that nobody has claimed yet and of arrivals. The scaling policy in Serve's controller gets it as floats, see
-`cluster.reports`. Bookkeeping in the event loop; only `look` asks the journal, in a thread.
+`cluster.policy.reports`. Bookkeeping in the event loop; only `look` asks the journal, in a thread.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cluster.arrivals import ArrivalMeter
-from cluster.reports import Report, StageReport, to_floats
+from cluster.policy.arrivals import ArrivalMeter
+from cluster.policy.reports import Report, StageReport, to_floats
 from deployments.config import AppArgs, ScalingArgs
 from deployments.journal.database import Database
 from deployments.journal.looks import Arrival, read_arrivals

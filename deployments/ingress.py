@@ -24,7 +24,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.schema import ErrorBody, ErrorDetail, Health
-from cluster.reports import Report, from_floats, joined
+from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
 from deployments.answers import json_answer, told
 from deployments.artifacts import ArtifactStore

@@ -100,7 +100,7 @@ class Pipeline:
         self._recorder.beat_soon()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks, and hands it to the scaling policy (`cluster.autoscaler`)."""
+        """Serve asks, and hands it to the scaling policy (`cluster.policy.autoscaler`)."""
         return self._demand.read(len(self._running))
 
     def check_health(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Response
 
 from client.schema import Pools, PoolState
-from cluster.reports import Report, StageReport
+from cluster.policy.reports import Report, StageReport
 from deployments.answers import json_answer
 from deployments.services import Services
 from stages.types import STAGE_NAMES, StageName

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from client.schema import Health
-from cluster.reports import Report
+from cluster.policy.reports import Report
 from deployments.admission import Admission
 from deployments.artifacts import ArtifactStore
 from deployments.config import AppArgs

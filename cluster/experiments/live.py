@@ -2,7 +2,7 @@
 
     fixed           one server for all runs; replicas are set from outside, through Serve's external-scaler interface
     serve_default   a server for each run, whose stages Serve scales by its own rule
-    look_ahead      a server for each run, with `cluster.autoscaler` as the application's policy
+    look_ahead      a server for each run, with `cluster.policy.autoscaler` as the application's policy
 
 The server is the whole application on a Ray of its own. Its stages are replayed (`cluster.replay`): they take the
 seconds of the experiment, each time the same, and give values of the bytes it says; or they are the real ones of a
@@ -24,7 +24,7 @@ from cluster.experiments.live_load import Dashboard, LiveError, Observed, drive
 from cluster.experiments.runs import RunPlan
 from cluster.experiments.spec import ExperimentError, PolicySpec, Spec
 from cluster.measures import held_gpu_s, measure
-from cluster.serve_policy import ServeDefault
+from cluster.policy.serve_rule import ServeDefault
 from cluster.server_process import ServerError, ServerProcess, free_port
 from cluster.simulator import Run
 from cluster.traces import Arrival, Trace

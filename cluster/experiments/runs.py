@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from cluster.experiments.spec import ExperimentError, LoadSpec, PolicySpec, Spec, System
-from cluster.policy_types import Policy
-from cluster.serve_policy import Fixed
+from cluster.policy.serve_rule import Fixed
+from cluster.policy.types import Policy
 from cluster.traces import Arrival, Trace, TraceError, TraceSpec, kept_specs, make_trace, read_trace
 from cluster.twin_types import Pool, Scenario, StageTimes, TwinError
 from stages.types import STAGE_NAMES

@@ -20,8 +20,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cluster.planner.profiles import ProfileError, load_profile
-from cluster.policy import make_policy
-from cluster.policy_types import Policy, PolicyError
+from cluster.policy.look_ahead import make_policy
+from cluster.policy.types import Policy, PolicyError
 from stages.types import STAGE_NAMES, StageName
 
 FOLDER = Path(__file__).parent

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cluster.measures import read_requests
-from cluster.policy import LookAhead, ServeDefault
-from cluster.policy_types import Decision, Snapshot, State
+from cluster.policy.look_ahead import LookAhead, ServeDefault
+from cluster.policy.types import Decision, Snapshot, State
 from cluster.simulator import Faults, Pool, Run, Scenario, StageTimes, TwinError, simulate
 from cluster.traces import Arrival, Trace, TraceSpec, make_trace
 

@@ -7,7 +7,7 @@ import httpx
 from fastapi import FastAPI
 
 from client.schema import ErrorBody, Health, StageState, Video
-from cluster.reports import Report
+from cluster.policy.reports import Report
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs

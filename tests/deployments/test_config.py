@@ -38,7 +38,7 @@ def test_the_committed_file_is_a_serve_config_for_four_pools() -> None:
     assert "runtime_env" not in schema.applications[0].model_dump(exclude_unset=True)
     policy = schema.applications[0].autoscaling_policy
     assert policy is not None
-    assert policy["policy_function"] == "cluster.autoscaler:Scaler"
+    assert policy["policy_function"] == "cluster.policy.autoscaler:Scaler"
     assert args.scaling is not None
     least = sum(stage.least_replicas * stage.num_gpus for stage in args.stages.values())
     assert args.scaling.budget_gpus is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.reports import Report, from_floats
+from cluster.policy.reports import Report, from_floats
 from cluster.stage_args import BatchArgs, StageArgs
 from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand

@@ -3,7 +3,7 @@
 import pytest
 
 from client.schema import ErrorBody, JobError, Pools, StageState, Video, VideoList
-from cluster.reports import from_floats
+from cluster.policy.reports import from_floats
 from deployments.config import AppArgs
 from deployments.demand import Demand
 from deployments.job_types import Update

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 import deployments
 from client.schema import JobError, StageState
-from cluster.reports import from_floats
+from cluster.policy.reports import from_floats
 from deployments.config import AppArgs
 from deployments.demand import Demand
 from deployments.job_types import Job, NewJob, Update

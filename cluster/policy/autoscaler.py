@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.policy import LookAhead
-from cluster.policy_types import PolicyError, Snapshot, StageNow, State
-from cluster.reports import Report, StageReport, from_floats, joined
+from cluster.policy.look_ahead import LookAhead
+from cluster.policy.reports import Report, StageReport, from_floats, joined
+from cluster.policy.types import PolicyError, Snapshot, StageNow, State
 
 logger = logging.getLogger("ray.serve")  # the controller's own, so that an operator finds it there
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.arrivals import ArrivalMeter
-from cluster.policy import POLICIES, Fixed, LookAhead, ServeDefault, make_policy
-from cluster.policy_types import Memory, Policy, PolicyError, Snapshot, StageNow, State
+from cluster.policy.arrivals import ArrivalMeter
+from cluster.policy.look_ahead import POLICIES, Fixed, LookAhead, ServeDefault, make_policy
+from cluster.policy.types import Memory, Policy, PolicyError, Snapshot, StageNow, State
 
 SLACK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = ("t2i", "i2v", "v2v", "vfi")

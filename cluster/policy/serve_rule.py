@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cluster.policy_types import Decision, Memory, PolicyError, Snapshot, StageNow, State
+from cluster.policy.types import Decision, Memory, PolicyError, Snapshot, StageNow, State
 
 _EPSILON_S = 1e-6
 

@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.policy_types import Decision, Memory, Policy, PolicyError, Snapshot, StageNow, State
-from cluster.serve_policy import Fixed, ServeDefault
+from cluster.policy.serve_rule import Fixed, ServeDefault
+from cluster.policy.types import Decision, Memory, Policy, PolicyError, Snapshot, StageNow, State
 
 __all__ = ["POLICIES", "Fixed", "LookAhead", "ServeDefault", "make_policy"]
 

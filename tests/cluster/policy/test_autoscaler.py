@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cluster.autoscaler import PIPELINE, Scaler
-from cluster.reports import Report, StageReport, from_floats, joined, to_floats
+from cluster.policy.autoscaler import PIPELINE, Scaler
+from cluster.policy.reports import Report, StageReport, from_floats, joined, to_floats
 
 NOW = 1000.0
 
