@@ -19,7 +19,7 @@ from cluster.planner import command as plan_command
 from cluster.planner import profile_command
 from cluster.planner.profiles import ProfileError
 from cluster.planner.search import GoalError
-from cluster.pool_file import PoolFileError
+from cluster.pools.file import PoolFileError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

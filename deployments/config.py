@@ -16,12 +16,12 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from cluster.policy.look_ahead import LookAhead
 from cluster.policy.types import PolicyError
+from cluster.pools.stage_args import IMPORT_PATH as IMPORT_PATH
+from cluster.pools.stage_args import Args, ServeConfigError, our_application
+from cluster.pools.stage_args import AutoscalingArgs as AutoscalingArgs
+from cluster.pools.stage_args import BatchArgs as BatchArgs
+from cluster.pools.stage_args import StageArgs as StageArgs
 from cluster.replay import ReplayProfile
-from cluster.stage_args import IMPORT_PATH as IMPORT_PATH
-from cluster.stage_args import Args, ServeConfigError, our_application
-from cluster.stage_args import AutoscalingArgs as AutoscalingArgs
-from cluster.stage_args import BatchArgs as BatchArgs
-from cluster.stage_args import StageArgs as StageArgs
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
 from deployments.logs import Format, Level

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from ray import serve
 
 from client.schema import Health
-from cluster.pools import Lack, StageNeed, find_lacks
-from cluster.ray_nodes import living_nodes
+from cluster.pools.needs import Lack, StageNeed, find_lacks
+from cluster.pools.ray_nodes import living_nodes
 from deployments import __version__
 from deployments.config import AppArgs
 from deployments.ray_internals import Replicas, replicas_of_app

@@ -22,8 +22,8 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from cluster.pools import find_lacks
-from cluster.ray_nodes import living_nodes
+from cluster.pools.needs import find_lacks
+from cluster.pools.ray_nodes import living_nodes
 from deployments.app import APP_NAME, build
 from deployments.auth import check_exposure
 from deployments.config import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment

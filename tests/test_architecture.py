@@ -20,13 +20,13 @@ FORBIDDEN: dict[str, set[str]] = {
 CLIENT_MAY = {"httpx", "pydantic", "typer", "rich", "click"} | set(sys.stdlib_module_names)
 # file -> what it may import all the same: callers of a live server go through the client's public face
 MAY = {name: {"client"} for name in ("cluster/experiments/live.py", "cluster/experiments/live_load.py")}
-RAY_IN_CLUSTER = {"cluster/ray_nodes.py"}
+RAY_IN_CLUSTER = {"cluster/pools/ray_nodes.py"}
 PRIVATE_RAY = {"deployments/ray_internals.py"}
 PRIVATE_CALLS = {
     *("_to_object_ref_gen", "_get_next_ref_n", "_consume_next_ref_n", "_to_object_ref", "_get_global_client"),
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
-LIGHT = ("deployments.app", "deployments.ingress", "deployments.pipeline", "deployments.config", "cluster.pools")
+LIGHT = ("deployments.app", "deployments.ingress", "deployments.pipeline", "deployments.config", "cluster.pools.needs")
 
 
 def sources(folder: str) -> list[Path]:

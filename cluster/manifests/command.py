@@ -22,7 +22,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from cluster.manifests import alerts, image, kubernetes, ray_up
 from cluster.manifests.dashboard import dashboard
 from cluster.manifests.site import Site, SiteError, make_site
-from cluster.pool_file import PoolFile, load_pools
+from cluster.pools.file import PoolFile, load_pools
 
 ROOT = Path(__file__).resolve().parents[2]
 _BY = "# Rendered by `python -m cluster render`; change pools.yaml or serve_config.yaml and render again.\n"

@@ -3,7 +3,7 @@
 CPUs are vCPUs and memory is GiB, as AWS's EC2 pages list them. Knows nothing of prices and of what a region has.
 """
 
-from cluster.pool_file import GpuPool, Machine, PoolFileError
+from cluster.pools.file import GpuPool, Machine, PoolFileError
 
 AWS: dict[tuple[str, int], Machine] = {
     ("T4", 1): Machine(cpus=16, memory_gib=64, instance="g4dn.4xlarge"),

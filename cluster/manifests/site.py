@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from cluster.manifests.machines import machine_of
-from cluster.pool_file import GpuPool, Machine, PoolFile
-from cluster.pools import NodeOffer, StageNeed, find_lacks
-from cluster.stage_args import ServeConfigError, StageArgs, our_application
+from cluster.pools.file import GpuPool, Machine, PoolFile
+from cluster.pools.needs import NodeOffer, StageNeed, find_lacks
+from cluster.pools.stage_args import ServeConfigError, StageArgs, our_application
 from stages.types import STAGE_NAMES, StageName
 
 NAME = "magicvideo"

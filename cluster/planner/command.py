@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from cluster.planner.monoliths import Monolith, judge, make_monolith
 from cluster.planner.profiles import Profile, load_profile
 from cluster.planner.search import Goal, GoalError, Plan, make_plan, neighbours
-from cluster.pool_file import PoolFile, PoolFileError, load_pools
+from cluster.pools.file import PoolFile, PoolFileError, load_pools
 
 POOLS = Path(__file__).parents[1] / "pools.yaml"
 _PER = {"s": 1.0, "min": 60.0, "h": 3600.0}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cluster.planner.profiles import AcceleratorProfile, Profile
 from cluster.planner.queueing import Station, percentile, wait
 from cluster.planner.search import Goal, Plan
-from cluster.pool_file import GpuPool, PoolFile
+from cluster.pools.file import GpuPool, PoolFile
 from stages.types import STAGE_NAMES
 
 _PCIE_GIB_S = (

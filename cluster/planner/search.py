@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from cluster.planner.profiles import Profile, StageProfile
 from cluster.planner.queueing import Station, percentile, wait
-from cluster.pool_file import PoolFile
+from cluster.pools.file import PoolFile
 from stages.types import STAGE_NAMES, StageName
 
 _MORE = 64  # replicas beyond the least: further ones make no job faster

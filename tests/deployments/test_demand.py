@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.policy.reports import Report, from_floats
-from cluster.stage_args import BatchArgs, StageArgs
+from cluster.pools.stage_args import BatchArgs, StageArgs
 from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand
 from deployments.errors import ConfigError

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from client.schema import Health
-from cluster.pools import Lack, find_lacks
+from cluster.pools.needs import Lack, find_lacks
 from deployments.config import AppArgs
 from deployments.health import judge_health, stage_needs
 from deployments.ingress import Readiness

@@ -14,7 +14,7 @@ import pytest
 import ray
 import yaml
 
-from cluster.pools import StageNeed
+from cluster.pools.needs import StageNeed
 from cluster.server_process import free_port
 from deployments.config import CONFIG_PATH, StageArgs, laptop, load_config
 from deployments.errors import MissingPoolError

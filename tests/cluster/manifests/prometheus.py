@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from cluster.manifests.command import render
-from cluster.pool_file import load_pools
+from cluster.pools.file import load_pools
 from cluster.server_process import free_port
 from deployments.metrics import TABLE
 

@@ -15,8 +15,8 @@ from cluster.manifests.command import ray_version, render
 from cluster.manifests.image import FOLDERS
 from cluster.manifests.machines import AWS
 from cluster.manifests.site import SiteError
-from cluster.pool_file import PoolFileError, load_pools
-from cluster.pools import NodeOffer, StageNeed, find_lacks
+from cluster.pools.file import PoolFileError, load_pools
+from cluster.pools.needs import NodeOffer, StageNeed, find_lacks
 from tests.cluster.manifests.kuberay import RayService, WorkerGroup
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,7 +13,7 @@ from cluster.planner.monoliths import Monolith, judge, make_monolith
 from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, load_profile
 from cluster.planner.queueing import percentile
 from cluster.planner.search import Goal, GoalError, make_plan, neighbours, options_of
-from cluster.pool_file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools
+from cluster.pools.file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools
 from deployments.config import load_config
 from stages.types import STAGE_NAMES, StageName
 

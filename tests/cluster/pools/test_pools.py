@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.pools import NodeOffer, StageNeed, find_lacks
+from cluster.pools.needs import NodeOffer, StageNeed, find_lacks
 from stages.types import StageName
 
 

@@ -1,10 +1,12 @@
-"""The living nodes of the Ray cluster as `cluster.pools` wants them: the only file of this folder that imports Ray."""
+"""The living nodes of the Ray cluster as `cluster.pools.needs` wants them: the only file of this folder that imports
+Ray.
+"""
 
 from typing import Any
 
 import ray
 
-from cluster.pools import NodeOffer
+from cluster.pools.needs import NodeOffer
 
 
 def living_nodes() -> tuple[NodeOffer, ...]:

@@ -3,8 +3,8 @@
 Takes what the stages ask for (`StageNeed`) and what the nodes offer (`NodeOffer`); gives what is missing (`Lack`) as
 sentences. It exists because Ray leaves a replica whose labels nobody carries pending for ever and never names them.
 
-It knows nothing of Ray (`cluster.ray_nodes` reads the live nodes), nor of what else runs on the nodes: it judges a
-node's total resources, so it finds pools that are missing or too small in principle, not ones that are merely busy.
+It knows nothing of Ray (`cluster.pools.ray_nodes` reads the live nodes), nor of what else runs on the nodes: it judges
+a node's total resources, so it finds pools that are missing or too small in principle, not ones that are merely busy.
 """
 
 from collections.abc import Mapping, Sequence
