@@ -33,12 +33,12 @@ from ray import serve
 
 from benchmarks import live, sim_policies
 from benchmarks.result import parser_of, result
-from cluster.measures import measure
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
 from cluster.simulator import Pool, Scenario
-from cluster.traces import Arrival, Trace, kept_traces
+from cluster.traffic.measures import measure
+from cluster.traffic.traces import Arrival, Trace, kept_traces
 from deployments.app import build
 from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from deployments.journal.database import Database

@@ -1,9 +1,9 @@
 """What benchmarks of a running application share: an open loop of requests, how they ended, which replicas there were.
 
 `send_openly` posts at given times whether or not the server keeps up; `ended` waits until the journal holds the end of
-every job and gives rows in the form that a simulation has too (`cluster.measures`). A latency counts from the intended
-send time until the journal has the end, which is when event streams tell it; a client that polls sees it later by its
-own period. `Replicas` samples Serve's own count of a stage's replicas, from which GPU-seconds follow.
+every job and gives rows in the form that a simulation has too (`cluster.traffic.measures`). A latency counts from the
+intended send time until the journal has the end, which is when event streams tell it; a client that polls sees it
+later by its own period. `Replicas` samples Serve's own count of a stage's replicas, from which GPU-seconds follow.
 
 Takes a URL, a journal and arguments of the application. Measures with the clock of one machine: the server must run on
 this one. Knows nothing of policies or of what a benchmark claims.
@@ -20,7 +20,7 @@ from typing import Self
 from ray import serve
 
 import client
-from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
+from cluster.traffic.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
 from deployments.job_types import Job
 from deployments.journal.journal import Journal
 from stages.types import STAGE_NAMES, StageName

@@ -39,8 +39,8 @@ from benchmarks.plain import PLAIN_NAME, PlainAwait, PlainChain, build_plain
 from benchmarks.processes import store_bytes
 from benchmarks.result import parser_of, result
 from client import Client
-from cluster.measures import percentiles
 from cluster.server_process import free_port
+from cluster.traffic.measures import percentiles
 from deployments.app import APP_NAME
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

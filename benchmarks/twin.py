@@ -27,9 +27,9 @@ from benchmarks.result import parser_of, result
 from cluster.experiments.live import Bench
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec
-from cluster.measures import Metrics, RequestRow
 from cluster.replay import PAPER_PAYLOADS
 from cluster.simulator import simulate
+from cluster.traffic.measures import Metrics, RequestRow
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.types import STAGE_NAMES, StageName

@@ -5,8 +5,8 @@
                                  every control_s: policy.decide(snapshot) ─► targets
 
 Takes a `Scenario`, a `Trace` and a policy; gives a `Run`: one row a request, samples over time and the figures, in the
-form that live experiments have too (`cluster.measures`). The same seed gives the same run, and under every policy a
-job's calls take the same seconds, so that two policies are compared on the same work.
+form that live experiments have too (`cluster.traffic.measures`). The same seed gives the same run, and under every
+policy a job's calls take the same seconds, so that two policies are compared on the same work.
 
 What it does not know: how placement on nodes slows a transfer, memory, retries of whole jobs after a lost node, other
 users of the machines, and any dependence of one call's seconds on another's.
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import simpy
 
-from cluster.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
 from cluster.policy.arrivals import ArrivalMeter
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
-from cluster.traces import Arrival, Trace
+from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
+from cluster.traffic.traces import Arrival, Trace
 from cluster.twin_parts import Call, Gpus
 from cluster.twin_pool import StagePool
 from cluster.twin_types import Faults, Pool, Scenario, StageTimes, TwinError

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import simpy
 
-from cluster.measures import StageSample
+from cluster.traffic.measures import StageSample
 from cluster.twin_parts import Call, Gpus, Replica
 from cluster.twin_types import Pool, Scenario, StageTimes
 

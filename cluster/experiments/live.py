@@ -23,11 +23,11 @@ from typing import Any, Self
 from cluster.experiments.live_load import Dashboard, LiveError, Observed, drive
 from cluster.experiments.runs import RunPlan
 from cluster.experiments.spec import ExperimentError, PolicySpec, Spec
-from cluster.measures import held_gpu_s, measure
 from cluster.policy.serve_rule import ServeDefault
 from cluster.server_process import ServerError, ServerProcess, free_port
 from cluster.simulator import Run
-from cluster.traces import Arrival, Trace
+from cluster.traffic.measures import held_gpu_s, measure
+from cluster.traffic.traces import Arrival, Trace
 from stages.model.windows import plan_windows
 from stages.presets import RequestError, get_preset, plan
 from stages.types import STAGE_NAMES

@@ -25,8 +25,8 @@ from typing import Any
 import httpx
 
 from client import Client, CreateOptions, Event, MagicVideoError, PoolState, Shot, send_openly
-from cluster.measures import Outcome, RequestRow, Sample, StageSample, StageSpan
-from cluster.traces import Trace
+from cluster.traffic.measures import Outcome, RequestRow, Sample, StageSample, StageSpan
+from cluster.traffic.traces import Trace
 
 PROMPT = "a fox in a snowy forest at dusk"
 _THREADS = 16  # that ask for events or cancel at once, in the end

@@ -2,7 +2,7 @@
 
     OUT/spec.yaml         what was run, with every default
     OUT/results.csv       a line a run: its factors and its figures
-    OUT/runs/NAME/        requests.csv, samples.csv, metrics.json (`cluster.measures`), plan.json
+    OUT/runs/NAME/        requests.csv, samples.csv, metrics.json (`cluster.traffic.measures`), plan.json
     OUT/*.png             plots (`cluster.experiments.plots`)
 
 A run's folder appears whole or not at all, so that an interrupted experiment keeps what is done and goes on later. The
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.experiments.runs import RunPlan
-from cluster.measures import RequestRow, Sample, read_requests, read_samples
 from cluster.simulator import Run
+from cluster.traffic.measures import RequestRow, Sample, read_requests, read_samples
 
 RUNS, RESULTS = "runs", "results.csv"
 

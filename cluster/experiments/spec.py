@@ -93,8 +93,8 @@ class PolicySpec(_Frozen):
 
 class LoadSpec(_Frozen):
     """Requests. `burst` sends `count` evenly over `burst_s` from `at_s` on, beside a Poisson stream of `rate_per_s`;
-    `kept` is one of the ten traces by its name; the rest is `cluster.traces.TraceSpec`. `rates_per_s` makes one load of
-    each rate."""
+    `kept` is one of the ten traces by its name; the rest is `cluster.traffic.traces.TraceSpec`. `rates_per_s` makes
+    one load of each rate."""
 
     kind: LoadKind
     name: str = ""

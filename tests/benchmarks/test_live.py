@@ -15,7 +15,7 @@ from benchmarks.live import within
 from benchmarks.peer_work import Work, step
 from cluster.experiments.live import check_live
 from cluster.experiments.runs import plan_runs
-from cluster.measures import RequestRow, StageSample
+from cluster.traffic.measures import RequestRow, StageSample
 from stages.presets import TINY, plan
 from stages.types import STAGE_NAMES, StageName
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from cluster.measures import read_requests, read_samples
+from cluster.traffic.measures import read_requests, read_samples
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.traces import Arrival, Trace, TraceError, TraceSpec, kept_specs, kept_traces, make_trace, read_trace
+from cluster.traffic.traces import (
+    Arrival,
+    Trace,
+    TraceError,
+    TraceSpec,
+    kept_specs,
+    kept_traces,
+    make_trace,
+    read_trace,
+)
 
 POISSON = TraceSpec("p", "poisson", 20_000.0, seed=3, rate_per_s=0.5)
 

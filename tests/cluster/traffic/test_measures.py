@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from cluster.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s, measure, read_requests, write_run
+from cluster.traffic.measures import (
+    RequestRow,
+    Sample,
+    StageSample,
+    StageSpan,
+    held_gpu_s,
+    measure,
+    read_requests,
+    write_run,
+)
 
 ROWS = (
     RequestRow(0, 0.0, 0.5, 10.0, "succeeded", {"a": StageSpan(1.0, 9.0, ("a-1", "a-2"))}),
