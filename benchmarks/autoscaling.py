@@ -36,9 +36,9 @@ from benchmarks.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
-from cluster.simulator import Pool, Scenario
 from cluster.traffic.measures import measure
 from cluster.traffic.traces import Arrival, Trace, kept_traces
+from cluster.twin.simulator import Pool, Scenario
 from deployments.app import build
 from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from deployments.journal.database import Database

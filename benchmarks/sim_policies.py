@@ -26,8 +26,8 @@ from dataclasses import dataclass, replace
 from benchmarks.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.policy.types import Policy
-from cluster.simulator import Pool, Scenario, StageTimes, simulate
 from cluster.traffic.traces import Trace, kept_traces
+from cluster.twin.simulator import Pool, Scenario, StageTimes, simulate
 
 BUDGET_GPUS = 64
 STAGES: Mapping[str, StageTimes] = {  # start-ups of a process that has its weights on the node's disk

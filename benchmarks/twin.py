@@ -2,11 +2,11 @@
 
 Six experiments (replicas, load, windows) run on a real server with replayed stages and a Poisson stream of requests,
 sent openly: at its times, whether or not the server keeps up, and latency counts from the intended time. The same runs
-go through `cluster.simulator`. It is told what an operator could measure beforehand: the seconds of each stage's call,
-and the overhead of a lone request on the idle server of this very run. The overhead (latency less the critical path) is
-divided among the four calls that follow each other, as the router's delay of each; nothing is fitted to an experiment.
-Payloads are a tenth of the paper's: the simulator does not know that calls slow each other down, and with 105 MB a job
-on a small machine their copies do.
+go through `cluster.twin.simulator`. It is told what an operator could measure beforehand: the seconds of each stage's
+call, and the overhead of a lone request on the idle server of this very run. The overhead (latency less the critical
+path) is divided among the four calls that follow each other, as the router's delay of each; nothing is fitted to an
+experiment. Payloads are a tenth of the paper's: the simulator does not know that calls slow each other down, and with
+105 MB a job on a small machine their copies do.
 
     throughput_error_max   over the experiments, |simulated / live - 1| of videos a second, from the first intended
                            send until the last end
@@ -28,8 +28,8 @@ from cluster.experiments.live import Bench
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec
 from cluster.replay import PAPER_PAYLOADS
-from cluster.simulator import simulate
 from cluster.traffic.measures import Metrics, RequestRow
+from cluster.twin.simulator import simulate
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.types import STAGE_NAMES, StageName

@@ -26,8 +26,8 @@ from cluster.experiments.plots import draw_all
 from cluster.experiments.results import RUNS, Done, keep, read_done, write_results
 from cluster.experiments.runs import RunPlan, plan_runs
 from cluster.experiments.spec import FOLDER, ExperimentError, Spec, load_spec
-from cluster.simulator import Run, simulate
-from cluster.twin_types import TwinError
+from cluster.twin.scenario import TwinError
+from cluster.twin.simulator import Run, simulate
 
 INTERRUPTED = 130
 

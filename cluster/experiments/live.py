@@ -25,9 +25,9 @@ from cluster.experiments.runs import RunPlan
 from cluster.experiments.spec import ExperimentError, PolicySpec, Spec
 from cluster.policy.serve_rule import ServeDefault
 from cluster.server_process import ServerError, ServerProcess, free_port
-from cluster.simulator import Run
 from cluster.traffic.measures import held_gpu_s, measure
 from cluster.traffic.traces import Arrival, Trace
+from cluster.twin.simulator import Run
 from stages.model.windows import plan_windows
 from stages.presets import RequestError, get_preset, plan
 from stages.types import STAGE_NAMES

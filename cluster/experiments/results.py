@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.experiments.runs import RunPlan
-from cluster.simulator import Run
 from cluster.traffic.measures import RequestRow, Sample, read_requests, read_samples
+from cluster.twin.simulator import Run
 
 RUNS, RESULTS = "runs", "results.csv"
 

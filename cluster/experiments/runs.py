@@ -19,7 +19,7 @@ from cluster.experiments.spec import ExperimentError, LoadSpec, PolicySpec, Spec
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy
 from cluster.traffic.traces import Arrival, Trace, TraceError, TraceSpec, kept_specs, make_trace, read_trace
-from cluster.twin_types import Pool, Scenario, StageTimes, TwinError
+from cluster.twin.scenario import Pool, Scenario, StageTimes, TwinError
 from stages.types import STAGE_NAMES
 
 MONOLITH = "monolith"

@@ -19,8 +19,8 @@ from cluster.experiments.live import app_args
 from cluster.experiments.plots import frontier
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import FOLDER, load_spec, parse_spec
-from cluster.simulator import simulate
 from cluster.traffic.measures import read_requests, read_samples
+from cluster.twin.simulator import simulate
 from deployments.config import parse_args
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -27,9 +27,9 @@ from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
 from cluster.traffic.traces import Arrival, Trace
-from cluster.twin_parts import Call, Gpus
-from cluster.twin_pool import StagePool
-from cluster.twin_types import Faults, Pool, Scenario, StageTimes, TwinError
+from cluster.twin.parts import Call, Gpus
+from cluster.twin.scenario import Faults, Pool, Scenario, StageTimes, TwinError
+from cluster.twin.stage import StagePool
 
 __all__ = ["Faults", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
 

@@ -9,9 +9,9 @@ import pytest
 
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.policy.types import Decision, Snapshot, State
-from cluster.simulator import Faults, Pool, Run, Scenario, StageTimes, TwinError, simulate
 from cluster.traffic.measures import read_requests
 from cluster.traffic.traces import Arrival, Trace, TraceSpec, make_trace
+from cluster.twin.simulator import Faults, Pool, Run, Scenario, StageTimes, TwinError, simulate
 
 
 def one_stage(replicas: int, *, mean_s: float = 1.0, cv: float = 1.0) -> Scenario:

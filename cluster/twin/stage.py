@@ -16,8 +16,8 @@ import numpy as np
 import simpy
 
 from cluster.traffic.measures import StageSample
-from cluster.twin_parts import Call, Gpus, Replica
-from cluster.twin_types import Pool, Scenario, StageTimes
+from cluster.twin.parts import Call, Gpus, Replica
+from cluster.twin.scenario import Pool, Scenario, StageTimes
 
 _BLOCK = 4096  # random numbers drawn at once
 
