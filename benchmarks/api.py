@@ -1,7 +1,7 @@
 """How fast jobs are accepted, how soon events arrive, what checkpoints cost: `python -m benchmarks.api [--quick]`.
 
-The ingress' own application (`deployments.ingress.create_app`) runs under uvicorn in a process of its own, without Ray,
-so that no proxy stands before it; another process sends the POSTs over connections that stay open, each with an
+The ingress' own application (`deployments.api.ingress.create_app`) runs under uvicorn in a process of its own, without
+Ray, so that no proxy stands before it; another process sends the POSTs over connections that stay open, each with an
 idempotency key. One process serves, as one ingress replica does.
 
     post_per_s_sqlite    accepted jobs a second, the journal on SQLite (synchronous=FULL: on disk before the answer)
@@ -93,8 +93,8 @@ def _serve(args: AppArgs, port: int) -> None:
     import uvicorn
 
     from client.schema import Health
+    from deployments.api.ingress import create_app
     from deployments.artifacts import ArtifactStore
-    from deployments.ingress import create_app
 
     async def nudge() -> None:
         return None

@@ -14,9 +14,9 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from deployments.api.ingress import Ingress
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
-from deployments.ingress import Ingress
 from deployments.pipeline import Pipeline
 from deployments.replica import Replica
 from deployments.routing import IdleFirst

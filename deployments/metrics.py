@@ -25,7 +25,7 @@ class Series:
     def scraped(self, name: str) -> str:
         """Its name at the scrape point."""
         if self.kind == "gauge":
-            return name  # read from the journal by `deployments.scrape`
+            return name  # read from the journal by `deployments.api.metrics`
         return f"ray_{name}_total" if self.kind == "counter" else f"ray_{name}"
 
 

@@ -24,8 +24,8 @@ from ray import serve
 
 from cluster.pools.needs import find_lacks
 from cluster.pools.ray_nodes import living_nodes
+from deployments.api.gate import check_exposure
 from deployments.app import APP_NAME, build
-from deployments.auth import check_exposure
 from deployments.config import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.health import stage_needs

@@ -26,7 +26,13 @@ PRIVATE_CALLS = {
     *("_to_object_ref_gen", "_get_next_ref_n", "_consume_next_ref_n", "_to_object_ref", "_get_global_client"),
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
-LIGHT = ("deployments.app", "deployments.ingress", "deployments.pipeline", "deployments.config", "cluster.pools.needs")
+LIGHT = (
+    "deployments.app",
+    "deployments.api.ingress",
+    "deployments.pipeline",
+    "deployments.config",
+    "cluster.pools.needs",
+)
 
 
 def sources(folder: str) -> list[Path]:

@@ -1,8 +1,8 @@
 """The server of the client's tests: the real application on a port of its own, behind one layer that injects faults.
 
-The application is `deployments.ingress.create_app` over a real journal and real files; a `Standin` makes the jobs, one
-step with every retrieve. `Wire.seen` notes what comes; `Wire.faults` is consumed from the front by the requests that
-match: refusals, answers cut in the middle, answers that never come.
+The application is `deployments.api.ingress.create_app` over a real journal and real files; a `Standin` makes the jobs,
+one step with every retrieve. `Wire.seen` notes what comes; `Wire.faults` is consumed from the front by the requests
+that match: refusals, answers cut in the middle, answers that never come.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from sqlalchemy import update
 from starlette.types import Message, Receive, Scope, Send
 
 from client.schema import CreateVideo, ErrorBody, ErrorDetail, Event, Health
+from deployments.api.ingress import create_app
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs, WebhookArgs
-from deployments.ingress import create_app
 from deployments.job_types import Job, NewJob
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

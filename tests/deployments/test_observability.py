@@ -16,17 +16,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from client.schema import Health, JobError
 from cluster.server_process import free_port
 from deployments import logs
+from deployments.api.ingress import create_app
+from deployments.api.metrics import merged
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
 from deployments.errors import ConfigError
-from deployments.ingress import create_app
 from deployments.job_types import Event, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.metrics import TABLE
-from deployments.scrape import merged
 from deployments.traces import Tracer, spans_of
 
 README = (Path(__file__).parents[2] / "deployments" / "README.md").read_text()

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
 from client.schema import JobError
-from deployments.answers import told
+from deployments.api.answers import told
 from deployments.errors import InvalidRequestError
 from deployments.job_types import JobRequest, NewJob, Update
 from deployments.journal.database import Database

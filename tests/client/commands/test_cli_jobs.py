@@ -9,7 +9,7 @@ import pytest
 
 from client.commands.display import print_list, print_pools, stages_of
 from client.schema import JobError, Pools, PoolState, VideoList
-from deployments.answers import video_of
+from deployments.api.answers import video_of
 from tests.client.shell import Shell
 from tests.client.standin import keyframe, preview, sheet, thumbnail
 from tests.client.wire import Fault, Wire

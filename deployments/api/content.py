@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
 from client.schema import Variant
-from deployments.answers import STATUS
+from deployments.api.answers import STATUS
+from deployments.api.ranges import parse_range
 from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.job_types import FINAL, Job
-from deployments.ranges import parse_range
 from deployments.services import Services
 from stages.types import StageName
 

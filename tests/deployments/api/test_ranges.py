@@ -2,8 +2,8 @@
 
 import pytest
 
+from deployments.api.ranges import parse_range
 from deployments.errors import RangeError
-from deployments.ranges import parse_range
 
 
 @pytest.mark.parametrize(

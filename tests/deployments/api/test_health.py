@@ -7,9 +7,9 @@ import pytest
 
 from client.schema import Health
 from cluster.pools.needs import Lack, find_lacks
+from deployments.api.ingress import Readiness
 from deployments.config import AppArgs
 from deployments.health import judge_health, stage_needs
-from deployments.ingress import Readiness
 from deployments.ray_internals import Replicas
 from tests.deployments.rig import Rig
 

@@ -1,10 +1,10 @@
 """HTTP: the application that the ingress serves, put together from the routes, and every error in the API's shape.
 
-    /v1/videos ...   `deployments.video_routes`
-    /v1/session      `deployments.auth`, whose gate stands before all routes
-    /                the page, `deployments.page_routes`
+    /v1/videos ...   `deployments.api.videos`
+    /v1/session      `deployments.api.gate`, whose gate stands before all routes
+    /                the page, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing
-    /metrics         `deployments.scrape`
+    /metrics         `deployments.api.metrics`
 
 Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
 Ray: what the pipeline and the cluster do comes in as functions.
@@ -26,26 +26,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
-from deployments.answers import json_answer, told
+from deployments.api.answers import json_answer, told
+from deployments.api.bodies import parameter_error
+from deployments.api.changes import add_remix_routes
+from deployments.api.description import describe, errors
+from deployments.api.gate import Gate, add_session_routes, describe_keys
+from deployments.api.live import add_event_routes
+from deployments.api.metrics import NodeTexts, add_metrics_route, node_texts
+from deployments.api.page import add_page_routes
+from deployments.api.pools import PoolBoard, add_pool_routes
+from deployments.api.videos import add_video_routes
 from deployments.artifacts import ArtifactStore
-from deployments.auth import Gate, add_session_routes, describe_keys
-from deployments.bodies import parameter_error
 from deployments.config import AppArgs
 from deployments.errors import ApiError, VideoNotFoundError
-from deployments.event_routes import add_event_routes
 from deployments.health import Watch
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.logs import set_up
 from deployments.metrics import RequestMetrics
-from deployments.openapi import describe, errors
-from deployments.page_routes import add_page_routes
-from deployments.pool_routes import PoolBoard, add_pool_routes
-from deployments.remix_routes import add_remix_routes
-from deployments.scrape import NodeTexts, add_metrics_route, node_texts
 from deployments.services import HealthOf, Nudge, Services, Show, WorkOf
-from deployments.video_routes import add_video_routes
 from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)

@@ -15,16 +15,16 @@ from playwright.sync_api import Browser, expect
 
 from client.schema import Health, JobError, StageState
 from cluster.server_process import free_port
+from deployments.api.ingress import create_app
+from deployments.api.page import WEB, read_parts
 from deployments.artifacts import ArtifactStore
 from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
-from deployments.ingress import create_app
 from deployments.job_types import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.keys import KeyBook
-from deployments.page_routes import WEB, read_parts
 from tests.browser import chromium, needs_chromium, opened
 
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>'

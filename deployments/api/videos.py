@@ -17,15 +17,15 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request, Response
 
 from client.schema import CreateVideo, DeletedVideo, Order, Variant, Video, VideoList
-from deployments.answers import STATUS, json_answer, video_answer, video_of
-from deployments.auth import Tenant
-from deployments.bodies import IdempotencyKey
-from deployments.content import content_answer
-from deployments.creating import create_job
+from deployments.api.answers import STATUS, json_answer, video_answer, video_of
+from deployments.api.bodies import IdempotencyKey
+from deployments.api.content import content_answer
+from deployments.api.creating import create_job
+from deployments.api.description import Absent, binary, body, errors
+from deployments.api.gate import Tenant
 from deployments.errors import VideoEndedError, VideoNotFoundError
 from deployments.job_types import FINAL
 from deployments.judging import MAX_CANDIDATES
-from deployments.openapi import Absent, binary, body, errors
 from deployments.services import Services
 
 MAX_PAGE = 100

@@ -11,10 +11,10 @@ from fastapi import FastAPI, Request, Response
 
 from client.schema import ContinueVideo, ExtendVideo, RemixVideo, Video
 from deployments.acceptance import accept_job, refuse_without_keeper, reuses
-from deployments.answers import video_answer
-from deployments.auth import Tenant
-from deployments.bodies import IdempotencyKey, read_small
-from deployments.openapi import body, errors
+from deployments.api.answers import video_answer
+from deployments.api.bodies import IdempotencyKey, read_small
+from deployments.api.description import body, errors
+from deployments.api.gate import Tenant
 from deployments.remix import extend, remix
 from deployments.services import Services
 

@@ -15,11 +15,11 @@ import ray
 from fastapi import FastAPI, Response
 
 from client.schema import Pools
+from deployments.api.description import binary
+from deployments.api.pools import PoolBoard
 from deployments.journal.database import Database
 from deployments.journal.looks import oldest_queued_s
 from deployments.metrics import TABLE
-from deployments.openapi import binary
-from deployments.pool_routes import PoolBoard
 
 logger = logging.getLogger(__name__)
 

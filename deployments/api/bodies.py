@@ -15,8 +15,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from client.schema import CreateVideo
+from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, InvalidRequestError
-from deployments.openapi import Absent
 from deployments.sources import FILES, Files
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")

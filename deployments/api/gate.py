@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.answers import json_answer
+from deployments.api.answers import json_answer
+from deployments.api.description import errors
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.job_types import NOBODY
 from deployments.journal.database import opened, shown_url
 from deployments.keys import KeyBook, KeyRing
-from deployments.openapi import errors
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from client.schema import CreateVideo
 from deployments.acceptance import accept_job, refuse_without_keeper, reuses
-from deployments.bodies import read_body
+from deployments.api.bodies import read_body
 from deployments.job_types import Job
 from deployments.judging import judge
 from deployments.logs import about

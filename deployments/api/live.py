@@ -14,16 +14,16 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from client.schema import CreateVideo, Event, Video
-from deployments.answers import video_answer
+from deployments.api.answers import video_answer
+from deployments.api.bodies import IdempotencyKey
+from deployments.api.creating import create_job
+from deployments.api.description import Absent, binary, body, errors
+from deployments.api.gate import Tenant
 from deployments.artifacts import ArtifactStore
-from deployments.auth import Tenant
-from deployments.bodies import IdempotencyKey
-from deployments.creating import create_job
 from deployments.encode import EncodedChunk, read_chunk
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.job_types import FINAL, Job
 from deployments.journal.feed import EventFeed
-from deployments.openapi import Absent, binary, body, errors
 from deployments.packing import unpack
 from deployments.services import Services
 from deployments.streaming import Fragments

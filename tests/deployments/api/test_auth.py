@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from client.schema import VideoList
-from deployments.auth import COOKIE, check_exposure, is_loopback
+from deployments.api.gate import COOKIE, check_exposure, is_loopback
 from deployments.config import AppArgs, IngressArgs
 from deployments.errors import ConfigError
 from deployments.job_types import Limits
