@@ -94,7 +94,7 @@ def _serve(args: AppArgs, port: int) -> None:
 
     from client.schema import Health
     from deployments.api.ingress import create_app
-    from deployments.artifacts import ArtifactStore
+    from deployments.files.store import ArtifactStore
 
     async def nudge() -> None:
         return None

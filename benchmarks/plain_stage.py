@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.replay import ReplayStage
-from deployments.encode import Mp4Finisher
+from deployments.files.mp4 import Mp4Finisher
 from stages.base import ignore_progress
 from stages.model.windows import plan_windows
 from stages.presets import get_preset

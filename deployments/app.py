@@ -15,8 +15,8 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from deployments.api.ingress import Ingress
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
+from deployments.files.keeper import Keeper
 from deployments.pipeline import Pipeline
 from deployments.replica import Replica
 from deployments.routing import IdleFirst
@@ -25,7 +25,7 @@ from stages.types import STAGE_NAMES, StageName
 APP_NAME = "magicvideo"
 _MANY = 10_000  # callers of ingress and pipeline hold no device; Serve's default of 5 would starve them
 _HEALTH_S = 2.0  # between two looks at a replica: a dead one is replaced only then, and Serve's default is 10
-_MP4 = "deployments.encode:Mp4Finisher"
+_MP4 = "deployments.files.mp4:Mp4Finisher"
 
 
 def build(args: Mapping[str, Any] | AppArgs) -> Application:

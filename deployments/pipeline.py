@@ -20,13 +20,13 @@ from typing import Any, Literal
 from ray import serve
 
 from client.schema import JobError
-from deployments.artifacts import ArtifactStore
 from deployments.attempt import Attempt, PausedJob
 from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
 from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.fan_out import FanOut
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Claim, Job
 from deployments.journal.database import Database, DatabaseError
 from deployments.journal.journal import Journal

@@ -8,7 +8,7 @@ until the stage has really stopped, which is at its next `report`. With a `batch
 the device is busy are computed together once it is free (`deployments.turns`). Stages that live together take turns
 on the device, and hold their common layers once (`stages.together`).
 
-With a finisher (`deployments.encode:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
+With a finisher (`deployments.files.mp4:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
 the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stages.
 """
 

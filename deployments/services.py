@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from client.schema import Health
 from cluster.policy.reports import Report
 from deployments.admission import Admission
-from deployments.artifacts import ArtifactStore
 from deployments.config import AppArgs
+from deployments.files.store import ArtifactStore
 from deployments.journal.journal import Journal
 from deployments.prompts import PromptCheck
 from stages.types import StageName

@@ -7,9 +7,9 @@ import uuid
 from dataclasses import dataclass
 
 from client.schema import CreateVideo
-from deployments.artifacts import ArtifactStore
 from deployments.config import IngressArgs
 from deployments.errors import InvalidRequestError
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Source
 from deployments.uploads import Limits, inspect
 from stages.types import StageName

@@ -1,7 +1,7 @@
 """Files that users send: what they are, and whether they may be.
 
-`inspect` reads headers only and refuses what is too large before anything is decoded (`deployments.decoding`). Formats
-come from the bytes, never from a name; no name of a user's becomes a path.
+`inspect` reads headers only and refuses what is too large before anything is decoded (`deployments.files.decoding`).
+Formats come from the bytes, never from a name; no name of a user's becomes a path.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import PIL.Image
 
-from deployments.decoding import is_mp4, open_video
 from deployments.errors import InvalidRequestError
+from deployments.files.decoding import is_mp4, open_video
 
 _PICTURES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 

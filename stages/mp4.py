@@ -1,7 +1,7 @@
 """Clips to a playable mp4, for the pipeline without Ray: H.264, yuv420p, index in front.
 
 Takes clips in order as they come; keeps none of them. The served pipeline encodes in chunks instead, see
-`deployments.encode`. Knows nothing of stages.
+`deployments.files.mp4`. Knows nothing of stages.
 """
 
 from collections.abc import Iterable

@@ -11,8 +11,8 @@ from starlette.concurrency import iterate_in_threadpool
 from client.schema import Variant
 from deployments.api.answers import STATUS
 from deployments.api.ranges import parse_range
-from deployments.artifacts import Artifact, ArtifactError, ArtifactStore
 from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.files.store import Artifact, ArtifactError, ArtifactStore
 from deployments.job_types import FINAL, Job
 from deployments.services import Services
 from stages.types import StageName

@@ -36,9 +36,9 @@ from deployments.api.metrics import NodeTexts, add_metrics_route, node_texts
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
-from deployments.artifacts import ArtifactStore
 from deployments.config import AppArgs
 from deployments.errors import ApiError, VideoNotFoundError
+from deployments.files.store import ArtifactStore
 from deployments.health import Watch
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

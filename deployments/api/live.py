@@ -19,14 +19,14 @@ from deployments.api.bodies import IdempotencyKey
 from deployments.api.creating import create_job
 from deployments.api.description import Absent, binary, body, errors
 from deployments.api.gate import Tenant
-from deployments.artifacts import ArtifactStore
-from deployments.encode import EncodedChunk, read_chunk
 from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.files.fragments import Fragments
+from deployments.files.mp4 import EncodedChunk, read_chunk
+from deployments.files.packing import unpack
+from deployments.files.store import ArtifactStore
 from deployments.job_types import FINAL, Job
 from deployments.journal.feed import EventFeed
-from deployments.packing import unpack
 from deployments.services import Services
-from deployments.streaming import Fragments
 
 BEAT_S = 15.0  # between comments that keep a quiet stream open
 _OPEN = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies hand each piece on

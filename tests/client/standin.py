@@ -14,17 +14,17 @@ from functools import cache
 import numpy as np
 
 from client.schema import JobError
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import png_of
-from deployments.encode import EncodedChunk, encode_chunk
 from deployments.errors import VideoNotFoundError
+from deployments.files.fragments import Fragments
+from deployments.files.keeper import png_of
+from deployments.files.mp4 import EncodedChunk, encode_chunk
+from deployments.files.packing import pack
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Claim, Job, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.packing import pack
 from deployments.plans import comes_before, stages_of
 from deployments.progress import JobProgress, Origin
-from deployments.streaming import Fragments
 from deployments.streams import Info
 from stages import sheets
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Latents, StageName

@@ -27,9 +27,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from client.schema import CreateVideo, ErrorBody, ErrorDetail, Event, Health
 from deployments.api.ingress import create_app
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs, WebhookArgs
+from deployments.files.keeper import Keeper
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Job, NewJob
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

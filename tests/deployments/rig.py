@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from client.schema import ErrorBody, Health, StageState, Video
 from cluster.policy.reports import Report
 from deployments.api.ingress import create_app
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
+from deployments.files.keeper import Keeper
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

@@ -18,10 +18,10 @@ from cluster.server_process import free_port
 from deployments import logs
 from deployments.api.ingress import create_app
 from deployments.api.metrics import merged
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
 from deployments.errors import ConfigError
+from deployments.files.keeper import Keeper
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Event, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

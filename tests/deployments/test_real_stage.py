@@ -28,7 +28,7 @@ async def test_vfi_in_a_replica_gives_the_frames_of_vfi_alone(tmp_path: Path) ->
         "stages.vfi:VFI",
         "tiny",
         threads=1,
-        finisher="deployments.encode:Mp4Finisher",
+        finisher="deployments.files.mp4:Mp4Finisher",
         finisher_options={"artifacts_url": f"file://{tmp_path}"},
     )
     items = [item async for item in replica.run(window, params=params, seed=1)]

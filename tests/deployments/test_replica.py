@@ -220,7 +220,7 @@ async def test_the_finisher_encodes_what_leaves_and_joins_it(tmp_path: Path) -> 
         "cluster.replay:ReplayStage",
         "tiny",
         options={"stage": "vfi", "run_s": 0.0, "bytes_out": 1_200_000},
-        finisher="deployments.encode:Mp4Finisher",
+        finisher="deployments.files.mp4:Mp4Finisher",
         finisher_options={"artifacts_url": f"file://{tmp_path}"},
     )
     frames = Clip(np.zeros((4, 16, 16, 3), np.uint8), 8.0)

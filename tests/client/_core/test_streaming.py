@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from client import APIConnectionError, AsyncClient, ConflictError, NotFoundError, OutputError
-from deployments.streaming import Fragments
+from deployments.files.fragments import Fragments
 from tests.client.rig import MakeClient
 from tests.client.shell import Shell
 from tests.client.standin import streamed, video

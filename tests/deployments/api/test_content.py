@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from deployments.checkpoints import Keeper
+from deployments.files.keeper import Keeper
 from stages.mp4 import write_mp4
 from stages.types import Clip, Image, Keyframes
 from tests.deployments.rig import CONTENT, Rig, error_of

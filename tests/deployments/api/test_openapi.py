@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from client.schema import Health
 from deployments.api.ingress import create_app
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs, IngressArgs
+from deployments.files.keeper import Keeper
+from deployments.files.store import ArtifactStore
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.keys import KeyBook

@@ -17,9 +17,9 @@ from client.schema import Health, JobError, StageState
 from cluster.server_process import free_port
 from deployments.api.ingress import create_app
 from deployments.api.page import WEB, read_parts
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
+from deployments.files.keeper import Keeper
+from deployments.files.store import ArtifactStore
 from deployments.job_types import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

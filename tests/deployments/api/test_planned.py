@@ -9,9 +9,9 @@ from sqlalchemy import null, update
 
 from client.schema import Health
 from deployments.api.ingress import create_app
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
 from deployments.config import AppArgs
+from deployments.files.keeper import Keeper
+from deployments.files.store import ArtifactStore
 from deployments.job_types import JobRequest, NewJob, Planned, Source, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from deployments.encode import EncodedChunk
+from deployments.files.mp4 import EncodedChunk
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 Record = dict[str, Any]

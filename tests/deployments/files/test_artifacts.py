@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.artifacts import ArtifactError, ArtifactStore
+from deployments.files.store import ArtifactError, ArtifactStore
 from tests.s3 import new_bucket
 
 KEY = "videos/video_1/3.mp4"

@@ -20,7 +20,7 @@ from typing import Any
 import av
 from av.video.reformatter import ColorRange, Colorspace
 
-from deployments.artifacts import Artifact, ArtifactStore
+from deployments.files.store import Artifact, ArtifactStore
 from stages.types import Clip
 
 _BT709 = 1  # the number of BT.709 in FFmpeg's tables of primaries, transfers and matrices

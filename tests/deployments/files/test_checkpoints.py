@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.artifacts import ArtifactStore
-from deployments.checkpoints import Keeper
-from deployments.encode import EncodedChunk, Mp4Finisher, encode_chunk
-from deployments.packing import CheckpointError, pack, unpack
+from deployments.files.keeper import Keeper
+from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
+from deployments.files.packing import CheckpointError, pack, unpack
+from deployments.files.store import ArtifactStore
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 RNG = np.random.default_rng(0)

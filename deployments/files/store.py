@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from deployments.direct import write_direct
+from deployments.files.direct import write_direct
 
 _KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+\.[a-z0-9]{2,5}")
 _CHUNK_BYTES = 256 * 1024

@@ -1,7 +1,7 @@
 """A video as one fragmented mp4 while its chunks are being made: packets are moved, nothing is decoded.
 
-Takes chunks (closed groups of pictures in an mp4 each, see `deployments.encode`), one after the other; gives bytes: the
-header with the first chunk, then fragments whose times go on where those before end. A player or Media Source
+Takes chunks (closed groups of pictures in an mp4 each, see `deployments.files.mp4`), one after the other; gives bytes:
+the header with the first chunk, then fragments whose times go on where those before end. A player or Media Source
 Extensions can begin after the first bytes. Knows nothing of HTTP or jobs.
 """
 
@@ -9,7 +9,7 @@ import io
 
 import av
 
-from deployments.encode import EncodedChunk
+from deployments.files.mp4 import EncodedChunk
 
 _FLAGS = "empty_moov+default_base_moof+frag_keyframe"
 _KEPT = (b"ftyp", b"moov", b"moof", b"mdat")

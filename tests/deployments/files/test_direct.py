@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.direct import write_direct
+from deployments.files.direct import write_direct
 
 ROOM = 2**20
 

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from deployments.artifacts import ArtifactStore
-from deployments.encode import EncodedChunk, EncodeError, Mp4Finisher, encode_chunk, join_chunks
+from deployments.files.mp4 import EncodedChunk, EncodeError, Mp4Finisher, encode_chunk, join_chunks
+from deployments.files.store import ArtifactStore
 from stages.types import Clip, Image, UInt8
 
 SIZE = 64

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from deployments.encode import encode_chunk, join_chunks, read_chunk
-from deployments.streaming import Fragments, split_boxes
+from deployments.files.fragments import Fragments, split_boxes
+from deployments.files.mp4 import encode_chunk, join_chunks, read_chunk
 from stages.types import Clip
 
 RNG = np.random.default_rng(0)
