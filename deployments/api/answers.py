@@ -5,10 +5,10 @@ from pydantic import BaseModel
 
 from client.schema import Status, Video
 from deployments.errors import VideoNotFoundError
+from deployments.intake.services import Services
 from deployments.job_types import FINAL, Job, State, overall
 from deployments.journal.journal import Journal
 from deployments.outlook import Standing
-from deployments.services import Services
 
 NO_STANDING = Standing()
 STATUS: dict[State, Status] = {

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from client.schema import CreateVideo
 from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, InvalidRequestError
-from deployments.sources import FILES, Files
+from deployments.intake.sources import FILES, Files
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at

@@ -10,13 +10,13 @@ import asyncio
 from fastapi import FastAPI, Request, Response
 
 from client.schema import ContinueVideo, ExtendVideo, RemixVideo, Video
-from deployments.acceptance import accept_job, refuse_without_keeper, reuses
 from deployments.api.answers import video_answer
 from deployments.api.bodies import IdempotencyKey, read_small
 from deployments.api.description import body, errors
 from deployments.api.gate import Tenant
+from deployments.intake.acceptance import accept_job, refuse_without_keeper, reuses
+from deployments.intake.services import Services
 from deployments.remix import extend, remix
-from deployments.services import Services
 
 
 def add_remix_routes(app: FastAPI, services: Services) -> None:

@@ -13,8 +13,8 @@ from deployments.api.answers import STATUS
 from deployments.api.ranges import parse_range
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.files.store import Artifact, ArtifactError, ArtifactStore
+from deployments.intake.services import Services
 from deployments.job_types import FINAL, Job
-from deployments.services import Services
 from stages.types import StageName
 
 

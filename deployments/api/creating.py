@@ -8,14 +8,14 @@ import logging
 from fastapi import Request
 
 from client.schema import CreateVideo
-from deployments.acceptance import accept_job, refuse_without_keeper, reuses
 from deployments.api.bodies import read_body
+from deployments.intake.acceptance import accept_job, refuse_without_keeper, reuses
+from deployments.intake.services import Services
+from deployments.intake.sources import Files, Given, accept, drop
 from deployments.job_types import Job
 from deployments.judging import judge
 from deployments.logs import about
 from deployments.remix import Child, enter_change, remix
-from deployments.services import Services
-from deployments.sources import Files, Given, accept, drop
 
 logger = logging.getLogger(__name__)
 

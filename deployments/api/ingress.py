@@ -40,12 +40,12 @@ from deployments.config import AppArgs
 from deployments.errors import ApiError, VideoNotFoundError
 from deployments.files.store import ArtifactStore
 from deployments.health import Watch
+from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.logs import set_up
 from deployments.metrics import RequestMetrics
-from deployments.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)

@@ -24,9 +24,9 @@ from deployments.files.fragments import Fragments
 from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
 from deployments.files.store import ArtifactStore
+from deployments.intake.services import Services
 from deployments.job_types import FINAL, Job
 from deployments.journal.feed import EventFeed
-from deployments.services import Services
 
 BEAT_S = 15.0  # between comments that keep a quiet stream open
 _OPEN = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies hand each piece on

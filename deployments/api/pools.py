@@ -15,7 +15,7 @@ from fastapi import FastAPI, Response
 from client.schema import Pools, PoolState
 from cluster.policy.reports import Report, StageReport
 from deployments.api.answers import json_answer
-from deployments.services import Services
+from deployments.intake.services import Services
 from stages.types import STAGE_NAMES, StageName
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, update
 
-from deployments.admission import Admission
 from deployments.errors import QueueFullError, RateLimitError
+from deployments.intake.admission import Admission
 from deployments.job_types import Claim, Job, JobRequest, Limits, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

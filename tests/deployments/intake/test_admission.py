@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from client.schema import JobError, StageState
-from deployments.admission import Admission
 from deployments.errors import InvalidRequestError, RateLimitError
+from deployments.intake.admission import Admission
 from deployments.job_types import Job, JobRequest, Limits, NewJob, State, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.config import parse_args
 from deployments.errors import ConfigError, InvalidRequestError
-from deployments.prompts import PromptCheck
+from deployments.intake.prompts import PromptCheck
 
 TERMS = ("Kraken", "deep  sea", "c++", "café")
 
@@ -46,7 +46,7 @@ async def test_parts_of_words_are_not_found(prompt: str) -> None:
 
 
 async def test_a_check_of_ones_own_says_why() -> None:
-    check = PromptCheck((), "tests.deployments.test_prompts:refuses_owls")
+    check = PromptCheck((), "tests.deployments.intake.test_prompts:refuses_owls")
     await check.judge("prompt", "a fox", "studio")
     with pytest.raises(InvalidRequestError, match=r"Field prompt is refused: tenant studio may not have owls\.") as no:
         await check.judge("prompt", "an owl", "studio")
@@ -55,10 +55,12 @@ async def test_a_check_of_ones_own_says_why() -> None:
 
 async def test_a_check_that_breaks_lets_nothing_through() -> None:
     with pytest.raises(RuntimeError, match="no verdict"):
-        await PromptCheck((), "tests.deployments.test_prompts:breaks").judge("prompt", "a fox", "a")
+        await PromptCheck((), "tests.deployments.intake.test_prompts:breaks").judge("prompt", "a fox", "a")
 
 
-@pytest.mark.parametrize("path", ["nowhere_at_all:check", "deployments.prompts:nothing", "deployments.prompts:Check2"])
+@pytest.mark.parametrize(
+    "path", ["nowhere_at_all:check", "deployments.intake.prompts:nothing", "deployments.intake.prompts:Check2"]
+)
 def test_a_check_that_is_not_there_stops_the_start(path: str) -> None:
     with pytest.raises(ConfigError, match=f"ingress.prompt_check is '{path}'"):
         PromptCheck((), path)

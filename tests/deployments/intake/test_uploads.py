@@ -10,7 +10,7 @@ import pytest
 
 from deployments.errors import InvalidRequestError
 from deployments.files.decoding import last_frame, read_picture, read_video
-from deployments.uploads import Limits, inspect
+from deployments.intake.uploads import Limits, inspect
 from stages.mp4 import write_mp4
 from stages.types import Clip
 
