@@ -32,7 +32,7 @@ from client import Client
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.config import AppArgs, IngressArgs, StorageArgs
-from deployments.job_types import Claim, JobRequest, NewJob, Update
+from deployments.jobs.values import Claim, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

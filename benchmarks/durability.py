@@ -47,7 +47,7 @@ from client.errors import (
     UnexpectedResponseError,
 )
 from cluster.replay import ReplayProfile
-from deployments.job_types import FINAL, Event, Job
+from deployments.jobs.values import FINAL, Event, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from stages.types import StageName

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.chaos import Kill
-from deployments.job_types import FINAL, Event, Job
+from deployments.jobs.values import FINAL, Event, Job
 from stages.types import STAGE_NAMES
 
 ENDS = frozenset({"completed", "failed", "cancelled"})

@@ -21,7 +21,7 @@ from ray import serve
 
 import client
 from cluster.traffic.measures import RequestRow, Sample, StageSample, StageSpan, held_gpu_s
-from deployments.job_types import Job
+from deployments.jobs.values import Job
 from deployments.journal.journal import Journal
 from stages.types import STAGE_NAMES, StageName
 

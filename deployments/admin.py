@@ -20,7 +20,7 @@ from typing import Any
 
 from deployments.config import CONFIG_PATH, AppArgs, laptop, load_config
 from deployments.errors import ConfigError
-from deployments.job_types import Limits
+from deployments.jobs.values import Limits
 from deployments.journal.database import Database, opened, shown_url
 from deployments.journal.limits import LimitBook
 from deployments.keys import KeyBook, UnknownKeyError

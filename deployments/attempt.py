@@ -19,9 +19,9 @@ from deployments import __version__
 from deployments.calls import StageCalls
 from deployments.digests import digest_of, model_digest
 from deployments.errors import InputGoneError
-from deployments.job_types import JobRequest
+from deployments.jobs.plans import comes_before, plan_of, planned_of, windows_of
+from deployments.jobs.values import JobRequest
 from deployments.kept import Kept
-from deployments.plans import comes_before, plan_of, planned_of, windows_of
 from deployments.progress import JobProgress
 from stages.base import derive_seed
 from stages.presets import Plan

@@ -14,7 +14,7 @@ from typing import Any
 from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
 from deployments.failures import replica_lost
-from deployments.job_types import Claim, Job, Source
+from deployments.jobs.values import Claim, Job, Source
 from deployments.journal.leases import Leases
 from deployments.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin

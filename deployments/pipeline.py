@@ -27,7 +27,7 @@ from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.fan_out import FanOut
 from deployments.files.store import ArtifactStore
-from deployments.job_types import Claim, Job
+from deployments.jobs.values import Claim, Job
 from deployments.journal.database import Database, DatabaseError
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

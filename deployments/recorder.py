@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from deployments.job_types import Beat, Claim, Update
+from deployments.jobs.values import Beat, Claim, Update
 from deployments.journal.leases import Leases
 from deployments.progress import JobProgress
 

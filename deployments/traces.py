@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from deployments import __version__
-from deployments.job_types import Event, Job
+from deployments.jobs.values import Event, Job
 
 logger = logging.getLogger(__name__)
 

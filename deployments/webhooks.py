@@ -23,7 +23,7 @@ from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
 from deployments.errors import InvalidRequestError
-from deployments.job_types import Job
+from deployments.jobs.values import Job
 from deployments.journal.database import Database
 from deployments.journal.tables import deliveries
 

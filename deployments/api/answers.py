@@ -6,9 +6,9 @@ from pydantic import BaseModel
 from client.schema import Status, Video
 from deployments.errors import VideoNotFoundError
 from deployments.intake.services import Services
-from deployments.job_types import FINAL, Job, State, overall
+from deployments.jobs.outlook import Standing
+from deployments.jobs.values import FINAL, Job, State, overall
 from deployments.journal.journal import Journal
-from deployments.outlook import Standing
 
 NO_STANDING = Standing()
 STATUS: dict[State, Status] = {

@@ -1,7 +1,7 @@
 """Bodies, parameters and headers of requests: JSON or a form in; `CreateVideo` and files out.
 
 Reads at most `max_body_bytes` and refuses unknown and repeated fields; whether the preset can serve the values is
-`deployments.judging`'s to say. Each finding is one sentence that names the field.
+`deployments.jobs.judging`'s to say. Each finding is one sentence that names the field.
 """
 
 import base64

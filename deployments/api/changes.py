@@ -16,7 +16,7 @@ from deployments.api.description import body, errors
 from deployments.api.gate import Tenant
 from deployments.intake.acceptance import accept_job, refuse_without_keeper, reuses
 from deployments.intake.services import Services
-from deployments.remix import extend, remix
+from deployments.jobs.remix import extend, remix
 
 
 def add_remix_routes(app: FastAPI, services: Services) -> None:

@@ -14,7 +14,7 @@ from deployments.api.ranges import parse_range
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.files.store import Artifact, ArtifactError, ArtifactStore
 from deployments.intake.services import Services
-from deployments.job_types import FINAL, Job
+from deployments.jobs.values import FINAL, Job
 from stages.types import StageName
 
 

@@ -12,10 +12,10 @@ from deployments.api.bodies import read_body
 from deployments.intake.acceptance import accept_job, refuse_without_keeper, reuses
 from deployments.intake.services import Services
 from deployments.intake.sources import Files, Given, accept, drop
-from deployments.job_types import Job
-from deployments.judging import judge
+from deployments.jobs.judging import judge
+from deployments.jobs.remix import Child, enter_change, remix
+from deployments.jobs.values import Job
 from deployments.logs import about
-from deployments.remix import Child, enter_change, remix
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema, models_json_schema
 
 from client.schema import ContinueVideo, CreateVideo, ErrorBody, ExtendVideo, RemixVideo
 from deployments.intake.sources import FILES
-from deployments.judging import MAX_CANDIDATES
+from deployments.jobs.judging import MAX_CANDIDATES
 from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, MAX_SEED, Preset, get_preset
 
 Absent = SkipJsonSchema[None]

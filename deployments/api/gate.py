@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.api.answers import json_answer
 from deployments.api.description import errors
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
-from deployments.job_types import NOBODY
+from deployments.jobs.values import NOBODY
 from deployments.journal.database import opened, shown_url
 from deployments.keys import KeyBook, KeyRing
 

@@ -25,7 +25,7 @@ from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
 from deployments.files.store import ArtifactStore
 from deployments.intake.services import Services
-from deployments.job_types import FINAL, Job
+from deployments.jobs.values import FINAL, Job
 from deployments.journal.feed import EventFeed
 
 BEAT_S = 15.0  # between comments that keep a quiet stream open

@@ -25,8 +25,8 @@ from deployments.api.description import Absent, binary, body, errors
 from deployments.api.gate import Tenant
 from deployments.errors import VideoEndedError, VideoNotFoundError
 from deployments.intake.services import Services
-from deployments.job_types import FINAL
-from deployments.judging import MAX_CANDIDATES
+from deployments.jobs.judging import MAX_CANDIDATES
+from deployments.jobs.values import FINAL
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20

@@ -24,7 +24,7 @@ from deployments.files.decoding import last_frame, read_picture, read_video
 from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.files.packing import CheckpointError, Record, pack, unpack
 from deployments.files.store import ArtifactError, ArtifactStore
-from deployments.job_types import Source
+from deployments.jobs.values import Source
 from deployments.logs import Format, Level, set_up
 from deployments.sweeping import collect_soon
 from stages.model.pictures import resize_frames

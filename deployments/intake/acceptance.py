@@ -8,9 +8,9 @@ import asyncio
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError
 from deployments.intake.services import Services
-from deployments.job_types import NOBODY, Job, NewJob
+from deployments.jobs.remix import Child
+from deployments.jobs.values import NOBODY, Job, NewJob
 from deployments.journal.limits import LimitBook
-from deployments.remix import Child
 from deployments.webhooks import judge_url
 
 

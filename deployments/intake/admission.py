@@ -1,7 +1,7 @@
 """Whether a new job is admitted, and what a client is told of an unfinished one.
 
 `Admission` keeps one `Outlook` in an ingress replica, a second old at most, and puts the replica's own new jobs into
-it. What it estimates stands in `deployments.outlook`.
+it. What it estimates stands in `deployments.jobs.outlook`.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from deployments.job_types import Job, Limits
+from deployments.jobs.outlook import Outlook, Standing, calls_of, check_deadline, judge_urgency
+from deployments.jobs.values import Job, Limits
 from deployments.journal.database import Database
 from deployments.journal.limits import Admit, admit_within
 from deployments.journal.looks import read_measured, read_outlook
-from deployments.outlook import Outlook, Standing, calls_of, check_deadline, judge_urgency
 from stages.types import STAGE_NAMES, StageName
 
 FRESH_S = 1.0

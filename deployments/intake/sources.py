@@ -11,7 +11,7 @@ from deployments.config import IngressArgs
 from deployments.errors import InvalidRequestError
 from deployments.files.store import ArtifactStore
 from deployments.intake.uploads import Limits, inspect
-from deployments.job_types import Source
+from deployments.jobs.values import Source
 from stages.types import StageName
 
 FILES = ("input_reference", "input_video")  # the fields that hold one

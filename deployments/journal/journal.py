@@ -29,7 +29,8 @@ from deployments.errors import (
     QueueFullError,
     VideoNotFoundError,
 )
-from deployments.job_types import FINAL, Event, Job, JobRequest, NewJob, Planned, State
+from deployments.jobs.plans import plan_of, planned_of, stages_of
+from deployments.jobs.values import FINAL, Event, Job, JobRequest, NewJob, Planned, State
 from deployments.journal.database import Database
 from deployments.journal.deliveries import add_delivery, make_due
 from deployments.journal.limits import Admit
@@ -37,7 +38,6 @@ from deployments.journal.outputs import add_files, content_hash_of, copy_outputs
 from deployments.journal.rows import job_of, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, end_stages, log_event
 from deployments.journal.tables import checkpoints, deliveries, job_events, jobs, stage_outputs
-from deployments.plans import plan_of, planned_of, stages_of
 from stages.types import STAGE_NAMES
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, and_, exists, or_, select, update
 
 from client.schema import JobError
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
-from deployments.job_types import Beat, Claim, Job, Limits, Update
+from deployments.jobs.values import Beat, Claim, Job, Limits, Update
 from deployments.journal.database import Database
 from deployments.journal.limits import at_limit
 from deployments.journal.outputs import RESULT, drop_files, put_output

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from deployments.errors import RateLimitError
-from deployments.job_types import Limits
+from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.journal.tables import jobs, tenants
 

@@ -4,9 +4,9 @@ import statistics
 
 from sqlalchemy import Connection, and_, func, select
 
+from deployments.jobs.outlook import Outlook, Rank, Underway, Waiting, rank_of
 from deployments.journal.database import Database
 from deployments.journal.tables import jobs, stage_outputs
-from deployments.outlook import Outlook, Rank, Underway, Waiting, rank_of
 from stages.types import STAGE_NAMES, StageName
 
 RECENT_JOBS = 32  # finished jobs whose seconds count

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, select
 
 from deployments.errors import OutputsGoneError, VideoNotFoundError
-from deployments.job_types import JobRequest
+from deployments.jobs.values import JobRequest
 from deployments.journal.tables import checkpoints, jobs
 from stages.types import STAGE_NAMES, StageName
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Row, select
 
 from client.schema import JobError, StageState
 from deployments.errors import VideoNotFoundError
-from deployments.job_types import Job, JobRequest, NewJob, Outputs, Planned
+from deployments.jobs.plans import plan_of, planned_of
+from deployments.jobs.values import Job, JobRequest, NewJob, Outputs, Planned
 from deployments.journal.tables import checkpoints, jobs, stage_outputs
-from deployments.plans import plan_of, planned_of
 from stages.types import STAGE_NAMES, StageName
 
 Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int]]

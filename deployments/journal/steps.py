@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from deployments.job_types import State
+from deployments.jobs.values import State
 from deployments.journal.deliveries import make_due
 from deployments.journal.tables import job_events, jobs, stage_outputs
 

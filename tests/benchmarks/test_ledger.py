@@ -4,8 +4,8 @@ from typing import Any
 
 from benchmarks.chaos import ALL, Kill
 from benchmarks.ledger import read, recovery_s
-from deployments.job_types import Event, Job, JobRequest, State
-from deployments.plans import plan_of, planned_of
+from deployments.jobs.plans import plan_of, planned_of
+from deployments.jobs.values import Event, Job, JobRequest, State
 
 Told = tuple[float, str, dict[str, Any]]
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

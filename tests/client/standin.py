@@ -20,10 +20,10 @@ from deployments.files.keeper import png_of
 from deployments.files.mp4 import EncodedChunk, encode_chunk
 from deployments.files.packing import pack
 from deployments.files.store import ArtifactStore
-from deployments.job_types import Claim, Job, Update
+from deployments.jobs.plans import comes_before, stages_of
+from deployments.jobs.values import Claim, Job, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.plans import comes_before, stages_of
 from deployments.progress import JobProgress, Origin
 from deployments.streams import Info
 from stages import sheets

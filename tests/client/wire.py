@@ -30,12 +30,12 @@ from deployments.api.ingress import create_app
 from deployments.config import AppArgs, IngressArgs, WebhookArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
-from deployments.job_types import Job, NewJob
+from deployments.jobs.judging import judge
+from deployments.jobs.values import Job, NewJob
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import jobs, metadata
-from deployments.judging import judge
 from deployments.keys import KeyBook
 from stages.types import STAGE_NAMES
 from tests.client.standin import Standin, video

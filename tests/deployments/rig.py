@@ -12,7 +12,7 @@ from deployments.api.ingress import create_app
 from deployments.config import AppArgs, IngressArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
-from deployments.job_types import Claim, Update
+from deployments.jobs.values import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

@@ -7,7 +7,7 @@ import yaml
 
 from deployments.__main__ import main
 from deployments.config import CONFIG_PATH
-from deployments.job_types import Limits
+from deployments.jobs.values import Limits
 from deployments.journal.database import opened
 from deployments.journal.limits import LimitBook
 from deployments.keys import KeyBook

@@ -7,7 +7,7 @@ from cluster.pools.stage_args import BatchArgs, StageArgs
 from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.demand import Demand
 from deployments.errors import ConfigError
-from deployments.job_types import JobRequest, NewJob
+from deployments.jobs.values import JobRequest, NewJob
 from deployments.journal.journal import Journal
 
 ARGS = AppArgs(

@@ -22,7 +22,7 @@ from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_envi
 from deployments.errors import ConfigError
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
-from deployments.job_types import Event, JobRequest, NewJob, Update
+from deployments.jobs.values import Event, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

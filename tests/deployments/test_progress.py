@@ -3,7 +3,7 @@
 from typing import Any
 
 from client.schema import StageState
-from deployments.job_types import overall
+from deployments.jobs.values import overall
 from deployments.progress import JobProgress
 from deployments.streams import Info
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from deployments.job_types import Beat, Claim, JobRequest, NewJob, Update
+from deployments.jobs.values import Beat, Claim, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

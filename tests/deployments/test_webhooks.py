@@ -17,7 +17,7 @@ from standardwebhooks.webhooks import Webhook
 from client.schema import JobError
 from deployments.api.answers import told
 from deployments.errors import InvalidRequestError
-from deployments.job_types import JobRequest, NewJob, Update
+from deployments.jobs.values import JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

@@ -21,7 +21,7 @@ from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
 from deployments.config import AppArgs, laptop, load_config, rehearsal
-from deployments.job_types import Event
+from deployments.jobs.values import Event
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, start, stop

@@ -17,7 +17,7 @@ from benchmarks.chaos import ALL, Kill, Target, stand_in_config
 from benchmarks.ledger import Ledger, read
 from cluster.replay import ReplayProfile
 from deployments.config import PipelineArgs
-from deployments.job_types import FINAL, Job
+from deployments.jobs.values import FINAL, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deployments.config import AppArgs, StorageArgs
-from deployments.job_types import Job
+from deployments.jobs.values import Job
 from stages.types import StageName
 from tests.e2e.rig import WINDOWS, Rig, SecondApp, wait_for
 

@@ -16,7 +16,7 @@ from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
 from deployments.config import laptop, load_config
 from deployments.errors import ConfigError
-from deployments.job_types import Limits
+from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.journal.limits import LimitBook
 from deployments.keys import KeyBook

@@ -12,7 +12,7 @@ from client.schema import VideoList
 from deployments.api.gate import COOKIE, check_exposure, is_loopback
 from deployments.config import AppArgs, IngressArgs
 from deployments.errors import ConfigError
-from deployments.job_types import Limits
+from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.keys import KeyBook
 from tests.deployments.rig import BODY, CONTENT, Rig, create, error_of

@@ -6,7 +6,7 @@ from client.schema import ErrorBody, JobError, Pools, StageState, Video, VideoLi
 from cluster.policy.reports import from_floats
 from deployments.config import AppArgs
 from deployments.demand import Demand
-from deployments.job_types import Update
+from deployments.jobs.values import Update
 from tests.deployments.rig import Rig, error_of
 
 

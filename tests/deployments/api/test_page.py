@@ -20,7 +20,7 @@ from deployments.api.page import WEB, read_parts
 from deployments.config import AppArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
-from deployments.job_types import Claim, Update
+from deployments.jobs.values import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

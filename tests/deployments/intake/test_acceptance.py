@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from client.schema import Video, VideoList
 from deployments.config import AppArgs, IngressArgs
-from deployments.job_types import Limits
+from deployments.jobs.values import Limits
 from deployments.journal.journal import Journal
 from deployments.journal.limits import LimitBook
 from tests.deployments.rig import BODY, Rig, create, error_of

@@ -8,11 +8,7 @@ import pytest
 from client.schema import JobError, StageState
 from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.intake.admission import Admission
-from deployments.job_types import Job, JobRequest, Limits, NewJob, State, Update
-from deployments.journal.journal import Journal
-from deployments.journal.leases import Leases
-from deployments.journal.looks import read_measured, read_outlook
-from deployments.outlook import (
+from deployments.jobs.outlook import (
     Outlook,
     Standing,
     Underway,
@@ -22,7 +18,11 @@ from deployments.outlook import (
     judge_urgency,
     rank_of,
 )
-from deployments.plans import plan_of, planned_of
+from deployments.jobs.plans import plan_of, planned_of
+from deployments.jobs.values import Job, JobRequest, Limits, NewJob, State, Update
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
+from deployments.journal.looks import read_measured, read_outlook
 from stages.types import STAGE_NAMES, StageName
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

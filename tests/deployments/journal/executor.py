@@ -20,7 +20,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, event, select
 
 from deployments.errors import LeaseLostError
-from deployments.job_types import FINAL, Beat, Claim, Event, Job
+from deployments.jobs.values import FINAL, Beat, Claim, Event, Job
 from deployments.journal import database, leases, tables
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

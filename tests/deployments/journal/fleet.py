@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from deployments.job_types import FINAL, JobRequest, NewJob
+from deployments.jobs.values import FINAL, JobRequest, NewJob
 from deployments.journal.journal import Journal
 from tests.deployments.journal.executor import Settings, main, said, violations
 from tests.postgres import server

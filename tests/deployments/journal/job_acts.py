@@ -1,6 +1,6 @@
 """What tests of the journal do again and again: write a job, claim it, end it with outputs. Imported by tests only."""
 
-from deployments.job_types import Claim, Job, JobRequest, NewJob, Update
+from deployments.jobs.values import Claim, Job, JobRequest, NewJob, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from stages.types import STAGE_NAMES, StageName

@@ -15,7 +15,7 @@ from client.schema import JobError, StageState
 from cluster.policy.reports import from_floats
 from deployments.config import AppArgs
 from deployments.demand import Demand
-from deployments.job_types import Job, NewJob, Update
+from deployments.jobs.values import Job, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

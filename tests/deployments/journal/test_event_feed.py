@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from client.schema import Event, StageState
-from deployments.job_types import Claim, JobRequest, NewJob, Update
+from deployments.jobs.values import Claim, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.feed import EventFeed
 from deployments.journal.journal import Journal

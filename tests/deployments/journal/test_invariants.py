@@ -15,7 +15,7 @@ import pytest
 
 from client.schema import JobError
 from deployments.errors import LeaseLostError
-from deployments.job_types import FINAL, NewJob, Update
+from deployments.jobs.values import FINAL, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import MAX_CLAIMS, PAUSE_FROM, Leases

@@ -14,7 +14,7 @@ from deployments.errors import (
     QueueFullError,
     VideoNotFoundError,
 )
-from deployments.job_types import NewJob, Source, Update
+from deployments.jobs.values import NewJob, Source, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

@@ -8,7 +8,7 @@ from client.schema import JobError, StageState
 from deployments.errors import (
     LeaseLostError,
 )
-from deployments.job_types import Claim, NewJob, Update
+from deployments.jobs.values import Claim, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Leases

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, update
 
 from deployments.errors import QueueFullError, RateLimitError
 from deployments.intake.admission import Admission
-from deployments.job_types import Claim, Job, JobRequest, Limits, NewJob, Update
+from deployments.jobs.values import Claim, Job, JobRequest, Limits, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases

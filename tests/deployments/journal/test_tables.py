@@ -14,12 +14,12 @@ from sqlalchemy import MetaData, Table, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from deployments.errors import ConfigError
-from deployments.job_types import JobRequest
+from deployments.jobs.plans import plan_of, planned_of
+from deployments.jobs.values import JobRequest
 from deployments.journal import tables
 from deployments.journal.database import SCHEMA, Database, driver_url
 from deployments.journal.journal import Journal
 from deployments.journal.tables import metadata
-from deployments.plans import plan_of, planned_of
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

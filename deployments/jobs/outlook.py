@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deployments.errors import InvalidRequestError, RateLimitError
-from deployments.job_types import Job
+from deployments.jobs.values import Job
 from stages.model.windows import plan_windows
 from stages.presets import get_preset, plan
 from stages.types import STAGE_NAMES, StageName

@@ -6,7 +6,7 @@ then asked for no frame in between. Knows nothing of HTTP or Ray.
 
 from dataclasses import replace
 
-from deployments.job_types import JobRequest, Planned
+from deployments.jobs.values import JobRequest, Planned
 from stages.model.windows import plan_windows
 from stages.presets import Plan, get_preset, plan
 from stages.types import STAGE_NAMES, StageName

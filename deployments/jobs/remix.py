@@ -10,9 +10,9 @@ from typing import Any
 
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError, VideoNotReadyError
-from deployments.job_types import Job, JobRequest, Source
-from deployments.judging import check_route
-from deployments.plans import comes_before, plan_of
+from deployments.jobs.judging import check_route
+from deployments.jobs.plans import comes_before, plan_of
+from deployments.jobs.values import Job, JobRequest, Source
 from stages.presets import RequestError
 from stages.types import STAGE_NAMES, StageName
 

@@ -7,9 +7,9 @@ import pytest
 
 from client.schema import ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError, VideoNotReadyError
-from deployments.job_types import Job, JobRequest, Source
-from deployments.plans import plan_of, planned_of, windows_of
-from deployments.remix import extend, remix
+from deployments.jobs.plans import plan_of, planned_of, windows_of
+from deployments.jobs.remix import extend, remix
+from deployments.jobs.values import Job, JobRequest, Source
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 PICTURE = Source(key="uploads/a/source.png", sha256="00", kind="picture", enters="i2v", width=64, height=64)

@@ -8,8 +8,8 @@ import secrets
 
 from client.schema import CreateVideo
 from deployments.errors import InvalidRequestError
-from deployments.job_types import JobRequest, Source
-from deployments.plans import comes_before
+from deployments.jobs.plans import comes_before
+from deployments.jobs.values import JobRequest, Source
 from stages.presets import RequestError, get_preset, plan
 from stages.types import StageName
 
