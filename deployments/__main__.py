@@ -22,7 +22,7 @@ from typing import get_args
 from deployments.admin import add_admin_commands, add_place_options
 from deployments.config import AppArgs, laptop, load_config
 from deployments.errors import StartError
-from deployments.logs import Format, Level
+from deployments.observe.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
 
 OWN_RAY = "own"

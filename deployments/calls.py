@@ -22,7 +22,7 @@ from deployments.demand import Demand
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
 from deployments.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
 from deployments.fan_out import FanOut
-from deployments.metrics import JobMetrics
+from deployments.observe.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.streams import Info, pairs
 from stages.types import StageName

@@ -24,7 +24,7 @@ from cluster.pools.stage_args import StageArgs as StageArgs
 from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
-from deployments.logs import Format, Level
+from deployments.observe.logs import Format, Level
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 

@@ -16,7 +16,7 @@ from deployments.errors import InputGoneError
 from deployments.failures import replica_lost
 from deployments.jobs.values import Claim, Job, Source
 from deployments.journal.leases import Leases
-from deployments.metrics import JobMetrics
+from deployments.observe.metrics import JobMetrics
 from deployments.progress import JobProgress, Origin
 from deployments.sweeping import collect_soon
 from stages.presets import Plan

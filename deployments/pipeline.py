@@ -32,13 +32,13 @@ from deployments.journal.database import Database, DatabaseError
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.kept import Kept
-from deployments.logs import about, set_up
-from deployments.metrics import JobMetrics
+from deployments.observe.logs import about, set_up
+from deployments.observe.metrics import JobMetrics
+from deployments.observe.traces import Tracer
 from deployments.progress import JobProgress, Origin
 from deployments.recorder import Recorder
 from deployments.routing import replicas_of
 from deployments.sweeping import collect_soon
-from deployments.traces import Tracer
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

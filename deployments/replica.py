@@ -28,8 +28,8 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from deployments.errors import ConfigError, StartError
-from deployments.logs import Format, Level, about, set_up
-from deployments.metrics import StageMetrics
+from deployments.observe.logs import Format, Level, about, set_up
+from deployments.observe.metrics import StageMetrics
 from deployments.turns import Call, Turns
 from deployments.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage

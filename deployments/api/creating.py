@@ -15,7 +15,7 @@ from deployments.intake.sources import Files, Given, accept, drop
 from deployments.jobs.judging import judge
 from deployments.jobs.remix import Child, enter_change, remix
 from deployments.jobs.values import Job
-from deployments.logs import about
+from deployments.observe.logs import about
 
 logger = logging.getLogger(__name__)
 

@@ -44,8 +44,8 @@ from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.keys import KeyBook, KeyRing
-from deployments.logs import set_up
-from deployments.metrics import RequestMetrics
+from deployments.observe.logs import set_up
+from deployments.observe.metrics import RequestMetrics
 from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)

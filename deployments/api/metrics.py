@@ -1,4 +1,4 @@
-"""`GET /metrics`: every number of `deployments.metrics`, of the whole cluster, in Prometheus' text format.
+"""`GET /metrics`: every number of `deployments.observe.metrics`, of the whole cluster, in Prometheus' text format.
 
 One scrape of any ingress replica is enough. Counters and histograms are those that Ray's agent on each node holds, up
 to ten seconds old; gauges are read from the journal and from Ray Serve at the time of asking. Where a node does not
@@ -19,7 +19,7 @@ from deployments.api.description import binary
 from deployments.api.pools import PoolBoard
 from deployments.journal.database import Database
 from deployments.journal.looks import oldest_queued_s
-from deployments.metrics import TABLE
+from deployments.observe.metrics import TABLE
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.files.packing import CheckpointError, Record, pack, unpack
 from deployments.files.store import ArtifactError, ArtifactStore
 from deployments.jobs.values import Source
-from deployments.logs import Format, Level, set_up
+from deployments.observe.logs import Format, Level, set_up
 from deployments.sweeping import collect_soon
 from stages.model.pictures import resize_frames
 from stages.model.windows import cut_piece, plan_windows

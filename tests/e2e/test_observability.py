@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployments.metrics import TABLE
+from deployments.observe.metrics import TABLE
 from tests.e2e.rig import Rig, wait_for
 
 pytestmark = pytest.mark.slow

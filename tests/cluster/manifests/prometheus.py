@@ -25,7 +25,7 @@ import yaml
 from cluster.manifests.command import render
 from cluster.pools.file import load_pools
 from cluster.server_process import free_port
-from deployments.metrics import TABLE
+from deployments.observe.metrics import TABLE
 
 KEY = "mv_test"
 DEADLINE_S = 60.0

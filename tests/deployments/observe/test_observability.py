@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from client.schema import Health, JobError
 from cluster.server_process import free_port
-from deployments import logs
 from deployments.api.ingress import create_app
 from deployments.api.metrics import merged
 from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
@@ -26,10 +25,11 @@ from deployments.jobs.values import Event, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.metrics import TABLE
-from deployments.traces import Tracer, spans_of
+from deployments.observe import logs
+from deployments.observe.metrics import TABLE
+from deployments.observe.traces import Tracer, spans_of
 
-README = (Path(__file__).parents[2] / "deployments" / "README.md").read_text()
+README = (Path(__file__).parents[3] / "deployments" / "README.md").read_text()
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=1)
 ONE = """# HELP ray_magicvideo_jobs_total Jobs by how they ended.
 # TYPE ray_magicvideo_jobs_total counter
