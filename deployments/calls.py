@@ -20,11 +20,11 @@ from typing import Any
 
 from deployments.demand import Demand
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
-from deployments.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
 from deployments.fan_out import FanOut
 from deployments.observe.metrics import JobMetrics
+from deployments.on_ray.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
+from deployments.on_ray.streams import Info, pairs
 from deployments.progress import JobProgress, Origin
-from deployments.streams import Info, pairs
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from typing import Any
 
 from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
-from deployments.failures import replica_lost
 from deployments.jobs.values import Claim, Job, Source
 from deployments.journal.leases import Leases
 from deployments.observe.metrics import JobMetrics
+from deployments.on_ray.failures import replica_lost
+from deployments.on_ray.sweeping import collect_soon
 from deployments.progress import JobProgress, Origin
-from deployments.sweeping import collect_soon
 from stages.presets import Plan
 from stages.types import STAGE_NAMES, StageName
 

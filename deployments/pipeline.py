@@ -35,10 +35,10 @@ from deployments.kept import Kept
 from deployments.observe.logs import about, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
+from deployments.on_ray.routing import replicas_of
+from deployments.on_ray.sweeping import collect_soon
 from deployments.progress import JobProgress, Origin
 from deployments.recorder import Recorder
-from deployments.routing import replicas_of
-from deployments.sweeping import collect_soon
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from client.schema import StageState
-from deployments.streams import Info
+from deployments.on_ray.streams import Info
 from stages.types import STAGE_NAMES, StageName
 
 Event = tuple[str, dict[str, Any]]

@@ -1,8 +1,8 @@
 """One plain class that hosts any stage, or two that live together: load, warm up, run, report, stop, stay healthy.
 
 Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
-info) pairs, see `deployments.streams`: `started` when the device is free, `progress` at most three times a second, and
-the `output`. One thread is the device's lock: loading, computing and post-processing happen
+info) pairs, see `deployments.on_ray.streams`: `started` when the device is free, `progress` at most three times a
+second, and the `output`. One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`. With a `batch`, calls of one shape that wait while
 the device is busy are computed together once it is free (`deployments.turns`). Stages that live together take turns

@@ -28,8 +28,8 @@ from deployments.api.gate import check_exposure
 from deployments.app import APP_NAME, build
 from deployments.config import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment
 from deployments.errors import ConfigError, MissingPoolError, StartError
-from deployments.health import stage_needs
-from deployments.ray_internals import apply_config
+from deployments.on_ray.health import stage_needs
+from deployments.on_ray.ray_internals import apply_config
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL_STORE_BYTES = 512 * 2**20

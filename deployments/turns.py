@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any
 
-from deployments.streams import Info
+from deployments.on_ray.streams import Info
 from stages.base import Cancelled
 
 _PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU

@@ -21,7 +21,7 @@ CLIENT_MAY = {"httpx", "pydantic", "typer", "rich", "click"} | set(sys.stdlib_mo
 # file -> what it may import all the same: callers of a live server go through the client's public face
 MAY = {name: {"client"} for name in ("cluster/experiments/live.py", "cluster/experiments/live_load.py")}
 RAY_IN_CLUSTER = {"cluster/pools/ray_nodes.py"}
-PRIVATE_RAY = {"deployments/ray_internals.py"}
+PRIVATE_RAY = {"deployments/on_ray/ray_internals.py"}
 PRIVATE_CALLS = {
     *("_to_object_ref_gen", "_get_next_ref_n", "_consume_next_ref_n", "_to_object_ref", "_get_global_client"),
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),

@@ -39,13 +39,13 @@ from deployments.api.videos import add_video_routes
 from deployments.config import AppArgs
 from deployments.errors import ApiError, VideoNotFoundError
 from deployments.files.store import ArtifactStore
-from deployments.health import Watch
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.keys import KeyBook, KeyRing
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
+from deployments.on_ray.health import Watch
 from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)

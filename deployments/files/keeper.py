@@ -26,7 +26,7 @@ from deployments.files.packing import CheckpointError, Record, pack, unpack
 from deployments.files.store import ArtifactError, ArtifactStore
 from deployments.jobs.values import Source
 from deployments.observe.logs import Format, Level, set_up
-from deployments.sweeping import collect_soon
+from deployments.on_ray.sweeping import collect_soon
 from stages.model.pictures import resize_frames
 from stages.model.windows import cut_piece, plan_windows
 from stages.presets import Plan

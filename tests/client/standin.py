@@ -24,8 +24,8 @@ from deployments.jobs.plans import comes_before, stages_of
 from deployments.jobs.values import Claim, Job, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
+from deployments.on_ray.streams import Info
 from deployments.progress import JobProgress, Origin
-from deployments.streams import Info
 from stages import sheets
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Latents, StageName
 

@@ -20,7 +20,7 @@ from deployments.config import (
     with_environment,
 )
 from deployments.errors import ConfigError
-from deployments.health import stage_needs
+from deployments.on_ray.health import stage_needs
 from stages.types import STAGE_NAMES
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from client.schema import StageState
 from deployments.jobs.values import overall
+from deployments.on_ray.streams import Info
 from deployments.progress import JobProgress
-from deployments.streams import Info
 
 
 class Clock:

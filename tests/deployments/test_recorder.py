@@ -14,9 +14,9 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import jobs
+from deployments.on_ray.streams import Info
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
-from deployments.streams import Info
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 10.0

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from deployments.errors import ConfigError, StartError
+from deployments.on_ray.streams import Info
 from deployments.replica import Replica, resolve
-from deployments.streams import Info
 from stages.base import Report, WeightsError
 from stages.presets import TINY, Preset, plan
 from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName, Window

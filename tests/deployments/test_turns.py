@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from deployments.errors import StartError
+from deployments.on_ray.streams import Info
 from deployments.replica import Replica
-from deployments.streams import Info
 from stages.base import InputError, Report
 from stages.presets import TINY, Preset, T2IParams, plan
 from stages.types import Image, StageName

@@ -1,4 +1,4 @@
-"""The contract of `deployments.ray_internals` with Ray: what a new version of Ray must still do."""
+"""The contract of `deployments.on_ray.ray_internals` with Ray: what a new version of Ray must still do."""
 
 import asyncio
 import gc
@@ -11,10 +11,10 @@ import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from deployments.failures import output_lost, replica_lost, stage_failed
-from deployments.ray_internals import StreamBrokenError
-from deployments.routing import IdleFirst
-from deployments.streams import Info, is_reference, pairs
+from deployments.on_ray.failures import output_lost, replica_lost, stage_failed
+from deployments.on_ray.ray_internals import StreamBrokenError
+from deployments.on_ray.routing import IdleFirst
+from deployments.on_ray.streams import Info, is_reference, pairs
 from tests.e2e.rig import Rig, wait_for
 
 pytestmark = pytest.mark.slow

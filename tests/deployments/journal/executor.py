@@ -25,9 +25,9 @@ from deployments.journal import database, leases, tables
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
+from deployments.on_ray.streams import Info
 from deployments.progress import JobProgress
 from deployments.recorder import Recorder
-from deployments.streams import Info
 from stages.types import STAGE_NAMES
 
 Mutant = Literal["no_fence", "no_row_lock", "no_heartbeat"]

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from deployments.routing import IdleFirst
+from deployments.on_ray.routing import IdleFirst
 
 
 def router(loads: dict[str, int]) -> tuple[Any, list[Any]]:

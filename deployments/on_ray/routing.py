@@ -19,7 +19,7 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from deployments.ray_internals import ForgetsEnded
+from deployments.on_ray.ray_internals import ForgetsEnded
 
 _ASKED = 16  # replicas that are asked at once, at most
 _ANSWER_S = 0.5

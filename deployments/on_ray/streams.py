@@ -13,7 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import ray
 
-from deployments.ray_internals import StreamBrokenError, pairs_by_reference, reference_generator
+from deployments.on_ray.ray_internals import StreamBrokenError, pairs_by_reference, reference_generator
 
 InfoKind = Literal["started", "progress", "output"]
 

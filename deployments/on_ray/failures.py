@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
 from deployments.errors import ConfigError, StageFailedError
-from deployments.ray_internals import StreamBrokenError
+from deployments.on_ray.ray_internals import StreamBrokenError
 from stages.base import StageError
 from stages.types import StageName
 

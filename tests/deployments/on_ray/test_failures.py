@@ -5,8 +5,8 @@ import ray
 from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, OwnerDiedError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
-from deployments.failures import causes, output_lost, replica_lost, stage_failed
-from deployments.ray_internals import StreamBrokenError
+from deployments.on_ray.failures import causes, output_lost, replica_lost, stage_failed
+from deployments.on_ray.ray_internals import StreamBrokenError
 from stages.base import InputError
 
 
