@@ -18,7 +18,7 @@ from deployments.api.ingress import Ingress
 from deployments.config import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
 from deployments.files.keeper import Keeper
 from deployments.on_ray.routing import IdleFirst
-from deployments.pipeline import Pipeline
+from deployments.pipeline.pipeline import Pipeline
 from deployments.replica import Replica
 from stages.types import STAGE_NAMES, StageName
 

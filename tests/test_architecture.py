@@ -29,7 +29,7 @@ PRIVATE_CALLS = {
 LIGHT = (
     "deployments.app",
     "deployments.api.ingress",
-    "deployments.pipeline",
+    "deployments.pipeline.pipeline",
     "deployments.config",
     "cluster.pools.needs",
 )

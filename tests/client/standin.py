@@ -25,7 +25,7 @@ from deployments.jobs.values import Claim, Job, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.on_ray.streams import Info
-from deployments.progress import JobProgress, Origin
+from deployments.pipeline.progress import JobProgress, Origin
 from stages import sheets
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Latents, StageName
 

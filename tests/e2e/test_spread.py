@@ -72,7 +72,7 @@ def test_one_job_uses_every_idle_replica_and_gives_the_frames_of_one_replica(
 
 
 def test_under_load_a_job_gives_the_same_file_as_alone(rig: Rig, app: SecondApp) -> None:
-    """As many jobs as replicas: `deployments.fan_out` keeps each to one window at a time."""
+    """As many jobs as replicas: `deployments.pipeline.fan_out` keeps each to one window at a time."""
     seeds = [20 + number for number in range(REPLICAS + 1)]
     many = [app.create(seed=seed, seconds="4") for seed in seeds]
     alone = [rig.create(seed=seed, seconds="4").id for seed in seeds]

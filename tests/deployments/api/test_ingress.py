@@ -5,8 +5,8 @@ import pytest
 from client.schema import ErrorBody, JobError, Pools, StageState, Video, VideoList
 from cluster.policy.reports import from_floats
 from deployments.config import AppArgs
-from deployments.demand import Demand
 from deployments.jobs.values import Update
+from deployments.pipeline.demand import Demand
 from tests.deployments.rig import Rig, error_of
 
 

@@ -26,8 +26,8 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.on_ray.streams import Info
-from deployments.progress import JobProgress
-from deployments.recorder import Recorder
+from deployments.pipeline.progress import JobProgress
+from deployments.pipeline.recorder import Recorder
 from stages.types import STAGE_NAMES
 
 Mutant = Literal["no_fence", "no_row_lock", "no_heartbeat"]

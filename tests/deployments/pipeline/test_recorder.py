@@ -15,8 +15,8 @@ from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import jobs
 from deployments.on_ray.streams import Info
-from deployments.progress import JobProgress
-from deployments.recorder import Recorder
+from deployments.pipeline.progress import JobProgress
+from deployments.pipeline.recorder import Recorder
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 10.0

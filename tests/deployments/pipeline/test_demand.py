@@ -5,10 +5,10 @@ import pytest
 from cluster.policy.reports import Report, from_floats
 from cluster.pools.stage_args import BatchArgs, StageArgs
 from deployments.config import AppArgs, ScalingArgs, parse_args
-from deployments.demand import Demand
 from deployments.errors import ConfigError
 from deployments.jobs.values import JobRequest, NewJob
 from deployments.journal.journal import Journal
+from deployments.pipeline.demand import Demand
 
 ARGS = AppArgs(
     stages={"v2v": StageArgs(num_gpus=2.0)},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.fan_out import FanOut, level
+from deployments.pipeline.fan_out import FanOut, level
 from stages.types import StageName
 
 

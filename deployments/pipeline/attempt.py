@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments import __version__
-from deployments.calls import StageCalls
-from deployments.digests import digest_of, model_digest
 from deployments.errors import InputGoneError
 from deployments.jobs.plans import comes_before, plan_of, planned_of, windows_of
 from deployments.jobs.values import JobRequest
-from deployments.kept import Kept
-from deployments.progress import JobProgress
+from deployments.pipeline.calls import StageCalls
+from deployments.pipeline.digests import digest_of, model_digest
+from deployments.pipeline.kept import Kept
+from deployments.pipeline.progress import JobProgress
 from stages.base import derive_seed
 from stages.presets import Plan
 from stages.types import StageName

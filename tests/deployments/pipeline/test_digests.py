@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from deployments.digests import digest_of, model_digest
+from deployments.pipeline.digests import digest_of, model_digest
 from stages.presets import TINY, plan
 
 STEPS = plan(TINY, "a fox", seed=1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from deployments.jobs.values import Beat, Claim, Update
 from deployments.journal.leases import Leases
-from deployments.progress import JobProgress
+from deployments.pipeline.progress import JobProgress
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 No pixel enters this process: it holds references, and drops them at the end of each job with a collection, because Ray
 leaves cycles around them that keep outputs alive until then. What one attempt at a job does stands in
-`deployments.attempt`.
+`deployments.pipeline.attempt`.
 
 Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job is what the journal says.
 """
@@ -20,25 +20,25 @@ from typing import Any, Literal
 from ray import serve
 
 from client.schema import JobError
-from deployments.attempt import Attempt, PausedJob
-from deployments.calls import Limits, OutputLostError, StageCalls
 from deployments.config import AppArgs
-from deployments.demand import Demand
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
-from deployments.fan_out import FanOut
 from deployments.files.store import ArtifactStore
 from deployments.jobs.values import Claim, Job
 from deployments.journal.database import Database, DatabaseError
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.kept import Kept
 from deployments.observe.logs import about, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.routing import replicas_of
 from deployments.on_ray.sweeping import collect_soon
-from deployments.progress import JobProgress, Origin
-from deployments.recorder import Recorder
+from deployments.pipeline.attempt import Attempt, PausedJob
+from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
+from deployments.pipeline.demand import Demand
+from deployments.pipeline.fan_out import FanOut
+from deployments.pipeline.kept import Kept
+from deployments.pipeline.progress import JobProgress, Origin
+from deployments.pipeline.recorder import Recorder
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 from client.schema import StageState
 from deployments.jobs.values import overall
 from deployments.on_ray.streams import Info
-from deployments.progress import JobProgress
+from deployments.pipeline.progress import JobProgress
 
 
 class Clock:

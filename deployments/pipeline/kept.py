@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from deployments.calls import StageCalls
 from deployments.errors import InputGoneError
 from deployments.jobs.values import Claim, Job, Source
 from deployments.journal.leases import Leases
 from deployments.observe.metrics import JobMetrics
 from deployments.on_ray.failures import replica_lost
 from deployments.on_ray.sweeping import collect_soon
-from deployments.progress import JobProgress, Origin
+from deployments.pipeline.calls import StageCalls
+from deployments.pipeline.progress import JobProgress, Origin
 from stages.presets import Plan
 from stages.types import STAGE_NAMES, StageName
 

@@ -18,13 +18,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.demand import Demand
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
-from deployments.fan_out import FanOut
 from deployments.observe.metrics import JobMetrics
 from deployments.on_ray.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
 from deployments.on_ray.streams import Info, pairs
-from deployments.progress import JobProgress, Origin
+from deployments.pipeline.demand import Demand
+from deployments.pipeline.fan_out import FanOut
+from deployments.pipeline.progress import JobProgress, Origin
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

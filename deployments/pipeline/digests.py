@@ -15,7 +15,7 @@ from typing import Any
 from deployments import __version__
 from stages.presets import get_preset
 
-_WEIGHTS = Path(__file__).resolve().parent.parent / "stages" / "weights"
+_WEIGHTS = Path(__file__).resolve().parents[2] / "stages" / "weights"
 
 
 def digest_of(kind: str, *inputs: str, **values: Any) -> str:
