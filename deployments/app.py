@@ -19,7 +19,7 @@ from deployments.config import AppArgs, ScalingArgs, check_environment, parse_ar
 from deployments.files.keeper import Keeper
 from deployments.on_ray.routing import IdleFirst
 from deployments.pipeline.pipeline import Pipeline
-from deployments.replica import Replica
+from deployments.replicas.replica import Replica
 from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"

@@ -78,7 +78,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 class Stage(Protocol):
-    """What `deployments.replica` needs of a stage."""
+    """What `deployments.replicas.replica` needs of a stage."""
 
     name: StageName
 

@@ -78,7 +78,9 @@ def test_a_missing_cluster_is_named() -> None:
 
 
 def test_a_broken_stage_ends_the_start_with_its_own_words(tmp_path: Path) -> None:
-    broken = {name: {"factory": "tests.deployments.test_replica:Broken"} for name in ("t2i", "i2v", "v2v", "vfi")}
+    broken = {
+        name: {"factory": "tests.deployments.replicas.test_replica:Broken"} for name in ("t2i", "i2v", "v2v", "vfi")
+    }
     with config_with(tmp_path, stages=broken) as config:
         said = refusal(
             run("--laptop", "--config", config, "--port", str(free_port()), "--data-dir", str(tmp_path / "data"))

@@ -11,12 +11,12 @@ import pytest
 
 from deployments.errors import StartError
 from deployments.on_ray.streams import Info
-from deployments.replica import Replica
+from deployments.replicas.replica import Replica
 from stages.base import InputError, Report
 from stages.presets import TINY, Preset, T2IParams, plan
 from stages.types import Image, StageName
 
-HERE = "tests.deployments.test_turns"
+HERE = "tests.deployments.replicas.test_turns"
 PLAN = plan(TINY, "a fox").t2i
 OTHER = replace(PLAN, size=(64, 64))
 BAD = 13  # a seed that the stage cannot take
@@ -191,7 +191,7 @@ async def test_an_invalid_call_fails_alone() -> None:
 
 
 async def test_progress_goes_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.turns._PROGRESS_PERIOD_S", 0.0)
+    monkeypatch.setattr("deployments.replicas.turns._PROGRESS_PERIOD_S", 0.0)
     replica, stage = gated()
     calls = await behind(replica, stage, 2, 3)
     stage.gate.release(2 * STEPS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.replica import Replica
+from deployments.replicas.replica import Replica
 from stages.base import ignore_progress
 from stages.presets import TINY, plan
 from stages.types import Clip, Window

@@ -5,8 +5,8 @@ info) pairs, see `deployments.on_ray.streams`: `started` when the device is free
 second, and the `output`. One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`. With a `batch`, calls of one shape that wait while
-the device is busy are computed together once it is free (`deployments.turns`). Stages that live together take turns
-on the device, and hold their common layers once (`stages.together`).
+the device is busy are computed together once it is free (`deployments.replicas.turns`). Stages that live together take
+turns on the device, and hold their common layers once (`stages.together`).
 
 With a finisher (`deployments.files.mp4:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
 the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stages.
@@ -30,8 +30,8 @@ from typing import Any, Protocol, cast
 from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level, about, set_up
 from deployments.observe.metrics import StageMetrics
-from deployments.turns import Call, Turns
-from deployments.warmup import warm_up
+from deployments.replicas.turns import Call, Turns
+from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
 from stages.presets import get_preset
 from stages.types import StageName

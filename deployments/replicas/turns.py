@@ -22,7 +22,7 @@ _Pair = tuple[Any, Info]
 
 
 class Call:
-    """One call of `deployments.replica`."""
+    """One call of `deployments.replicas.replica`."""
 
     def __init__(
         self,

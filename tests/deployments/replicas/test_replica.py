@@ -12,12 +12,12 @@ import pytest
 
 from deployments.errors import ConfigError, StartError
 from deployments.on_ray.streams import Info
-from deployments.replica import Replica, resolve
+from deployments.replicas.replica import Replica, resolve
 from stages.base import Report, WeightsError
 from stages.presets import TINY, Preset, plan
 from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName, Window
 
-HERE = "tests.deployments.test_replica"
+HERE = "tests.deployments.replicas.test_replica"
 PLAN = plan(TINY, "a fox")
 DEADLINE_S = 10.0
 
