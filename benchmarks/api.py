@@ -31,12 +31,12 @@ from benchmarks.result import parser_of, result
 from client import Client
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
-from deployments.config import AppArgs, IngressArgs, StorageArgs
 from deployments.jobs.values import Claim, JobRequest, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
+from deployments.settings.application import AppArgs, IngressArgs, StorageArgs
 
 CONNECTIONS = 16
 START_S = 60.0

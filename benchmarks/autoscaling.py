@@ -40,10 +40,10 @@ from cluster.traffic.measures import measure
 from cluster.traffic.traces import Arrival, Trace, kept_traces
 from cluster.twin.simulator import Pool, Scenario
 from deployments.app import build
-from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, declare, start_ray, stop
+from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from stages.types import STAGE_NAMES, StageName
 
 GPUS = 16

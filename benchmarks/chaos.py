@@ -20,7 +20,7 @@ import yaml
 from cluster.replay import ReplayProfile
 from cluster.server_process import STOP_S, ServerError, ServerProcess
 from deployments.app import APP_NAME
-from deployments.config import CONFIG_PATH
+from deployments.settings.application import CONFIG_PATH
 from stages.types import STAGE_NAMES, StageName
 
 ALL = "all"  # the whole process tree

@@ -21,7 +21,7 @@ from benchmarks.processes import PeakOfTree
 from benchmarks.result import parser_of, result
 from client import Client, Video
 from cluster.server_process import ServerProcess
-from deployments.config import CONFIG_PATH
+from deployments.settings.application import CONFIG_PATH
 from stages.types import STAGE_NAMES
 
 PROMPTS = (

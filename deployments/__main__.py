@@ -20,10 +20,10 @@ from types import FrameType
 from typing import get_args
 
 from deployments.admin import add_admin_commands, add_place_options
-from deployments.config import AppArgs, laptop, load_config
 from deployments.errors import StartError
 from deployments.observe.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
+from deployments.settings.application import AppArgs, laptop, load_config
 
 OWN_RAY = "own"
 

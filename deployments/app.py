@@ -4,7 +4,7 @@
        └──show──► keeper
 
 `build` is what `import_path: deployments.app:build` names in serve_config.yaml; its `args` are those of
-`deployments.config.AppArgs`. The classes are plain and become deployments here.
+`deployments.settings.application.AppArgs`. The classes are plain and become deployments here.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from deployments.api.ingress import Ingress
-from deployments.config import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
 from deployments.files.keeper import Keeper
 from deployments.on_ray.routing import IdleFirst
 from deployments.pipeline.pipeline import Pipeline
 from deployments.replicas.replica import Replica
+from deployments.settings.application import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
 from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"

@@ -26,10 +26,10 @@ from cluster.pools.needs import find_lacks
 from cluster.pools.ray_nodes import living_nodes
 from deployments.api.gate import check_exposure
 from deployments.app import APP_NAME, build
-from deployments.config import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.on_ray.health import stage_needs
 from deployments.on_ray.ray_internals import apply_config
+from deployments.settings.application import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL_STORE_BYTES = 512 * 2**20

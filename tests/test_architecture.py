@@ -30,7 +30,7 @@ LIGHT = (
     "deployments.app",
     "deployments.api.ingress",
     "deployments.pipeline.pipeline",
-    "deployments.config",
+    "deployments.settings.application",
     "cluster.pools.needs",
 )
 

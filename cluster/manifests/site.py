@@ -1,7 +1,8 @@
 """A place to deploy to: pools and Serve config joined and judged, so that what is rendered can be scheduled.
 
 Takes a `PoolFile` and the text of a Serve config; gives a `Site`, from which every manifest follows. Of the config it
-types the stages and what else manifests need; `deployments.config` judges the rest when the application is built.
+types the stages and what else manifests need; `deployments.settings.application` judges the rest when the application
+is built.
 """
 
 import re

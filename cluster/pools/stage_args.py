@@ -1,7 +1,7 @@
 """What a Serve config says of our application: where it stands in the file, and the arguments of one stage.
 
 `our_application` finds it; `StageArgs` types what stands under `args: stages:`. Manifests are made from that alone;
-`deployments.config` types the rest and judges the whole. Knows neither Ray nor the stages.
+`deployments.settings.application` types the rest and judges the whole. Knows neither Ray nor the stages.
 """
 
 from collections.abc import Mapping

@@ -36,7 +36,6 @@ from deployments.api.metrics import NodeTexts, add_metrics_route, node_texts
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
-from deployments.config import AppArgs
 from deployments.errors import ApiError, VideoNotFoundError
 from deployments.files.store import ArtifactStore
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
@@ -46,6 +45,7 @@ from deployments.keys import KeyBook, KeyRing
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.health import Watch
+from deployments.settings.application import AppArgs
 from deployments.webhooks import Courier
 
 logger = logging.getLogger(__name__)

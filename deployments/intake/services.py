@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from client.schema import Health
 from cluster.policy.reports import Report
-from deployments.config import AppArgs
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Admission
 from deployments.intake.prompts import PromptCheck
 from deployments.journal.journal import Journal
+from deployments.settings.application import AppArgs
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ import uuid
 from dataclasses import dataclass
 
 from client.schema import CreateVideo
-from deployments.config import IngressArgs
 from deployments.errors import InvalidRequestError
 from deployments.files.store import ArtifactStore
 from deployments.intake.uploads import Limits, inspect
 from deployments.jobs.values import Source
+from deployments.settings.application import IngressArgs
 from stages.types import StageName
 
 FILES = ("input_reference", "input_video")  # the fields that hold one

@@ -17,8 +17,8 @@ from client.schema import Health
 from cluster.pools.needs import Lack, StageNeed, find_lacks
 from cluster.pools.ray_nodes import living_nodes
 from deployments import __version__
-from deployments.config import AppArgs
 from deployments.on_ray.ray_internals import Replicas, replicas_of_app
+from deployments.settings.application import AppArgs
 from stages.types import STAGE_NAMES
 
 _FRESH_S = 1.0

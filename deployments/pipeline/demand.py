@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from cluster.policy.arrivals import ArrivalMeter
 from cluster.policy.reports import Report, StageReport, to_floats
-from deployments.config import AppArgs, ScalingArgs
 from deployments.journal.database import Database
 from deployments.journal.looks import Arrival, read_arrivals
+from deployments.settings.application import AppArgs, ScalingArgs
 from stages.types import STAGE_NAMES, StageName
 
 _WEIGHT = 0.2  # of the newest call in the mean

@@ -20,7 +20,6 @@ from typing import Any, Literal
 from ray import serve
 
 from client.schema import JobError
-from deployments.config import AppArgs
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
 from deployments.files.store import ArtifactStore
 from deployments.jobs.values import Claim, Job
@@ -39,6 +38,7 @@ from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.kept import Kept
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
+from deployments.settings.application import AppArgs
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from benchmarks import end_to_end, fanout, pipelining, twin
-from deployments.config import CONFIG_PATH
 from deployments.server import ROOT
+from deployments.settings.application import CONFIG_PATH
 from stages.types import STAGE_NAMES
 
 SCRIPTS = (

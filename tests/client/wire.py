@@ -27,7 +27,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from client.schema import CreateVideo, ErrorBody, ErrorDetail, Event, Health
 from deployments.api.ingress import create_app
-from deployments.config import AppArgs, IngressArgs, WebhookArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
 from deployments.jobs.judging import judge
@@ -37,6 +36,7 @@ from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import jobs, metadata
 from deployments.keys import KeyBook
+from deployments.settings.application import AppArgs, IngressArgs, WebhookArgs
 from stages.types import STAGE_NAMES
 from tests.client.standin import Standin, video
 

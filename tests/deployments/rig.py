@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from client.schema import ErrorBody, Health, StageState, Video
 from cluster.policy.reports import Report
 from deployments.api.ingress import create_app
-from deployments.config import AppArgs, IngressArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
 from deployments.jobs.values import Claim, Update
@@ -17,6 +16,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.keys import KeyBook
+from deployments.settings.application import AppArgs, IngressArgs
 from stages.types import STAGE_NAMES
 
 BODY = {"prompt": "a fox"}

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from deployments.__main__ import main
-from deployments.config import CONFIG_PATH
 from deployments.jobs.values import Limits
 from deployments.journal.database import opened
 from deployments.journal.limits import LimitBook
 from deployments.keys import KeyBook
+from deployments.settings.application import CONFIG_PATH
 from tests.postgres import new_database
 
 

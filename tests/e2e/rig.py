@@ -20,11 +20,11 @@ from client.schema import Video
 from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
-from deployments.config import AppArgs, laptop, load_config, rehearsal
 from deployments.jobs.values import Event
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, start, stop
+from deployments.settings.application import AppArgs, laptop, load_config, rehearsal
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.types import StageName

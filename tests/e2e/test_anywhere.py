@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 
 from client.schema import Video
-from deployments.config import AppArgs, StorageArgs
+from deployments.settings.application import AppArgs, StorageArgs
 from stages.mp4 import write_mp4
 from stages.types import Clip
 from tests.e2e.rig import WINDOWS, Rig, SecondApp, wait_for

@@ -6,8 +6,16 @@ from dataclasses import replace
 import pytest
 from ray import serve
 
-from deployments.config import AppArgs, AutoscalingArgs, ScalingArgs, StorageArgs, laptop, load_config, rehearsal
 from deployments.server import declare
+from deployments.settings.application import (
+    AppArgs,
+    AutoscalingArgs,
+    ScalingArgs,
+    StorageArgs,
+    laptop,
+    load_config,
+    rehearsal,
+)
 from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow

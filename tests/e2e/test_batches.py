@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.config import BatchArgs, StorageArgs, rehearsal
+from deployments.settings.application import BatchArgs, StorageArgs, rehearsal
 from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from ray import serve
 
-from deployments.config import StorageArgs
+from deployments.settings.application import StorageArgs
 from stages.types import StageName
 from tests.e2e.faulty import HANGS, POISONS, RAISES, STUMBLES
 from tests.e2e.rig import Rig, SecondApp, wait_for

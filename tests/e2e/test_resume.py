@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from deployments.config import AppArgs, StorageArgs
 from deployments.jobs.values import Job
+from deployments.settings.application import AppArgs, StorageArgs
 from stages.types import StageName
 from tests.e2e.rig import WINDOWS, Rig, SecondApp, wait_for
 

@@ -16,10 +16,10 @@ import yaml
 
 from cluster.pools.needs import StageNeed
 from cluster.server_process import free_port
-from deployments.config import CONFIG_PATH, StageArgs, laptop, load_config
 from deployments.errors import MissingPoolError
 from deployments.on_ray.health import stage_needs
 from deployments.server import ROOT, check_pools, sentence_of
+from deployments.settings.application import CONFIG_PATH, StageArgs, laptop, load_config
 from tests.e2e.rig import DEADLINE_S, Rig, wait_for
 
 pytestmark = pytest.mark.slow

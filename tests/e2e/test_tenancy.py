@@ -14,13 +14,13 @@ import pytest
 from benchmarks.chaos import Target, stand_in_config
 from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
-from deployments.config import laptop, load_config
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.journal.limits import LimitBook
 from deployments.keys import KeyBook
 from deployments.server import LocalRay, start
+from deployments.settings.application import laptop, load_config
 from stages.types import STAGE_NAMES
 from tests.e2e.rig import wait_for
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from ray import serve
 
-from deployments.config import StorageArgs
+from deployments.settings.application import StorageArgs
 from tests.e2e.rig import Rig, SecondApp
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from client.schema import Video
-from deployments.config import AppArgs, KeeperArgs
+from deployments.settings.application import AppArgs, KeeperArgs
 from stages.presets import MAX_PROMPT_CHARS, MAX_SEED
 from tests.deployments.rig import Rig, error_of
 

@@ -8,9 +8,9 @@ import pytest
 from client.schema import Health
 from cluster.pools.needs import Lack, find_lacks
 from deployments.api.ingress import Readiness
-from deployments.config import AppArgs
 from deployments.on_ray.health import judge_health, stage_needs
 from deployments.on_ray.ray_internals import Replicas
+from deployments.settings.application import AppArgs
 from tests.deployments.rig import Rig
 
 ALL = ("t2i", "i2v", "v2v", "vfi", "pipeline", "keeper")

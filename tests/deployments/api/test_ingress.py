@@ -4,9 +4,9 @@ import pytest
 
 from client.schema import ErrorBody, JobError, Pools, StageState, Video, VideoList
 from cluster.policy.reports import from_floats
-from deployments.config import AppArgs
 from deployments.jobs.values import Update
 from deployments.pipeline.demand import Demand
+from deployments.settings.application import AppArgs
 from tests.deployments.rig import Rig, error_of
 
 

@@ -18,12 +18,12 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from client.schema import Health
 from deployments.api.ingress import create_app
-from deployments.config import AppArgs, IngressArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.keys import KeyBook
+from deployments.settings.application import AppArgs, IngressArgs
 from stages.presets import TINY
 from tests.e2e.rig import wait_for
 

@@ -17,7 +17,6 @@ from client.schema import Health, JobError, StageState
 from cluster.server_process import free_port
 from deployments.api.ingress import create_app
 from deployments.api.page import WEB, read_parts
-from deployments.config import AppArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
 from deployments.jobs.values import Claim, Update
@@ -25,6 +24,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.keys import KeyBook
+from deployments.settings.application import AppArgs
 from tests.browser import chromium, needs_chromium, opened
 
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>'

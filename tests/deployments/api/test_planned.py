@@ -9,7 +9,6 @@ from sqlalchemy import null, update
 
 from client.schema import Health
 from deployments.api.ingress import create_app
-from deployments.config import AppArgs
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
 from deployments.jobs.plans import plan_of, planned_of, windows_of
@@ -17,6 +16,7 @@ from deployments.jobs.values import JobRequest, NewJob, Planned, Source, Update
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import jobs
+from deployments.settings.application import AppArgs
 from stages.presets import RequestError
 from tests.deployments.journal.job_acts import LONG_S, REQUEST, claim, submit
 

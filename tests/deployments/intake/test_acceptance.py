@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import event
 
 from client.schema import Video, VideoList
-from deployments.config import AppArgs, IngressArgs
 from deployments.jobs.values import Limits
 from deployments.journal.journal import Journal
 from deployments.journal.limits import LimitBook
+from deployments.settings.application import AppArgs, IngressArgs
 from tests.deployments.rig import BODY, Rig, create, error_of
 
 ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from deployments.config import parse_args
 from deployments.errors import ConfigError, InvalidRequestError
 from deployments.intake.prompts import PromptCheck
+from deployments.settings.application import parse_args
 
 TERMS = ("Kraken", "deep  sea", "c++", "café")
 

@@ -13,7 +13,6 @@ from sqlalchemy import select
 import deployments
 from client.schema import JobError, StageState
 from cluster.policy.reports import from_floats
-from deployments.config import AppArgs
 from deployments.jobs.values import Job, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
@@ -22,6 +21,7 @@ from deployments.journal.looks import oldest_queued_s
 from deployments.journal.tables import deliveries
 from deployments.keys import KeyBook
 from deployments.pipeline.demand import Demand
+from deployments.settings.application import AppArgs
 from tests.deployments.journal.job_acts import LONG_S, RECORD, REQUEST, claim, submit
 
 HOUR_S = 3600.0

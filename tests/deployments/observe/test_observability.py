@@ -17,7 +17,6 @@ from client.schema import Health, JobError
 from cluster.server_process import free_port
 from deployments.api.ingress import create_app
 from deployments.api.metrics import merged
-from deployments.config import AppArgs, ObservabilityArgs, parse_args, with_environment
 from deployments.errors import ConfigError
 from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
@@ -28,6 +27,7 @@ from deployments.journal.leases import Leases
 from deployments.observe import logs
 from deployments.observe.metrics import TABLE
 from deployments.observe.traces import Tracer, spans_of
+from deployments.settings.application import AppArgs, ObservabilityArgs, parse_args, with_environment
 
 README = (Path(__file__).parents[3] / "deployments" / "README.md").read_text()
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=1)

@@ -4,11 +4,11 @@ import pytest
 
 from cluster.policy.reports import Report, from_floats
 from cluster.pools.stage_args import BatchArgs, StageArgs
-from deployments.config import AppArgs, ScalingArgs, parse_args
 from deployments.errors import ConfigError
 from deployments.jobs.values import JobRequest, NewJob
 from deployments.journal.journal import Journal
 from deployments.pipeline.demand import Demand
+from deployments.settings.application import AppArgs, ScalingArgs, parse_args
 
 ARGS = AppArgs(
     stages={"v2v": StageArgs(num_gpus=2.0)},

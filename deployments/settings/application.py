@@ -28,7 +28,7 @@ from deployments.observe.logs import Format, Level
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
-CONFIG_PATH = Path(__file__).resolve().parent.parent / "serve_config.yaml"
+CONFIG_PATH = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 POLICY_PATH = "cluster.policy.autoscaler:Scaler"
 
 # They switch deployment handles to by-value gRPC: 310 MB of frames would go through the pipeline process.

@@ -8,7 +8,9 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.replay import ReplayProfile
 from deployments.app import build
-from deployments.config import (
+from deployments.errors import ConfigError
+from deployments.on_ray.health import stage_needs
+from deployments.settings.application import (
     CONFIG_PATH,
     FORBIDDEN_ENV,
     AppArgs,
@@ -19,8 +21,6 @@ from deployments.config import (
     rehearsal,
     with_environment,
 )
-from deployments.errors import ConfigError
-from deployments.on_ray.health import stage_needs
 from stages.types import STAGE_NAMES
 
 
