@@ -1,7 +1,7 @@
 """`python -m deployments`: run the server, and say who may use it.
 
     serve          the whole server in the foreground, until SIGINT or SIGTERM
-    keys, limits   API keys, and what each tenant may do: `deployments.admin`
+    keys, limits   API keys, and what each tenant may do: `deployments.tenants.commands`
 
 Each works on one of two servers:
 
@@ -19,11 +19,11 @@ import sys
 from types import FrameType
 from typing import get_args
 
-from deployments.admin import add_admin_commands, add_place_options
 from deployments.errors import StartError
 from deployments.observe.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
 from deployments.settings.application import AppArgs, laptop, load_config
+from deployments.tenants.commands import add_admin_commands, add_place_options
 
 OWN_RAY = "own"
 

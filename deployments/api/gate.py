@@ -25,7 +25,7 @@ from deployments.api.description import errors
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.jobs.values import NOBODY
 from deployments.journal.database import opened, shown_url
-from deployments.keys import KeyBook, KeyRing
+from deployments.tenants.keys import KeyBook, KeyRing
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"

@@ -41,12 +41,12 @@ from deployments.files.store import ArtifactStore
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
-from deployments.keys import KeyBook, KeyRing
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.health import Watch
 from deployments.settings.application import AppArgs
-from deployments.webhooks import Courier
+from deployments.tenants.keys import KeyBook, KeyRing
+from deployments.tenants.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from deployments.intake.services import Services
 from deployments.jobs.remix import Child
 from deployments.jobs.values import NOBODY, Job, NewJob
 from deployments.journal.limits import LimitBook
-from deployments.webhooks import judge_url
+from deployments.tenants.webhooks import judge_url
 
 
 async def accept_job(

@@ -1,4 +1,4 @@
-"""Rows of webhooks to deliver, as the journal writes them; `deployments.webhooks` delivers.
+"""Rows of webhooks to deliver, as the journal writes them; `deployments.tenants.webhooks` delivers.
 
 Works inside a transaction of `Journal` or `Leases`.
 """

@@ -35,8 +35,8 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import jobs, metadata
-from deployments.keys import KeyBook
 from deployments.settings.application import AppArgs, IngressArgs, WebhookArgs
+from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
 from tests.client.standin import Standin, video
 

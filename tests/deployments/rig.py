@@ -15,8 +15,8 @@ from deployments.jobs.values import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.keys import KeyBook
 from deployments.settings.application import AppArgs, IngressArgs
+from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
 
 BODY = {"prompt": "a fox"}

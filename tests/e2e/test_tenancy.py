@@ -18,9 +18,9 @@ from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.journal.limits import LimitBook
-from deployments.keys import KeyBook
 from deployments.server import LocalRay, start
 from deployments.settings.application import laptop, load_config
+from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
 from tests.e2e.rig import wait_for
 

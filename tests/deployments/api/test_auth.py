@@ -13,8 +13,8 @@ from deployments.api.gate import COOKIE, check_exposure, is_loopback
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
-from deployments.keys import KeyBook
 from deployments.settings.application import AppArgs, IngressArgs
+from deployments.tenants.keys import KeyBook
 from tests.deployments.rig import BODY, CONTENT, Rig, create, error_of
 
 ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0), limits=Limits(max_queued=50))

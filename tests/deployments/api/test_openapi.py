@@ -22,8 +22,8 @@ from deployments.files.keeper import Keeper
 from deployments.files.store import ArtifactStore
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
-from deployments.keys import KeyBook
 from deployments.settings.application import AppArgs, IngressArgs
+from deployments.tenants.keys import KeyBook
 from stages.presets import TINY
 from tests.e2e.rig import wait_for
 

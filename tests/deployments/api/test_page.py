@@ -23,8 +23,8 @@ from deployments.jobs.values import Claim, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.keys import KeyBook
 from deployments.settings.application import AppArgs
+from deployments.tenants.keys import KeyBook
 from tests.browser import chromium, needs_chromium, opened
 
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>'

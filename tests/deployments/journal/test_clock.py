@@ -19,9 +19,9 @@ from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.looks import oldest_queued_s
 from deployments.journal.tables import deliveries
-from deployments.keys import KeyBook
 from deployments.pipeline.demand import Demand
 from deployments.settings.application import AppArgs
+from deployments.tenants.keys import KeyBook
 from tests.deployments.journal.job_acts import LONG_S, RECORD, REQUEST, claim, submit
 
 HOUR_S = 3600.0

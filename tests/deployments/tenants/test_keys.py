@@ -10,7 +10,7 @@ from deployments.errors import RateLimitError
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.tables import api_keys
-from deployments.keys import KeyBook, KeyRing, UnknownKeyError
+from deployments.tenants.keys import KeyBook, KeyRing, UnknownKeyError
 
 FRESH_S = 3.0
 
@@ -122,7 +122,7 @@ async def test_a_flood_of_wrong_keys_is_refused_without_argon2_or_in_a_short_lin
 async def test_what_is_remembered_of_keys_is_bounded_and_holds_none(
     book: KeyBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.keys._REMEMBERED", 2)
+    monkeypatch.setattr("deployments.tenants.keys._REMEMBERED", 2)
     ring = KeyRing(book, fresh_s=FRESH_S)
     texts = [book.create("studio")[1] for _ in range(3)]
     for text in texts:

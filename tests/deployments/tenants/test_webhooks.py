@@ -22,7 +22,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import deliveries
-from deployments.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
+from deployments.tenants.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)

@@ -22,8 +22,8 @@ from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database, opened, shown_url
 from deployments.journal.limits import LimitBook
-from deployments.keys import KeyBook, UnknownKeyError
 from deployments.settings.application import CONFIG_PATH, AppArgs, laptop, load_config
+from deployments.tenants.keys import KeyBook, UnknownKeyError
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_LABEL_CHARS = 200
