@@ -34,7 +34,6 @@ from ray import serve
 from benchmarks import live, sim_policies
 from benchmarks.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead, ServeDefault
-from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
 from cluster.traffic.measures import measure
 from cluster.traffic.traces import Arrival, Trace, kept_traces
@@ -44,6 +43,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, declare, start_ray, stop
 from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
+from stages.replay import PAPER_PAYLOADS, ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 
 GPUS = 16

@@ -17,10 +17,10 @@ from typing import Self
 import psutil
 import yaml
 
-from cluster.replay import ReplayProfile
 from cluster.server_process import STOP_S, ServerError, ServerProcess
 from deployments.app import APP_NAME
 from deployments.settings.application import CONFIG_PATH
+from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 
 ALL = "all"  # the whole process tree
@@ -43,7 +43,7 @@ def stand_in_config(path: Path, profiles: Mapping[StageName, ReplayProfile], lea
     args = document["applications"][0]["args"]
     args["pipeline"]["lease_s"] = lease_s
     for name in STAGE_NAMES:
-        args["stages"][name]["factory"] = "cluster.replay:ReplayStage"
+        args["stages"][name]["factory"] = "stages.replay:ReplayStage"
         args["stages"][name]["options"] = {"stage": name, **profiles[name].options()}
     path.write_text(yaml.safe_dump(document))
     return path

@@ -46,10 +46,10 @@ from client.errors import (
     ServerError,
     UnexpectedResponseError,
 )
-from cluster.replay import ReplayProfile
 from deployments.jobs.values import FINAL, Event, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
+from stages.replay import ReplayProfile
 from stages.types import StageName
 
 PROFILES: dict[StageName, ReplayProfile] = {

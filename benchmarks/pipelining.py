@@ -39,13 +39,13 @@ from benchmarks.plain import PLAIN_NAME, build_plain
 from benchmarks.processes import replica_process, store_bytes
 from benchmarks.result import parser_of, result
 from client import Client, Video
-from cluster.replay import PAPER_PAYLOADS, ReplayProfile
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
 from stages.model.windows import plan_windows
 from stages.presets import get_preset, plan
+from stages.replay import PAPER_PAYLOADS, ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 
 PRESET = "paper"  # its numbers of frames; the stages are replayed

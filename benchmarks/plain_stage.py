@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cluster.replay import ReplayStage
 from deployments.files.mp4 import Mp4Finisher
 from stages.base import ignore_progress
 from stages.model.windows import plan_windows
 from stages.presets import get_preset
+from stages.replay import ReplayStage
 from stages.types import Piece
 
 

@@ -27,11 +27,11 @@ from benchmarks.result import parser_of, result
 from cluster.experiments.live import Bench
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec
-from cluster.replay import PAPER_PAYLOADS
 from cluster.traffic.measures import Metrics, RequestRow
 from cluster.twin.simulator import simulate
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
+from stages.replay import PAPER_PAYLOADS
 from stages.types import STAGE_NAMES, StageName
 
 RUN_S: Mapping[StageName, float] = {"t2i": 0.25, "i2v": 0.8, "v2v": 1.6, "vfi": 0.1}  # VFI's is that of one window

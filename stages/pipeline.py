@@ -13,9 +13,9 @@ from stages.i2v import I2V
 from stages.model.windows import join, plan_windows
 from stages.presets import Plan, Preset
 from stages.t2i import T2I
-from stages.together import share_backbone
 from stages.types import Clip, Piece, StageName
 from stages.v2v import V2V
+from stages.v2v.together import share_backbone
 from stages.vfi import VFI
 
 ReportFor = Callable[[StageName], Report]

@@ -4,7 +4,7 @@
     serve_default   a server for each run, whose stages Serve scales by its own rule
     look_ahead      a server for each run, with `cluster.policy.autoscaler` as the application's policy
 
-The server is the whole application on a Ray of its own. Its stages are replayed (`cluster.replay`): they take the
+The server is the whole application on a Ray of its own. Its stages are replayed (`stages.replay`): they take the
 seconds of the experiment, each time the same, and give values of the bytes it says; or they are the real ones of a
 preset. What a start-up takes is added to what Ray needs for a replica anyway. GPUs are counted, not used: only the
 bounds of replicas and the look-ahead's own budget hold them.
@@ -142,7 +142,7 @@ def _stage(spec: Spec, run: RunPlan, name: Any) -> dict[str, Any]:
             "steps": max(1, min(_MAX_STEPS, int(stage.mean_s / stage.windows / _STEP_S))),
             "load_s": 0.0 if run.policy.name == "fixed" else stage.start_up_s,
         }
-        made |= {"factory": "cluster.replay:ReplayStage", "options": options}
+        made |= {"factory": "stages.replay:ReplayStage", "options": options}
     if run.policy.name != "fixed":
         least, most = min(stage.min_replicas, run.replicas[name]), max(stage.max_replicas, run.replicas[name])
         made["autoscaling"] = {"min_replicas": least, "max_replicas": most, "initial_replicas": run.replicas[name]}

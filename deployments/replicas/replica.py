@@ -6,7 +6,7 @@ second, and the `output`. One thread is the device's lock: loading, computing an
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`. With a `batch`, calls of one shape that wait while
 the device is busy are computed together once it is free (`deployments.replicas.turns`). Stages that live together take
-turns on the device, and hold their common layers once (`stages.together`).
+turns on the device, and hold their common layers once (`stages.v2v.together`).
 
 With a finisher (`deployments.files.mp4:Mp4Finisher`) each value is post-processed before it leaves, and `finish` joins
 the results. Runs without Ray too. Knows nothing of jobs, HTTP or the other stages.
@@ -278,7 +278,7 @@ def _share(loaded: Sequence[Stage], preset: str) -> None:
     """What stages that live together have in common is held once."""
     named = {stage.name: stage for stage in loaded}
     if "i2v" in named and "v2v" in named and "torch" in sys.modules:
-        from stages.together import share_backbone  # torch: a stand-in for a stage does without
+        from stages.v2v.together import share_backbone  # torch: a stand-in for a stage does without
 
         saved = share_backbone(get_preset(preset), named["i2v"], named["v2v"])
         logger.info("Stages i2v and v2v share %.1f MB.", saved / 1e6)

@@ -21,11 +21,11 @@ from cluster.pools.stage_args import Args, ServeConfigError, our_application
 from cluster.pools.stage_args import AutoscalingArgs as AutoscalingArgs
 from cluster.pools.stage_args import BatchArgs as BatchArgs
 from cluster.pools.stage_args import StageArgs as StageArgs
-from cluster.replay import ReplayProfile
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.observe.logs import Format, Level
 from stages.presets import RequestError, get_preset
+from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 
 CONFIG_PATH = Path(__file__).resolve().parents[2] / "serve_config.yaml"
@@ -368,7 +368,7 @@ def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> App
     stages = {
         name: stage.model_copy(
             update={
-                "factory": "cluster.replay:ReplayStage",
+                "factory": "stages.replay:ReplayStage",
                 "options": {"stage": name, **profiles.get(name, ReplayProfile()).options()},
             }
         )

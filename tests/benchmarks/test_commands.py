@@ -57,7 +57,7 @@ def test_a_number_of_videos_that_measures_nothing_is_refused(videos: str, capsys
 def test_the_measured_application_is_the_served_one_but_for_its_stages(tmp_path: Path) -> None:
     args = pipelining.app_args(tmp_path)
     assert {name: args.stages[name].factory for name in STAGE_NAMES} == dict.fromkeys(
-        STAGE_NAMES, "cluster.replay:ReplayStage"
+        STAGE_NAMES, "stages.replay:ReplayStage"
     )
     sizes = {name: args.stages[name].options["bytes_out"] for name in ("t2i", "i2v", "v2v")}
     assert sizes == {"t2i": 3_000_000, "i2v": 35_000_000, "v2v": 105_000_000}
@@ -96,7 +96,7 @@ def test_pipelining_gives_its_figures() -> None:
 def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     document = yaml.safe_load(CONFIG_PATH.read_text())
     for name, stage in document["applications"][0]["args"]["stages"].items():
-        stage["factory"] = "cluster.replay:ReplayStage"
+        stage["factory"] = "stages.replay:ReplayStage"
         stage["options"] = {"stage": name, "run_s": 0.2, "bytes_out": 1_000_000}
     config = tmp_path / "replayed.yaml"
     config.write_text(yaml.safe_dump(document))

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from cluster.replay import ReplayStage
 from stages.base import InputError, Report
 from stages.presets import V2VParams
+from stages.replay import ReplayStage
 from stages.types import Value
 
 RAISES, HANGS, STUMBLES, POISONS = 1, 2, 3, 4

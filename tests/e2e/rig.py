@@ -17,7 +17,6 @@ from ray._private.internal_api import memory_summary
 
 from benchmarks.processes import store_bytes
 from client.schema import Video
-from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
 from deployments.app import APP_NAME, build
 from deployments.jobs.values import Event
@@ -27,6 +26,7 @@ from deployments.server import LocalRay, Server, start, stop
 from deployments.settings.application import AppArgs, laptop, load_config, rehearsal
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
+from stages.replay import ReplayProfile
 from stages.types import StageName
 
 DEADLINE_S = 120.0

@@ -15,12 +15,12 @@ import yaml
 
 from benchmarks.chaos import ALL, Kill, Target, stand_in_config
 from benchmarks.ledger import Ledger, read
-from cluster.replay import ReplayProfile
 from deployments.jobs.values import FINAL, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.settings.application import PipelineArgs
+from stages.replay import ReplayProfile
 from stages.types import StageName
 from tests.e2e.faulty import POISONS
 from tests.e2e.rig import wait_for

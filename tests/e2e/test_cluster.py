@@ -37,7 +37,7 @@ def rehearsed_config(folder: Path) -> Path:
     args = document["applications"][0]["args"]
     args["storage"] = {"database_url": f"sqlite:///{folder}/jobs.sqlite", "artifacts_url": f"file://{folder}/files"}
     for name, stage in args["stages"].items():
-        stage["factory"] = "cluster.replay:ReplayStage"
+        stage["factory"] = "stages.replay:ReplayStage"
         stage["options"] = {"stage": name, "run_s": 0.2, "bytes_out": 1_000_000}
     path = folder / "serve.yaml"
     path.write_text(yaml.safe_dump(document))

@@ -120,7 +120,7 @@ def test_pools_are_judged_against_the_living_nodes(rig: Rig) -> None:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_says_its_url_serves_and_stops_cleanly_on_a_signal(tmp_path: Path, end: signal.Signals) -> None:
     played = {
-        name: {"factory": "cluster.replay:ReplayStage", "options": {"stage": name, "run_s": 0.05}}
+        name: {"factory": "stages.replay:ReplayStage", "options": {"stage": name, "run_s": 0.05}}
         for name in ("t2i", "i2v", "v2v", "vfi")
     }
     port = free_port()

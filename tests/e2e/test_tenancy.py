@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from benchmarks.chaos import Target, stand_in_config
-from cluster.replay import ReplayProfile
 from cluster.server_process import free_port
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
@@ -21,6 +20,7 @@ from deployments.journal.limits import LimitBook
 from deployments.server import LocalRay, start
 from deployments.settings.application import laptop, load_config
 from deployments.tenants.keys import KeyBook
+from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES
 from tests.e2e.rig import wait_for
 

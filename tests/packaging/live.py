@@ -1,6 +1,6 @@
 """A live server for the wheel's tests: `python -m deployments serve` with stages that only take time.
 
-The whole of serving is real, Ray, journal, HTTP and encoding; `cluster.replay` stands in for the models, which the
+The whole of serving is real, Ray, journal, HTTP and encoding; `stages.replay` stands in for the models, which the
 client cannot tell apart. `live_server(folder)` gives the URL and stops the process at the end.
 """
 
@@ -16,7 +16,7 @@ def config(folder: Path) -> Path:
     """A Serve config file (JSON is YAML) whose stages are replayed."""
     stages = {
         name: {
-            "factory": "cluster.replay:ReplayStage",
+            "factory": "stages.replay:ReplayStage",
             "options": {"stage": name, "run_s": 0.2, "steps": 4, "bytes_out": 200_000},
         }
         for name in ("t2i", "i2v", "v2v", "vfi")

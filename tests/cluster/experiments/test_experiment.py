@@ -226,7 +226,7 @@ def test_the_server_accepts_the_config_of_every_policy(tmp_path: Path, name: str
         args = parse_args(app_args(spec, plan, tmp_path))
         assert args.external_scaler == (plan.policy.name == "fixed")
         assert (args.scaling is not None) == (plan.policy.name == "look_ahead")
-        assert all(args.factory(stage) == "cluster.replay:ReplayStage" for stage in args.stages)
+        assert all(args.factory(stage) == "stages.replay:ReplayStage" for stage in args.stages)
 
 
 def test_specs_are_where_the_command_looks() -> None:

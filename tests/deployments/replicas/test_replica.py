@@ -84,7 +84,7 @@ class Overflowing:
 
 
 def replay(stage: str, **options: Any) -> Replica:
-    return Replica("cluster.replay:ReplayStage", "tiny", options={"stage": stage, "run_s": 0.0, **options})
+    return Replica("stages.replay:ReplayStage", "tiny", options={"stage": stage, "run_s": 0.0, **options})
 
 
 async def collect(generator: Any) -> list[tuple[Any, Info]]:
@@ -129,10 +129,10 @@ async def test_each_window_is_a_call() -> None:
 async def test_stages_that_live_together_are_called_by_name_and_take_turns() -> None:
     options = {"stage": "v2v", "run_s": 0.0}
     replica = Replica(
-        "cluster.replay:ReplayStage",
+        "stages.replay:ReplayStage",
         "tiny",
         options={"stage": "i2v", "run_s": 0.0},
-        guests={"v2v": ("cluster.replay:ReplayStage", options)},
+        guests={"v2v": ("stages.replay:ReplayStage", options)},
     )
     image = Image(np.zeros((16, 16, 3), np.uint8))
     made = (await collect(replica.run(image, params=PLAN.i2v, seed=1)))[-1][0]
@@ -217,7 +217,7 @@ async def test_a_silent_call_makes_the_replica_unhealthy_and_an_idle_one_is_not(
 
 async def test_the_finisher_encodes_what_leaves_and_joins_it(tmp_path: Path) -> None:
     replica = Replica(
-        "cluster.replay:ReplayStage",
+        "stages.replay:ReplayStage",
         "tiny",
         options={"stage": "vfi", "run_s": 0.0, "bytes_out": 1_200_000},
         finisher="deployments.files.mp4:Mp4Finisher",
@@ -240,7 +240,7 @@ async def test_the_finisher_encodes_what_leaves_and_joins_it(tmp_path: Path) -> 
         ("stages.nowhere:T2I", "tiny", "'stages.nowhere:T2I' cannot be imported"),
         ("stages.types:Nobody", "tiny", "'stages.types:Nobody' cannot be imported"),
         ("no colon", "tiny", "write a path like"),
-        ("cluster.replay:ReplayStage", "huge", "Unknown preset 'huge'"),
+        ("stages.replay:ReplayStage", "huge", "Unknown preset 'huge'"),
     ],
 )
 def test_a_replica_that_cannot_start_says_why_in_one_line(factory: str, preset: str, words: str) -> None:

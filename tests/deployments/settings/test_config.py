@@ -6,7 +6,6 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.replay import ReplayProfile
 from deployments.app import build
 from deployments.errors import ConfigError
 from deployments.on_ray.health import stage_needs
@@ -21,6 +20,7 @@ from deployments.settings.application import (
     rehearsal,
     with_environment,
 )
+from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES
 
 
@@ -82,7 +82,7 @@ def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> N
 def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
     args = laptop(load_config(), data_dir=tmp_path)
     played = rehearsal(args, {"v2v": ReplayProfile(run_s=9.0, steps=3)})
-    assert played.factory("t2i") == "cluster.replay:ReplayStage"
+    assert played.factory("t2i") == "stages.replay:ReplayStage"
     assert played.stages["v2v"].options["run_s"] == 9.0
     assert played.stages["v2v"].options["stage"] == "v2v"
     assert (played.storage, played.pipeline) == (args.storage, args.pipeline)

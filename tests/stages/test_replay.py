@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.replay import PAPER_PAYLOADS, ReplayProfile, ReplayStage
 from stages.base import Cancelled, InputError, ignore_progress
 from stages.model.windows import plan_windows
 from stages.presets import TINY, plan
+from stages.replay import PAPER_PAYLOADS, ReplayProfile, ReplayStage
 from stages.settings import Windows
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Piece
 
