@@ -70,7 +70,7 @@ quality: setup
 	$(BIN)/python -m benchmarks.quality
 
 gallery: setup
-	$(BIN)/python -m stages.gallery
+	$(BIN)/python -m stages.local.gallery
 
 plots: setup
 	rm -rf out/plots

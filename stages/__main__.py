@@ -49,11 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["weights"]:
-        from stages.weights_command import main as weights
+        from stages.local.weights_command import main as weights
 
         return weights(words[1:])
     if words[:1] == ["profile"]:
-        from stages.profiling import main as profile
+        from stages.local.profiling import main as profile
 
         return profile(words[1:])
     if words[:1] == ["cost"]:
@@ -100,8 +100,8 @@ def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progre
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
-    from stages.mp4 import write_mp4
-    from stages.pipeline import LocalPipeline
+    from stages.local.mp4 import write_mp4
+    from stages.local.pipeline import LocalPipeline
 
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
     logging.getLogger("diffusers").setLevel(logging.ERROR)

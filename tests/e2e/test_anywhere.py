@@ -14,7 +14,7 @@ import pytest
 
 from client.schema import Video
 from deployments.settings.application import AppArgs, StorageArgs
-from stages.mp4 import write_mp4
+from stages.local.mp4 import write_mp4
 from stages.types import Clip
 from tests.e2e.rig import WINDOWS, Rig, SecondApp, wait_for
 

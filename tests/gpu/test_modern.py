@@ -11,7 +11,7 @@ import torch
 
 from stages.base import Cancelled, ignore_progress
 from stages.i2v import I2V
-from stages.pipeline import LocalPipeline
+from stages.local.pipeline import LocalPipeline
 from stages.presets import Preset, plan
 from stages.settings import DTypeName, Offload
 from stages.types import UInt8

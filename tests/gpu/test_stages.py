@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.base import Cancelled, ignore_progress
-from stages.pipeline import LocalPipeline
+from stages.local.pipeline import LocalPipeline
 from stages.presets import TINY, Preset, plan
 from stages.types import UInt8
 from tests.stages.random_parts import paper_like

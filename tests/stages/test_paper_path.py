@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.base import Cancelled, WeightsError, ignore_progress
-from stages.pipeline import LocalPipeline
+from stages.local.pipeline import LocalPipeline
 from stages.presets import Preset, plan
 from stages.types import Clip, StageName
 from tests.stages.random_parts import paper_like

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stages.base import Cancelled, ignore_progress
-from stages.mp4 import write_mp4
-from stages.pipeline import LocalPipeline
+from stages.local.mp4 import write_mp4
+from stages.local.pipeline import LocalPipeline
 from stages.presets import TINY, plan
 from stages.types import Clip, Image, StageName
 

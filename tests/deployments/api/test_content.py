@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from deployments.files.keeper import Keeper
-from stages.mp4 import write_mp4
+from stages.local.mp4 import write_mp4
 from stages.types import Clip, Image, Keyframes
 from tests.deployments.rig import CONTENT, Rig, error_of
 

@@ -11,7 +11,7 @@ import pytest
 from deployments.errors import InvalidRequestError
 from deployments.files.decoding import last_frame, read_picture, read_video
 from deployments.intake.uploads import Limits, inspect
-from stages.mp4 import write_mp4
+from stages.local.mp4 import write_mp4
 from stages.types import Clip
 
 LIMITS = Limits(max_side_px=128, max_frames=24)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from stages.local.pipeline import LocalPipeline
 from stages.model.network import inflate, is_temporal, largest_difference, share_spatial
-from stages.pipeline import LocalPipeline
 from tests.stages import random_parts as parts
 
 

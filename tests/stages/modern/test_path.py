@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.base import Cancelled, ignore_progress
-from stages.pipeline import LocalPipeline
+from stages.local.pipeline import LocalPipeline
 from stages.presets import PRESETS, Preset, Windows, plan
 from stages.types import Clip, StageName
 from tests.stages.modern.rig import OWN, Log, Shelf, modern_preset

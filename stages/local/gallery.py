@@ -1,4 +1,4 @@
-"""The README's pictures, made anew by `make gallery`: `python -m stages.gallery [FOLDER]`.
+"""The README's pictures, made anew by `make gallery`: `python -m stages.local.gallery [FOLDER]`.
 
 Four prompts, seed 7, the tiny preset, whole videos. `gallery.png` shows six frames of each, a prompt a row;
 `gallery.webp` plays all four side by side. Nothing is chosen among several tries.
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from stages.base import ignore_progress
-from stages.pipeline import LocalPipeline
+from stages.local.pipeline import LocalPipeline
 from stages.presets import TINY, WEIGHTS, plan
 from stages.types import UInt8
 
