@@ -31,7 +31,7 @@ from benchmarks.result import parser_of, result
 from benchmarks.sides import Case, Times, answer, cast_denoisers, mid_case, ours, parameters, theirs, tiny_case
 from stages.base import ignore_progress
 from stages.i2v import I2V
-from stages.model.reuse import is_full
+from stages.model.network.reuse import is_full
 from stages.presets import TINY, Plan, plan
 from stages.settings import ControlKind
 from stages.t2i import T2I

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.model.pictures import resize_frames
+from stages.model.network.pictures import resize_frames
 from stages.types import UInt8
 
 __all__ = ["flicker", "mean_distance", "motion_energy", "psnr_db", "sharpness", "thumbnail"]

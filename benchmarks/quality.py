@@ -46,8 +46,8 @@ from benchmarks.result import parser_of, result
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
-from stages.model import vae as codec
-from stages.model.pictures import BICUBIC, resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.pictures import BICUBIC, resize_frames
 from stages.model.windows import join, plan_windows
 from stages.presets import TINY, WEIGHTS, Part, Plan, Preset, plan
 from stages.settings import without

@@ -19,10 +19,10 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from stages.base import ignore_progress
-from stages.model.appearance import Appearance
-from stages.model.control import ControlNet, PlainControl, SparseControl, prepare_hints
 from stages.model.denoise import Conditions, denoise, predict
-from stages.model.network import VideoNetwork, inflate
+from stages.model.network.appearance import Appearance
+from stages.model.network.control import ControlNet, PlainControl, SparseControl, prepare_hints
+from stages.model.network.network import VideoNetwork, inflate
 from stages.presets import TINY, Control, Guide
 from stages.settings import ControlKind
 from stages.types import UInt8

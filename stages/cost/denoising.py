@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from stages.cost.meter import Tally
-from stages.model.appearance import set_scale
-from stages.model.control import Hint, SparseHint, prepare_hints
-from stages.model.layers import COUNTED_AS
-from stages.model.memory import Memory
-from stages.model.network import VideoNetwork
-from stages.model.reuse import is_full
+from stages.model.network.appearance import set_scale
+from stages.model.network.control import Hint, SparseHint, prepare_hints
+from stages.model.network.layers import COUNTED_AS
+from stages.model.network.memory import Memory
+from stages.model.network.network import VideoNetwork
+from stages.model.network.reuse import is_full
 from stages.model.sampler import build_scheduler, tail_timesteps
 from stages.model.windows import Span
 from stages.settings import I2VParams, V2VParams

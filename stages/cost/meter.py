@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.model.hub.rehearsal import OnMeta
-from stages.model.layers import COUNTED_AS
+from stages.model.network.layers import COUNTED_AS
 
 _GROUP = 16  # channels that a kernel of convolution handles at once; measured on a CPU
 

@@ -27,10 +27,10 @@ from stages.cost.sketch import (
     sketch_network,
     weight_bytes,
 )
-from stages.model import vae as codec
 from stages.model.hub.rehearsal import OnMeta, Rehearsal
 from stages.model.hub.video import HubAnimator, HubRedrawer
-from stages.model.network import VideoNetwork
+from stages.model.network import vae as codec
+from stages.model.network.network import VideoNetwork
 from stages.model.windows import Span, plan_windows
 from stages.presets import Preset, plan
 from stages.t2i.stage import Pipeline

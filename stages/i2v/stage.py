@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
-from stages.model import vae as codec
 from stages.model.denoise import denoise
 from stages.model.hub.video import HubAnimator
-from stages.model.network import VideoNetwork
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.network import VideoNetwork
+from stages.model.network.pictures import resize_frames
 from stages.model.prior import start_latents
 from stages.model.sampler import build_scheduler, draw_noise
 from stages.model.video import check_request, guide_request

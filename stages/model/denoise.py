@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from stages.base import Report
-from stages.model.appearance import set_scale
-from stages.model.control import Hint, add_up
-from stages.model.memory import Memory, can_remember
-from stages.model.network import VideoNetwork, bypass_motion
+from stages.model.network.appearance import set_scale
+from stages.model.network.control import Hint, add_up
+from stages.model.network.memory import Memory, can_remember
+from stages.model.network.network import VideoNetwork, bypass_motion
 from stages.model.sampler import draws_noise
 from stages.model.windows import Span, fuse_weights
 from stages.types import UInt8
@@ -88,7 +88,7 @@ def denoise(
     Args:
         spans: windows that are fused at every step; none, or one, for the whole clip at once.
         generator: for schedulers that draw noise at every step (LCM).
-        reuse_every: 1 is exact; n computes the deep layers at every n-th step only (`stages.model.reuse`).
+        reuse_every: 1 is exact; n computes the deep layers at every n-th step only (`stages.model.network.reuse`).
 
     Raises:
         InputError: deep layers cannot be reused in this network.
@@ -133,7 +133,7 @@ def denoise(
 def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions) -> Tensor:
     """What the network says about (B, C, F, h, w) at time `t`, guided, by the modules' own `forward`.
 
-    It repeats work that `stages.model.fast` does once; `denoise` calls it where that cannot run.
+    It repeats work that `stages.model.network.fast` does once; `denoise` calls it where that cannot run.
     """
     text, image = given.speaking()
     text = text.repeat_interleave(scaled.shape[2], 0)  # (k·B·F, L, C)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stages.base import InputError
-from stages.model import vae as codec
-from stages.model.control import prepare_hints
 from stages.model.denoise import Conditions, condition
-from stages.model.network import VideoNetwork
+from stages.model.network import vae as codec
+from stages.model.network.control import prepare_hints
+from stages.model.network.network import VideoNetwork
 from stages.model.windows import Span
 from stages.presets import I2VParams, V2VParams
 from stages.types import Image, UInt8

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.model.text import TextEncoder
+from stages.model.network.text import TextEncoder
 from stages.presets import TINY
 from stages.training.captions import SUBJECTS, Scene, write_caption
 from stages.training.data import Scenes

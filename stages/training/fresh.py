@@ -9,8 +9,8 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import nn
 
-from stages.model.control import PlainControl
-from stages.model.network import VideoNetwork, is_temporal
+from stages.model.network.control import PlainControl
+from stages.model.network.network import VideoNetwork, is_temporal
 
 
 def renew_motion(network: VideoNetwork) -> None:

@@ -13,7 +13,7 @@ import PIL.Image
 
 from stages.base import ignore_progress
 from stages.i2v import I2V
-from stages.model import vae as codec
+from stages.model.network import vae as codec
 from stages.presets import MAX_PROMPT_CHARS, Plan, Preset, plan
 from stages.settings import Denoising, T2IParams
 from stages.t2i.stage import OwnLoop

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.model.pictures import resize_frames
+from stages.model.network.pictures import resize_frames
 from stages.training.captions import MOTIONS, PLACES, STYLES, SUBJECTS, TIMES, Scene, all_scenes
 from stages.training.data import Scenes
 from stages.training.loop import Schedule, console, train

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.model import vae as codec
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.pictures import resize_frames
 from stages.training.batches import Batch
 from stages.training.captions import Scene, all_scenes, write_caption
 from stages.training.data import Scenes

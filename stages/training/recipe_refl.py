@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.base import InputError
-from stages.model import vae as codec
+from stages.model.network import vae as codec
 from stages.model.sampler import build_scheduler
 from stages.settings import Denoising
 from stages.training.loop import Options, Schedule, train

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from stages.model.text import tokenize
+from stages.model.network.text import tokenize
 from stages.presets import TINY
 from stages.training.captions import write_caption
 from stages.training.latents import Shelf

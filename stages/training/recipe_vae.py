@@ -11,8 +11,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from stages.model import vae as codec
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.pictures import resize_frames
 from stages.training.data import Scenes
 from stages.training.loop import Schedule, train
 

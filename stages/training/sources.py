@@ -17,8 +17,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from stages.base import InputError
-from stages.model import vae as codec
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.pictures import resize_frames
 from stages.training.batches import Batch
 from stages.training.footage import Facts, check_length, probe, read_clip, span_of
 from stages.training.manifest import Entry, Pair

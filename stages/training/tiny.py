@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from stages.model.text import TextEncoder
+from stages.model.network.text import TextEncoder
 from stages.presets import TINY, WEIGHTS
 from stages.training import recipe_t2i, recipe_vae, tiny_video
 from stages.training.captions import SUBJECTS

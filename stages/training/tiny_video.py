@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from stages.model.appearance import Appearance, split_adapter
-from stages.model.control import PlainControl
-from stages.model.network import VideoNetwork, inflate
-from stages.model.text import TextEncoder
+from stages.model.network.appearance import Appearance, split_adapter
+from stages.model.network.control import PlainControl
+from stages.model.network.network import VideoNetwork, inflate
+from stages.model.network.text import TextEncoder
 from stages.presets import TINY, Guide
 from stages.training.batches import MixedSource
 from stages.training.latents import Shelf, ShelfSource

@@ -23,11 +23,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from stages.base import InputError
-from stages.model import vae as codec
-from stages.model.appearance import flatten_adapter, normalise, read_adapter, set_scale
-from stages.model.control import PlainControl, PlainHint, SparseHint
-from stages.model.network import VideoNetwork, bypass_motion, is_temporal
-from stages.model.text import tokenize
+from stages.model.network import vae as codec
+from stages.model.network.appearance import flatten_adapter, normalise, read_adapter, set_scale
+from stages.model.network.control import PlainControl, PlainHint, SparseHint
+from stages.model.network.network import VideoNetwork, bypass_motion, is_temporal
+from stages.model.network.text import tokenize
 from stages.settings import Control, ImageMode
 from stages.training.batches import Batch
 from stages.training.noising import Noising
@@ -159,7 +159,9 @@ class Trainee:
         return (embedding * mask[:, None])[:, None]
 
     def _residuals(self, batch: Batch, noised: Tensor, times: Tensor, states: Tensor) -> tuple[Any, Any]:
-        """What all ControlNets add, as `stages.model.control.add_up` does, but with gradients and a time a clip."""
+        """What all ControlNets add, as `stages.model.network.control.add_up` does, but with gradients and a time a
+        clip.
+        """
         frames = noised.shape[2]
         down: tuple[Tensor, ...] | None = None
         mid: Tensor | None = None

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
-from stages.model import vae as codec
 from stages.model.denoise import denoise
 from stages.model.hub.video import HubRedrawer
-from stages.model.network import VideoNetwork
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.network import VideoNetwork
+from stages.model.network.pictures import resize_frames
 from stages.model.sampler import build_scheduler, draw_noise, tail_timesteps
 from stages.model.video import check_request, guide_request
 from stages.model.windows import Span, cut_piece, plan_windows

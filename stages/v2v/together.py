@@ -7,7 +7,7 @@ change, bit for bit: only layers with equal weights are shared. Knows nothing of
 from typing import Any
 
 from stages.i2v import I2V
-from stages.model.network import VideoNetwork, largest_difference, share_spatial
+from stages.model.network.network import VideoNetwork, largest_difference, share_spatial
 from stages.presets import Preset
 from stages.v2v import V2V
 

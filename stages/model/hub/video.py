@@ -21,7 +21,7 @@ from stages.model.hub import limits
 from stages.model.hub.layout import choose_class, load_pipeline, takes
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.pictures import resize_frames
+from stages.model.network.pictures import resize_frames
 from stages.model.windows import Span, cut_piece, plan_windows
 from stages.presets import I2VParams, Preset, V2VParams
 from stages.settings import Denoising

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stages.base import InputError
-from stages.model.control import Hint, add_up, prepare_hints
+from stages.model.network.control import Hint, add_up, prepare_hints
 from stages.presets import Control, Guide
 from tests.stages.mechanisms.runs import (
     FRAMES,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from stages.model.network import inflate
+from stages.model.network.network import inflate
 from stages.model.sampler import build_scheduler, draw_noise
 from stages.presets import Windows
 from tests.stages import random_parts as parts

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.local.pipeline import LocalPipeline
-from stages.model.network import inflate, is_temporal, largest_difference, share_spatial
+from stages.model.network.network import inflate, is_temporal, largest_difference, share_spatial
 from tests.stages import random_parts as parts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.base import InputError
-from stages.model import vae as codec
+from stages.model.network import vae as codec
 from stages.presets import SchedulerName
 from tests.stages.mechanisms.runs import clip, redraw, same
 from tests.stages.mechanisms.test_control import FROM_NOISE

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from stages.base import Cancelled, InputError, Report, ignore_progress
-from stages.model.appearance import Appearance, split_adapter
-from stages.model.control import PlainControl, SparseControl, SparseHint, prepare_hints
 from stages.model.denoise import Conditions, condition, denoise, predict
-from stages.model.fast import can_run
-from stages.model.layers import Frames
-from stages.model.memory import Memory, can_remember
-from stages.model.network import VideoNetwork, inflate
-from stages.model.reuse import is_full
+from stages.model.network.appearance import Appearance, split_adapter
+from stages.model.network.control import PlainControl, SparseControl, SparseHint, prepare_hints
+from stages.model.network.fast import can_run
+from stages.model.network.layers import Frames
+from stages.model.network.memory import Memory, can_remember
+from stages.model.network.network import VideoNetwork, inflate
+from stages.model.network.reuse import is_full
+from stages.model.network.text import TextEncoder
 from stages.model.sampler import build_scheduler
-from stages.model.text import TextEncoder
 from stages.model.windows import Span
 from stages.presets import PAPER, Control
 from tests.stages import random_parts as parts
@@ -109,9 +109,9 @@ def test_a_step_says_what_the_modules_say(
 def test_chunks_change_nothing(network: VideoNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     given = guide(network, PLAIN)
     whole, _ = ask(network, given, noise())
-    monkeypatch.setattr("stages.model.layers.CHUNK_VALUES", 500)
-    monkeypatch.setattr("stages.model.layers.FEED_VALUES", 300)
-    monkeypatch.setattr("stages.model.layers.FEED_ROWS", 10)
+    monkeypatch.setattr("stages.model.network.layers.CHUNK_VALUES", 500)
+    monkeypatch.setattr("stages.model.network.layers.FEED_VALUES", 300)
+    monkeypatch.setattr("stages.model.network.layers.FEED_ROWS", 10)
     cut, theirs = ask(network, given, noise())
     assert apart(cut, whole) < ROUNDING
     assert apart(cut, theirs) < ROUNDING

@@ -13,7 +13,7 @@ import torch
 
 from stages.base import Cancelled, InputError, derive_seed, ignore_progress
 from stages.i2v import I2V
-from stages.model.pictures import resize_frames
+from stages.model.network.pictures import resize_frames
 from stages.presets import I2VParams, Preset, plan
 from stages.types import UInt8
 from tests.stages.modern.rig import Log, Shelf, alike, modern_preset, picture

@@ -23,12 +23,12 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from stages.base import ignore_progress
-from stages.model.appearance import Appearance, split_adapter
-from stages.model.control import PlainControl, SparseControl, prepare_hints
 from stages.model.denoise import Conditions, condition, denoise
-from stages.model.network import VideoNetwork, inflate
+from stages.model.network.appearance import Appearance, split_adapter
+from stages.model.network.control import PlainControl, SparseControl, prepare_hints
+from stages.model.network.network import VideoNetwork, inflate
+from stages.model.network.text import TextEncoder
 from stages.model.sampler import build_scheduler
-from stages.model.text import TextEncoder
 from stages.presets import PAPER, Control, Denoising, SchedulerName
 from stages.types import UInt8
 from tests.stages import random_parts as parts

@@ -16,8 +16,8 @@ from transformers import CLIPImageProcessorPil
 
 from stages.base import derive_seed, ignore_progress
 from stages.i2v import I2V
-from stages.model import vae as codec
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.pictures import resize_frames
 from stages.model.sampler import build_scheduler, draw_noise, tail_timesteps
 from stages.presets import PAPER, Control, Guide, I2VParams, Prior, SchedulerName, T2IParams, V2VParams
 from stages.t2i.stage import T2I, OwnLoop

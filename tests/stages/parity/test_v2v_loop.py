@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.model import vae as codec
+from stages.model.network import vae as codec
 from stages.model.sampler import build_scheduler, tail_timesteps
 from stages.presets import Control, SchedulerName
 from tests.stages.parity.rig import (

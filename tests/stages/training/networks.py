@@ -2,10 +2,10 @@
 
 from diffusers import UNet2DConditionModel
 
-from stages.model.appearance import Appearance, split_adapter
-from stages.model.control import ControlNet, PlainControl, SparseControl
-from stages.model.network import VideoNetwork, inflate
-from stages.model.text import TextEncoder
+from stages.model.network.appearance import Appearance, split_adapter
+from stages.model.network.control import ControlNet, PlainControl, SparseControl
+from stages.model.network.network import VideoNetwork, inflate
+from stages.model.network.text import TextEncoder
 from stages.settings import Control, ImageMode
 from stages.training.trainee import Trainee
 from tests.stages import random_parts as parts

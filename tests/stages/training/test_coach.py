@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stages.model.text import TextEncoder
+from stages.model.network.text import TextEncoder
 from stages.training import tiny
 from stages.training.captions import Scene
 from stages.training.coach import CoachReward, train_feedback

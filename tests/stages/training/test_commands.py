@@ -17,7 +17,7 @@ import torch
 
 from stages.base import ignore_progress
 from stages.i2v import I2V
-from stages.model.network import VideoNetwork
+from stages.model.network.network import VideoNetwork
 from stages.presets import TINY, Part, Preset, plan
 from stages.settings import Control, Guide, Lora
 from stages.t2i.stage import OwnLoop

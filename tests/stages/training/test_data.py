@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 import torch
 
-from stages.model import vae as codec
-from stages.model.pictures import resize_frames
+from stages.model.network import vae as codec
+from stages.model.network.pictures import resize_frames
 from stages.training.backgrounds import paint
 from stages.training.captions import (
     MOTIONS,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stages.base import InputError, ignore_progress
-from stages.model.text import TextEncoder
+from stages.model.network.text import TextEncoder
 from stages.presets import PAPER, T2IParams
 from stages.t2i.stage import OwnLoop
 from stages.training.batches import Batch

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.model.pictures import resize_frames
+from stages.model.network.pictures import resize_frames
 from stages.training.captions import MOTIONS, all_scenes
 from stages.training.data import Scenes
 from stages.training.judges import VARIANTS, Judges, train_judges

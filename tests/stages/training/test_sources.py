@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stages.base import InputError
-from stages.model import vae as codec
+from stages.model.network import vae as codec
 from stages.training.footage import read_clip
 from stages.training.manifest import Entry, load_manifest, load_pairs
 from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from stages.base import InputError
-from stages.model.appearance import flatten_adapter, read_adapter
+from stages.model.network.appearance import flatten_adapter, read_adapter
 from stages.presets import TINY
 from stages.training.batches import Batch
 from stages.training.noising import Noising

@@ -4,7 +4,8 @@ Neighbouring denoising steps differ little in the deep, coarse layers and much i
 (`is_full`) everything is computed, and what the last block of the way up reads from below is kept; at the others only
 the first block of the way down and the last of the way up run, on what was kept, and the ControlNets not at all, whose
 residuals are kept too. After DeepCache (arXiv 2312.00858), for UNets with motion modules. `Kept` belongs to one window
-of one request; nothing outlives it. Takes and gives the `Frames` of `stages.model.layers`; knows nothing of guidance.
+of one request; nothing outlives it. Takes and gives the `Frames` of `stages.model.network.layers`; knows nothing of
+guidance.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from stages.model.fast import Skips, add, ascend, close_unet, descend, spread, turn
-from stages.model.layers import Call, Frames
+from stages.model.network.fast import Skips, add, ascend, close_unet, descend, spread, turn
+from stages.model.network.layers import Call, Frames
 
 Residuals = tuple[Skips, Frames] | None
 

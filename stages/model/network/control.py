@@ -18,11 +18,11 @@ from diffusers import AutoencoderKL, ControlNetModel, SparseControlNetModel
 from torch import Tensor, nn
 
 from stages.base import InputError
-from stages.model import fast
-from stages.model import vae as codec
-from stages.model.layers import Frames, Tokens
 from stages.model.loading import load_module
-from stages.model.pictures import resize_frames
+from stages.model.network import fast
+from stages.model.network import vae as codec
+from stages.model.network.layers import Frames, Tokens
+from stages.model.network.pictures import resize_frames
 from stages.presets import Control, Preset
 from stages.types import UInt8
 
@@ -46,7 +46,9 @@ class Hint(Protocol):
         """
 
     def residuals(self, latents: Tensor, time: Tensor, tokens: Tokens, copies: int) -> FrameResiduals:
-        """The same numbers for `copies` of `latents` (B, C, F, h, w), without repeated work (`stages.model.fast`)."""
+        """The same numbers for `copies` of `latents` (B, C, F, h, w), without repeated work
+        (`stages.model.network.fast`).
+        """
 
     def equals(self, other: Any) -> bool:
         """Whether the residuals of both are the same at every step, whatever the latents are."""

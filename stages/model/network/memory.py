@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from stages.base import InputError
-from stages.model.control import FrameResiduals, Hint
-from stages.model.fast import can_run, embed_time
-from stages.model.layers import Call, Tokens
-from stages.model.reuse import Kept, Residuals, is_full, run_unet
+from stages.model.network.control import FrameResiduals, Hint
+from stages.model.network.fast import can_run, embed_time
+from stages.model.network.layers import Call, Tokens
+from stages.model.network.reuse import Kept, Residuals, is_full, run_unet
 
 
 class Memory:
@@ -77,7 +77,7 @@ class Memory:
 
 
 def can_remember(unet: Any, hints: Sequence[Hint], reuse_every: int) -> bool:
-    """Whether no network has layers or hooks (offloading) that `stages.model.fast` does not know.
+    """Whether no network has layers or hooks (offloading) that `stages.model.network.fast` does not know.
 
     Raises:
         InputError: deep layers are to be reused in such a network, or `reuse_every` is no count.

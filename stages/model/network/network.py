@@ -14,14 +14,14 @@ from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMo
 from torch import Tensor, nn
 
 from stages.base import WeightsError
-from stages.model import vae as codec
-from stages.model.appearance import Appearance
-from stages.model.control import ControlNet, PlainControl, load_controls
 from stages.model.fit import check_adapter, check_control, check_motion, check_unet
 from stages.model.loading import compute_dtype, load_module, settle
 from stages.model.lora import merge_loras
+from stages.model.network import vae as codec
+from stages.model.network.appearance import Appearance
+from stages.model.network.control import ControlNet, PlainControl, load_controls
+from stages.model.network.text import TextEncoder
 from stages.model.offload import Places
-from stages.model.text import TextEncoder
 from stages.presets import Guide, Preset
 
 

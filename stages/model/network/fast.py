@@ -6,10 +6,10 @@ classifier-free guidance); gives what the modules would give for all copies. Wha
 - everything before the first cross-attention is computed for one copy, a ControlNet without cross-attention wholly;
 - SparseCtrl sees no latents: its frames without a picture are computed once until its first motion module;
 - keys and values of text and reference are computed once a request, not at every step and for every frame;
-- attention and feed-forward stay in a CPU's cache (`stages.model.layers`).
+- attention and feed-forward stay in a CPU's cache (`stages.model.network.layers`).
 
 `can_run` says whether a network is built of what this file knows; if not, its own `forward` must be used. Knows
-nothing of schedules; what reuses deep features is in `stages.model.reuse`.
+nothing of schedules; what reuses deep features is in `stages.model.network.reuse`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.model.layers import Call, Frames, Tokens, resnet, spatial, temporal
+from stages.model.network.layers import Call, Frames, Tokens, resnet, spatial, temporal
 
 Skips = tuple[Frames, ...]
 
