@@ -25,7 +25,7 @@ from cluster.experiments.live import Bench, check_live
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import Spec, load_spec
 from cluster.traffic.measures import RequestRow
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import get_preset, plan
 from stages.types import StageName
 

@@ -43,7 +43,7 @@ from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
 from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import get_preset, plan
 from stages.replay import PAPER_PAYLOADS, ReplayProfile
 from stages.types import STAGE_NAMES, StageName

@@ -12,7 +12,7 @@ from typing import Any
 
 from deployments.files.mp4 import Mp4Finisher
 from stages.base import ignore_progress
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import get_preset
 from stages.replay import ReplayStage
 from stages.types import Piece

@@ -48,7 +48,7 @@ from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
 from stages.model.network import vae as codec
 from stages.model.network.pictures import BICUBIC, resize_frames
-from stages.model.windows import join, plan_windows
+from stages.model.sampling.windows import join, plan_windows
 from stages.presets import TINY, WEIGHTS, Part, Plan, Preset, plan
 from stages.settings import without
 from stages.t2i import T2I

@@ -19,10 +19,10 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from stages.base import ignore_progress
-from stages.model.denoise import Conditions, denoise, predict
 from stages.model.network.appearance import Appearance
 from stages.model.network.control import ControlNet, PlainControl, SparseControl, prepare_hints
 from stages.model.network.network import VideoNetwork, inflate
+from stages.model.sampling.denoise import Conditions, denoise, predict
 from stages.presets import TINY, Control, Guide
 from stages.settings import ControlKind
 from stages.types import UInt8
@@ -122,7 +122,7 @@ def answer(case: Case) -> Tensor:
 
 
 def ours(case: Case, steps: int, *, reuse_every: int = 1) -> Times:
-    """`stages.model.denoise` over the case."""
+    """`stages.model.sampling.denoise` over the case."""
     scheduler = TimedScheduler(**SCHEDULE)
     scheduler.set_timesteps(steps)
     scheduler.start()

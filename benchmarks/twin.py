@@ -29,7 +29,7 @@ from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec
 from cluster.traffic.measures import Metrics, RequestRow
 from cluster.twin.simulator import simulate
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.replay import PAPER_PAYLOADS
 from stages.types import STAGE_NAMES, StageName

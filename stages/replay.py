@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from stages.base import InputError, Report
-from stages.model.windows import cut_piece, join, plan_windows
+from stages.model.sampling.windows import cut_piece, join, plan_windows
 from stages.presets import Preset, V2VParams, VFIParams
 from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName, UInt8, Value, Window
 

@@ -75,7 +75,9 @@ class Denoising:
 
 @dataclass(frozen=True)
 class Prior:
-    """The latent noise prior: mean towards the reference's latent. See `stages.model.prior` for the formula."""
+    """The latent noise prior: mean towards the reference's latent. See `stages.model.sampling.prior` for the
+    formula.
+    """
 
     weight: float  # lambda: 0 is plain noise
     decay: float  # p: above 0 frees the later frames

@@ -28,7 +28,7 @@ from cluster.server_process import ServerError, ServerProcess, free_port
 from cluster.traffic.measures import held_gpu_s, measure
 from cluster.traffic.traces import Arrival, Trace
 from cluster.twin.simulator import Run
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import RequestError, get_preset, plan
 from stages.types import STAGE_NAMES
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, save_profile
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import Preset, RequestError, get_preset, plan
 from stages.settings import I2VParams, T2IParams, V2VParams
 from stages.types import STAGE_NAMES, StageName

@@ -28,7 +28,7 @@ from deployments.jobs.values import Source
 from deployments.observe.logs import Format, Level, set_up
 from deployments.on_ray.sweeping import collect_soon
 from stages.model.network.pictures import resize_frames
-from stages.model.windows import cut_piece, plan_windows
+from stages.model.sampling.windows import cut_piece, plan_windows
 from stages.presets import Plan
 from stages.types import Clip, Image, Keyframes, StageName
 

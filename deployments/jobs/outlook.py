@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.jobs.values import Job
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import get_preset, plan
 from stages.types import STAGE_NAMES, StageName
 

@@ -7,7 +7,7 @@ then asked for no frame in between. Knows nothing of HTTP or Ray.
 from dataclasses import replace
 
 from deployments.jobs.values import JobRequest, Planned
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import Plan, get_preset, plan
 from stages.types import STAGE_NAMES, StageName
 

@@ -22,8 +22,8 @@ from stages.model.network.layers import COUNTED_AS
 from stages.model.network.memory import Memory
 from stages.model.network.network import VideoNetwork
 from stages.model.network.reuse import is_full
-from stages.model.sampler import build_scheduler, tail_timesteps
-from stages.model.windows import Span
+from stages.model.sampling.sampler import build_scheduler, tail_timesteps
+from stages.model.sampling.windows import Span
 from stages.settings import I2VParams, V2VParams
 
 
@@ -66,7 +66,7 @@ def encode_prompts(tally: Tally, encoder: Any, dtype: torch.dtype) -> Tensor:
 
 
 def guide(tally: Tally, network: VideoNetwork, params: I2VParams | V2VParams, frames: int) -> Guidance:
-    """As `stages.model.video.guide_request`, for `frames` frames."""
+    """As `stages.model.sampling.video.guide_request`, for `frames` frames."""
     text = encode_prompts(tally, network.text.model, network.dtype)
     encoder, by_patches = network.appearance.encoder, network.appearance.by_patches
     config: Any = encoder.config

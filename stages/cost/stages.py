@@ -31,7 +31,7 @@ from stages.model.hub.rehearsal import OnMeta, Rehearsal
 from stages.model.hub.video import HubAnimator, HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
-from stages.model.windows import Span, plan_windows
+from stages.model.sampling.windows import Span, plan_windows
 from stages.presets import Preset, plan
 from stages.t2i.stage import Pipeline
 from stages.types import StageName

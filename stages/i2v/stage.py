@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
-from stages.model.denoise import denoise
 from stages.model.hub.video import HubAnimator
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.network.pictures import resize_frames
-from stages.model.prior import start_latents
-from stages.model.sampler import build_scheduler, draw_noise
-from stages.model.video import check_request, guide_request
-from stages.model.windows import plan_windows
+from stages.model.sampling.denoise import denoise
+from stages.model.sampling.prior import start_latents
+from stages.model.sampling.sampler import build_scheduler, draw_noise
+from stages.model.sampling.video import check_request, guide_request
+from stages.model.sampling.windows import plan_windows
 from stages.presets import I2VParams, Preset
 from stages.types import Clip, Image, Keyframes, Latents
 

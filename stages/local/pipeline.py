@@ -10,7 +10,7 @@ from typing import Self
 
 from stages.base import Report
 from stages.i2v import I2V
-from stages.model.windows import join, plan_windows
+from stages.model.sampling.windows import join, plan_windows
 from stages.presets import Plan, Preset
 from stages.t2i import T2I
 from stages.types import Clip, Piece, StageName

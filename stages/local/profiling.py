@@ -25,7 +25,7 @@ import torch
 from stages.base import BatchStage, Stage, ignore_progress
 from stages.commands import preset_parser, tells_errors
 from stages.i2v import I2V
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import Plan, Preset, RequestError, get_preset, plan
 from stages.settings import I2VParams, T2IParams, V2VParams
 from stages.t2i import T2I

@@ -25,7 +25,7 @@ from stages.model.loading import compute_dtype, find_part, load_module, settle
 from stages.model.network import vae as codec
 from stages.model.network.text import TextEncoder
 from stages.model.offload import Places
-from stages.model.sampler import build_scheduler, draw_noise, draws_noise
+from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
 from stages.presets import Part, Preset, T2IParams
 from stages.types import Image, UInt8
 

@@ -7,8 +7,8 @@ its `Prior` as well, training noise leans as the noise does that sampling starts
 import torch
 from torch import Tensor
 
-from stages.model.prior import fade
-from stages.model.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
+from stages.model.sampling.prior import fade
+from stages.model.sampling.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
 from stages.presets import Denoising, Prior
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from stages.base import InputError
 from stages.model.network import vae as codec
-from stages.model.sampler import build_scheduler
+from stages.model.sampling.sampler import build_scheduler
 from stages.settings import Denoising
 from stages.training.loop import Options, Schedule, train
 from stages.training.noising import Noising

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from stages.base import InputError
-from stages.model.sampler import TRAIN_STEPS
+from stages.model.sampling.sampler import TRAIN_STEPS
 from stages.training.batches import Source
 from stages.training.loop import Options, Schedule, train
 from stages.training.noising import Noising

@@ -3,9 +3,9 @@
 Takes the reference `Image` and the `Keyframes`; gives one `Piece`: the window `params.part` of the clip. The keyframes
 are upscaled, encoded, noised to `strength` of the schedule and denoised at the high resolution, guided by text,
 appearance encoder and ControlNet. Windows are independent, so that they may run on different replicas; they overlap,
-and `stages.model.windows.join` cross-fades them. The noise of the whole clip comes from one generator per job seed and
-is sliced, so that overlapping windows start from the same noise in the frames they share. Where a preset names a part
-`v2v_pipeline`, a pipeline of diffusers does all of it.
+and `stages.model.sampling.windows.join` cross-fades them. The noise of the whole clip comes from one generator per job
+seed and is sliced, so that overlapping windows start from the same noise in the frames they share. Where a preset
+names a part `v2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
 from functools import partial
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
-from stages.model.denoise import denoise
 from stages.model.hub.video import HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.network.pictures import resize_frames
-from stages.model.sampler import build_scheduler, draw_noise, tail_timesteps
-from stages.model.video import check_request, guide_request
-from stages.model.windows import Span, cut_piece, plan_windows
+from stages.model.sampling.denoise import denoise
+from stages.model.sampling.sampler import build_scheduler, draw_noise, tail_timesteps
+from stages.model.sampling.video import check_request, guide_request
+from stages.model.sampling.windows import Span, cut_piece, plan_windows
 from stages.presets import Preset, V2VParams
 from stages.types import Image, Keyframes, Piece, UInt8
 

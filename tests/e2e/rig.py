@@ -24,7 +24,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, start, stop
 from deployments.settings.application import AppArgs, laptop, load_config, rehearsal
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.replay import ReplayProfile
 from stages.types import StageName

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployments.settings.application import AppArgs, StorageArgs, laptop, load_config, rehearsal
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import TINY, plan
 from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 

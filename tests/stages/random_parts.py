@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from stages.model.sampler import build_scheduler
+from stages.model.sampling.sampler import build_scheduler
 from stages.presets import PAPER, Part, Preset, Sizes, Windows
 
 WIDTHS = (32, 64)

@@ -20,7 +20,7 @@ from stages.cost.sketch import modules_of, resident_network_bytes, sketch_networ
 from stages.cost.stages import Cost, cost_i2v, cost_t2i, cost_v2v, cost_vfi
 from stages.i2v import I2V
 from stages.model.network.network import VideoNetwork
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import PAPER, TINY, Preset, Windows, plan
 from stages.t2i import T2I
 from stages.types import Clip, Image, Keyframes, Window

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import MAX_PROMPT_CHARS, PAPER, PRESETS, TINY, Preset, RequestError, get_preset, plan
 
 

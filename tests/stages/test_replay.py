@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stages.base import Cancelled, InputError, ignore_progress
-from stages.model.windows import plan_windows
+from stages.model.sampling.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.replay import PAPER_PAYLOADS, ReplayProfile, ReplayStage
 from stages.settings import Windows

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages.base import ignore_progress
 from stages.i2v import I2V
-from stages.model.windows import Span, join, plan_windows
+from stages.model.sampling.windows import Span, join, plan_windows
 from stages.presets import TINY, Windows, plan
 from stages.settings import V2VParams
 from stages.t2i import T2I

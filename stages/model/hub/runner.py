@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stages.base import Report, StageError
-from stages.model.sampler import build_scheduler
+from stages.model.sampling.sampler import build_scheduler
 from stages.presets import Denoising
 from stages.types import UInt8
 

@@ -22,7 +22,7 @@ from stages.model.hub.layout import choose_class, load_pipeline, takes
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.network.pictures import resize_frames
-from stages.model.windows import Span, cut_piece, plan_windows
+from stages.model.sampling.windows import Span, cut_piece, plan_windows
 from stages.presets import I2VParams, Preset, V2VParams
 from stages.settings import Denoising
 from stages.types import Clip, Image, Keyframes, Piece

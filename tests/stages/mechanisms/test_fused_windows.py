@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.model.sampler import build_scheduler
-from stages.model.windows import plan_windows
+from stages.model.sampling.sampler import build_scheduler
+from stages.model.sampling.windows import plan_windows
 from stages.presets import Control, Guide, SchedulerName, Windows
 from tests.stages.mechanisms.runs import REFERENCE, SIZE, animate, same
 from tests.stages.parity.rig import GUIDANCE, PATHS, ROUNDING, SCHEDULERS, Rig, difference, draw, settings

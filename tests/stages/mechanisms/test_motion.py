@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from stages.model.network.network import inflate
-from stages.model.sampler import build_scheduler, draw_noise
+from stages.model.sampling.sampler import build_scheduler, draw_noise
 from stages.presets import Windows
 from tests.stages import random_parts as parts
 from tests.stages.mechanisms.runs import I2V_OFF, SEED, animate, change, clip, redraw, same

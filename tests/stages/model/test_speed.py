@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from stages.base import Cancelled, InputError, Report, ignore_progress
-from stages.model.denoise import Conditions, condition, denoise, predict
 from stages.model.network.appearance import Appearance, split_adapter
 from stages.model.network.control import PlainControl, SparseControl, SparseHint, prepare_hints
 from stages.model.network.fast import can_run
@@ -20,8 +19,9 @@ from stages.model.network.memory import Memory, can_remember
 from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.reuse import is_full
 from stages.model.network.text import TextEncoder
-from stages.model.sampler import build_scheduler
-from stages.model.windows import Span
+from stages.model.sampling.denoise import Conditions, condition, denoise, predict
+from stages.model.sampling.sampler import build_scheduler
+from stages.model.sampling.windows import Span
 from stages.presets import PAPER, Control
 from tests.stages import random_parts as parts
 

@@ -14,7 +14,7 @@ from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_sche
 
 from stages.base import Cancelled, InputError, derive_seed, ignore_progress
 from stages.model.network.pictures import resize_frames
-from stages.model.windows import join, plan_windows
+from stages.model.sampling.windows import join, plan_windows
 from stages.presets import Preset, V2VParams, Windows, plan
 from stages.types import Keyframes, Piece, UInt8
 from stages.v2v import V2V

@@ -1,7 +1,7 @@
 """One set of random modules, run by our loop and by a pipeline of diffusers.
 
 Three levels, narrow, with attention at the coarsest, so that latents of 75 and 131 positions take seconds. `Rig.ours`
-denoises with `stages.model.denoise`, on either of its two paths: "once", where repeated work is done once, and
+denoises with `stages.model.sampling.denoise`, on either of its two paths: "once", where repeated work is done once, and
 "forward", by the modules' own `forward`, which is taken where a module has a hook (offloading). `Rig.pipeline` puts the
 same modules into a class of diffusers. The pipelines draw a sample from the VAE's posterior where we take its mean;
 `MeanVAE` makes both the mean.
@@ -23,12 +23,12 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from stages.base import ignore_progress
-from stages.model.denoise import Conditions, condition, denoise
 from stages.model.network.appearance import Appearance, split_adapter
 from stages.model.network.control import PlainControl, SparseControl, prepare_hints
 from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.text import TextEncoder
-from stages.model.sampler import build_scheduler
+from stages.model.sampling.denoise import Conditions, condition, denoise
+from stages.model.sampling.sampler import build_scheduler
 from stages.presets import PAPER, Control, Denoising, SchedulerName
 from stages.types import UInt8
 from tests.stages import random_parts as parts

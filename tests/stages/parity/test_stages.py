@@ -18,7 +18,7 @@ from stages.base import derive_seed, ignore_progress
 from stages.i2v import I2V
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.model.sampler import build_scheduler, draw_noise, tail_timesteps
+from stages.model.sampling.sampler import build_scheduler, draw_noise, tail_timesteps
 from stages.presets import PAPER, Control, Guide, I2VParams, Prior, SchedulerName, T2IParams, V2VParams
 from stages.t2i.stage import T2I, OwnLoop
 from stages.types import Clip, Image, Keyframes, UInt8

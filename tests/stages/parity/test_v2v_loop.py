@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stages.model.network import vae as codec
-from stages.model.sampler import build_scheduler, tail_timesteps
+from stages.model.sampling.sampler import build_scheduler, tail_timesteps
 from stages.presets import Control, SchedulerName
 from tests.stages.parity.rig import (
     PATHS,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stages.model.prior import start_latents
-from stages.model.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
+from stages.model.sampling.prior import start_latents
+from stages.model.sampling.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
 from stages.presets import TINY, Prior
 from stages.training.noising import Noising
 

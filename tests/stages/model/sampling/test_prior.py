@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stages.base import InputError
-from stages.model.prior import start_latents
-from stages.model.sampler import build_scheduler
+from stages.model.sampling.prior import start_latents
+from stages.model.sampling.sampler import build_scheduler
 from stages.presets import TINY, Prior, SchedulerName
 
 SHAPE = (1, 4, 6, 5, 5)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stages.base import InputError
-from stages.model.denoise import Conditions, condition
 from stages.model.network import vae as codec
 from stages.model.network.control import prepare_hints
 from stages.model.network.network import VideoNetwork
-from stages.model.windows import Span
+from stages.model.sampling.denoise import Conditions, condition
+from stages.model.sampling.windows import Span
 from stages.presets import I2VParams, V2VParams
 from stages.types import Image, UInt8
 

@@ -20,8 +20,8 @@ from stages.model.network.appearance import set_scale
 from stages.model.network.control import Hint, add_up
 from stages.model.network.memory import Memory, can_remember
 from stages.model.network.network import VideoNetwork, bypass_motion
-from stages.model.sampler import draws_noise
-from stages.model.windows import Span, fuse_weights
+from stages.model.sampling.sampler import draws_noise
+from stages.model.sampling.windows import Span, fuse_weights
 from stages.types import UInt8
 
 

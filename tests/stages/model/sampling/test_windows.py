@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.base import InputError
-from stages.model.windows import cut_piece, fuse_weights, join, plan_windows
+from stages.model.sampling.windows import cut_piece, fuse_weights, join, plan_windows
 from stages.settings import Windows
 from stages.types import Piece, UInt8
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.model.sampler import build_scheduler, draw_noise, tail_timesteps
+from stages.model.sampling.sampler import build_scheduler, draw_noise, tail_timesteps
 from stages.presets import PAPER, TINY
 
 
