@@ -15,7 +15,7 @@ from stages.base import WeightsError
 from stages.commands import errors, preset_parser, tells_errors
 from stages.presets import Part, Preset, get_preset
 
-_READY = ("embedded", "local", "cached")  # of `stages.model.files.State`
+_READY = ("embedded", "local", "cached")  # of `stages.model.weights.files.State`
 
 
 @tells_errors
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     console = Console()
     if args.convert is not None:
-        from stages.model.convert import convert_pickle
+        from stages.model.weights.convert import convert_pickle
 
         for written in convert_pickle(args.convert):
             console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True, highlight=False)
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _table(preset: Preset) -> Table:
-    from stages.model.files import local_state
+    from stages.model.weights.files import local_state
 
     table = Table(title=f"Weights of preset {preset.name}", title_justify="left")
     for column in ("part", "source", "licence", "GB", "on this machine"):
@@ -61,7 +61,7 @@ def _table(preset: Preset) -> Table:
 
 def _pull(preset: Preset) -> int:
     """Fetch every part that is not ready; how many could not be fetched."""
-    from stages.model.files import fetch, is_hub_id, local_state, source_of
+    from stages.model.weights.files import fetch, is_hub_id, local_state, source_of
 
     failed = 0
     for name, part in preset.parts.items():

@@ -16,16 +16,16 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
-from stages.model.fit import check_unet
 from stages.model.hub.layout import choose_class, load_pipeline, takes
 from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.loading import compute_dtype, find_part, load_module, settle
 from stages.model.network import vae as codec
 from stages.model.network.text import TextEncoder
-from stages.model.offload import Places
 from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
+from stages.model.weights.fit import check_unet
+from stages.model.weights.loading import compute_dtype, find_part, load_module, settle
+from stages.model.weights.offload import Places
 from stages.presets import Part, Preset, T2IParams
 from stages.types import Image, UInt8
 

@@ -20,9 +20,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from stages.base import InputError
-from stages.model.loading import load_module
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
+from stages.model.weights.loading import load_module
 from stages.presets import TINY, Preset, get_preset
 from stages.settings import Control
 from stages.training import fresh, grids

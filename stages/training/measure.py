@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from stages.base import ignore_progress
-from stages.model.loading import load_module
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
+from stages.model.weights.loading import load_module
 from stages.presets import TINY, plan
 from stages.t2i import T2I
 from stages.training.arguments import CACHE

@@ -17,9 +17,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from stages.model.loading import load_module
 from stages.model.network import vae as codec
 from stages.model.network.text import TextEncoder, tokenize
+from stages.model.weights.loading import load_module
 from stages.presets import Preset
 from stages.settings import Denoising
 from stages.training.lora import Lora, add_lora

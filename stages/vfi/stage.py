@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from stages.base import InputError, Report, StageName, WeightsError
-from stages.model.loading import compute_dtype
 from stages.model.sampling.windows import join
+from stages.model.weights.loading import compute_dtype
 from stages.presets import Preset, VFIParams
 from stages.types import Clip, Piece, UInt8, Window
 from stages.vfi.cuts import is_cut

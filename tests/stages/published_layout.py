@@ -15,7 +15,7 @@ from diffusers import MotionAdapter, SparseControlNetModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stages.model import published
+from stages.model.weights import published
 from tests.stages import random_parts as parts
 from tests.stages.modern.tiny import stable_diffusion_xl
 

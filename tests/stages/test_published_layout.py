@@ -14,7 +14,7 @@ from stages.base import WeightsError, ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
 from stages.local.weights_command import main as weights_command
-from stages.model.files import is_hub_id, local_state
+from stages.model.weights.files import is_hub_id, local_state
 from stages.presets import PAPER, PAPER_FAST, Preset, plan
 from stages.types import UInt8
 from tests.stages import published_layout as layout

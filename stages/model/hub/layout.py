@@ -19,8 +19,8 @@ import transformers
 from torch import nn
 
 from stages.base import WeightsError
-from stages.model.files import check_files, find_folder
-from stages.model.loading import compute_dtype, find_part
+from stages.model.weights.files import check_files, find_folder
+from stages.model.weights.loading import compute_dtype, find_part
 from stages.presets import Part, Preset
 
 Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs?

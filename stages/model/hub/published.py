@@ -7,7 +7,7 @@ nothing of weights.
 
 from collections.abc import Mapping
 
-from stages.model.published import CLIP_L_TEXT, PIPELINES, SD_VAE, Config
+from stages.model.weights.published import CLIP_L_TEXT, PIPELINES, SD_VAE, Config
 
 _T5_XXL: Config = {
     "d_model": 4096,

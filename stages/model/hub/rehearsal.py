@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from stages.model.hub.layout import assemble, component_classes, dtype_of, part_of, read_index
 from stages.model.hub.published import PUBLISHED
 from stages.model.hub.runner import Runner
-from stages.model.loading import find_part, source_of
+from stages.model.weights.loading import find_part, source_of
 from stages.presets import Denoising, Part, Preset
 
 _METHODS = {"vae": ("encode", "decode")}  # what pipelines call of a component; `forward` of all others

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from stages.base import WeightsError
-from stages.model.loading import load_module, load_tensors
 from stages.model.network.pictures import BICUBIC, centre_square, resize_frames
+from stages.model.weights.loading import load_module, load_tensors
 from stages.presets import Preset
 from stages.types import UInt8
 

@@ -18,11 +18,11 @@ from diffusers import AutoencoderKL, ControlNetModel, SparseControlNetModel
 from torch import Tensor, nn
 
 from stages.base import InputError
-from stages.model.loading import load_module
 from stages.model.network import fast
 from stages.model.network import vae as codec
 from stages.model.network.layers import Frames, Tokens
 from stages.model.network.pictures import resize_frames
+from stages.model.weights.loading import load_module
 from stages.presets import Control, Preset
 from stages.types import UInt8
 

@@ -14,14 +14,14 @@ from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMo
 from torch import Tensor, nn
 
 from stages.base import WeightsError
-from stages.model.fit import check_adapter, check_control, check_motion, check_unet
-from stages.model.loading import compute_dtype, load_module, settle
-from stages.model.lora import merge_loras
 from stages.model.network import vae as codec
 from stages.model.network.appearance import Appearance
 from stages.model.network.control import ControlNet, PlainControl, load_controls
 from stages.model.network.text import TextEncoder
-from stages.model.offload import Places
+from stages.model.weights.fit import check_adapter, check_control, check_motion, check_unet
+from stages.model.weights.loading import compute_dtype, load_module, settle
+from stages.model.weights.lora import merge_loras
+from stages.model.weights.offload import Places
 from stages.presets import Guide, Preset
 
 
@@ -77,7 +77,7 @@ class VideoNetwork:
         return network
 
     def _place(self, preset: Preset) -> None:
-        """`preset` says of every part on which device it is (`stages.model.loading.settle`)."""
+        """`preset` says of every part on which device it is (`stages.model.weights.loading.settle`)."""
         for control in self.controls.values():
             if isinstance(control, PlainControl):
                 control.embedding.to(self.device)  # small, and not part of the model that comes and goes

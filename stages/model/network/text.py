@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from stages.model.loading import load_module, load_tokenizer
+from stages.model.weights.loading import load_module, load_tokenizer
 from stages.presets import Preset
 
 log = logging.getLogger(__name__)

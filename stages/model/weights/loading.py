@@ -1,8 +1,9 @@
 """From a preset's table to modules with weights: safetensors only, never remote code, every gap found at load time.
 
 A part is a folder in the layout of the hub: embedded in `stages/weights`, local, or a hub id, which is looked for under
-`MAGICVIDEO_WEIGHTS`, then in the hub's cache, then fetched (`stages.model.files`). Modules are complete and fitting on
-the CPU before a GPU is touched. Gives modules on a device, without gradients. Knows nothing of what they are for.
+`MAGICVIDEO_WEIGHTS`, then in the hub's cache, then fetched (`stages.model.weights.files`). Modules are complete and
+fitting on the CPU before a GPU is touched. Gives modules on a device, without gradients. Knows nothing of what they
+are for.
 """
 
 import logging
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.base import WeightsError
-from stages.model.files import check_files, fetch_file, find_folder, refuse_pickle, source_of
+from stages.model.weights.files import check_files, fetch_file, find_folder, refuse_pickle, source_of
 from stages.presets import DTypeName, Part, Preset
 
 __all__ = [

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 from stages.base import WeightsError
 from stages.local.weights_command import main
-from stages.model.files import local_state, patterns, read_header, source_of
-from stages.model.loading import load_module, load_tensors
+from stages.model.weights.files import local_state, patterns, read_header, source_of
+from stages.model.weights.loading import load_module, load_tensors
 from stages.presets import PAPER, PRESETS, Part
-from tests.stages.model.test_loading import preset_with
+from tests.stages.model.weights.test_loading import preset_with
 from tests.stages.random_parts import make_motion, patch_adapter
 
 REPOSITORY = "somebody/motion"

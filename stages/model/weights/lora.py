@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stages.base import WeightsError
-from stages.model.loading import load_tensors
+from stages.model.weights.loading import load_tensors
 from stages.presets import Preset
 
 _DOWN = (".lora_down.weight", ".lora_A.weight", "_lora.down.weight", ".lora.down.weight")

@@ -15,9 +15,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 
 from stages.base import WeightsError
 from stages.i2v import I2V
-from stages.model.fit import check_adapter, check_control, check_motion, check_unet
-from stages.model.loading import settle
 from stages.model.network.appearance import split_adapter
+from stages.model.weights.fit import check_adapter, check_control, check_motion, check_unet
+from stages.model.weights.loading import settle
 from stages.presets import PAPER, Part, Preset
 from stages.t2i import T2I
 from tests.stages import random_parts as parts

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from stages.cost.sketch import sketch_network
-from stages.model import published
+from stages.model.weights import published
 from stages.presets import PAPER
 
 MILLIONS: list[tuple[Any, Mapping[str, Any], float]] = [

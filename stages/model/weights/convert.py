@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from stages.base import WeightsError
-from stages.model.files import PICKLES
+from stages.model.weights.files import PICKLES
 
 
 def convert_pickle(folder: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from torch import nn
 
 from stages.base import ignore_progress
 from stages.i2v import I2V
-from stages.model import loading
-from stages.model.offload import Places
+from stages.model.weights import loading
+from stages.model.weights.offload import Places
 from stages.presets import Preset, plan
 from stages.settings import Offload
 from stages.t2i import T2I

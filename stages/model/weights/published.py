@@ -1,7 +1,8 @@
 """What the repositories of preset `paper` publish about their networks, so that it can be costed without network.
 
 Arguments of diffusers' and transformers' classes, by repository and subfolder, as far as they matter to shapes;
-`tests/stages/model/test_published.py` holds them to the published numbers of parameters. Knows nothing of weights.
+`tests/stages/model/weights/test_published.py` holds them to the published numbers of parameters. Knows nothing of
+weights.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.base import InputError, WeightsError, ignore_progress
 from stages.i2v import I2V
-from stages.model.lora import merge
+from stages.model.weights.lora import merge
 from stages.presets import Lora, Part, plan
 from stages.types import Image
 from tests.stages.random_parts import make_unet, paper_like

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from stages.base import WeightsError
 from stages.i2v import I2V
 from stages.local.weights_command import main as weights_command
-from stages.model.loading import load_module, load_tensors, load_tokenizer, source_of
 from stages.model.network.appearance import split_adapter
+from stages.model.weights.loading import load_module, load_tensors, load_tokenizer, source_of
 from stages.presets import TINY, Part, Preset
 from stages.t2i import T2I
 from stages.v2v import V2V
