@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     refl = _common(commands, "refl", "human feedback by a differentiable reward (ReFL), on the base UNet")
     refl.add_argument(
         "--reward",
-        default="stages.training.rewards:colourfulness",
+        default="stages.training.feedback.rewards:colourfulness",
         help="a function of pictures and prompts, as module:function",
     )
     refl.add_argument("--draw-steps", type=positive, default=40, help="denoising steps of a picture (default 40)")

@@ -22,11 +22,11 @@ from stages.presets import TINY, Part, Preset, plan
 from stages.settings import Control, Guide, Lora
 from stages.t2i.stage import OwnLoop
 from stages.training.__main__ import main
+from stages.training.feedback.dpo import margin
+from stages.training.feedback.spatial import SpatialTrainee, base_noise
 from stages.training.manifest import load_manifest, load_pairs
 from stages.training.noising import Noising
-from stages.training.recipe_dpo import margin
 from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
-from stages.training.spatial import SpatialTrainee, base_noise
 from stages.training.trainee import Trainee
 from stages.types import Clip, Image, Keyframes
 from stages.v2v import V2V
@@ -245,7 +245,7 @@ def test_a_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["i2v", "--frames", "30"], 1, "frames/s, training needs 30"),
         (["v2v", "--least-size", "500x500"], 1, "None of the 6 files is at least 500x500, the largest is 80x80"),
         (["control", "--stage", "v2v", "--image-ratio", "2"], 1, "The image ratio is 2"),
-        (["refl", "--reward", "stages.training.rewards:beauty"], 1, "has no function 'beauty'"),
+        (["refl", "--reward", "stages.training.feedback.rewards:beauty"], 1, "has no function 'beauty'"),
         (["dpo"], 1, "line 1 has no 'better', only caption, file"),
         (["dpo", "--lora", "-3"], 1, "line 1 has no 'better'"),
     ],

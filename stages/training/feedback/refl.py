@@ -18,10 +18,10 @@ from stages.base import InputError
 from stages.model.network import vae as codec
 from stages.model.sampling.sampler import build_scheduler
 from stages.settings import Denoising
+from stages.training.feedback.rewards import Reward, ask
+from stages.training.feedback.spatial import SpatialTrainee
 from stages.training.loop import Options, Schedule, train
 from stages.training.noising import Noising
-from stages.training.rewards import Reward, ask
-from stages.training.spatial import SpatialTrainee
 
 
 @dataclass(frozen=True)

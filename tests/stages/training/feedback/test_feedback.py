@@ -16,13 +16,13 @@ from stages.model.network.text import TextEncoder
 from stages.presets import PAPER, T2IParams
 from stages.t2i.stage import OwnLoop
 from stages.training.batches import Batch
+from stages.training.feedback.dpo import margin, train_dpo
+from stages.training.feedback.refl import ReFL, train_refl
+from stages.training.feedback.rewards import ask, colourfulness, load_reward, sharpness
+from stages.training.feedback.spatial import SpatialTrainee, base_noise
 from stages.training.loop import Options, Precision, Schedule
 from stages.training.lora import FILE, add_lora
 from stages.training.noising import Noising
-from stages.training.recipe_dpo import margin, train_dpo
-from stages.training.recipe_refl import ReFL, train_refl
-from stages.training.rewards import ask, colourfulness, load_reward, sharpness
-from stages.training.spatial import SpatialTrainee, base_noise
 from tests.stages import random_parts as parts
 
 NOISE = base_noise(PAPER)
@@ -131,14 +131,14 @@ def test_a_low_rank_change_is_off_saved_and_merged(tmp_path: Path) -> None:
 
 
 def test_rewards_are_functions_by_name() -> None:
-    assert load_reward("stages.training.rewards:colourfulness") is colourfulness
-    for name in ("sharpness", "no_such_module:f", "stages.training.rewards:beauty", ":f"):
+    assert load_reward("stages.training.feedback.rewards:colourfulness") is colourfulness
+    for name in ("sharpness", "no_such_module:f", "stages.training.feedback.rewards:beauty", ":f"):
         with pytest.raises(
             InputError, match=rf"'{name}' cannot be imported .*name it as module:function, .*PYTHONPATH"
         ):
             load_reward(name)
     with pytest.raises(InputError, match=r"'stages\.training\.rewards' is a module; name a function"):
-        load_reward("stages.training.rewards")
+        load_reward("stages.training.feedback.rewards")
 
 
 def test_the_rewards_here_rise_with_what_they_are_named_for() -> None:
