@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from stages.model.network.pictures import resize_frames
 from stages.training.captions import MOTIONS, PLACES, STYLES, SUBJECTS, TIMES, Scene, all_scenes
 from stages.training.data import Scenes
-from stages.training.loop import Schedule, console, train
+from stages.training.loop.loop import Schedule, console, train
 from stages.types import UInt8
 
 FRAMES = 16

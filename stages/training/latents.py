@@ -22,7 +22,7 @@ from stages.model.network.pictures import resize_frames
 from stages.training.batches import Batch
 from stages.training.captions import Scene, all_scenes, write_caption
 from stages.training.data import Scenes
-from stages.training.loop import console
+from stages.training.loop.loop import console
 from stages.types import UInt8
 
 PART = 100

@@ -19,7 +19,7 @@ from stages.model.network.text import tokenize
 from stages.presets import TINY
 from stages.training.captions import write_caption
 from stages.training.latents import Shelf
-from stages.training.loop import Schedule, train
+from stages.training.loop.loop import Schedule, train
 from stages.training.networks import TEXT_CONTEXT, build_text_encoder, build_unet
 from stages.training.noising import Noising
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
 from stages.training.data import Scenes
-from stages.training.loop import Schedule, train
+from stages.training.loop.loop import Schedule, train
 
 CROP_PX = 128
 

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.presets import PRESETS, WEIGHTS
-from stages.training.loop import LossFn, Options, Schedule, console, train
-from stages.training.team import Team
+from stages.training.loop.loop import LossFn, Options, Schedule, console, train
+from stages.training.loop.team import Team
 from stages.training.vfi_clips import Animated, Film, fetch_film, find_videos
 from stages.training.vfi_losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
 from stages.training.vfi_records import Batch, Records, write_records
@@ -68,7 +68,7 @@ class Pair(nn.Module):
 
 
 def loss_function(pair: Pair, records: Records, recipe: Recipe, steps: int, device: torch.device) -> LossFn:
-    """The loss of a step, for `stages.training.loop.train`."""
+    """The loss of a step, for `stages.training.loop.loop.train`."""
     gan, judge = pair.gan, pair.judge
 
     def loss_of(step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from stages.base import InputError
 from stages.model.sampling.sampler import TRAIN_STEPS
 from stages.training.batches import Source
-from stages.training.loop import Options, Schedule, train
+from stages.training.loop.loop import Options, Schedule, train
 from stages.training.noising import Noising
 from stages.training.trainee import Target, Trainee
 

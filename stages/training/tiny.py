@@ -22,7 +22,7 @@ from stages.training.captions import SUBJECTS
 from stages.training.coach import obtain_coach, train_feedback
 from stages.training.data import Scenes
 from stages.training.latents import Shelf, fill_shelf, fill_windows
-from stages.training.loop import Schedule, load_average
+from stages.training.loop.loop import Schedule, load_average
 from stages.training.tokens import build_tokenizer
 from stages.training.trainee import save_part
 from stages.training.words import write_words

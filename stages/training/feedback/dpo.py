@@ -21,7 +21,7 @@ from stages.base import InputError
 from stages.settings import Denoising
 from stages.training.batches import Batch
 from stages.training.feedback.spatial import SpatialTrainee
-from stages.training.loop import Options, Schedule, train
+from stages.training.loop.loop import Options, Schedule, train
 from stages.training.noising import Noising
 
 BETA = 2500.0  # the published 5000, whose formula halves it

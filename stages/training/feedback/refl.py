@@ -20,7 +20,7 @@ from stages.model.sampling.sampler import build_scheduler
 from stages.settings import Denoising
 from stages.training.feedback.rewards import Reward, ask
 from stages.training.feedback.spatial import SpatialTrainee
-from stages.training.loop import Options, Schedule, train
+from stages.training.loop.loop import Options, Schedule, train
 from stages.training.noising import Noising
 
 

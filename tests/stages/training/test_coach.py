@@ -15,7 +15,7 @@ from stages.training.coach import CoachReward, train_feedback
 from stages.training.data import Scenes
 from stages.training.feedback.rewards import ask
 from stages.training.judges import AXES, PictureJudge
-from stages.training.loop import Schedule
+from stages.training.loop.loop import Schedule
 from stages.training.networks import build_text_encoder, build_unet
 from stages.training.recipe_vae import build as build_vae
 from stages.training.tokens import build_tokenizer

@@ -12,7 +12,7 @@ from stages.base import InputError
 from stages.presets import TINY
 from stages.settings import ImageMode
 from stages.training.batches import Batch, MixedSource
-from stages.training.loop import Options, Schedule
+from stages.training.loop.loop import Options, Schedule
 from stages.training.noising import Noising
 from stages.training.recipe_video import VideoRecipe, reached_by, train_video
 from stages.training.trainee import TARGETS, Target, Trainee

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from stages.training.loop import Options
+from stages.training.loop.loop import Options
+from stages.training.loop.team import Team
 from stages.training.recipe_video import VideoRecipe, train_video
-from stages.training.team import Team
 from tests.stages.training.networks import make_trainee
 from tests.stages.training.test_recipe_video import NOISING, SCHEDULE, Fixed
 

@@ -20,7 +20,7 @@ from stages.training.feedback.dpo import margin, train_dpo
 from stages.training.feedback.refl import ReFL, train_refl
 from stages.training.feedback.rewards import ask, colourfulness, load_reward, sharpness
 from stages.training.feedback.spatial import SpatialTrainee, base_noise
-from stages.training.loop import Options, Precision, Schedule
+from stages.training.loop.loop import Options, Precision, Schedule
 from stages.training.lora import FILE, add_lora
 from stages.training.noising import Noising
 from tests.stages import random_parts as parts

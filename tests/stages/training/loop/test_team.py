@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from cluster.server_process import free_port
-from stages.training.team import Team
+from stages.training.loop.team import Team
 from tests.stages.training.footage_files import folder_of_clips
 from tests.stages.training.two_ranks import main as train_alone
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def launch(*arguments: str) -> str:

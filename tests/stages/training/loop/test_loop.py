@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base import InputError
-from stages.training.loop import LossFn, Options, Schedule, load_average, train
+from stages.training.loop.loop import LossFn, Options, Schedule, load_average, train
 
 
 class Line(nn.Module):

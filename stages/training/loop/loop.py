@@ -18,8 +18,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from stages.base import InputError, derive_seed
-from stages.training.journal import ROW_EVERY, Journal, console
-from stages.training.team import Team
+from stages.training.loop.journal import ROW_EVERY, Journal, console
+from stages.training.loop.team import Team
 
 __all__ = ["LossFn", "Options", "Precision", "Schedule", "console", "load_average", "train"]
 
