@@ -33,10 +33,10 @@ from stages.training.feedback.spatial import SpatialTrainee, base_noise
 from stages.training.loop.journal import console
 from stages.training.loop.loop import Options, Precision, Schedule
 from stages.training.loop.team import Team
-from stages.training.manifest import load_manifest, load_pairs, load_prompts, write_manifest
 from stages.training.noising import Noising
+from stages.training.own_data.manifest import load_manifest, load_pairs, load_prompts, write_manifest
+from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from stages.training.recipe_video import VideoRecipe, reached_by, train_video
-from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from stages.training.tiny import TARGET, train_all, train_without_pictures
 from stages.training.trainee import Target, Trainee
 

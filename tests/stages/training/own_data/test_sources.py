@@ -8,9 +8,9 @@ import torch
 
 from stages.base import InputError
 from stages.model.network import vae as codec
-from stages.training.footage import read_clip
-from stages.training.manifest import Entry, load_manifest, load_pairs
-from stages.training.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
+from stages.training.own_data.footage import read_clip
+from stages.training.own_data.manifest import Entry, load_manifest, load_pairs
+from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from tests.stages import random_parts as parts
 from tests.stages.training.footage_files import folder_of_clips, folder_of_pairs, write_lines
 

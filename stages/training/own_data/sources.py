@@ -20,8 +20,8 @@ from stages.base import InputError
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
 from stages.training.batches import Batch
-from stages.training.footage import Facts, check_length, probe, read_clip, span_of
-from stages.training.manifest import Entry, Pair
+from stages.training.own_data.footage import Facts, check_length, probe, read_clip, span_of
+from stages.training.own_data.manifest import Entry, Pair
 from stages.types import UInt8
 
 

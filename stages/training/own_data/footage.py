@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from stages.base import InputError
-from stages.training.manifest import MOVING, STILL, Entry
+from stages.training.own_data.manifest import MOVING, STILL, Entry
 from stages.types import UInt8
 
 _TOLERANCE = 0.02  # of a frame rate: 23.976 counts as 24

@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from stages.base import InputError
-from stages.training.footage import check_length, cover, probe, read_clip, span_of
-from stages.training.manifest import Entry, Pair, load_manifest, load_pairs, load_prompts, write_manifest
+from stages.training.own_data.footage import check_length, cover, probe, read_clip, span_of
+from stages.training.own_data.manifest import Entry, Pair, load_manifest, load_pairs, load_prompts, write_manifest
 from stages.types import UInt8
 from tests.stages.training.footage_files import FPS, write_lines, write_video, write_webp
 

@@ -1,0 +1,4 @@
+"""A user's clips and pictures: the manifest, decoding, and batches of them.
+
+Knows nothing of losses.
+"""
