@@ -6,7 +6,7 @@ Takes a number and a seed, gives scenes in which every name comes about as often
 import itertools
 import random
 
-from stages.training.captions import MOTIONS, PLACES, SUBJECTS, TIMES, Scene
+from stages.training.scenes.captions import MOTIONS, PLACES, SUBJECTS, TIMES, Scene
 
 FIRST_SUBJECTS, FIRST_PLACES = 24, 6  # of the lists, what the first set of weights knew
 MOST_REFUSED = 1000  # draws in a row

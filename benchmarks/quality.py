@@ -52,9 +52,9 @@ from stages.model.sampling.windows import join, plan_windows
 from stages.presets import TINY, WEIGHTS, Part, Plan, Preset, plan
 from stages.settings import without
 from stages.t2i import T2I
-from stages.training.captions import SUBJECTS, Scene, plain_caption
-from stages.training.data import Scenes
 from stages.training.judges import Judges, obtain_judges
+from stages.training.scenes.captions import SUBJECTS, Scene, plain_caption
+from stages.training.scenes.data import Scenes
 from stages.types import Clip, Image, Keyframes, UInt8
 
 VIDEOS, SCENES = 200, 160  # scenes 0 to 39 come twice, with other seeds

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stages.model.network.pictures import resize_frames
-from stages.training.captions import MOTIONS, PLACES, STYLES, SUBJECTS, TIMES, Scene, all_scenes
-from stages.training.data import Scenes
 from stages.training.loop.loop import Schedule, console, train
+from stages.training.scenes.captions import MOTIONS, PLACES, STYLES, SUBJECTS, TIMES, Scene, all_scenes
+from stages.training.scenes.data import Scenes
 from stages.types import UInt8
 
 FRAMES = 16

@@ -23,8 +23,8 @@ from stages.model.weights.loading import load_module
 from stages.presets import TINY, plan
 from stages.t2i import T2I
 from stages.training.arguments import CACHE
-from stages.training.captions import PLACES, SUBJECTS, TIMES, Scene, plain_caption
-from stages.training.data import Scenes
+from stages.training.scenes.captions import PLACES, SUBJECTS, TIMES, Scene, plain_caption
+from stages.training.scenes.data import Scenes
 from stages.types import UInt8
 
 _SMALL = (64, 64)  # what is compared: shapes and colours, not texture

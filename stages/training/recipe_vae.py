@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.training.data import Scenes
 from stages.training.loop.loop import Schedule, train
+from stages.training.scenes.data import Scenes
 
 CROP_PX = 128
 

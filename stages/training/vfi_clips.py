@@ -24,9 +24,9 @@ import av
 import numpy as np
 import PIL.Image
 
-from stages.training.backgrounds import SIZE_PX, paint
-from stages.training.captions import SUBJECTS, TIMES
-from stages.training.fetch import DataError, load_subjects
+from stages.training.scenes.backgrounds import SIZE_PX, paint
+from stages.training.scenes.captions import SUBJECTS, TIMES
+from stages.training.scenes.fetch import DataError, load_subjects
 from stages.types import UInt8
 from stages.vfi.cuts import Look, differ, look_at
 

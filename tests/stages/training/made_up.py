@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.training.captions import SUBJECTS
+from stages.training.scenes.captions import SUBJECTS
 
 
 def fill_subjects(cache: Path) -> None:
-    """A noisy animation of seven frames a subject, where `stages.training.fetch` keeps them."""
+    """A noisy animation of seven frames a subject, where `stages.training.scenes.fetch` keeps them."""
     (cache / "subjects").mkdir()
     rng = np.random.default_rng(0)
     for code in SUBJECTS.values():

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from stages.presets import Part
 from stages.training.__main__ import main
-from stages.training.fetch import DataError
 from stages.training.loop.loop import Schedule
 from stages.training.recipe_vfi import Pair, Recipe, loss_function, run, save
+from stages.training.scenes.fetch import DataError
 from stages.training.vfi_clips import Film, Moment, find_videos
 from stages.training.vfi_losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
 from stages.training.vfi_records import Records, write_records

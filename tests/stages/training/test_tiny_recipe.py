@@ -14,11 +14,11 @@ from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.presets import TINY, Part, plan
 from stages.training import recipe_t2i, tiny_video
-from stages.training.captions import all_scenes
 from stages.training.latents import Shelf
 from stages.training.loop.loop import Schedule, load_average
 from stages.training.networks import build_text_encoder, build_unet
 from stages.training.recipe_vae import build as build_vae
+from stages.training.scenes.captions import all_scenes
 from stages.training.tokens import build_tokenizer
 from stages.training.trainee import TARGETS
 from stages.types import Image

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from stages.training.backgrounds import paint
+from stages.training.scenes.backgrounds import paint
 from stages.types import UInt8
 from stages.vfi.cuts import is_cut
 from tests.stages.vfi.pictures import scene, texture

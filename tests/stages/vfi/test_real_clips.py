@@ -12,7 +12,7 @@ import torch
 from benchmarks.clips import CLIPS, FetchError, animated_gaps, fetch
 from benchmarks.vfi_quality import measure, thirds
 from stages.presets import PRESETS
-from stages.training.fetch import DataError
+from stages.training.scenes.fetch import DataError
 from stages.vfi.interpolator import Interpolator
 from stages.vfi.weights import load_gan, load_rife
 

@@ -12,8 +12,10 @@ import torch
 
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.training.backgrounds import paint
-from stages.training.captions import (
+from stages.training.latents import ShelfSource, fill_shelf, fill_windows
+from stages.training.recipe_vae import build
+from stages.training.scenes.backgrounds import paint
+from stages.training.scenes.captions import (
     MOTIONS,
     PLACES,
     STYLES,
@@ -25,10 +27,8 @@ from stages.training.captions import (
     plain_caption,
     write_caption,
 )
-from stages.training.data import Scenes
-from stages.training.latents import ShelfSource, fill_shelf, fill_windows
-from stages.training.recipe_vae import build
-from stages.training.styles import apply_style
+from stages.training.scenes.data import Scenes
+from stages.training.scenes.styles import apply_style
 from stages.training.tokens import build_tokenizer
 from stages.types import UInt8
 from tests.stages.training.made_up import fill_subjects

@@ -16,10 +16,10 @@ import PIL.Image
 from rich.console import Console
 from rich.progress import track
 
-from stages.training.backgrounds import SIZE_PX, paint
-from stages.training.captions import PLACES, SUBJECTS, TIMES, Scene, all_scenes, write_caption
-from stages.training.fetch import unpack_subjects
-from stages.training.styles import apply_style
+from stages.training.scenes.backgrounds import SIZE_PX, paint
+from stages.training.scenes.captions import PLACES, SUBJECTS, TIMES, Scene, all_scenes, write_caption
+from stages.training.scenes.fetch import unpack_subjects
+from stages.training.scenes.styles import apply_style
 from stages.types import UInt8
 
 FPS = 8.0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.training.captions import STYLES
+from stages.training.scenes.captions import STYLES
 from stages.types import UInt8
 
 _BRUSH_PX = 4  # the brush covers squares of 5 pixels
