@@ -1,9 +1,9 @@
 """How well the tiny preset follows a prompt, and what each mechanism adds: `python -m benchmarks.quality [--quick]`.
 
 Videos of scenes that were held out of training are generated and judged by classifiers that were trained on composed
-clips alone (`stages.training.judges`: built by this script when they are not in the cache), beside real clips of the
-same scenes over backgrounds that neither generator nor judges have seen. What is judged are the keyframes after V2V:
-VFI keeps them bit for bit, and `benchmarks.vfi_quality` measures what it adds. Figures:
+clips alone (`stages.training.tiny.judges`: built by this script when they are not in the cache), beside real clips of
+the same scenes over backgrounds that neither generator nor judges have seen. What is judged are the keyframes after
+V2V: VFI keeps them bit for bit, and `benchmarks.vfi_quality` measures what it adds. Figures:
 
     subject_top1, background_top1, motion_top1   share of generated videos in which the judge sees what was asked for
     judge_subject_top1 and so on                 the same of the real clips: what the judges are worth
@@ -52,9 +52,9 @@ from stages.model.sampling.windows import join, plan_windows
 from stages.presets import TINY, WEIGHTS, Part, Plan, Preset, plan
 from stages.settings import without
 from stages.t2i import T2I
-from stages.training.judges import Judges, obtain_judges
 from stages.training.scenes.captions import SUBJECTS, Scene, plain_caption
 from stages.training.scenes.data import Scenes
+from stages.training.tiny.judges import Judges, obtain_judges
 from stages.types import Clip, Image, Keyframes, UInt8
 
 VIDEOS, SCENES = 200, 160  # scenes 0 to 39 come twice, with other seeds

@@ -92,7 +92,7 @@ class Vocabulary:
 
 @cache
 def load_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary in a file that `stages.training.words` wrote."""
+    """The vocabulary in a file that `stages.training.tiny.words` wrote."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     return Vocabulary(set(kept["known"]), set(kept["subjects"]), kept["nearest"], set(kept["silent"]))
 

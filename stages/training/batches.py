@@ -1,6 +1,6 @@
 """What a step learns from: a batch of clips or pictures as latents, and where batches come from.
 
-`MixedSource` draws from several sources in turn; `stages.training.latents` from the tiny model's shelves,
+`MixedSource` draws from several sources in turn; `stages.training.tiny.shelves` from the tiny model's shelves,
 `stages.training.own_data.sources` from a user's files. Knows nothing of losses.
 """
 

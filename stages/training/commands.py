@@ -37,7 +37,7 @@ from stages.training.noising import Noising
 from stages.training.own_data.manifest import load_manifest, load_pairs, load_prompts, write_manifest
 from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from stages.training.recipe_video import VideoRecipe, reached_by, train_video
-from stages.training.tiny import TARGET, train_all, train_without_pictures
+from stages.training.tiny.recipe import TARGET, train_all, train_without_pictures
 from stages.training.trainee import Target, Trainee
 
 _PRECISIONS: dict[str, Precision] = {"no": "no", "bf16": "bf16", "fp16": "fp16"}

@@ -10,8 +10,8 @@ import pytest
 
 from stages import presets
 from stages.presets import TINY, plan
-from stages.training import words
 from stages.training.scenes.captions import all_scenes, caption_words, plain_caption
+from stages.training.tiny import words
 from stages.words import Vocabulary, load_vocabulary
 
 VOCABULARY = Vocabulary(

@@ -12,8 +12,6 @@ import torch
 
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.training.latents import ShelfSource, fill_shelf, fill_windows
-from stages.training.recipe_vae import build
 from stages.training.scenes.backgrounds import paint
 from stages.training.scenes.captions import (
     MOTIONS,
@@ -29,7 +27,9 @@ from stages.training.scenes.captions import (
 )
 from stages.training.scenes.data import Scenes
 from stages.training.scenes.styles import apply_style
-from stages.training.tokens import build_tokenizer
+from stages.training.tiny.shelves import ShelfSource, fill_shelf, fill_windows
+from stages.training.tiny.tokens import build_tokenizer
+from stages.training.tiny.vae import build
 from stages.types import UInt8
 from tests.stages.training.made_up import fill_subjects
 

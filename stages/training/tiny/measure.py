@@ -1,4 +1,4 @@
-"""How good the tiny weights are: `python -m stages.training.measure [--seeds 2]`.
+"""How good the tiny weights are: `python -m stages.training.tiny.measure [--seeds 2]`.
 
 Sharpness is the PSNR of the VAE on fresh scenes. Following the prompt is judged without any other model: a picture
 drawn for a prompt is compared with composed pictures of every subject, in the same place at the same time of day, in
@@ -48,7 +48,7 @@ SHEET = (
 
 def main() -> None:
     """The command; prints one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m stages.training.measure", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stages.training.tiny.measure", description=__doc__)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--seeds", type=int, default=2, help="pictures a subject, place and time")
     parser.add_argument("--sheet", type=Path, help="write the twelve prompts' pictures there")

@@ -13,13 +13,14 @@ from transformers import CLIPTextModel
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.presets import TINY, Part, plan
-from stages.training import recipe_t2i, tiny_video
-from stages.training.latents import Shelf
 from stages.training.loop.loop import Schedule, load_average
-from stages.training.networks import build_text_encoder, build_unet
-from stages.training.recipe_vae import build as build_vae
 from stages.training.scenes.captions import all_scenes
-from stages.training.tokens import build_tokenizer
+from stages.training.tiny import t2i as recipe_t2i
+from stages.training.tiny import video as tiny_video
+from stages.training.tiny.networks import build_text_encoder, build_unet
+from stages.training.tiny.shelves import Shelf
+from stages.training.tiny.tokens import build_tokenizer
+from stages.training.tiny.vae import build as build_vae
 from stages.training.trainee import TARGETS
 from stages.types import Image
 

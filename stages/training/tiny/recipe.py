@@ -17,15 +17,17 @@ from transformers import CLIPTextModel
 
 from stages.model.network.text import TextEncoder
 from stages.presets import TINY, WEIGHTS
-from stages.training import recipe_t2i, recipe_vae, tiny_video
-from stages.training.coach import obtain_coach, train_feedback
-from stages.training.latents import Shelf, fill_shelf, fill_windows
 from stages.training.loop.loop import Schedule, load_average
 from stages.training.scenes.captions import SUBJECTS
 from stages.training.scenes.data import Scenes
-from stages.training.tokens import build_tokenizer
+from stages.training.tiny import t2i as recipe_t2i
+from stages.training.tiny import vae as recipe_vae
+from stages.training.tiny import video as tiny_video
+from stages.training.tiny.coach import obtain_coach, train_feedback
+from stages.training.tiny.shelves import Shelf, fill_shelf, fill_windows
+from stages.training.tiny.tokens import build_tokenizer
+from stages.training.tiny.words import write_words
 from stages.training.trainee import save_part
-from stages.training.words import write_words
 
 TARGET = WEIGHTS / "tiny"
 

@@ -20,11 +20,17 @@ from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.text import TextEncoder
 from stages.presets import TINY, Guide
 from stages.training.batches import MixedSource
-from stages.training.latents import Shelf, ShelfSource
 from stages.training.loop.loop import Schedule, train
-from stages.training.networks import LATENT_CHANNELS, build_appearance, build_control, build_image_encoder, build_motion
 from stages.training.noising import Noising
 from stages.training.recipe_video import VideoRecipe, train_video
+from stages.training.tiny.networks import (
+    LATENT_CHANNELS,
+    build_appearance,
+    build_control,
+    build_image_encoder,
+    build_motion,
+)
+from stages.training.tiny.shelves import Shelf, ShelfSource
 from stages.training.trainee import TARGETS, Trainee
 
 

@@ -9,16 +9,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.model.network.text import TextEncoder
-from stages.training import tiny
-from stages.training.coach import CoachReward, train_feedback
 from stages.training.feedback.rewards import ask
-from stages.training.judges import AXES, PictureJudge
 from stages.training.loop.loop import Schedule
-from stages.training.networks import build_text_encoder, build_unet
-from stages.training.recipe_vae import build as build_vae
 from stages.training.scenes.captions import Scene
 from stages.training.scenes.data import Scenes
-from stages.training.tokens import build_tokenizer
+from stages.training.tiny import recipe as tiny
+from stages.training.tiny.coach import CoachReward, train_feedback
+from stages.training.tiny.judges import AXES, PictureJudge
+from stages.training.tiny.networks import build_text_encoder, build_unet
+from stages.training.tiny.tokens import build_tokenizer
+from stages.training.tiny.vae import build as build_vae
 
 FOX, OWL = Scene("fox", "lake", "day"), Scene("owl", "lake", "day")
 

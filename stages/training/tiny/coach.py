@@ -18,10 +18,18 @@ from stages.model.network.text import TextEncoder
 from stages.presets import TINY
 from stages.training.feedback.refl import ReFL, train_refl
 from stages.training.feedback.spatial import SpatialTrainee, base_noise
-from stages.training.judges import PICTURE_PX, PictureJudge, lesson, load_half, number_of, save_half, teach_pictures
 from stages.training.loop.loop import Schedule
 from stages.training.scenes.captions import SUBJECTS, Scene, write_caption
 from stages.training.scenes.data import Scenes
+from stages.training.tiny.judges import (
+    PICTURE_PX,
+    PictureJudge,
+    lesson,
+    load_half,
+    number_of,
+    save_half,
+    teach_pictures,
+)
 
 COACH_VARIANTS = range(3000, 3016)
 WEIGHTS: dict[str, float] = {"subject": 1.0, "place": 0.5, "style": 0.5, "time": 0.25}  # of the axes in the reward

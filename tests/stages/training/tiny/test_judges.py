@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from stages.model.network.pictures import resize_frames
-from stages.training.judges import VARIANTS, Judges, train_judges
 from stages.training.scenes.captions import MOTIONS, all_scenes
 from stages.training.scenes.data import Scenes
+from stages.training.tiny.judges import VARIANTS, Judges, train_judges
 from tests.stages.training.made_up import fill_subjects
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from stages.training.networks import TEXT_CONTEXT
 from stages.training.scenes.captions import all_scenes, write_caption
+from stages.training.tiny.networks import TEXT_CONTEXT
 
 _CAPTIONS = 30_000
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
