@@ -9,7 +9,7 @@ never committed; its sha256 is checked, and nothing of it is imported or install
     carphone   176x144, 120 frames        }
 
 `film_gaps` and `animated_gaps` give what the GAN of VFI was not trained on of its own training material: the film's
-held-out shots, and the animated subjects and backgrounds held out (`stages.training.vfi_clips` says which). Knows
+held-out shots, and the animated subjects and backgrounds held out (`stages.training.vfi.clips` says which). Knows
 nothing of models.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from stages.training.vfi_clips import Animated, Film, fetch_film
+from stages.training.vfi.clips import Animated, Film, fetch_film
 from stages.types import UInt8
 
 __all__ = ["CLIPS", "FetchError", "animated_gaps", "fetch", "film_gaps", "read_frames"]

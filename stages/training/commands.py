@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         if bare:
             console.print(f"{len(bare)} have no caption beside them and are left out, the first is {bare[0]}.")
     elif args.command == "vfi":
-        from stages.training import recipe_vfi
+        from stages.training.vfi import recipe as recipe_vfi
 
         recipe_vfi.run_command(args)
     else:

@@ -8,7 +8,7 @@ A model made for the middle alone gives the middle whatever time it is asked for
 without the channel that carries t) or by what its file says (`times: 0.5` in the metadata).
 
 Reads safetensors only. Does not download: the embedded files are committed, and made by `stages.vfi.convert` and
-`stages.training.recipe_vfi`.
+`stages.training.vfi.recipe`.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from stages.training.loop.journal import console
 from stages.training.scenes.fetch import DataError
-from stages.training.vfi_clips import Moment
+from stages.training.vfi.clips import Moment
 from stages.vfi.gan import Candidates
 from stages.vfi.rife import Rife
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from stages.presets import Part
 from stages.training.__main__ import main
 from stages.training.loop.loop import Schedule
-from stages.training.recipe_vfi import Pair, Recipe, loss_function, run, save
 from stages.training.scenes.fetch import DataError
-from stages.training.vfi_clips import Film, Moment, find_videos
-from stages.training.vfi_losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
-from stages.training.vfi_records import Records, write_records
+from stages.training.vfi.clips import Film, Moment, find_videos
+from stages.training.vfi.losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
+from stages.training.vfi.recipe import Pair, Recipe, loss_function, run, save
+from stages.training.vfi.records import Records, write_records
 from stages.types import UInt8
 from stages.vfi.gan import Design
 from stages.vfi.rife import Rife, warp

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from stages.presets import PRESETS, WEIGHTS
 from stages.training.loop.loop import LossFn, Options, Schedule, console, train
 from stages.training.loop.team import Team
-from stages.training.vfi_clips import Animated, Film, fetch_film, find_videos
-from stages.training.vfi_losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
-from stages.training.vfi_records import Batch, Records, write_records
+from stages.training.vfi.clips import Animated, Film, fetch_film, find_videos
+from stages.training.vfi.losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
+from stages.training.vfi.records import Batch, Records, write_records
 from stages.vfi.gan import Design, Gan
 from stages.vfi.weights import GAN_FILE_NAME, load_rife, write_weights
 

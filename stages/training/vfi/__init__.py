@@ -1,0 +1,4 @@
+"""The interpolation GAN: records of frames, losses, recipe.
+
+Knows nothing of diffusion.
+"""
