@@ -25,7 +25,7 @@ from stages.model.network.network import VideoNetwork
 from stages.model.weights.loading import load_module
 from stages.presets import TINY, Preset, get_preset
 from stages.settings import Control
-from stages.training import fresh, grids
+from stages.training import grids
 from stages.training.feedback.dpo import train_dpo
 from stages.training.feedback.refl import ReFL, train_refl
 from stages.training.feedback.rewards import load_reward
@@ -33,12 +33,13 @@ from stages.training.feedback.spatial import SpatialTrainee, base_noise
 from stages.training.loop.journal import console
 from stages.training.loop.loop import Options, Precision, Schedule
 from stages.training.loop.team import Team
-from stages.training.noising import Noising
 from stages.training.own_data.manifest import load_manifest, load_pairs, load_prompts, write_manifest
 from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
-from stages.training.recipe_video import VideoRecipe, reached_by, train_video
 from stages.training.tiny.recipe import TARGET, train_all, train_without_pictures
-from stages.training.trainee import Target, Trainee
+from stages.training.video import fresh
+from stages.training.video.noising import Noising
+from stages.training.video.recipe import VideoRecipe, reached_by, train_video
+from stages.training.video.trainee import Target, Trainee
 
 _PRECISIONS: dict[str, Precision] = {"no": "no", "bf16": "bf16", "fp16": "fp16"}
 

@@ -17,9 +17,9 @@ from stages.model.network import vae as codec
 from stages.presets import MAX_PROMPT_CHARS, Plan, Preset, plan
 from stages.settings import Denoising, T2IParams
 from stages.t2i.stage import OwnLoop
-from stages.training.batches import Batch
 from stages.training.feedback.spatial import SpatialTrainee
-from stages.training.trainee import Trainee
+from stages.training.video.batches import Batch
+from stages.training.video.trainee import Trainee
 from stages.types import Clip, Image, Keyframes, UInt8
 from stages.v2v import V2V
 

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from stages.base import InputError
 from stages.settings import Denoising
-from stages.training.batches import Batch
 from stages.training.feedback.spatial import SpatialTrainee
 from stages.training.loop.loop import Options, Schedule, train
-from stages.training.noising import Noising
+from stages.training.video.batches import Batch
+from stages.training.video.noising import Noising
 
 BETA = 2500.0  # the published 5000, whose formula halves it
 

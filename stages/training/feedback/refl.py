@@ -21,7 +21,7 @@ from stages.settings import Denoising
 from stages.training.feedback.rewards import Reward, ask
 from stages.training.feedback.spatial import SpatialTrainee
 from stages.training.loop.loop import Options, Schedule, train
-from stages.training.noising import Noising
+from stages.training.video.noising import Noising
 
 
 @dataclass(frozen=True)

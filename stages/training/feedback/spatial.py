@@ -22,8 +22,8 @@ from stages.model.network.text import TextEncoder, tokenize
 from stages.model.weights.loading import load_module
 from stages.presets import Preset
 from stages.settings import Denoising
-from stages.training.lora import Lora, add_lora
-from stages.training.trainee import save_part
+from stages.training.video.lora import Lora, add_lora
+from stages.training.video.trainee import save_part
 
 
 class SpatialTrainee:

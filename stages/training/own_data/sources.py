@@ -19,9 +19,9 @@ from torch import Tensor
 from stages.base import InputError
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.training.batches import Batch
 from stages.training.own_data.footage import Facts, check_length, probe, read_clip, span_of
 from stages.training.own_data.manifest import Entry, Pair
+from stages.training.video.batches import Batch
 from stages.types import UInt8
 
 

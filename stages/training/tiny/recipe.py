@@ -27,7 +27,7 @@ from stages.training.tiny.coach import obtain_coach, train_feedback
 from stages.training.tiny.shelves import Shelf, fill_shelf, fill_windows
 from stages.training.tiny.tokens import build_tokenizer
 from stages.training.tiny.words import write_words
-from stages.training.trainee import save_part
+from stages.training.video.trainee import save_part
 
 TARGET = WEIGHTS / "tiny"
 

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.training.batches import Batch
 from stages.training.loop.loop import console
 from stages.training.scenes.captions import Scene, all_scenes, write_caption
 from stages.training.scenes.data import Scenes
+from stages.training.video.batches import Batch
 from stages.types import UInt8
 
 PART = 100

@@ -18,10 +18,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from stages.model.network.text import tokenize
 from stages.presets import TINY
 from stages.training.loop.loop import Schedule, train
-from stages.training.noising import Noising
 from stages.training.scenes.captions import write_caption
 from stages.training.tiny.networks import TEXT_CONTEXT, build_text_encoder, build_unet
 from stages.training.tiny.shelves import Shelf
+from stages.training.video.noising import Noising
 
 BATCH = 32
 _LOW_SHARES = (0.8, 0.2)  # of the batches, at the first and at the last step: a low one costs a quarter of a high one

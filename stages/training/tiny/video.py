@@ -19,10 +19,7 @@ from stages.model.network.control import PlainControl
 from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.text import TextEncoder
 from stages.presets import TINY, Guide
-from stages.training.batches import MixedSource
 from stages.training.loop.loop import Schedule, train
-from stages.training.noising import Noising
-from stages.training.recipe_video import VideoRecipe, train_video
 from stages.training.tiny.networks import (
     LATENT_CHANNELS,
     build_appearance,
@@ -31,7 +28,10 @@ from stages.training.tiny.networks import (
     build_motion,
 )
 from stages.training.tiny.shelves import Shelf, ShelfSource
-from stages.training.trainee import TARGETS, Trainee
+from stages.training.video.batches import MixedSource
+from stages.training.video.noising import Noising
+from stages.training.video.recipe import VideoRecipe, train_video
+from stages.training.video.trainee import TARGETS, Trainee
 
 
 def build(weights: Path, text: CLIPTextModel, tokenizer: Any, vae: AutoencoderKL) -> Trainee:

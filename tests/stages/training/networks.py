@@ -7,7 +7,7 @@ from stages.model.network.control import ControlNet, PlainControl, SparseControl
 from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.text import TextEncoder
 from stages.settings import Control, ImageMode
-from stages.training.trainee import Trainee
+from stages.training.video.trainee import Trainee
 from tests.stages import random_parts as parts
 
 CONTROLS = {

@@ -24,10 +24,10 @@ from stages.t2i.stage import OwnLoop
 from stages.training.__main__ import main
 from stages.training.feedback.dpo import margin
 from stages.training.feedback.spatial import SpatialTrainee, base_noise
-from stages.training.noising import Noising
 from stages.training.own_data.manifest import load_manifest, load_pairs
 from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
-from stages.training.trainee import Trainee
+from stages.training.video.noising import Noising
+from stages.training.video.trainee import Trainee
 from stages.types import Clip, Image, Keyframes
 from stages.v2v import V2V
 from tests.stages.training.footage_files import folder_of_clips, folder_of_pairs, moving_square

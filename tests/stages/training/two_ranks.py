@@ -10,9 +10,9 @@ import torch
 
 from stages.training.loop.loop import Options
 from stages.training.loop.team import Team
-from stages.training.recipe_video import VideoRecipe, train_video
+from stages.training.video.recipe import VideoRecipe, train_video
 from tests.stages.training.networks import make_trainee
-from tests.stages.training.test_recipe_video import NOISING, SCHEDULE, Fixed
+from tests.stages.training.video.test_recipe_video import NOISING, SCHEDULE, Fixed
 
 
 def main(folder: Path, accumulate: int) -> None:

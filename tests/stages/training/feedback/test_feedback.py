@@ -15,14 +15,14 @@ from stages.base import InputError, ignore_progress
 from stages.model.network.text import TextEncoder
 from stages.presets import PAPER, T2IParams
 from stages.t2i.stage import OwnLoop
-from stages.training.batches import Batch
 from stages.training.feedback.dpo import margin, train_dpo
 from stages.training.feedback.refl import ReFL, train_refl
 from stages.training.feedback.rewards import ask, colourfulness, load_reward, sharpness
 from stages.training.feedback.spatial import SpatialTrainee, base_noise
 from stages.training.loop.loop import Options, Precision, Schedule
-from stages.training.lora import FILE, add_lora
-from stages.training.noising import Noising
+from stages.training.video.batches import Batch
+from stages.training.video.lora import FILE, add_lora
+from stages.training.video.noising import Noising
 from tests.stages import random_parts as parts
 
 NOISE = base_noise(PAPER)

@@ -21,7 +21,7 @@ from stages.training.tiny.networks import build_text_encoder, build_unet
 from stages.training.tiny.shelves import Shelf
 from stages.training.tiny.tokens import build_tokenizer
 from stages.training.tiny.vae import build as build_vae
-from stages.training.trainee import TARGETS
+from stages.training.video.trainee import TARGETS
 from stages.types import Image
 
 SCHEDULE = Schedule(2, 1e-3, warmup=1)

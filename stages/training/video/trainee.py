@@ -29,8 +29,8 @@ from stages.model.network.control import PlainControl, PlainHint, SparseHint
 from stages.model.network.network import VideoNetwork, bypass_motion, is_temporal
 from stages.model.network.text import tokenize
 from stages.settings import Control, ImageMode
-from stages.training.batches import Batch
-from stages.training.noising import Noising
+from stages.training.video.batches import Batch
+from stages.training.video.noising import Noising
 
 Target = Literal["motion", "control", "appearance", "encoder", "spatial"]
 TARGETS: tuple[Target, ...] = ("motion", "control", "appearance", "encoder", "spatial")

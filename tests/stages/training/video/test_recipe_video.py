@@ -11,11 +11,11 @@ from torch import Tensor
 from stages.base import InputError
 from stages.presets import TINY
 from stages.settings import ImageMode
-from stages.training.batches import Batch, MixedSource
 from stages.training.loop.loop import Options, Schedule
-from stages.training.noising import Noising
-from stages.training.recipe_video import VideoRecipe, reached_by, train_video
-from stages.training.trainee import TARGETS, Target, Trainee
+from stages.training.video.batches import Batch, MixedSource
+from stages.training.video.noising import Noising
+from stages.training.video.recipe import VideoRecipe, reached_by, train_video
+from stages.training.video.trainee import TARGETS, Target, Trainee
 from tests.stages.training.networks import make_trainee
 
 NOISING = Noising(replace(TINY.i2v, prediction_type="epsilon"))

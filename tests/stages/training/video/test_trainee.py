@@ -12,9 +12,9 @@ from torch import Tensor
 from stages.base import InputError
 from stages.model.network.appearance import flatten_adapter, read_adapter
 from stages.presets import TINY
-from stages.training.batches import Batch
-from stages.training.noising import Noising
-from stages.training.trainee import TARGETS, Dropping, Target
+from stages.training.video.batches import Batch
+from stages.training.video.noising import Noising
+from stages.training.video.trainee import TARGETS, Dropping, Target
 from stages.types import UInt8
 from tests.stages import random_parts as parts
 from tests.stages.training.networks import make_trainee

@@ -8,7 +8,7 @@ import torch
 from stages.model.sampling.prior import start_latents
 from stages.model.sampling.sampler import TRAIN_STEPS, build_scheduler, tail_timesteps
 from stages.presets import TINY, Prior
-from stages.training.noising import Noising
+from stages.training.video.noising import Noising
 
 
 @pytest.mark.parametrize(

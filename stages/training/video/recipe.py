@@ -15,10 +15,10 @@ from torch import Tensor
 
 from stages.base import InputError
 from stages.model.sampling.sampler import TRAIN_STEPS
-from stages.training.batches import Source
 from stages.training.loop.loop import Options, Schedule, train
-from stages.training.noising import Noising
-from stages.training.trainee import Target, Trainee
+from stages.training.video.batches import Source
+from stages.training.video.noising import Noising
+from stages.training.video.trainee import Target, Trainee
 
 
 @dataclass(frozen=True)
