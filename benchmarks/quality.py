@@ -23,7 +23,6 @@ About an hour on two cores from nothing, half of it the judges' lesson.
 import hashlib
 import json
 import multiprocessing
-import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -54,6 +53,7 @@ from stages.settings import without
 from stages.t2i import T2I
 from stages.training.scenes.captions import SUBJECTS, Scene, plain_caption
 from stages.training.scenes.data import Scenes
+from stages.training.scenes.fetch import cache_folder
 from stages.training.tiny.judges import Judges, obtain_judges
 from stages.types import Clip, Image, Keyframes, UInt8
 
@@ -65,10 +65,6 @@ FRAMES = TINY.keyframes[TINY.default_seconds]
 FULL = "full"
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo")
-
-
 def setting(name: str) -> Preset | None:
     """The tiny preset, with one mechanism taken away; None where the weights for that are not at hand."""
     if name == FULL:
@@ -77,7 +73,7 @@ def setting(name: str) -> Preset | None:
         return without(TINY, [SWITCHES[name]])
     if name == "V2V's own motion module":
         return _with_parts({"motion_v2v": TINY.parts["motion"]})
-    folder = _cache() / f"tiny-{len(SUBJECTS)}" / "ablations" / name.replace(" ", "-")
+    folder = cache_folder() / f"tiny-{len(SUBJECTS)}" / "ablations" / name.replace(" ", "-")
     found = {path.name: Part(str(path), "Apache-2.0") for path in folder.glob("*") if path.is_dir()}
     return _with_parts(found) if found else None
 
@@ -141,7 +137,7 @@ def judge(judges: Judges, clip: UInt8, scene: Scene) -> dict[str, Any]:
 
 @cache
 def _judges() -> Judges:
-    return obtain_judges(_cache())
+    return obtain_judges(cache_folder())
 
 
 @cache
@@ -158,7 +154,7 @@ def _pipeline(name: str) -> LocalPipeline:
 
 @cache
 def _scenes() -> Scenes:
-    return Scenes(_cache(), REAL_VARIANTS)
+    return Scenes(cache_folder(), REAL_VARIANTS)
 
 
 def _begin() -> None:
@@ -299,9 +295,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each (default 2)")
     parser.add_argument("--pictures", type=Path, default=Path("out/quality"), help="where pictures of videos are kept")
     options = parser.parse_args(arguments)
-    obtain_judges(_cache())
+    obtain_judges(cache_folder())
     count, distinct = (8, 6) if options.quick else (VIDEOS, SCENES)
-    home = _cache() / "quality" / digest()
+    home = cache_folder() / "quality" / digest()
     wanted = {"real": jobs_of("real", count, distinct, home, options.pictures)}
     wanted[FULL] = jobs_of(FULL, count, distinct, home, options.pictures)
     wanted["gain"] = jobs_of("gain", 2 if options.quick else GAIN_CLIPS, SCENES, home, None)

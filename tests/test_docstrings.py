@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from tests.test_architecture import FOLDERS, ROOT
+from tests.test_architecture import ROOMS, ROOT
 
 STARTS = ("python -m ", "make ", "magicvideo ", "serve ", "ray ")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
@@ -31,7 +31,7 @@ def commands_of(docstring: str) -> set[str]:
 def all_commands() -> dict[str, str]:
     """The first file that names it, by command."""
     found: dict[str, str] = {}
-    for folder in (*FOLDERS, "benchmarks", "tests"):
+    for folder in (*ROOMS, "benchmarks", "tests"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for command in sorted(commands_of(ast.get_docstring(ast.parse(path.read_text())) or "")):
                 found.setdefault(command, str(path.relative_to(ROOT)))
@@ -72,7 +72,7 @@ def help_of_module(
 
 
 def test_there_are_commands_of_every_folder() -> None:
-    assert {name.partition("/")[0] for name in COMMANDS.values()} >= {*FOLDERS, "benchmarks"}
+    assert {name.partition("/")[0] for name in COMMANDS.values()} >= {*ROOMS, "benchmarks"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

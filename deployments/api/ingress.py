@@ -32,7 +32,7 @@ from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
 from deployments.api.live import add_event_routes
-from deployments.api.metrics import NodeTexts, add_metrics_route, node_texts
+from deployments.api.metrics import NodeTexts, add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
@@ -43,6 +43,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
+from deployments.on_ray.agents import node_texts
 from deployments.on_ray.health import Watch
 from deployments.settings.application import AppArgs
 from deployments.tenants.keys import KeyBook, KeyRing

@@ -6,12 +6,9 @@ answer, its series are missing, and `magicvideo_scrape_lacks` counts it.
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-import httpx
-import ray
 from fastapi import FastAPI, Response
 
 from client.schema import Pools
@@ -21,12 +18,9 @@ from deployments.journal.database import Database
 from deployments.journal.looks import oldest_queued_s
 from deployments.observe.metrics import TABLE
 
-logger = logging.getLogger(__name__)
-
 NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
 """What the agent of each living node says; None where one does not answer."""
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_AGENT_S = 5.0
 _OURS = "ray_magicvideo_"
 _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')  # the same for all, or empty
 
@@ -51,24 +45,6 @@ def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes:
             *merged(text for text in texts if text is not None),
         ]
         return Response("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
-
-
-async def node_texts() -> Sequence[str | None]:
-    """From the agents of the living nodes of the Ray that this process belongs to."""
-    nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
-    urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes]
-    async with httpx.AsyncClient(timeout=_AGENT_S, trust_env=False) as http:
-        return await asyncio.gather(*(_text(http, url) for url in urls))
-
-
-async def _text(http: httpx.AsyncClient, url: str) -> str | None:
-    try:
-        answer = await http.get(url)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        logger.warning("The metrics of a node cannot be read at %s: %s", url, error)
-        return None
-    return answer.text
 
 
 def merged(texts: Iterable[str]) -> list[str]:

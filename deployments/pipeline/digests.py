@@ -9,13 +9,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from deployments import __version__
-from stages.presets import get_preset
-
-_WEIGHTS = Path(__file__).resolve().parents[2] / "stages" / "weights"
+from stages.presets import WEIGHTS, get_preset
 
 
 def digest_of(kind: str, *inputs: str, **values: Any) -> str:
@@ -28,8 +25,8 @@ def digest_of(kind: str, *inputs: str, **values: Any) -> str:
 def model_digest(preset_name: str) -> str:
     """Of everything that a preset's stages compute with: its settings, this version, the weights that come along."""
     own = hashlib.sha256()
-    for path in sorted(_WEIGHTS.rglob("*.safetensors")):
-        own.update(path.relative_to(_WEIGHTS).as_posix().encode())
+    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+        own.update(path.relative_to(WEIGHTS).as_posix().encode())
         own.update(hashlib.sha256(path.read_bytes()).digest())
     return digest_of("model", version=__version__, preset=get_preset(preset_name), weights=own.hexdigest())
 

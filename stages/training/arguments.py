@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-CACHE = Path.home() / ".cache" / "magicvideo"
+from stages.training.scenes.fetch import cache_folder
 
 _EPILOG = """without a command, the tiny weights are trained from nothing (`make train`).
 
@@ -30,7 +30,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--start", type=Path, help="go on from the weights in this folder, with shorter recipes (default: from nothing)"
     )
-    parser.add_argument("--cache", type=Path, default=CACHE, help="data and checkpoints of the tiny weights")
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="data and checkpoints of the tiny weights")
     parser.add_argument("--threads", type=positive, default=1, help="more than the free cores is slower, not faster")
     parser.add_argument("--install", action="store_true", help="copy the tiny weights into stages/weights/tiny")
     parser.add_argument(

@@ -106,7 +106,7 @@ def test_a_preset_with_a_vocabulary_reads_its_prompts(tmp_path: Path, monkeypatc
     (tmp_path / "few.json").write_text(
         '{"known": ["a", "fox"], "subjects": ["fox"], "nearest": {"wolf": "fox"}, "silent": []}'
     )
-    monkeypatch.setattr(presets, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(presets, "WEIGHTS", tmp_path)
     reads = replace(TINY, vocabulary="few.json")
     work = plan(reads, "a wolf", negative_prompt="blurry wolf")
     assert (work.t2i.prompt, work.t2i.negative_prompt, work.v2v.prompt) == ("a fox", "fox", "a fox")

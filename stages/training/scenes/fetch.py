@@ -7,6 +7,7 @@ compressed array each under the cache folder. Knows nothing of backgrounds, capt
 
 import hashlib
 import io
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -24,6 +25,11 @@ PACKAGES = {
     "@lobehub/fluent-emoji-anim-3@1.0.0": "3624d0c34c819c1794b74ccf6ae9034adff7c4cb6318dd2a645145f0196feb43",
     "@lobehub/fluent-emoji-anim-4@1.0.0": "3d4c08f1e321f70808ef4996aba0ab575a9d97b6c56ffffc92cf6161a7836aa3",
 }
+
+
+def cache_folder() -> Path:
+    """Where data and checkpoints of training and of measurements lie, unless told otherwise: `MAGICVIDEO_CACHE`."""
+    return Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo")
 
 
 class DataError(RuntimeError):

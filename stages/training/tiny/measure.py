@@ -22,9 +22,9 @@ from stages.model.network.pictures import resize_frames
 from stages.model.weights.loading import load_module
 from stages.presets import TINY, plan
 from stages.t2i import T2I
-from stages.training.arguments import CACHE
 from stages.training.scenes.captions import PLACES, SUBJECTS, TIMES, Scene, plain_caption
 from stages.training.scenes.data import Scenes
+from stages.training.scenes.fetch import cache_folder
 from stages.types import UInt8
 
 _SMALL = (64, 64)  # what is compared: shapes and colours, not texture
@@ -49,7 +49,7 @@ SHEET = (
 def main() -> None:
     """The command; prints one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m stages.training.tiny.measure", description=__doc__)
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     parser.add_argument("--seeds", type=int, default=2, help="pictures a subject, place and time")
     parser.add_argument("--sheet", type=Path, help="write the twelve prompts' pictures there")
     args = parser.parse_args()

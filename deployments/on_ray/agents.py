@@ -1,0 +1,33 @@
+"""What Ray's agents tell: each living node has one, whose text holds the counters and histograms of its processes.
+
+Gives the texts as they are, in Prometheus' format. Knows nothing of what is counted.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import httpx
+import ray
+
+logger = logging.getLogger(__name__)
+
+_AGENT_S = 5.0
+
+
+async def node_texts() -> Sequence[str | None]:
+    """From the agents of the living nodes of the Ray that this process belongs to."""
+    nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+    urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes]
+    async with httpx.AsyncClient(timeout=_AGENT_S, trust_env=False) as http:
+        return await asyncio.gather(*(_text(http, url) for url in urls))
+
+
+async def _text(http: httpx.AsyncClient, url: str) -> str | None:
+    try:
+        answer = await http.get(url)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        logger.warning("The metrics of a node cannot be read at %s: %s", url, error)
+        return None
+    return answer.text
