@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stages.base import Report
-from stages.commands import errors, tells_errors
+from stages.commands import errors, reports_errors
 from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
@@ -44,7 +44,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@tells_errors
+@reports_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv

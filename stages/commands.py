@@ -21,7 +21,7 @@ def preset_parser(name: str, about: str | None, preset: str) -> argparse.Argumen
     return parser
 
 
-def tells_errors(command: Callable[P, int]) -> Callable[P, int]:
+def reports_errors(command: Callable[P, int]) -> Callable[P, int]:
     """`command` with its errors as one sentence on stderr and a status: 1 a stage failed, 2 a wrong argument."""
 
     @functools.wraps(command)

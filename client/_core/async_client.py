@@ -106,7 +106,7 @@ class AsyncClient:
         match effect:
             case flows.Pause(seconds):
                 await self._sleep(seconds)
-            case flows.Tell(listener, video):
+            case flows.Notify(listener, video):
                 told = listener(video)
                 if inspect.isawaitable(told):
                     await told

@@ -116,7 +116,7 @@ class Client:
         match effect:
             case flows.Pause(seconds):
                 self._sleep(seconds)
-            case flows.Tell(listener, video):
+            case flows.Notify(listener, video):
                 listener(video)
             case Request():
                 return self._send(effect)

@@ -1,8 +1,8 @@
 """What the client does, step by step, written once: each verb is a generator that asks for effects and gives a result.
 
-A flow yields `Request` (gets a `Reply` back, or an `httpx.RequestError` thrown in), `Pause` or `Tell`; the sync and the
-async client perform these and nothing else. Order, retries, polling and resumption are therefore the same in both.
-Knows no sockets and no event loop; files stand in `_download.py`.
+A flow yields `Request` (gets a `Reply` back, or an `httpx.RequestError` thrown in), `Pause` or `Notify`; the sync and
+the async client perform these and nothing else. Order, retries, polling and resumption are therefore the same in both.
+Knows no sockets and no event loop; files stand in `download.py`.
 """
 
 import itertools
@@ -47,12 +47,12 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Tell:
+class Notify:
     listener: Listener
     video: Video
 
 
-Effect = Request | Pause | Tell
+Effect = Request | Pause | Notify
 Flow = Generator[Effect, Any, T]
 
 
@@ -134,7 +134,7 @@ def wait(
             answered = context.clock()
             last = parse(reply, Video, context.url)
             if listener is not None:
-                yield Tell(listener, last)
+                yield Notify(listener, last)
             if last.status in TERMINAL:
                 if last.status == "failed":
                     raise VideoFailedError(last)

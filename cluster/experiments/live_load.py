@@ -9,8 +9,8 @@ to about the `flush_s` of its pipeline (0.02 s here): nothing depends on how oft
 one, and the server runs on this machine. A stage's span goes from its `stage_started` to its `stage_completed`; if a
 job ran a stage twice, from the first to the last.
 
-`waiting` and `running` of a live sample count jobs where a simulation counts calls: a job counts once at a stage,
-however many windows it has there. Sends through the client's public face; knows nothing of how the server was started.
+`waiting` and `running` of a sample count calls, as a simulation does. Sends through the client's public face; knows
+nothing of how the server was started.
 """
 
 import asyncio

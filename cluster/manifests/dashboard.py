@@ -22,7 +22,7 @@ class Panel:
     unit: str = "short"
     kind: Literal["timeseries", "stat"] = "timeseries"
     columns: int = 8
-    about: str = ""
+    description: str = ""
 
 
 def _rate(name: str, by: str, seconds: int = 1) -> str:
@@ -73,7 +73,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               {_S: "magicvideo_stage_replicas", f"{_S} wanted": "magicvideo_stage_replicas_wanted"}),
         Panel("Share of replicas at work", {_S: "magicvideo_stage_computing / (magicvideo_stage_replicas > 0)"},
               "percentunit",
-              about="Calls of one batch count each, so a stage that computes several at once can read above 100 %."),
+              description="Calls of one batch count each: a stage that computes several at once can read above 100 %."),
         Panel("Seconds an output, p50 and p95", _both("ray_magicvideo_stage_run_s", "stage"), "s"),
         Panel("From sending a call to its start, p95",
               {_S: _quantile("ray_magicvideo_stage_queue_s", 0.95, "stage")}, "s"),
@@ -149,4 +149,4 @@ def _drawn(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
         "targets": targets,
     }
-    return document | ({"description": panel.about} if panel.about else {})
+    return document | ({"description": panel.description} if panel.description else {})

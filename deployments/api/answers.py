@@ -27,7 +27,7 @@ async def video_answer(services: Services, job: Job) -> Response:
     return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
 
 
-def told(journal: Journal, job_id: str) -> tuple[Job, str] | None:
+def webhook_answer(journal: Journal, job_id: str) -> tuple[Job, str] | None:
     """An ended job and its JSON, for its webhook; None for one that is gone."""
     try:
         job = journal.get(job_id)

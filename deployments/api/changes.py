@@ -65,5 +65,5 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
     async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
         wanted = await read_small(request, ContinueVideo, args.ingress.max_body_bytes)
         job = await asyncio.to_thread(journal.go_on, video_id, wanted.candidate, tenant=tenant)
-        services.tell_pipeline()
+        services.nudge_pipeline()
         return await video_answer(services, job)

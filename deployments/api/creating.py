@@ -11,11 +11,11 @@ from client.schema import CreateVideo
 from deployments.api.bodies import read_body
 from deployments.intake.acceptance import accept_job, refuse_without_keeper, reuses
 from deployments.intake.services import Services
-from deployments.intake.sources import Files, Given, accept, drop
+from deployments.intake.sources import Files, StartingPoint, accept, drop
 from deployments.jobs.judging import judge
 from deployments.jobs.remix import Child, enter_change, remix
 from deployments.jobs.values import Job
-from deployments.observe.logs import about
+from deployments.observe.logs import job_context
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
         if not is_new:
             await asyncio.to_thread(drop, given, store)
     if is_new:
-        with about(job.id):
+        with job_context(job.id):
             logger.info("Job %s is accepted.", job.id)
     return job
 
 
-async def _child(services: Services, created: CreateVideo, given: Given, tenant: str) -> Child:
+async def _child(services: Services, created: CreateVideo, given: StartingPoint, tenant: str) -> Child:
     reuse = await reuses(services, tenant, created.reuse)
     if given.parent_id is None:
         request = judge(created, services.args.preset, given.source, keeps=services.args.keeper.enabled)

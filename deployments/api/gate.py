@@ -24,7 +24,7 @@ from deployments.api.answers import json_answer
 from deployments.api.description import errors
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.jobs.values import NOBODY
-from deployments.journal.database import opened, shown_url
+from deployments.journal.database import opened, redacted_url
 from deployments.tenants.keys import KeyBook, KeyRing
 
 COOKIE = "mv_session"
@@ -147,8 +147,8 @@ def check_exposure(host: str, database_url: str) -> None:
     with opened(database_url) as database:
         if not KeyBook(database).in_use():
             raise ConfigError(
-                f"Listening on {host} lets other machines in, but {shown_url(database_url)} holds no API key; create "
-                f"one with {_CREATE} and the same --cluster, --config and --data-dir, or listen on 127.0.0.1."
+                f"Listening on {host} lets other machines in, but {redacted_url(database_url)} holds no API key; "
+                f"create one with {_CREATE} and the same --cluster, --config and --data-dir, or listen on 127.0.0.1."
             )
 
 

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
-from deployments.api.answers import json_answer, told
+from deployments.api.answers import json_answer, webhook_answer
 from deployments.api.bodies import parameter_error
 from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
@@ -75,7 +75,9 @@ class Ingress:
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
         hooks = args.webhooks
         if hooks.secret is not None:
-            courier = Courier(database, hooks.secret, partial(told, journal), allow_private=hooks.allow_private)
+            courier = Courier(
+                database, hooks.secret, partial(webhook_answer, journal), allow_private=hooks.allow_private
+            )
             self._courier = asyncio.get_running_loop().create_task(courier.run())
         watch = Watch(args)
         self._asgi = create_app(

@@ -78,7 +78,7 @@ def gauges(pools: Pools, oldest_s: float) -> list[str]:
 
 
 def _head(name: str) -> list[str]:
-    return [f"# HELP {name} {TABLE[name].about}", f"# TYPE {name} gauge"]
+    return [f"# HELP {name} {TABLE[name].help}", f"# TYPE {name} gauge"]
 
 
 def _gauge(name: str, label: str, values: Mapping[str, float]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The web page at `/` and its parts below `/assets/`: files of `deployments/web/`, read once, told apart by digest.
+"""The web page at `/` and its parts below `/assets/`: files of `web/`, read once, told apart by digest.
 
 The page is plain HTML, CSS and modules of JavaScript; it needs no build and loads nothing from elsewhere, and its
 policy has browsers refuse what did not come from this server. It uses the API like any client: signed in by the cookie

@@ -91,7 +91,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         state = await asyncio.to_thread(journal.request_cancel, video_id, tenant=tenant)
         job = await asyncio.to_thread(journal.get, video_id)
         if state == "running":
-            services.tell_pipeline()
+            services.nudge_pipeline()
         elif state != "cancelled":
             raise VideoEndedError(video_id, STATUS[state])
         return await video_answer(services, job)
@@ -106,7 +106,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         before = (await asyncio.to_thread(journal.get, video_id, tenant=tenant)).state
         state = before if before in FINAL else await asyncio.to_thread(journal.request_cancel, video_id)
         if state == "running":
-            services.tell_pipeline()
+            services.nudge_pipeline()
         elif before in FINAL or state != "cancelled":  # it was finished, or it finished before the cancel came
             unused = await asyncio.to_thread(journal.delete, video_id)
             for key in unused or ():

@@ -128,7 +128,7 @@ class Keeper:
     def _ingest(self, source: Source, plan: Plan, folder: str) -> dict[StageName, list[Record]]:
         data = self._read(source.key)
         try:
-            values = given_outputs(data, source, plan)
+            values = outputs_of_upload(data, source, plan)
         except Exception as error:  # decoders raise whatever they meet
             raise CheckpointError(
                 f"The file that was sent cannot be decoded: {type(error).__name__}: {error}."
@@ -156,7 +156,7 @@ class Keeper:
         raise CheckpointError(f"A {type(value).__name__} is nothing to look at.")
 
 
-def given_outputs(data: bytes, source: Source, plan: Plan) -> dict[StageName, list[Any]]:
+def outputs_of_upload(data: bytes, source: Source, plan: Plan) -> dict[StageName, list[Any]]:
     """What the stages before the one that a source enters would have made, from a picture or a video."""
     if source.kind == "picture":
         return {"t2i": [Image(read_picture(data, plan.t2i.size))]}

@@ -59,7 +59,7 @@ async def accept_job(
     )
     if is_new:
         services.admission.note(job)
-        services.tell_pipeline()
+        services.nudge_pipeline()
     return job, is_new
 
 

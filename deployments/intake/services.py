@@ -61,7 +61,7 @@ class Services:
             running = {}
         return {name: running.get(name) or stage.least_replicas for name, stage in self.args.stages.items()}
 
-    def tell_pipeline(self) -> None:
+    def nudge_pipeline(self) -> None:
         """Without waiting; a nudge that is lost costs one poll."""
         task = asyncio.create_task(self._nudge_quietly())
         self._nudges.add(task)

@@ -21,7 +21,7 @@ _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "mp4": 
 
 
 @dataclass(frozen=True)
-class Given:
+class StartingPoint:
     """What a job begins from beside its prompt: a file, an earlier job, or neither."""
 
     source: Source | None = None
@@ -48,7 +48,7 @@ def judge_inputs(created: CreateVideo) -> None:
         raise _wrong("input_video", "input_video holds one of: a file of the form, video_url, id.")
 
 
-def accept(created: CreateVideo, files: Files, store: ArtifactStore, limits: IngressArgs) -> Given:
+def accept(created: CreateVideo, files: Files, store: ArtifactStore, limits: IngressArgs) -> StartingPoint:
     """Judge and keep the file of a request, if there is one.
 
     Raises:
@@ -60,18 +60,20 @@ def accept(created: CreateVideo, files: Files, store: ArtifactStore, limits: Ing
     if created.input_video is not None:
         assert created.enter is not None
         if created.input_video.id is not None:
-            return Given(parent_id=created.input_video.id, enter=created.enter)
+            return StartingPoint(parent_id=created.input_video.id, enter=created.enter)
         return _kept(files, "input_video", "video", created.enter, store, limits)
-    return Given()
+    return StartingPoint()
 
 
-def drop(given: Given, store: ArtifactStore) -> None:
+def drop(given: StartingPoint, store: ArtifactStore) -> None:
     """Remove the file of a request that made no job."""
     if given.source is not None:
         store.delete(given.source.key)
 
 
-def _kept(files: Files, field: str, kind: str, enter: StageName, store: ArtifactStore, limits: IngressArgs) -> Given:
+def _kept(
+    files: Files, field: str, kind: str, enter: StageName, store: ArtifactStore, limits: IngressArgs
+) -> StartingPoint:
     data = files.get(field)
     if not data:
         wanted = "image_url" if kind == "picture" else "video_url"
@@ -89,7 +91,7 @@ def _kept(files: Files, field: str, kind: str, enter: StageName, store: Artifact
         frames=facts.frames,
         fps=facts.fps,
     )
-    return Given(source, enter=enter)
+    return StartingPoint(source, enter=enter)
 
 
 def _wrong(field: str, message: str) -> InvalidRequestError:

@@ -55,7 +55,7 @@ def driver_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgres", "postgresql") else parsed
 
 
-def shown_url(url: str) -> str:
+def redacted_url(url: str) -> str:
     """The address without its password."""
     return driver_url(url).render_as_string(hide_password=True)
 
@@ -76,7 +76,8 @@ def opened(url: str) -> Iterator["Database"]:
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise ConfigError(
-            f"The database {shown_url(url)} cannot be used ({reason}); --cluster, --config and --data-dir name another."
+            f"The database {redacted_url(url)} cannot be used ({reason}); "
+            "--cluster, --config and --data-dir name another."
         ) from error
 
 

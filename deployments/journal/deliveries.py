@@ -14,7 +14,7 @@ def add_delivery(connection: Connection, job_id: str, url: str | None) -> None:
         connection.execute(deliveries.insert().values(job_id=job_id, url=url, attempts=0))
 
 
-def make_due(connection: Connection, job_id: str, now: float) -> None:
+def schedule_delivery(connection: Connection, job_id: str, now: float) -> None:
     """In the transaction that ends the job."""
     connection.execute(
         update(deliveries).where(deliveries.c.job_id == job_id, deliveries.c.delivered_at.is_(None)).values(due_at=now)

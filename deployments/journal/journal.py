@@ -32,7 +32,7 @@ from deployments.errors import (
 from deployments.jobs.plans import plan_of, planned_of, stages_of
 from deployments.jobs.values import FINAL, Event, Job, JobRequest, NewJob, Planned, State
 from deployments.journal.database import Database
-from deployments.journal.deliveries import add_delivery, make_due
+from deployments.journal.deliveries import add_delivery, schedule_delivery
 from deployments.journal.limits import Admit
 from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, drop_files, twin_of
 from deployments.journal.rows import job_of, read_job, read_stages, written_job
@@ -188,7 +188,7 @@ class Journal:
             if ended:
                 end_stages(connection, job_id, "cancelled")
                 log_event(connection, job_id, "cancelled", now)
-                make_due(connection, job_id, now)
+                schedule_delivery(connection, job_id, now)
             else:
                 connection.execute(
                     update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(cancel_requested=True)

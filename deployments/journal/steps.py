@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from deployments.jobs.values import State
-from deployments.journal.deliveries import make_due
+from deployments.journal.deliveries import schedule_delivery
 from deployments.journal.tables import job_events, jobs, stage_outputs
 
 CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
@@ -23,7 +23,7 @@ def end_job(
         .where(jobs.c.id == job_id)
         .values(state=state, error=error, result=result, finished_at=now, lease_until=None)
     )
-    make_due(connection, job_id, now)
+    schedule_delivery(connection, job_id, now)
     if state != "succeeded":
         end_stages(connection, job_id, "cancelled" if state == "cancelled" else "failed")
     kind = {"succeeded": "completed"}.get(state, state)

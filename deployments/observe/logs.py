@@ -1,7 +1,7 @@
 """The log of the server's processes: a line of text or of JSON for each record, with the job that it is about.
 
-Every replica calls `set_up` once; `about(job_id)` marks what is logged below it, in a task or in a thread. Lines go to
-stderr, which Ray keeps in a file for each process (`logs/worker-*.err` of its session) and, with
+Every replica calls `set_up` once; `job_context(job_id)` marks what is logged below it, in a task or in a thread. Lines
+go to stderr, which Ray keeps in a file for each process (`logs/worker-*.err` of its session) and, with
 `python -m deployments serve --verbose`, brings to the terminal.
 """
 
@@ -23,7 +23,7 @@ _job: ContextVar[str | None] = ContextVar("job", default=None)
 
 
 @contextmanager
-def about(job_id: str | None) -> Iterator[None]:
+def job_context(job_id: str | None) -> Iterator[None]:
     """What is logged in here is about that job."""
     token = _job.set(job_id)
     try:

@@ -19,7 +19,7 @@ class Series:
     """One metric, as it is scraped: `kind` says how to read it, `labels` what it is told apart by."""
 
     kind: Literal["counter", "histogram", "gauge"]
-    about: str
+    help: str
     labels: tuple[str, ...] = ()
 
     def scraped(self, name: str) -> str:
@@ -102,9 +102,9 @@ class _Counts:
     @staticmethod
     def _make(name: str, series: Series) -> _Sink:
         if series.kind == "histogram":
-            histogram: _Sink = serve_metrics.Histogram(name, series.about, _SECONDS, series.labels)
+            histogram: _Sink = serve_metrics.Histogram(name, series.help, _SECONDS, series.labels)
             return histogram
-        counter: _Sink = serve_metrics.Counter(name, series.about, series.labels)
+        counter: _Sink = serve_metrics.Counter(name, series.help, series.labels)
         return counter
 
 

@@ -44,7 +44,7 @@ class Span:
     begin: float
     end: float
     parent: str | None = None
-    about: Mapping[str, str | int | float] = field(default_factory=dict)
+    attributes: Mapping[str, str | int | float] = field(default_factory=dict)
     notes: Sequence[tuple[str, float, Mapping[str, str | int | float]]] = ()
     error: str | None = None
 
@@ -53,7 +53,7 @@ def spans_of(job: Job, events: Sequence[Event]) -> list[Span]:
     """The job's trace, its root first."""
     begin = job.created_at
     end = max([begin, *(event.at for event in events)])
-    about: dict[str, str | int | float] = {
+    attributes: dict[str, str | int | float] = {
         "magicvideo.job": job.id,
         "magicvideo.preset": job.request.model,
         "magicvideo.seed": job.request.seed,
@@ -62,7 +62,7 @@ def spans_of(job: Job, events: Sequence[Event]) -> list[Span]:
     }
     notes = [(event.kind, event.at, _plain(event.data)) for event in events if event.kind in _NOTED]
     of_job = [note for note in notes if "stage" not in note[2]]
-    spans = [Span("video", begin, end, None, about, of_job, job.error.message if job.error else None)]
+    spans = [Span("video", begin, end, None, attributes, of_job, job.error.message if job.error else None)]
     if claimed := [event.at for event in events if event.kind == "started"]:
         spans.append(Span("waiting", begin, claimed[0], "video"))
     for stage in job.stages:
@@ -122,7 +122,7 @@ class Tracer:
                     context,
                     parent=contexts[span.parent] if span.parent is not None else None,
                     resource=self._resource,
-                    attributes=dict(span.about),
+                    attributes=dict(span.attributes),
                     events=[SpanEvent(name, dict(about), _ns(at)) for name, at, about in span.notes],
                     kind=SpanKind.INTERNAL,
                     status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.OK),

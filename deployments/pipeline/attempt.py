@@ -37,7 +37,7 @@ class PausedJob(Exception):  # noqa: N818 - no error: the job waits for its user
 
 
 @dataclass(frozen=True)
-class Made:
+class Output:
     """A reference to a stage's output, and the digest of all that it depends on."""
 
     value: Any
@@ -90,7 +90,7 @@ class Attempt:
         self._progress.completed("vfi")
         return made
 
-    async def _picture(self) -> Made:
+    async def _picture(self) -> Output:
         """T2I's picture: the only one, the chosen one, or all the candidates where one has still to be chosen."""
         request = self._request
         numbers = range(request.candidates) if request.pause_after == "t2i" else [request.candidate]
@@ -101,12 +101,12 @@ class Attempt:
         self._progress.completed("t2i")
         return made[0]
 
-    async def _keyframes(self, image: Made) -> Made:
+    async def _keyframes(self, image: Output) -> Output:
         made = await self._one("i2v", image, params=self._steps.i2v)
         self._progress.completed("i2v")
         return made
 
-    async def _redraw(self, image: Made | None, keyframes: Made | None) -> list[Made]:
+    async def _redraw(self, image: Output | None, keyframes: Output | None) -> list[Output]:
         """Every window through V2V and on to VFI as it comes; the chunks in the windows' order."""
         steps = self._steps
         count = windows_of(steps)
@@ -114,10 +114,10 @@ class Attempt:
         self._calls.expect("v2v", count)
         self._calls.expect("vfi", count)
 
-        async def redraw(part: int) -> Made:
+        async def redraw(part: int) -> Output:
             return await self._one("v2v", *inputs, params=replace(steps.v2v, part=part), number=part)
 
-        async def interpolate(part: int) -> Made:
+        async def interpolate(part: int) -> Output:
             own = [await piece for piece in (pieces[part], *pieces[max(0, part - 1) : part])]
             return await self._one("vfi", *own, params=steps.vfi, number=part)
 
@@ -137,14 +137,14 @@ class Attempt:
         return [chunk.result() for chunk in chunks]
 
     async def _one(
-        self, stage: StageName, *inputs: Made, params: Any, seed: int | None = None, number: int = 0
-    ) -> Made:
+        self, stage: StageName, *inputs: Output, params: Any, seed: int | None = None, number: int = 0
+    ) -> Output:
         """One output: kept, another job's of the same digest, or computed now."""
         seed = self._request.seed if seed is None else seed
         digest = digest_of(stage, self._model, *(made.digest for made in inputs), params=params, seed=seed)
         found = await self._kept.find(self._calls, stage, number, digest, reuse=self._request.reuse)
         if found is not None:
-            return Made(*found)
+            return Output(*found)
         if comes_before(stage, self._request.enter):
             raise InputGoneError(
                 f"Output {number} of {stage}, which this video begins from, cannot be read any more; "
@@ -154,14 +154,14 @@ class Attempt:
             stage, *(made.value for made in inputs), params=params, seed=seed, number=number
         )
         self._kept.write(stage, number, value, {"digest": digest, "run_s": run_s})
-        return Made(value, digest)
+        return Output(value, digest)
 
     async def _stop_after(self, stage: StageName) -> None:
         if self._request.pause_after == stage:
             await self._kept.settle()
             raise PausedJob(stage)
 
-    async def _export(self, made: Made) -> dict[str, Any]:
+    async def _export(self, made: Output) -> dict[str, Any]:
         return await self._kept.export(made.value, self._key, self._provenance())
 
     def _provenance(self) -> dict[str, Any]:

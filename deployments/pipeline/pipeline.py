@@ -26,7 +26,7 @@ from deployments.jobs.values import Claim, Job
 from deployments.journal.database import Database, DatabaseError
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.observe.logs import about, set_up
+from deployments.observe.logs import job_context, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.routing import replicas_of
@@ -184,7 +184,7 @@ class Pipeline:
 
     async def _drive(self, claim: Claim, work: asyncio.Task[dict[str, Any]]) -> None:
         """Wait for the work and write its end into the journal."""
-        with about(claim.job_id):
+        with job_context(claim.job_id):
             await self._watch(claim, work)
 
     async def _watch(self, claim: Claim, work: asyncio.Task[dict[str, Any]]) -> None:
@@ -216,7 +216,7 @@ class Pipeline:
         """Beside all else."""
 
         def send() -> None:
-            with about(job_id):
+            with job_context(job_id):
                 journal = Journal(self._database)
                 tracer.send(journal.get(job_id), journal.events(job_id))
 
@@ -226,7 +226,7 @@ class Pipeline:
 
     async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         """The video of one job, from its checkpoints again when an output died with its node."""
-        with about(claim.job_id):
+        with job_context(claim.job_id):
             logger.info("Job %s is claimed for the %d. time.", claim.job_id, job.claims)
             return await self._repeated(claim, job, progress)
 

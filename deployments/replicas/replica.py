@@ -28,7 +28,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from deployments.errors import ConfigError, StartError
-from deployments.observe.logs import Format, Level, about, set_up
+from deployments.observe.logs import Format, Level, job_context, set_up
 from deployments.observe.metrics import StageMetrics
 from deployments.replicas.turns import Call, Turns
 from deployments.replicas.warmup import warm_up
@@ -226,7 +226,7 @@ class Replica:
         """Compute, post-process and hand out a call's value, and end it however that goes."""
         outcome, error = "completed", cast("BaseException | None", None)
         since = time.monotonic()
-        with about(call.job):
+        with job_context(call.job):
             try:
                 call.stop_if_asked()
                 value = compute()
@@ -244,7 +244,7 @@ class Replica:
     def _end(self, call: Call, outcome: str, error: BaseException | None) -> None:
         self._metrics[call.stage].ended(outcome)
         self._ended[outcome] += 1
-        with about(call.job):
+        with job_context(call.job):
             computed_s = time.monotonic() - call.started
             logger.info("Stage %s: a call is %s after %.2f s.", call.stage, outcome, computed_s)
         self._last_sign = None  # before anybody learns of the end; a batch that goes on gives its next sign at once

@@ -20,7 +20,7 @@ from typing import Any
 
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
-from deployments.journal.database import Database, opened, shown_url
+from deployments.journal.database import Database, opened, redacted_url
 from deployments.journal.limits import LimitBook
 from deployments.settings.application import CONFIG_PATH, AppArgs, laptop, load_config
 from deployments.tenants.keys import KeyBook, UnknownKeyError
@@ -88,7 +88,7 @@ def _run(act: _Act, options: argparse.Namespace) -> int:
         try:
             act(options, args, database)
         except UnknownKeyError as error:
-            raise ConfigError(f"{error} The database is {shown_url(url)}.") from error
+            raise ConfigError(f"{error} The database is {redacted_url(url)}.") from error
     return 0
 
 
@@ -96,8 +96,8 @@ def _create_key(options: argparse.Namespace, args: AppArgs, database: Database) 
     key, text = KeyBook(database).create(options.tenant, options.label)
     print(text)
     _note(
-        f"Key {key.id} of tenant {key.tenant}, in {shown_url(args.storage.database_url)}. Keep it: it cannot be shown "
-        "again. Clients send it as `Authorization: Bearer ...`, or read it from MAGICVIDEO_API_KEY."
+        f"Key {key.id} of tenant {key.tenant}, in {redacted_url(args.storage.database_url)}. Keep it: it cannot be "
+        "shown again. Clients send it as `Authorization: Bearer ...`, or read it from MAGICVIDEO_API_KEY."
     )
 
 
@@ -109,7 +109,7 @@ def _list_keys(_options: argparse.Namespace, args: AppArgs, database: Database) 
     ]
     _table(("ID", "TENANT", "CREATED", "REVOKED", "LABEL"), rows)
     if not any(key.revoked_at is None for key in keys):
-        where = shown_url(args.storage.database_url)
+        where = redacted_url(args.storage.database_url)
         _note(f"{where} holds no valid key; the server answers its own machine alone, without one.")
 
 

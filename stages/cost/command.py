@@ -12,13 +12,13 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from stages.commands import preset_parser, tells_errors
+from stages.commands import preset_parser, reports_errors
 from stages.presets import get_preset, plan
 
 _GIB = 2**30
 
 
-@tells_errors
+@reports_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("cost", __doc__, "paper")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from stages.base import BatchStage, Stage, ignore_progress
-from stages.commands import preset_parser, tells_errors
+from stages.commands import preset_parser, reports_errors
 from stages.i2v import I2V
 from stages.model.sampling.windows import plan_windows
 from stages.presets import Plan, Preset, RequestError, get_preset, plan
@@ -39,7 +39,7 @@ _GIB = 2**30
 _BATCHES = (1, 2, 4)
 
 
-@tells_errors
+@reports_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("profile", __doc__, "tiny")

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.base import WeightsError
-from stages.commands import errors, preset_parser, tells_errors
+from stages.commands import errors, preset_parser, reports_errors
 from stages.presets import Part, Preset, get_preset
 
 _READY = ("embedded", "local", "cached")  # of `stages.model.weights.files.State`
 
 
-@tells_errors
+@reports_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("weights", __doc__, "paper")

@@ -14,11 +14,11 @@ it stopped.
 import sys
 import warnings
 
-from stages.commands import errors, tells_errors
+from stages.commands import errors, reports_errors
 from stages.training.arguments import parse
 
 
-@tells_errors
+@reports_errors
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status: 0 done, 1 a stage or the data failed, 2 a wrong argument."""
     args = parse(sys.argv[1:] if argv is None else argv)

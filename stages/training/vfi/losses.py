@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["PatchGan", "adaptive_weight", "fool", "laplacian_loss", "pixel_loss", "tell_apart"]
+__all__ = ["PatchGan", "adaptive_weight", "discriminator_loss", "generator_loss", "laplacian_loss", "pixel_loss"]
 
 _LEVELS = 4
 _MOST = 1e3  # of the adaptive weight, where the adversarial gradient vanishes
@@ -53,13 +53,13 @@ class PatchGan(nn.Module):
         return said
 
 
-def tell_apart(judge: PatchGan, made: Tensor, true: Tensor) -> Tensor:
+def discriminator_loss(judge: PatchGan, made: Tensor, true: Tensor) -> Tensor:
     """The judge's hinge loss; its gradient does not reach `made`."""
     said_true, said_made = judge(true), judge(made.detach())
     return 0.5 * (F.relu(1 - said_true).mean() + F.relu(1 + said_made).mean())
 
 
-def fool(judge: PatchGan, made: Tensor) -> Tensor:
+def generator_loss(judge: PatchGan, made: Tensor) -> Tensor:
     """The generator's loss; its gradient does not reach the judge's weights."""
     frozen = {name: tensor.detach() for name, tensor in judge.named_parameters()}
     said: Tensor = functional_call(judge, frozen, (made,))

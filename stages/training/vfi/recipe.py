@@ -30,7 +30,14 @@ from stages.presets import PRESETS, WEIGHTS
 from stages.training.loop.loop import LossFn, Options, Schedule, console, train
 from stages.training.loop.team import Team
 from stages.training.vfi.clips import Animated, Film, fetch_film, find_videos
-from stages.training.vfi.losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
+from stages.training.vfi.losses import (
+    PatchGan,
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    laplacian_loss,
+    pixel_loss,
+)
 from stages.training.vfi.records import Batch, Records, write_records
 from stages.vfi.gan import Design, Gan
 from stages.vfi.weights import GAN_FILE_NAME, load_rife, write_weights
@@ -91,9 +98,9 @@ def loss_function(pair: Pair, records: Records, recipe: Recipe, steps: int, devi
             "gain_db": float(gain),
         }
         if step >= recipe.judge_from * steps:
-            adversarial = fool(judge, made.frame)
+            adversarial = generator_loss(judge, made.frame)
             weight = adaptive_weight(kept, adversarial, gan.head.blend.weight)
-            judged = tell_apart(judge, made.frame, truth)
+            judged = discriminator_loss(judge, made.frame, truth)
             total = total + recipe.adversarial * weight * adversarial + judged
             figures |= {"judge": float(judged.detach()), "weight": float(weight)}
         return total, figures

@@ -207,7 +207,7 @@ def _as_before() -> Iterator[None]:
 def test_a_line_of_json_names_its_job(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("json", "INFO")
     logger = logging.getLogger("deployments.anything")
-    with logs.about("video_1"):
+    with logs.job_context("video_1"):
         logger.info("Größe %d", 3)
         logger.debug("not told")
     try:
@@ -223,7 +223,7 @@ def test_a_line_of_json_names_its_job(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_line_of_text_names_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("text", "WARNING")
-    with logs.about("video_2"):
+    with logs.job_context("video_2"):
         logging.getLogger("deployments.anything").warning("Late.")
     assert capsys.readouterr().err.endswith("deployments.anything: Late. [video_2]\n")
     assert ObservabilityArgs().log_format == "text"

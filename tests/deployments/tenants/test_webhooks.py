@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
 from client.schema import JobError
-from deployments.api.answers import told
+from deployments.api.answers import webhook_answer
 from deployments.errors import InvalidRequestError
 from deployments.jobs.values import JobRequest, NewJob, Update
 from deployments.journal.database import Database
@@ -90,7 +90,7 @@ def hurry(journal: Journal) -> None:
 
 async def deliver(journal: Journal, until: Callable[[], bool], *, private: bool = True) -> None:
     """Run the courier until something holds; every attempt is due at once."""
-    courier = Courier(journal.database, SECRET, partial(told, journal), allow_private=private, poll_s=0.01)
+    courier = Courier(journal.database, SECRET, partial(webhook_answer, journal), allow_private=private, poll_s=0.01)
     running = asyncio.create_task(courier.run())
     async with asyncio.timeout(DEADLINE_S):
         while not until():

@@ -14,7 +14,14 @@ from stages.training.__main__ import main
 from stages.training.loop.loop import Schedule
 from stages.training.scenes.fetch import DataError
 from stages.training.vfi.clips import Film, Moment, find_videos
-from stages.training.vfi.losses import PatchGan, adaptive_weight, fool, laplacian_loss, pixel_loss, tell_apart
+from stages.training.vfi.losses import (
+    PatchGan,
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    laplacian_loss,
+    pixel_loss,
+)
 from stages.training.vfi.recipe import Pair, Recipe, loss_function, run, save
 from stages.training.vfi.records import Records, write_records
 from stages.types import UInt8
@@ -143,8 +150,8 @@ def test_each_side_of_the_game_moves_only_itself() -> None:
         found = torch.autograd.grad(loss, [made, *weights], allow_unused=True)
         return found[0] is not None, any(slope is not None for slope in found[1:])
 
-    assert reached(fool(judge, made)) == (True, False)
-    assert reached(tell_apart(judge, made, true)) == (False, True)
+    assert reached(generator_loss(judge, made)) == (True, False)
+    assert reached(discriminator_loss(judge, made, true)) == (False, True)
 
 
 def test_the_adaptive_weight_makes_both_gradients_equal() -> None:
