@@ -29,13 +29,13 @@ from ray import serve
 from benchmarks import live, pipelining
 from benchmarks.bound import burst_s
 from benchmarks.ideal import ends_s
-from benchmarks.peer_data import RAY_DATA
-from benchmarks.peer_env import Burst, Peer, PeerError, seconds_of
-from benchmarks.peer_monolith import monolith_s
-from benchmarks.peer_work import Work
-from benchmarks.peer_xenna import XENNA
+from benchmarks.peer.environment import Burst, Peer, PeerError, seconds_of
+from benchmarks.peer.monolith import monolith_s
+from benchmarks.peer.plain import PLAIN_NAME, PlainAwait, PlainChain, build_plain
+from benchmarks.peer.ray_data import RAY_DATA
+from benchmarks.peer.work import Work
+from benchmarks.peer.xenna import XENNA
 from benchmarks.pipelining import PRESET, RAY_CPUS, STORE_BYTES, TOUCHED_BYTES, WINDOWS
-from benchmarks.plain import PLAIN_NAME, PlainAwait, PlainChain, build_plain
 from benchmarks.processes import store_bytes
 from benchmarks.result import parser_of, result
 from client import Client

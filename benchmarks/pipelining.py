@@ -3,7 +3,7 @@
 The real application (ingress, pipeline, four stages; HTTP, journal, streams, encoder) with stages that take given
 seconds and give the paper's bytes (3, 35, 105 MB), on an object store of 4 GB. A burst of requests, all in flight at
 once, is timed from the first POST until the last video is seen completed. In the same run, on the same Ray, the same
-work goes through plain chained deployments (`benchmarks.plain`), and through the application scaled by its policy.
+work goes through plain chained deployments (`benchmarks.peer.plain`), and through the application scaled by its policy.
 
     efficiency             shortest possible makespan (`benchmarks.bound`) / measured; the lower of both bursts
     efficiency_policy      the larger burst again with the look-ahead policy deciding replicas, within the same numbers,
@@ -35,7 +35,7 @@ import ray
 from ray import serve
 
 from benchmarks.bound import Load, alone_s, burst_s
-from benchmarks.plain import PLAIN_NAME, build_plain
+from benchmarks.peer.plain import PLAIN_NAME, build_plain
 from benchmarks.processes import replica_process, store_bytes
 from benchmarks.result import parser_of, result
 from client import Client, Video

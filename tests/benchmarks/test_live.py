@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import autoscaling, peer_data, peer_env, twin
+from benchmarks import autoscaling, twin
 from benchmarks.bound import Load, alone_s, burst_s
 from benchmarks.ideal import ends_s
 from benchmarks.live import within
-from benchmarks.peer_work import Work, step
+from benchmarks.peer import environment as peer_env
+from benchmarks.peer import ray_data as peer_data
+from benchmarks.peer.work import Work, step
 from cluster.experiments.live import check_live
 from cluster.experiments.runs import plan_runs
 from cluster.traffic.measures import RequestRow, StageSample
@@ -108,7 +110,7 @@ def test_a_peer_that_cannot_be_installed_is_one_sentence(tmp_path: Path, monkeyp
 
 def test_what_runs_in_other_environments_imports_neither_serve_nor_the_server() -> None:
     code = (
-        "import sys, benchmarks.peer_work, benchmarks.peer_xenna; "
+        "import sys, benchmarks.peer.work, benchmarks.peer.xenna; "
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'fastapi', 'torch', 'sqlalchemy', 'httpx'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

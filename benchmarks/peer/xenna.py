@@ -1,23 +1,23 @@
 """The same four replayed stages on Cosmos-Xenna, in its streaming mode with fixed numbers of workers.
 
 Each stage is called once a job, as its interface has it. Its start of workers is not counted: T2I's worker waits until
-the others stand, and the clock runs from T2I's first call until the last video. Runs where `benchmarks.peer_env` has
-installed it; imports it only there.
+the others stand, and the clock runs from T2I's first call until the last video. Runs where
+`benchmarks.peer.environment` has installed it; imports it only there.
 """
 
 import importlib
 import time
 from typing import Any
 
-from benchmarks.peer_env import Burst, Peer, PeerError
-from benchmarks.peer_work import step
+from benchmarks.peer.environment import Burst, Peer, PeerError
+from benchmarks.peer.work import step
 from stages.types import STAGE_NAMES, StageName
 
 XENNA = Peer(
     name="xenna",
     packages=("cosmos-xenna>=0.3,<0.4", "tqdm", "numpy", "av", "fsspec"),  # it imports tqdm without asking for it
     modules=("av", "fsspec", "cosmos_xenna.pipelines.v1"),
-    entry="benchmarks.peer_xenna:run",
+    entry="benchmarks.peer.xenna:run",
     dashboard=True,  # it asks Ray's API for the actors that there are, up to so many
     settings=dict.fromkeys(("RAY_MAX_LIMIT_FROM_API_SERVER", "RAY_MAX_LIMIT_FROM_DATA_SOURCE"), "40000"),
 )

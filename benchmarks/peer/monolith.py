@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.util import ActorPool
 
-from benchmarks.peer_work import Work
+from benchmarks.peer.work import Work
 from stages.types import STAGE_NAMES, StageName
 
 SLIVER = 0.1  # of a CPU a process, so that Ray's count places them all

@@ -16,7 +16,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from benchmarks.plain_stage import PlainStage
+from benchmarks.peer.plain_stage import PlainStage
 from stages.presets import Plan
 from stages.types import STAGE_NAMES, StageName
 

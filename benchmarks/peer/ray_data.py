@@ -1,8 +1,8 @@
 """The same four replayed stages on Ray Data: a dataset of jobs mapped through a pool of actors a stage.
 
-Ray Data needs pandas and Arrow, which this project does not, so it runs where `benchmarks.peer_env` has installed them.
-A row is one job; a value becomes two columns, the arrays of which are copied once on their way in. All actors stand
-before the clock begins with T2I's first call; it ends with the last video.
+Ray Data needs pandas and Arrow, which this project does not, so it runs where `benchmarks.peer.environment` has
+installed them. A row is one job; a value becomes two columns, the arrays of which are copied once on their way in. All
+actors stand before the clock begins with T2I's first call; it ends with the last video.
 """
 
 import itertools
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.peer_env import Burst, Peer
-from benchmarks.peer_work import INPUTS, OUTPUT, Work, step
+from benchmarks.peer.environment import Burst, Peer
+from benchmarks.peer.work import INPUTS, OUTPUT, Work, step
 from stages.types import STAGE_NAMES, StageName
 
 RAY_DATA = Peer(
     name="ray-data",
     packages=(f"ray[data]=={ray.__version__}", "numpy", "av", "fsspec"),
     modules=("av", "fsspec", "ray.data"),
-    entry="benchmarks.peer_data:run",
+    entry="benchmarks.peer.ray_data:run",
 )
 PARTS = ("head", "body")  # of a value in columns
 SLIVER = 0.1  # of a CPU an actor

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.plain_stage import PlainStage
+from benchmarks.peer.plain_stage import PlainStage
 from stages.presets import Plan
 from stages.types import StageName
 

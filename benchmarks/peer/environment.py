@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer_work import Work
+from benchmarks.peer.work import Work
 from stages.training.scenes.fetch import cache_folder
 
 INSTALL_S, RUN_S = 600, 600
 CPUS = 16  # what Ray may hand out, as on the other sides
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _MARK = "SECONDS "
 
 
@@ -86,7 +86,7 @@ def seconds_of(peer: Peer, burst: Burst, folder: Path) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     task = folder / "task.pickle"
     task.write_bytes(pickle.dumps((peer, burst)))
-    command = [str(python), "-c", "from benchmarks.peer_env import child; child()", str(task)]
+    command = [str(python), "-c", "from benchmarks.peer.environment import child; child()", str(task)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "VIRTUAL_ENV"))}
     own = {"PYTHONPATH": str(_ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     try:
