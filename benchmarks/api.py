@@ -25,9 +25,9 @@ from pathlib import Path
 
 from ray import serve
 
-from benchmarks.load import SPAWN, Streams, post_load
 from benchmarks.pipelining import FULL, QUICK, RAY_CPUS, STORE_BYTES, Size, app_args, burst, touch_store
-from benchmarks.result import parser_of, result
+from benchmarks.tools.load import SPAWN, Streams, post_load
+from benchmarks.tools.result import parser_of, result
 from client import Client
 from cluster.server_process import free_port
 from deployments.app import APP_NAME

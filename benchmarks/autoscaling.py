@@ -31,8 +31,9 @@ from pathlib import Path
 import numpy as np
 from ray import serve
 
-from benchmarks import live, sim_policies
-from benchmarks.result import parser_of, result
+from benchmarks import sim_policies
+from benchmarks.tools import live
+from benchmarks.tools.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.server_process import free_port
 from cluster.traffic.measures import measure

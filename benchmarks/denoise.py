@@ -1,10 +1,11 @@
 """How much faster the denoising loop is than diffusers' pipelines: `python -m benchmarks.denoise [--quick]`.
 
-Speed: both sides denoise with the same weights, text, picture and noise, in turns, in one process (`benchmarks.sides`).
-Every step is timed; a request of `STEPS` steps is its first step, with all that is done once a request, and the median
-of the others as often as the schedule takes them. The mid size has about 150 million random parameters, 8 frames of
-32x32 latents, and is measured with a ControlNet and with SparseCtrl. Quality: I2V and V2V of the committed tiny weights
-for several prompts, the frames of both stages against the exact ones; the worst frame set counts.
+Speed: both sides denoise with the same weights, text, picture and noise, in turns, in one process
+(`benchmarks.tools.sides`). Every step is timed; a request of `STEPS` steps is its first step, with all that is done
+once a request, and the median of the others as often as the schedule takes them. The mid size has about 150 million
+random parameters, 8 frames of 32x32 latents, and is measured with a ControlNet and with SparseCtrl. Quality: I2V and
+V2V of the committed tiny weights for several prompts, the frames of both stages against the exact ones; the worst
+frame set counts.
 
     exact_speedup_mid    costs nothing: the same numbers to rounding; the lower of ..._control and ..._sparse
     cached_speedup_mid   `reuse_every=3`: deep layers and ControlNets at 8 of 20 steps; costs `cached_psnr_db`
@@ -27,8 +28,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.result import parser_of, result
-from benchmarks.sides import Case, Times, answer, cast_denoisers, mid_case, ours, parameters, theirs, tiny_case
+from benchmarks.tools.result import parser_of, result
+from benchmarks.tools.sides import Case, Times, answer, cast_denoisers, mid_case, ours, parameters, theirs, tiny_case
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.model.network.reuse import is_full

@@ -34,9 +34,9 @@ from typing import Literal
 
 import httpx
 
-from benchmarks.chaos import ALL, KINDS, Kill, Target, stand_in_config
-from benchmarks.ledger import Ledger, read, recovery_s, reran
-from benchmarks.result import parser_of, result
+from benchmarks.tools.chaos import ALL, KINDS, Kill, Target, stand_in_config
+from benchmarks.tools.ledger import Ledger, read, recovery_s, reran
+from benchmarks.tools.result import parser_of, result
 from client import Client, Video
 from client.errors import (
     APIConnectionError,

@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processes import PeakOfTree
-from benchmarks.result import parser_of, result
+from benchmarks.tools.processes import PeakOfTree
+from benchmarks.tools.result import parser_of, result
 from client import Client, Video
 from cluster.server_process import ServerProcess
 from deployments.settings.application import CONFIG_PATH

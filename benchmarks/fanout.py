@@ -10,7 +10,7 @@ I2V took. All overhead is in it, also that of the first two.
     latency_ratio_3        with three; two windows leave the third one idle
     latency_ratio_2_long   the same of 8 s: five windows on two replicas are three rounds
     latency_ratio_3_long   on three replicas two rounds
-    bound_ratio_...        what the shortest possible schedule would give (`benchmarks.bound`), encoding left out
+    bound_ratio_...        what the shortest possible schedule would give (`benchmarks.tools.bound`), encoding left out
 
 About eight minutes; `--quick` two, with a quarter of the seconds and one request each.
 """
@@ -19,8 +19,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.bound import Load, alone_s
-from benchmarks.result import parser_of, result
+from benchmarks.tools.bound import Load, alone_s
+from benchmarks.tools.result import parser_of, result
 from cluster.experiments.live import Bench, check_live
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import Spec, load_spec

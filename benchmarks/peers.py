@@ -7,13 +7,14 @@ chained by `DeploymentResponse` or each value awaited and sent on, any number of
 Cosmos-Xenna in streaming mode, each in an environment of its own; and six data-parallel processes with all four models.
 Ours alone answers HTTP, keeps a journal and writes checkpoints meanwhile. The others call V2V and VFI once a job.
 
-    efficiency               shortest possible makespan of the pipeline (`benchmarks.bound`) / ours
+    efficiency               shortest possible makespan of the pipeline (`benchmarks.tools.bound`) / ours
     chained_efficiency, await_efficiency, ray_data_efficiency, xenna_efficiency   the same of the pipelines beside us;
                              the last two are null where the system cannot be installed
     monolith_makespan_ratio  ours / that of six monoliths: above 1 the monoliths win. They have no slowest stage, and
                              nothing is charged here for four models on each device
     p50_ratio, p95_ratio     latency of ours under a Poisson stream at 70 % of the bound's throughput, sent openly, over
-                             that of an ideal tandem of first-come queues (`benchmarks.ideal`) with the same arrivals
+                             that of an ideal tandem of first-come queues (`benchmarks.tools.ideal`) with the same
+                             arrivals
 
 About twelve minutes; `--quick` about one, with bursts of 3 at a quarter of the seconds.
 """
@@ -26,9 +27,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from benchmarks import live, pipelining
-from benchmarks.bound import burst_s
-from benchmarks.ideal import ends_s
+from benchmarks import pipelining
 from benchmarks.peer.environment import Burst, Peer, PeerError, seconds_of
 from benchmarks.peer.monolith import monolith_s
 from benchmarks.peer.plain import PLAIN_NAME, PlainAwait, PlainChain, build_plain
@@ -36,8 +35,11 @@ from benchmarks.peer.ray_data import RAY_DATA
 from benchmarks.peer.work import Work
 from benchmarks.peer.xenna import XENNA
 from benchmarks.pipelining import PRESET, RAY_CPUS, STORE_BYTES, TOUCHED_BYTES, WINDOWS
-from benchmarks.processes import store_bytes
-from benchmarks.result import parser_of, result
+from benchmarks.tools import live
+from benchmarks.tools.bound import burst_s
+from benchmarks.tools.ideal import ends_s
+from benchmarks.tools.processes import store_bytes
+from benchmarks.tools.result import parser_of, result
 from client import Client
 from cluster.server_process import free_port
 from cluster.traffic.measures import percentiles

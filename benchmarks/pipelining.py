@@ -5,7 +5,7 @@ seconds and give the paper's bytes (3, 35, 105 MB), on an object store of 4 GB. 
 once, is timed from the first POST until the last video is seen completed. In the same run, on the same Ray, the same
 work goes through plain chained deployments (`benchmarks.peer.plain`), and through the application scaled by its policy.
 
-    efficiency             shortest possible makespan (`benchmarks.bound`) / measured; the lower of both bursts
+    efficiency             shortest possible makespan (`benchmarks.tools.bound`) / measured; the lower of both bursts
     efficiency_policy      the larger burst again with the look-ahead policy deciding replicas, within the same numbers,
                            and four replicas of the pipeline that share the bound on jobs in flight; stages twice as
                            slow, as these five more processes with work leave two cores less for the stages' bytes
@@ -34,10 +34,10 @@ import numpy as np
 import ray
 from ray import serve
 
-from benchmarks.bound import Load, alone_s, burst_s
 from benchmarks.peer.plain import PLAIN_NAME, build_plain
-from benchmarks.processes import replica_process, store_bytes
-from benchmarks.result import parser_of, result
+from benchmarks.tools.bound import Load, alone_s, burst_s
+from benchmarks.tools.processes import replica_process, store_bytes
+from benchmarks.tools.result import parser_of, result
 from client import Client, Video
 from cluster.server_process import free_port
 from deployments.app import APP_NAME

@@ -39,9 +39,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.measures import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
-from benchmarks.prompts import asked
-from benchmarks.result import parser_of, result
+from benchmarks.tools.measures import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
+from benchmarks.tools.prompts import asked
+from benchmarks.tools.result import parser_of, result
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline

@@ -23,7 +23,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.result import parser_of, result
+from benchmarks.tools.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.policy.types import Policy
 from cluster.traffic.traces import Trace, kept_traces

@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.bound import Load, alone_s
-from benchmarks.result import parser_of, result
+from benchmarks.tools.bound import Load, alone_s
+from benchmarks.tools.result import parser_of, result
 from cluster.experiments.live import Bench
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.result import parser_of, result
+from benchmarks.tools.result import parser_of, result
 from stages.presets import PRESETS
 from stages.vfi.dsc import deform_sep_conv
 from stages.vfi.interpolator import Interpolator

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.clips import CLIPS, animated_gaps, fetch, film_gaps, read_frames
-from benchmarks.result import parser_of, result
+from benchmarks.tools.clips import CLIPS, animated_gaps, fetch, film_gaps, read_frames
+from benchmarks.tools.result import parser_of, result
 from stages.presets import PRESETS
 from stages.types import UInt8
 from stages.vfi.cuts import is_cut

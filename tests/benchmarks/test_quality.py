@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import prompts, quality
+from benchmarks import quality
+from benchmarks.tools import prompts
 from stages.presets import TINY
 from stages.training.scenes.captions import MOTIONS, PLACES, SUBJECTS
 

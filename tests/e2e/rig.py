@@ -15,7 +15,7 @@ import ray
 from ray import serve
 from ray._private.internal_api import memory_summary
 
-from benchmarks.processes import store_bytes
+from benchmarks.tools.processes import store_bytes
 from client.schema import Video
 from cluster.server_process import free_port
 from deployments.app import APP_NAME, build

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.chaos import ALL, Kill, Target, stand_in_config
-from benchmarks.ledger import Ledger, read
+from benchmarks.tools.chaos import ALL, Kill, Target, stand_in_config
+from benchmarks.tools.ledger import Ledger, read
 from deployments.jobs.values import FINAL, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal

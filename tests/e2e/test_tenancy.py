@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.chaos import Target, stand_in_config
+from benchmarks.tools.chaos import Target, stand_in_config
 from cluster.server_process import free_port
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits

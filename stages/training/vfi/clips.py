@@ -38,7 +38,7 @@ SDIST_SHA256 = "c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1
 _ARCHIVE = "moviepy-2.2.1/docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip"
 _MEMBER = "moviepy_10_minutes/resources/bbb.mp4"
 FILM = "bbb.mp4"
-_MEASURED_ELSEWHERE = {FILM: range(1130, 1290)}  # frames that `benchmarks.clips` measures on: never trained on
+_MEASURED_ELSEWHERE = {FILM: range(1130, 1290)}  # frames that `benchmarks.tools.clips` measures on: never trained on
 
 _PLACES = ("snowy forest", "beach", "meadow", "city", "desert", "mountains")  # fixed: benchmarks measure on them
 HELD_OUT_SUBJECTS = ("owl", "elephant", "sailboat", "frog")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.clips import CLIPS, FetchError, animated_gaps, fetch
+from benchmarks.tools.clips import CLIPS, FetchError, animated_gaps, fetch
 from benchmarks.vfi_quality import measure, thirds
 from stages.presets import PRESETS
 from stages.training.scenes.fetch import DataError

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from benchmarks.result import result
+from benchmarks.tools.result import result
 
 
 def test_the_line_is_json_with_rounded_figures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import measures
+from benchmarks.tools import measures
 from stages.types import UInt8
 
 

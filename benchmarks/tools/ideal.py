@@ -8,7 +8,7 @@ one before it are there. The yardstick of `benchmarks.peers`; exact, nothing is 
 import heapq
 from collections.abc import Mapping, Sequence
 
-from benchmarks.bound import Load
+from benchmarks.tools.bound import Load
 from stages.types import StageName
 
 

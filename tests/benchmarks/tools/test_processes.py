@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from benchmarks.processes import PeakOfTree, replica_process, tree_bytes
+from benchmarks.tools.processes import PeakOfTree, replica_process, tree_bytes
 
 HELD = 200 * 2**20
 CHILD = f"held = bytearray({HELD}); held[:: 4096] = b'x' * len(held[:: 4096]); print('held', flush=True); input()"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from benchmarks.chaos import ALL, Kill
-from benchmarks.ledger import read, recovery_s
+from benchmarks.tools.chaos import ALL, Kill
+from benchmarks.tools.ledger import read, recovery_s
 from deployments.jobs.plans import plan_of, planned_of
 from deployments.jobs.values import Event, Job, JobRequest, State
 

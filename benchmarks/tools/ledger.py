@@ -1,13 +1,13 @@
 """What a journal says about jobs that lived through kills: lost, ended twice, computed again; and when work went on.
 
-Takes the jobs' events as the journal has them and the kills as `benchmarks.chaos` gives them. Pure; knows nothing of
-processes or databases.
+Takes the jobs' events as the journal has them and the kills as `benchmarks.tools.chaos` gives them. Pure; knows
+nothing of processes or databases.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.chaos import Kill
+from benchmarks.tools.chaos import Kill
 from deployments.jobs.values import FINAL, Event, Job
 from stages.types import STAGE_NAMES
 

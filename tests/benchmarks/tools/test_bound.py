@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from benchmarks.bound import Load, alone_s, burst_s
+from benchmarks.tools.bound import Load, alone_s, burst_s
 from stages.types import StageName
 
 Loads = Mapping[StageName, Load]

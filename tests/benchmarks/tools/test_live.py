@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks import autoscaling, twin
-from benchmarks.bound import Load, alone_s, burst_s
-from benchmarks.ideal import ends_s
-from benchmarks.live import within
 from benchmarks.peer import environment as peer_env
 from benchmarks.peer import ray_data as peer_data
 from benchmarks.peer.work import Work, step
+from benchmarks.tools.bound import Load, alone_s, burst_s
+from benchmarks.tools.ideal import ends_s
+from benchmarks.tools.live import within
 from cluster.experiments.live import check_live
 from cluster.experiments.runs import plan_runs
 from cluster.traffic.measures import RequestRow, StageSample
