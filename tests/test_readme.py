@@ -33,6 +33,19 @@ def test_every_command_is_run_or_has_its_reason() -> None:
     assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *TABLES, *CLUSTER, *VIDEO])
 
 
+def test_the_five_numbers_are_those_of_the_results() -> None:
+    table = README.partition("## Five numbers")[2].partition("## Licence")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert len(rows) == 5
+    for figure in (figure for row in rows for figure in re.findall(r"\d+\.\d+|\d+(?=,)", row)):
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d])", results), figure
+
+
+def test_the_readme_has_at_most_900_words() -> None:
+    assert len(README.split()) <= 900
+
+
 def test_links_lead_somewhere() -> None:
     for path in (ROOT / "README.md", *ROOT.glob("*/README.md"), ROOT / "stages" / "weights" / "MODEL_CARD.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
