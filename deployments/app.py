@@ -19,7 +19,8 @@ from deployments.files.keeper import Keeper
 from deployments.on_ray.routing import IdleFirst
 from deployments.pipeline.pipeline import Pipeline
 from deployments.replicas.replica import Replica
-from deployments.settings.application import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
+from deployments.settings.application import AppArgs, ScalingArgs
+from deployments.settings.reading import check_environment, parse_args, with_environment
 from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"

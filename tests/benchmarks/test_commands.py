@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks import end_to_end, fanout, pipelining, twin
 from deployments.server import ROOT
-from deployments.settings.application import CONFIG_PATH
+from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
 
 SCRIPTS = (

@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 
 from client.schema import Video
 from cluster.server_process import ServerProcess
-from deployments.settings.application import CONFIG_PATH
+from deployments.settings.reading import CONFIG_PATH
 from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow

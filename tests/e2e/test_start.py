@@ -19,7 +19,9 @@ from cluster.server_process import free_port
 from deployments.errors import MissingPoolError
 from deployments.on_ray.health import stage_needs
 from deployments.server import ROOT, check_pools, sentence_of
-from deployments.settings.application import CONFIG_PATH, StageArgs, laptop, load_config
+from deployments.settings.application import StageArgs
+from deployments.settings.reading import CONFIG_PATH, load_config
+from deployments.settings.variants import laptop
 from tests.e2e.rig import DEADLINE_S, Rig, wait_for
 
 pytestmark = pytest.mark.slow

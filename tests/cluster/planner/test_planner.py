@@ -14,7 +14,7 @@ from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, 
 from cluster.planner.queueing import percentile
 from cluster.planner.search import Goal, GoalError, make_plan, neighbours, options_of
 from cluster.pools.file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools
-from deployments.settings.application import load_config
+from deployments.settings.reading import load_config
 from stages.types import STAGE_NAMES, StageName
 
 
