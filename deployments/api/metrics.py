@@ -14,7 +14,7 @@ from fastapi import FastAPI, Response
 from client.schema import Pools
 from deployments.api.description import binary
 from deployments.api.pools import PoolBoard
-from deployments.journal.database import Database
+from deployments.intake.services import Services
 from deployments.journal.looks import oldest_queued_s
 from deployments.observe.metrics import TABLE
 
@@ -25,7 +25,7 @@ _OURS = "ray_magicvideo_"
 _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')  # the same for all, or empty
 
 
-def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes: NodeTexts) -> None:
+def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes: NodeTexts) -> None:
     """Put it on the application."""
 
     @app.get(
@@ -35,7 +35,7 @@ def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes:
         responses={200: binary("The numbers", "text/plain")},
     )
     async def read_metrics() -> Response:
-        oldest = asyncio.to_thread(oldest_queued_s, database)
+        oldest = services.at_journal.run(oldest_queued_s, services.journal.database)
         pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), oldest)
         lacks = sum(text is None for text in texts)
         lines = [

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 
 from client.schema import Event
+from deployments.bulkheads import Bulkhead
 from deployments.journal.database import Database
 from deployments.journal.tables import job_events, stage_outputs
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 LAST = frozenset({"completed", "failed", "cancelled"})  # the kinds that end a job
 _STEPS_EVERY = 4  # polls
+_RETRY_S = 1.0  # between two looks while the database does not answer
 
 
 @dataclass
@@ -53,6 +55,7 @@ class EventFeed:
     def __init__(self, database: Database, *, poll_s: float = 0.05) -> None:
         self._database = database
         self._poll_s = poll_s
+        self._at_journal = Bulkhead("The journal's database", threads=2, wait_s=10.0)
         self._jobs: dict[str, _Watched] = {}
         self._poller: asyncio.Task[None] | None = None
 
@@ -101,18 +104,21 @@ class EventFeed:
             self._poller = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
-        turn = 0
+        turn, fails = 0, False
         while self._jobs:
             try:
                 places = {job_id: (job.seq, job.loaded) for job_id, job in self._jobs.items()}
-                news = await asyncio.to_thread(self._read, places)
+                news = await self._at_journal.run(self._read, places)
                 self._take(places, news)
                 if turn % _STEPS_EVERY == 0:
-                    self._take_steps(await asyncio.to_thread(self._read_steps, list(self._jobs)))
+                    self._take_steps(await self._at_journal.run(self._read_steps, list(self._jobs)))
+                fails = False
             except Exception:
-                logger.exception("The journal could not be read for events; trying again.")
+                if not fails:  # a line for each time that it begins
+                    logger.exception("The journal could not be read for events; trying again until it can.")
+                fails = True
             turn += 1
-            await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(_RETRY_S if fails else self._poll_s)
 
     def _take(self, places: dict[str, tuple[int, bool]], news: Sequence[tuple[str, Event]]) -> None:
         changed = set()

@@ -151,6 +151,18 @@ def test_vfi_gives_its_figures() -> None:
 
 @pytest.mark.bench
 @pytest.mark.slow
+def test_bulkheads_gives_its_figures_and_no_wrong_answer() -> None:
+    figures = figures_of(run("bulkheads", "--quick"))
+    assert figures.pop("wrong") == 0
+    p99s = [value for name, value in figures.items() if name.startswith("p99_ms_")]
+    assert figures["worst_p99_ms"] == max(p99s)
+    assert {name.removeprefix("unready_ms_") for name in figures if name.startswith("unready")} == {
+        *("store", "controller", "keeper", "journal")
+    }
+
+
+@pytest.mark.bench
+@pytest.mark.slow
 def test_fanout_gives_its_figures() -> None:
     figures = figures_of(run("fanout", "--quick"))
     kinds = {f"{replicas}{kind}" for replicas in (2, 3) for kind in fanout.LENGTHS}
