@@ -31,12 +31,12 @@ async def content_answer(
     if variant in ("keyframe", "preview"):
         return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", candidate, request)
     artifact, store = _finished(job), services.store
+    if variant != "video":
+        picture, media_type = await services.stills.get(artifact, variant)
+        return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
     if not await services.at_store.run(store.exists, artifact.key):
         raise ArtifactError(f"Artifact {artifact.key} of job {job.id} is not in {store.url}.")
-    if variant == "video":
-        return _content(services, request, artifact, wanted)
-    picture, media_type = await services.stills.get(artifact, variant)
-    return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
+    return _content(services, request, artifact, wanted)
 
 
 def _finished(job: Job) -> Artifact:
