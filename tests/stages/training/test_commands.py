@@ -245,7 +245,7 @@ def test_a_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["i2v", "--frames", "30"], 1, "frames/s, training needs 30"),
         (["v2v", "--least-size", "500x500"], 1, "None of the 6 files is at least 500x500, the largest is 80x80"),
         (["control", "--stage", "v2v", "--image-ratio", "2"], 1, "The image ratio is 2"),
-        (["refl", "--reward", "stages.training.feedback.rewards:beauty"], 1, "has no function 'beauty'"),
+        (["refl", "--reward", "stages.training.feedback.rewards:beauty"], 1, "has no attribute 'beauty'"),
         (["dpo"], 1, "line 1 has no 'better', only caption, file"),
         (["dpo", "--lora", "-3"], 1, "line 1 has no 'better'"),
     ],

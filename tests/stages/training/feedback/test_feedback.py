@@ -137,7 +137,7 @@ def test_rewards_are_functions_by_name() -> None:
             InputError, match=rf"'{name}' cannot be imported .*name it as module:function, .*PYTHONPATH"
         ):
             load_reward(name)
-    with pytest.raises(InputError, match=r"'stages\.training\.rewards' is a module; name a function"):
+    with pytest.raises(InputError, match=r"'stages\.training\.feedback\.rewards' is a module; name a function"):
         load_reward("stages.training.feedback.rewards")
 
 
