@@ -162,7 +162,7 @@ def test_new_weights_of_the_papers_form_are_trained_and_run(home: Path, preset: 
 def test_dpo_is_trained_saved_loaded_and_run(home: Path, preset: Preset, tmp_path: Path, rank: int) -> None:
     out = tmp_path / "out"
     common = ["--preset", PRESET, "--data", str(home / "pairs.jsonl"), "--out", str(out), "--size", "48x48"]
-    rate = ["--rate", "6e-3", "--steps", "80"] if rank else []
+    rate = ["--rate", "2e-2", "--steps", "30"] if rank else []
     assert main(["dpo", *common, *QUICK, *rate, "--beta", "200", "--lora", str(rank)]) == 0
     assert (out / "lora" / "pytorch_lora_weights.safetensors").is_file() == bool(rank)
     trained = with_parts(preset, out, "unet")
