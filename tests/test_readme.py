@@ -5,13 +5,12 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.packaging.live import live_server
+from tests.e2e.rig import Rig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,20 +58,14 @@ def test_make_knows_the_targets_that_texts_name() -> None:
         assert named <= targets, path
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with live_server(tmp_path_factory.mktemp("readme")) as url:
-        yield url
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", CLIENT)
-def test_the_clients_commands(server: str, tmp_path: Path, command: str) -> None:
-    words = command.replace("http://127.0.0.1:8000", server).replace(".venv/bin/", f"{ROOT}/.venv/bin/")
+def test_the_clients_commands(rig: Rig, tmp_path: Path, command: str) -> None:
+    words = command.replace("http://127.0.0.1:8000", rig.url).replace(".venv/bin/", f"{ROOT}/.venv/bin/")
     done = subprocess.run(
         ["sh", "-c", words],
         cwd=tmp_path,
-        env={**os.environ, "MAGICVIDEO_URL": server},
+        env={**os.environ, "MAGICVIDEO_URL": rig.url},
         capture_output=True,
         text=True,
         check=False,
