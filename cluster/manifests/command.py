@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from cluster.manifests import alerts, image, kubernetes, ray_up
+from cluster.manifests import alerts, beside, image, kubernetes, ray_up
 from cluster.manifests.dashboard import dashboard
 from cluster.manifests.site import Site, SiteError, make_site
 from cluster.pools.file import PoolFile, load_pools
@@ -72,12 +72,12 @@ def render(
         "Dockerfile.dockerignore": image.DOCKERIGNORE,
         "kubernetes/rayservice.yaml": _yaml([service]),
         "kubernetes/disruption-budgets.yaml": _yaml(kubernetes.budgets(site)),
-        "kubernetes/redis.yaml": _yaml(kubernetes.redis()),
+        "kubernetes/redis.yaml": _yaml(beside.redis()),
         "prometheus/prometheus.yml": _yaml([alerts.scrape_config(site)]),
         f"prometheus/{alerts.RULES_FILE}": _yaml([alerts.rules()]),
         "grafana/dashboard.json": json.dumps(dashboard(), indent=2) + "\n",
     }
-    if volumes := kubernetes.storage(site):
+    if volumes := beside.storage(site):
         files["kubernetes/storage.yaml"] = _yaml(volumes)
     if not ray_up.lacking_instances(site):
         files["ray-up-aws.yaml"] = _yaml([ray_up.ray_up(site)], head=_CLOUD)
