@@ -1,7 +1,20 @@
-"""What stands beside the cluster: the volumes that its nodes share, and the Redis that keeps the head's state."""
+"""What stands beside the cluster: the volumes that its nodes share, and the Redis that keeps the head's state.
 
-from cluster.manifests.image import UID
-from cluster.manifests.pods import PUBLISHED, REDIS_PORT, Json, resources, secret, volumes_of
+Redis comes with the image of the nodes, so that one digest names all that runs.
+"""
+
+from cluster.manifests.pods import (
+    CONFINED,
+    PUBLISHED,
+    REDIS_PORT,
+    SCRATCH,
+    SECURITY,
+    Json,
+    resources,
+    scratch,
+    secret,
+    volumes_of,
+)
 from cluster.manifests.site import NAME, Site
 
 
@@ -27,14 +40,17 @@ def storage(site: Site) -> list[Json]:
         "name": "pull",
         "image": site.image,
         "command": ["python", "-m", "stages", "weights", "--preset", site.preset, "--pull"],
+        "securityContext": CONFINED,
+        "env": [{"name": "HOME", "value": SCRATCH["mountPath"]}],
         "resources": resources(cpu=2, memory_gib=8),
-        "volumeMounts": mounts[:1],
+        "volumeMounts": [SCRATCH, *mounts[:1]],
     }
     pod = {
         "restartPolicy": "OnFailure",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID},
+        "automountServiceAccountToken": False,
+        "securityContext": SECURITY,
         "containers": [container],
-        "volumes": volumes[:1],
+        "volumes": [scratch(), *volumes[:1]],
     }
     job = {
         "apiVersion": "batch/v1",
@@ -45,14 +61,17 @@ def storage(site: Site) -> list[Json]:
     return [*documents, job]
 
 
-def redis() -> list[Json]:
+def redis(site: Site) -> list[Json]:
     """One Redis that writes every change to its volume. The head needs it to come back as it was."""
     labels = {"app.kubernetes.io/name": f"{NAME}-redis"}
     metadata = {"name": f"{NAME}-redis", "labels": {**PUBLISHED, **labels}}
     container = {
         "name": "redis",
-        "image": "redis:7.4",
-        "args": ["redis-server", "--appendonly", "yes", "--dir", "/data", "--requirepass", "$(REDIS_PASSWORD)"],
+        "image": site.image,
+        "imagePullPolicy": "IfNotPresent",
+        "securityContext": CONFINED,
+        "command": ["redis-server"],
+        "args": ["--appendonly", "yes", "--dir", "/data", "--requirepass", "$(REDIS_PASSWORD)"],
         "env": [{"name": "REDIS_PASSWORD", **secret("redis-password")}],
         "ports": [{"name": "redis", "containerPort": REDIS_PORT}],
         "resources": resources(cpu=1, memory_gib=2),
@@ -82,7 +101,8 @@ def redis() -> list[Json]:
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {
-                        "securityContext": {"runAsNonRoot": True, "runAsUser": 999, "fsGroup": 999},
+                        "automountServiceAccountToken": False,
+                        "securityContext": SECURITY,
                         "containers": [container],
                     },
                 },

@@ -1,7 +1,7 @@
-"""The RayService for KubeRay 1.5 and later: a head, nodes without GPUs, and one worker group per pool.
+"""The RayService for KubeRay 1.7 and later: a head, nodes without GPUs, and one worker group per pool.
 
     head       the GCS, whose state is in Redis, and the autoscaler; nothing is placed on it
-    control    ingress, pipeline and keeper
+    control    ingress, pipeline and keeper; its label is the config's `control_pool`
     <pool>     stages; on Kubernetes nodes that carry magicvideo/pool=<pool>
 
 A group's `labels` become `ray start --labels` and what the autoscaler decides by; the same under `rayStartParams` is
@@ -11,9 +11,11 @@ secret that the operator makes; `cluster/README.md` has the command.
 
 from cluster.manifests.pods import (
     AGENT_PORT,
+    CONFINED,
     POOL_LABEL,
     PUBLISHED,
     REDIS_PORT,
+    SCRATCH,
     Json,
     http,
     pod,
@@ -21,7 +23,9 @@ from cluster.manifests.pods import (
     secret,
     serving,
 )
-from cluster.manifests.site import CONTROL, NAME, Group, Site
+from cluster.manifests.site import CONTROL, HEAD, NAME, Group, Site
+
+_DRAIN_S = 30  # of nodes without stages: Serve's own 20 s for requests under way, and some
 
 
 def ray_service(site: Site, serve_config: str) -> Json:
@@ -36,12 +40,15 @@ def ray_service(site: Site, serve_config: str) -> Json:
             "rayClusterDeletionDelaySeconds": site.slowest_call_s,
             "rayClusterConfig": {
                 "rayVersion": site.ray_version,
+                "authOptions": {"mode": "token", "secretName": NAME},  # its key is auth_token
                 "enableInTreeAutoscaling": True,
                 "autoscalerOptions": {
                     "version": "v2",
                     "upscalingMode": "Default",
                     "idleTimeoutSeconds": 300,
                     "resources": resources(cpu=1, memory_gib=1),
+                    "securityContext": CONFINED,
+                    "volumeMounts": [SCRATCH],
                 },
                 "gcsFaultToleranceOptions": {
                     "redisAddress": f"{NAME}-redis:{REDIS_PORT}",
@@ -50,7 +57,12 @@ def ray_service(site: Site, serve_config: str) -> Json:
                 "headGroupSpec": {
                     "rayStartParams": {"num-cpus": "0"},
                     "template": pod(
-                        site, "ray-head", "head", resources=resources(cpu=4, memory_gib=16), ready=http(AGENT_PORT)
+                        site,
+                        "ray-head",
+                        HEAD,
+                        resources=resources(cpu=4, memory_gib=16),
+                        ready=http(AGENT_PORT),
+                        drain_s=_DRAIN_S,
                     ),
                 },
                 "workerGroupSpecs": [_control(site), *(_pool(site, group) for group in site.groups)],
@@ -60,11 +72,12 @@ def ray_service(site: Site, serve_config: str) -> Json:
 
 
 def budgets(site: Site) -> list[Json]:
-    """A PodDisruptionBudget for each group: a drain never takes the last node, and of `nodes_min` at most one.
+    """Of a group that always has several nodes a drain takes one after the other. Of one node there is no budget: it
+    would block the drain for ever.
 
-    `minAvailable` as a number, for RayCluster has no scale that `maxUnavailable` could be counted from.
+    `minAvailable` below the least that stand, for RayCluster has no scale that `maxUnavailable` could be counted from.
     """
-    least = {CONTROL: 1} | {group.name: max(1, group.nodes_min - 1) for group in site.groups}
+    least = {group.name: group.nodes_min - 1 for group in site.groups if group.nodes_min > 1}
     return [
         {
             "apiVersion": "policy/v1",
@@ -85,6 +98,7 @@ def _control(site: Site) -> Json:
         "replicas": 1,
         "minReplicas": 1,
         "maxReplicas": 2,
+        "labels": {"pool": CONTROL},
         "rayStartParams": {},
         "template": pod(
             site,
@@ -92,13 +106,15 @@ def _control(site: Site) -> Json:
             CONTROL,
             resources=resources(cpu=site.control_cpus, memory_gib=site.control_memory_gib),
             ready=serving(site.port),
+            drain_s=_DRAIN_S,
         ),
     }
 
 
 def _pool(site: Site, group: Group) -> Json:
     amounts = resources(cpu=group.cpus, memory_gib=group.memory_gib, gpus=group.gpus)
-    template = pod(site, "ray-worker", group.name, resources=amounts, ready=serving(site.port))
+    ready = serving(site.port)
+    template = pod(site, "ray-worker", group.name, resources=amounts, ready=ready, drain_s=group.slowest_call_s)
     template["spec"]["nodeSelector"] = {POOL_LABEL: group.name}
     template["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     return {

@@ -198,6 +198,7 @@ class AppArgs(Args):
     """Everything `deployments.app:build` takes."""
 
     preset: str = "tiny"
+    control_pool: str | None = Field(default=None, description="As a stage's `pool`: of ingress, pipeline and keeper.")
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
@@ -344,6 +345,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
     }
     changed = {
         "preset": preset,
+        "control_pool": None,
         "stages": stages,
         "storage": StorageArgs(
             database_url=f"sqlite:///{data_dir.absolute()}/jobs.sqlite",
