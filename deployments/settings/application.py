@@ -190,6 +190,7 @@ class AppArgs(Args):
     """Everything `deployments.app:build` takes."""
 
     preset: str = "tiny"
+    control_pool: str | None = Field(default=None, description="As a stage's `pool`: of ingress, pipeline and keeper.")
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)

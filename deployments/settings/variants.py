@@ -37,6 +37,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
     }
     changed = {
         "preset": preset,
+        "control_pool": None,
         "stages": stages,
         "storage": StorageArgs(
             database_url=f"sqlite:///{data_dir.absolute()}/jobs.sqlite",

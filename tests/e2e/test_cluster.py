@@ -1,4 +1,4 @@
-"""serve_config.yaml's own graph on an emulated cluster: four pools of labelled nodes with one (pretended) GPU each."""
+"""serve_config.yaml's own graph on an emulated cluster: labelled nodes, with one (pretended) GPU but for control."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +22,9 @@ SMALL: dict[str, Any] = {"object_store_memory": 100 * 2**20, "include_dashboard"
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, **SMALL})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **SMALL})
     try:
+        made.add_node(num_cpus=4, labels={"pool": "control"}, **SMALL)
         for pool in POOLS:
             made.add_node(num_cpus=8, num_gpus=1, labels={"pool": pool}, **SMALL)
         yield made

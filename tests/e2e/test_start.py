@@ -96,13 +96,14 @@ def test_a_missing_pool_is_named_and_the_running_application_stays(rig: Rig, tmp
         said = refusal(run("--cluster", "--config", config, "--address", address, "--port", str(free_port())))
     for stage in ("t2i", "i2v", "v2v", "vfi"):
         assert f"Stage {stage} needs a node labelled pool={stage}" in said
+    assert "Ingress, pipeline and keeper need a node labelled pool=control" in said
     assert rig.http.get("/healthz").status_code == 200
 
 
 def test_a_second_application_of_our_name_is_refused(rig: Rig, tmp_path: Path) -> None:
     address = ray.get_runtime_context().gcs_address
     bare = {name: {"num_cpus": 0.1} for name in ("t2i", "i2v", "v2v", "vfi")}
-    with config_with(tmp_path, preset="tiny", stages=bare, pool_wait_s=0.0) as config:
+    with config_with(tmp_path, preset="tiny", stages=bare, control_pool=None, pool_wait_s=0.0) as config:
         said = refusal(run("--cluster", "--config", config, "--address", address, "--port", str(free_port())))
     assert "'magicvideo' already runs" in said
     assert rig.http.get("/healthz").json()["status"] in ("ok", "degraded")
@@ -154,6 +155,8 @@ def test_the_server_says_its_url_serves_and_stops_cleanly_on_ctrl_c(tmp_path: Pa
 def test_the_needs_follow_the_arguments(tmp_path: Path) -> None:
     needs = stage_needs(load_config())
     assert needs[2] == StageNeed("v2v", {"pool": "v2v"}, {"CPU": 4.0, "GPU": 1.0}, replicas=2)
+    assert needs[4] == StageNeed(None, {"pool": "control"}, {"CPU": 1.0})
+    assert len(stage_needs(laptop(load_config(), data_dir=tmp_path))) == 4
     assert stage_needs(laptop(load_config(), data_dir=tmp_path))[2] == replace(
         needs[2], labels={}, resources={"CPU": 0.1, "GPU": 0.0}, replicas=1
     )
