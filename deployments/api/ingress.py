@@ -165,7 +165,7 @@ class Readiness:
     async def _check(self) -> Health:
         services = self._services
         try:
-            found = await services.healths.get()
+            found = await services.healths.get(0.0)  # Serve itself is asked once a second at most
         except Exception as error:
             logger.warning("Ray Serve does not answer: %s", error)
             why = str(error) if isinstance(error, UnavailableError) else f"Ray Serve fails ({type(error).__name__})."

@@ -19,6 +19,7 @@ from stages.types import STAGE_NAMES
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api"),
+    "bulkheads",
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies"),
 )
 QUICK_S = 400

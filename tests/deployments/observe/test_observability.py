@@ -60,7 +60,7 @@ def scraped(journal: Journal, folder: Path, nodes: Sequence[str | None]) -> str:
     app = create_app(
         AppArgs(), journal, store, nudge=nudge, health=lambda: health, show=Keeper(store.url).show, nodes=texts
     )
-    answer = TestClient(app, client=("127.0.0.1", 1)).get("/metrics")
+    answer = TestClient(app, "http://localhost", client=("127.0.0.1", 1)).get("/metrics")
     assert answer.status_code == 200
     return answer.text
 
