@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -121,12 +123,25 @@ def test_everything_dies_at_once_and_every_job_goes_on_where_it_was(siege: Siege
     assert "stage_restored" in siege.kinds(ids[0])
 
 
+def frozen_outside_of_writes(siege: Siege, process: psutil.Process) -> bool:
+    """Stop a process; one that holds SQLite's only write lock is let go again, for it would hold everybody."""
+    process.suspend()
+    wait_for("the freeze", lambda: process.status() == psutil.STATUS_STOPPED)
+    with closing(sqlite3.connect(str(siege.journal.database.engine.url.database), timeout=0.5)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            other.rollback()
+        except sqlite3.OperationalError:
+            process.resume()
+            return False
+    return True
+
+
 def test_a_pipeline_that_is_frozen_past_its_leases_writes_nothing_under_them(siege: Siege) -> None:
     job_id = siege.create(20)
     wait_for("kept keyframes", lambda: siege.kept(job_id, "i2v") == 1)
     [process] = siege.target.processes("pipeline")
-    process.suspend()
-    wait_for("the freeze", lambda: process.status() == psutil.STATUS_STOPPED)
+    wait_for("a freeze outside of any transaction", lambda: frozen_outside_of_writes(siege, process))
     database = Database(siege.journal.database.engine.url.render_as_string(hide_password=False))
     stranger = Leases(database)
     try:

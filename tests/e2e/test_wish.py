@@ -60,10 +60,7 @@ def test_a_wish_that_cannot_be_placed_is_shown_beside_the_calls_that_want_it(app
     assert (wished.replicas, wished.utilisation) == (1, 1.0)
     wait_for("the alert", lambda: firing(app, "MagicvideoReplicasMissing") == {"v2v"})
     health = app.http.get("/healthz")
-    assert (health.status_code, health.json()["wanted"]["v2v"], health.json()["stages"]["v2v"]) == (
-        200,
-        wished.wanted,
-        1,
-    )
+    assert (health.status_code, health.json()["stages"]["v2v"]) == (200, 1)
+    assert health.json()["wanted"]["v2v"] >= wished.wanted  # it may have grown since
     for job in jobs:
         app.http.delete(f"/v1/videos/{job}")
