@@ -106,12 +106,15 @@ class Prometheus:
 
         Raises:
             ValueError: Prometheus refuses it, with its words.
+            ConnectionError: It does not serve yet: 503 without JSON while it starts.
         """
         query = urllib.parse.urlencode(parameters)
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.headers.get_content_type() != "application/json":
+                raise ConnectionError(f"{self.url}: {error}") from error
             raise ValueError(f"{parameters}: {json.load(error)['error']}") from error
 
     def result_of(self, query: str) -> list[Any]:
