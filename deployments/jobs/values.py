@@ -13,6 +13,7 @@ from client.schema import JobError, StageState
 from stages.types import StageName
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 # Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
 _SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}

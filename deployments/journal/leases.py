@@ -20,7 +20,7 @@ from deployments.journal.limits import at_limit
 from deployments.journal.outputs import RESULT, drop_files, put_output
 from deployments.journal.rows import read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
-from deployments.journal.tables import checkpoints, jobs, stage_outputs
+from deployments.journal.tables import HOLDS, checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 MAX_CLAIMS = 12  # a job under which the server died so often, without a new output, is not tried again
@@ -84,17 +84,19 @@ class Leases:
 
     def beat(self, claims: Sequence[Claim], lease_s: float) -> Beat:
         """Renew the leases; learn which jobs were taken over and which should be cancelled."""
-        lost: set[str] = set()
-        cancelled: set[str] = set()
+        ids = {claim.job_id for claim in claims}
+        if not ids:
+            return Beat()
+        query = select(jobs.c.id, jobs.c.fence, jobs.c.cancel_requested).where(jobs.c.id.in_(ids))
+        running = query.where(jobs.c.state == "running").order_by(jobs.c.id).with_for_update()
         with self._database.write() as connection:
             until = self._database.now(connection) + lease_s
-            for claim in _in_order(claims):
-                flag = _hold(connection, claim, lease_until=until)
-                if flag is None:
-                    lost.add(claim.job_id)
-                elif flag:
-                    cancelled.add(claim.job_id)
-        return Beat(frozenset(lost), frozenset(cancelled))
+            found = {row.id: row for row in connection.execute(running)}
+            held = [claim for claim in claims if claim.job_id in found and found[claim.job_id].fence == claim.fence]
+            mine = {claim.job_id for claim in held}
+            connection.execute(update(jobs).where(jobs.c.id.in_(mine)).values(lease_until=until))
+        lost = frozenset(claim.job_id for claim in claims if claim not in held)
+        return Beat(lost, frozenset(job_id for job_id in mine if found[job_id].cancel_requested))
 
     def record(self, updates: Sequence[Update]) -> Beat:
         """Write what executors have to say, in one transaction; the jobs that are no longer theirs are skipped."""
@@ -169,7 +171,7 @@ class Leases:
         its claims are counted anew.
         """
         with self._database.write() as connection:
-            tenant = _held_tenant(connection, claim, claims=1)
+            tenant = _held_tenant(connection, claim, claims=1, expired=False)
             if tenant is None:
                 return False
             put_output(connection, claim.job_id, tenant, stage, number, record)
@@ -187,13 +189,13 @@ class Leases:
             put_output(connection, claim.job_id, tenant, stage, number, record)
             return record
 
-    def expire_outputs(self, ttl_s: float, limit: int = 100) -> list[str]:
+    def expire_outputs(self, ttl_s: float, limit: int = 25) -> list[str]:
         """Forget the checkpoints of jobs that ended longer ago; gives the keys of files that no job uses any more."""
         with self._database.write() as connection:
-            has_output = select(checkpoints.c.job_id).where(checkpoints.c.idx != RESULT)
-            old = jobs.c.finished_at < self._database.now(connection) - ttl_s
-            query = select(jobs.c.id).where(old, jobs.c.id.in_(has_output)).limit(limit)
+            old = and_(HOLDS, jobs.c.finished_at < self._database.now(connection) - ttl_s)
+            query = select(jobs.c.id).where(old).order_by(jobs.c.finished_at).limit(limit)
             ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+            connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(expired=True))
             return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx != RESULT))
 
     def release(self, claims: Sequence[Claim]) -> None:
