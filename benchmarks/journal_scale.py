@@ -30,6 +30,7 @@ from deployments.journal.feed import EventFeed
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.limits import check
+from deployments.journal.sweeps import Sweeps
 from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
 
 JOBS, QUICK_JOBS = 1_000_000, 50_000
@@ -150,7 +151,7 @@ def measured(database: Database) -> dict[str, float]:
 
 def _acts(database: Database) -> Mapping[str, Act]:
     journal, leases = Journal(database), Leases(database)
-    feed = EventFeed(database)
+    feed, sweeps = EventFeed(database), Sweeps(database)
     with database.read() as connection:
         of_big = select(jobs.c.id).where(jobs.c.tenant == BIG, jobs.c.state == "succeeded")
         ids = list(connection.execute(of_big.order_by(jobs.c.created_at.desc()).limit(WATCHED)).scalars())
@@ -201,8 +202,8 @@ def _acts(database: Database) -> Mapping[str, Act]:
         "beat": lambda: leases.beat(held[:BEATEN], LEASE_S),
         "record": lambda: leases.record([Update(held[0], states, (("stage_output", {"stage": "v2v"}),))]),
         "finish": lambda: leases.finish(Update(next(at_hand)), "succeeded", result={"key": "videos/a/1.mp4"}),
-        "expire": lambda: leases.expire_outputs(DAY_S / 5),
-        "expire_nothing": lambda: leases.expire_outputs(DAY_S * 1000),
+        "expire": lambda: sweeps.outputs(DAY_S / 5),
+        "expire_nothing": lambda: sweeps.outputs(DAY_S * 1000),
         "delete": lambda: journal.delete(next(gone), tenant=BIG),
     }
 

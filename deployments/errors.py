@@ -8,6 +8,7 @@ DeploymentError
 │   ├── InvalidRequestError  400  invalid_request_error   a field, a header or the body
 │   ├── AuthenticationError  401  invalid_request_error   no API key, or one that is not valid
 │   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
+│   ├── NotAllowedError      403  permission_error        the tenant's limits do not allow it
 │   ├── VideoNotFoundError   404  not_found_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
@@ -24,6 +25,7 @@ DeploymentError
     ├── InputGoneError       code input_gone              what an earlier stage gave, or a user sent, is gone
     ├── ReplicaLostError     code replica_lost            its replica died more often than it is retried
     ├── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
+    ├── PauseExpiredError    code pause_expired           nobody had it continue in time
     └── DeadlineError        code deadline_exceeded       it still waited when its deadline passed
 
 `LeaseLostError` stands apart: it stops an executor whose job was taken over, and is never shown to a client.
@@ -88,6 +90,13 @@ class AuthenticationError(ApiError):
 
 class CrossSiteError(ApiError):
     """A page of another site wants to change something with what a browser keeps for this one."""
+
+    status = 403
+    type = "permission_error"
+
+
+class NotAllowedError(ApiError):
+    """Something that this API key's tenant may not ask for."""
 
     status = 403
     type = "permission_error"
@@ -243,6 +252,12 @@ class DeadlineError(JobFailure):
     """The job still waited when its deadline passed."""
 
     code = "deadline_exceeded"
+
+
+class PauseExpiredError(JobFailure):
+    """The job was paused for longer than a pause is kept."""
+
+    code = "pause_expired"
 
 
 class LeaseLostError(Exception):

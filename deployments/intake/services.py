@@ -45,7 +45,7 @@ class Services:
         self.admission = Admission(
             self.journal.database,
             preset=self.args.preset,
-            limits=self.args.limits,
+            limits=self.args.limits_for,
             retry_after_s=ingress.retry_after_s,
             replicas=self._replicas,
         )

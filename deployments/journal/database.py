@@ -36,7 +36,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from deployments.errors import ConfigError
 
-SCHEMA = "0004"  # the newest revision in `migrations/versions`
+SCHEMA = "0005"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 _WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000

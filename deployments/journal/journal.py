@@ -210,7 +210,7 @@ class Journal:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="queued", request=changed.model_dump(), deadline=None)
+                .values(state="queued", request=changed.model_dump(), deadline=None, lease_until=None)
             )
             log_event(connection, job_id, "continued", self._database.now(connection), stage=stage, candidate=candidate)
             return read_job(connection, job_id)

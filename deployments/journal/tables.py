@@ -20,7 +20,8 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-SUCCEEDED, HOLDS = text("state = 'succeeded'"), text("expired = false")  # of partial indexes, as queries must say it
+# Of partial indexes, as queries must say it.
+SUCCEEDED, HOLDS, HAS_RESULT = text("state = 'succeeded'"), text("expired = false"), text("result IS NOT NULL")
 
 jobs = Table(
     "jobs",
@@ -38,7 +39,7 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("owner", String),
     Column("fence", Integer, nullable=False, default=0),  # grows with every claim; a write with an older one is void
-    Column("lease_until", Float),  # seconds since the epoch
+    Column("lease_until", Float),  # seconds since the epoch; of a paused job: since when it waits
     Column("not_before", Float, nullable=False, default=0.0),
     Column("claims", Integer, nullable=False, default=0),
     Column("error", JSON(none_as_null=True)),
@@ -58,6 +59,8 @@ jobs = Table(
     Index("jobs_list", "tenant", "created_at", "id"),
     Index("jobs_states", "state", "created_at"),
     Index("jobs_measured", "preset", "created_at", sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED),
+    Index("jobs_finished", "finished_at"),
+    Index("jobs_results", "finished_at", sqlite_where=HAS_RESULT, postgresql_where=HAS_RESULT),
     Index("jobs_ended", "finished_at", sqlite_where=HOLDS, postgresql_where=HOLDS),
 )
 
@@ -115,7 +118,27 @@ tenants = Table(
     Column("max_running", Integer),  # NULL: no limit, here and below
     Column("max_queued", Integer),
     Column("per_minute", Integer),
+    Column("max_priority", Integer),
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("tenant", String, nullable=False),  # one that has `per_minute`
+    Column("at", Float, nullable=False),  # within the last minute, of jobs that may be gone by now
+    Index("acceptances_tenants", "tenant", "at"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("key", String, nullable=False),  # of a file that no row names any more, and that is still to be erased
+    Column("due_at", Float, nullable=False),
+    Index("erasures_due", "due_at"),
+    Index("erasures_key", "key"),
 )
 
 api_keys = Table(

@@ -3,7 +3,8 @@
     keys create --tenant NAME [--label TEXT]    prints the key, once, alone on stdout
     keys list                                   every key but its secret
     keys revoke ID                              it is refused within `ingress.keys_fresh_s`
-    limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none] [--reuse|--no-reuse]
+    limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none]
+               [--max-priority N|none] [--reuse|--no-reuse]
     limits show                                 of every tenant
 
 They write to the database of the server that `--laptop`, `--cluster`, `--config` and `--data-dir` name, as for `serve`,
@@ -27,7 +28,7 @@ from deployments.tenants.keys import KeyBook, UnknownKeyError
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_LABEL_CHARS = 200
-_NUMBERS = ("max_running", "max_queued", "per_minute")
+_NUMBERS = ("max_running", "max_queued", "per_minute", "max_priority")
 _Act = Callable[[argparse.Namespace, AppArgs, Database], None]
 
 
@@ -51,7 +52,14 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     for name in _NUMBERS:
         option = "--" + name.replace("_", "-")
         said = f"{Limits.model_fields[name].description} `none`: no limit."
-        change.add_argument(option, dest=name, type=_limit, metavar="N", default=argparse.SUPPRESS, help=said)
+        change.add_argument(
+            option,
+            dest=name,
+            type=_priority if name == "max_priority" else _limit,
+            metavar="N",
+            default=argparse.SUPPRESS,
+            help=said,
+        )
     change.add_argument(
         "--reuse",
         action=argparse.BooleanOptionalAction,
@@ -122,10 +130,12 @@ def _revoke_key(options: argparse.Namespace, args: AppArgs, database: Database) 
 def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     changes = {name: value for name, value in vars(options).items() if name in Limits.model_fields}
     if not changes:
-        raise ConfigError("Nothing to set; give --max-running, --max-queued, --per-minute, --reuse or --no-reuse.")
+        raise ConfigError(
+            "Nothing to set; give --max-running, --max-queued, --per-minute, --max-priority, --reuse or --no-reuse."
+        )
     book = LimitBook(database)
     is_new = options.tenant not in book.all()
-    _limits_table([(options.tenant, book.change(options.tenant, changes, args.limits))])
+    _limits_table([(options.tenant, book.change(options.tenant, changes, args.limits_for(options.tenant)))])
     if is_new:
         _note(f"Tenant {options.tenant} had the defaults of the configuration; from now on it has these.")
 
@@ -133,7 +143,9 @@ def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) 
 def _show_limits(_options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     own = LimitBook(database).all()
     others = sorted({key.tenant for key in KeyBook(database).all() if key.revoked_at is None}.difference(own))
-    _limits_table([*own.items(), *((name, args.limits) for name in others), ("(others)", args.limits)])
+    _limits_table(
+        [*own.items(), *((name, args.limits_for(name)) for name in others), ("(others)", args.limits_for("*"))]
+    )
 
 
 def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:
@@ -141,7 +153,7 @@ def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:
         (name, *(_number(getattr(limits, number)) for number in _NUMBERS), "yes" if limits.reuse else "no")
         for name, limits in rows
     ]
-    _table(("TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "REUSE"), cells)
+    _table(("TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "REUSE"), cells)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -182,4 +194,12 @@ def _limit(text: str) -> int | None:
         return None
     if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no limit; it must be a number above 0, or none")
+    return int(text)
+
+
+def _priority(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not re.fullmatch(r"-?\d{1,2}", text) or not -10 <= int(text) <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no priority; it must be a number from -10 to 10, or none")
     return int(text)

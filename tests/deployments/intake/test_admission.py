@@ -201,7 +201,12 @@ def test_the_outlook_of_a_journal_is_what_waits_and_runs(journal: Journal, lease
 async def test_the_first_finished_job_is_noticed_soon_and_later_ones_from_time_to_time(journal: Journal) -> None:
     now_s = [50.0]
     admission = Admission(
-        journal.database, preset="tiny", limits=Limits(), retry_after_s=7, replicas=dict, clock=lambda: now_s[0]
+        journal.database,
+        preset="tiny",
+        limits=lambda _tenant: Limits(),
+        retry_after_s=7,
+        replicas=dict,
+        clock=lambda: now_s[0],
     )
 
     async def alone_s() -> float | None:
@@ -225,7 +230,7 @@ async def test_an_ingress_reads_once_in_a_while_and_counts_its_own_new_jobs_at_o
     admission = Admission(
         journal.database,
         preset="tiny",
-        limits=Limits(),
+        limits=lambda _tenant: Limits(),
         retry_after_s=7,
         replicas=lambda: replicas,
         clock=lambda: now_s[0],

@@ -84,21 +84,21 @@ def test_limits_are_set_one_by_one_and_shown_for_everybody(shell: Shell) -> None
     default = "none" if "--data-dir" in shell.place else "4"
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5", "--reuse")
     assert code == 0
-    assert out[1].split() == ["studio", default, "5", "none", "yes"]
+    assert out[1].split() == ["studio", default, "5", "none", "0", "yes"]
     assert "had the defaults" in err
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-running", "2", "--max-queued", "none")
-    assert (out[1].split(), err) == (["studio", "2", "none", "none", "yes"], "")
+    assert (out[1].split(), err) == (["studio", "2", "none", "none", "0", "yes"], "")
     shell.run("limits", "set", "--tenant", "studio", "--no-reuse", "--per-minute", "30")
     with opened(shell.url) as database:
-        assert LimitBook(database).all() == {"studio": Limits(max_running=2, per_minute=30)}
+        assert LimitBook(database).all() == {"studio": Limits(max_running=2, per_minute=30, max_priority=0)}
     shell.run("keys", "create", "--tenant", "other")
     code, out, _ = shell.run("limits", "show")
     assert code == 0
     assert [line.split() for line in out] == [
-        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "REUSE"],
-        ["studio", "2", "none", "30", "no"],
-        ["other", default, "none", "none", "no"],
-        ["(others)", default, "none", "none", "no"],
+        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "REUSE"],
+        ["studio", "2", "none", "30", "0", "no"],
+        ["other", default, "500", "none", "0", "no"],
+        ["(others)", default, "500", "none", "0", "no"],
     ]
 
 
