@@ -17,6 +17,7 @@ DeploymentError
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
+│   ├── DatabaseAwayError    503  server_error            the journal's database does not answer; with Retry-After
 │   └── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
 │       └── QueueFullError   429  rate_limit_error        of all tenants together
 └── JobFailure               ends one job; becomes `Video.error`
@@ -203,6 +204,20 @@ class RateLimitError(ApiError):
         whole_s = max(1, math.ceil(retry_after_s))
         super().__init__(f"{message}; try again in {whole_s} s.", param=param, code=code)
         self.headers["Retry-After"] = str(whole_s)
+
+
+class DatabaseAwayError(ApiError):
+    """The journal's database does not answer, or refuses to write."""
+
+    status = 503
+    retry_after_s = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The journal's database does not answer; nothing was lost, try again in {self.retry_after_s} s.",
+            code="database_away",
+        )
+        self.headers["Retry-After"] = str(self.retry_after_s)
 
 
 class QueueFullError(RateLimitError):
