@@ -1,4 +1,4 @@
-"""`python -m deployments keys ...` and `limits ...`: who may use a server, and how much.
+"""`python -m deployments keys ...`, `limits ...`, `backup`, `restore`: who may use a server, how much, and its journal.
 
     keys create --tenant NAME [--label TEXT]    prints the key, once, alone on stdout
     keys list                                   every key but its secret
@@ -6,6 +6,8 @@
     limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none]
                [--max-priority N|none] [--reuse|--no-reuse]
     limits show                                 of every tenant
+    backup FILE                                 the whole journal, while the server works; videos are the store's
+    restore FILE                                into an empty journal, of either kind of database
 
 They write to the database of the server that `--laptop`, `--cluster`, `--config` and `--data-dir` name, as for `serve`,
 which may run meanwhile. Exit code 0: done; 1: one sentence on stderr; 2: the command is wrong. Imports no Ray.
@@ -21,6 +23,7 @@ from typing import Any
 
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
+from deployments.journal.backup import back_up, restore
 from deployments.journal.database import Database, opened, redacted_url
 from deployments.journal.limits import LimitBook
 from deployments.settings.application import CONFIG_PATH, AppArgs, laptop, load_config
@@ -33,7 +36,7 @@ _Act = Callable[[argparse.Namespace, AppArgs, Database], None]
 
 
 def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put `keys` and `limits` beside `serve`; each sets `run`, which takes the options and gives the exit code."""
+    """Put them beside `serve`; each sets `run`, which takes the options and gives the exit code."""
     keys = commands.add_parser("keys", help="API keys: create, list, revoke").add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -67,6 +70,12 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         help=Limits.model_fields["reuse"].description,
     )
     _action(limits, "show", _show_limits, "the limits of every tenant")
+
+    for name, act, said in (
+        ("backup", _back_up, "write the whole journal into a file, while the server works"),
+        ("restore", _restore, "put a backup into an empty journal"),
+    ):
+        _action(commands, name, act, said).add_argument("file", type=Path, help="gzipped lines of JSON")
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +155,19 @@ def _show_limits(_options: argparse.Namespace, args: AppArgs, database: Database
     _limits_table(
         [*own.items(), *((name, args.limits_for(name)) for name in others), ("(others)", args.limits_for("*"))]
     )
+
+
+def _back_up(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    try:
+        count = back_up(database, options.file)
+    except OSError as error:
+        raise ConfigError(f"{options.file} cannot be written: {error.strerror or error}.") from error
+    print(f"{options.file} holds the {count} rows of {redacted_url(args.storage.database_url)}.")
+
+
+def _restore(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    count = restore(database, options.file)
+    print(f"{redacted_url(args.storage.database_url)} has the {count} rows of {options.file}.")
 
 
 def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:

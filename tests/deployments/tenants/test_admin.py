@@ -9,6 +9,7 @@ from deployments.__main__ import main
 from deployments.jobs.values import Limits
 from deployments.journal.database import opened
 from deployments.journal.limits import LimitBook
+from deployments.journal.tables import tenants
 from deployments.settings.application import CONFIG_PATH
 from deployments.tenants.keys import KeyBook
 from tests.postgres import new_database
@@ -139,3 +140,18 @@ def test_a_password_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[s
     said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list")
     assert "magicvideo:***@127.0.0.1:1/magicvideo cannot be used" in said
     assert "s3cret" not in said
+
+
+def test_the_journal_is_backed_up_and_put_back(shell: Shell, tmp_path: Path) -> None:
+    shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5")
+    file = tmp_path / "journal.gz"
+    code, out, _ = shell.run("backup", str(file))
+    assert (code, "holds the 1 rows of" in out[0]) == (0, True)
+    assert "an empty one alone" in shell.refusal("restore", str(file))
+    assert "cannot be written" in shell.refusal("backup", str(tmp_path / "no" / "journal.gz"))
+    with opened(shell.url) as database, database.write() as connection:
+        connection.execute(tenants.delete())
+    code, out, _ = shell.run("restore", str(file))
+    assert (code, "has the 1 rows of" in out[0]) == (0, True)
+    with opened(shell.url) as database:
+        assert LimitBook(database).all()["studio"].max_queued == 5
