@@ -37,6 +37,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from deployments.errors import ConfigError
+from deployments.journal.damage import judge_file, judge_log
 
 SCHEMA = "0005"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
@@ -98,7 +99,12 @@ def opened(url: str) -> Iterator["Database"]:
 class Database:
     """One engine and its two kinds of transaction."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, check: bool = False) -> None:
+        """Open it, and bring its schema up. `check`: read all of an SQLite file, to see whether it is whole.
+
+        Raises:
+            ConfigError: it is none of ours, or damaged.
+        """
         parsed = driver_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if not self.is_sqlite and parsed.get_backend_name() != "postgresql":
@@ -109,6 +115,7 @@ class Database:
         if self.is_sqlite:
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                judge_log(Path(parsed.database))
             self.engine: Engine = create_engine(parsed)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -117,6 +124,10 @@ class Database:
             options = {"options": f"{limits}-c statement_timeout={STATEMENT_LIMIT_MS}", **_DEAD_HOST}
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=_POOL_WAIT_S, connect_args=options)
         self._turn = threading.Lock()
+        if self.is_sqlite and check:
+            with self.engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                judge_file(driver)
         self._migrate()
 
     def now(self, connection: Connection) -> float:
