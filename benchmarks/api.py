@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(name)
         figures: dict[str, float | int | None] = {}
         p99s_ms = []
-        for kind, url in (("sqlite", f"sqlite:///{folder}/jobs.sqlite"), ("postgres", new_database())):
+        for kind, url in (("sqlite", f"sqlite:///{folder}/jobs.sqlite"), ("postgres", new_database(durable=True))):
             figures[f"post_per_s_{kind}"], p99_ms = measure_posts(kind, url, folder, posts)
             p99s_ms.append(p99_ms)
         figures["post_p99_ms"] = max(p99s_ms)

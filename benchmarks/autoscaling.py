@@ -43,7 +43,9 @@ from deployments.app import build
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, declare, start_ray, stop
-from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
+from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop, rehearsal
 from stages.replay import PAPER_PAYLOADS, ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 

@@ -21,7 +21,7 @@ from benchmarks.tools.processes import PeakOfTree
 from benchmarks.tools.result import parser_of, result
 from client import Client, Video
 from cluster.server_process import ServerProcess
-from deployments.settings.application import CONFIG_PATH
+from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
 
 PROMPTS = (

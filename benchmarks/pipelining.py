@@ -42,7 +42,9 @@ from client import Client, Video
 from cluster.server_process import free_port
 from deployments.app import APP_NAME
 from deployments.server import LocalRay, Server, deploy, start_ray, stop
-from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, laptop, load_config, rehearsal
+from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop, rehearsal
 from stages.model.sampling.windows import plan_windows
 from stages.presets import get_preset, plan
 from stages.replay import PAPER_PAYLOADS, ReplayProfile

@@ -23,7 +23,9 @@ from typing import get_args
 from deployments.errors import StartError
 from deployments.observe.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
-from deployments.settings.application import AppArgs, laptop, load_config
+from deployments.settings.application import AppArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop
 from deployments.tenants.commands import add_admin_commands, add_place_options
 
 OWN_RAY = "own"

@@ -14,12 +14,14 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from cluster.pools.stage_args import labels_of
 from deployments.api.ingress import Ingress
 from deployments.files.keeper import Keeper
 from deployments.on_ray.routing import IdleFirst
 from deployments.pipeline.pipeline import Pipeline
 from deployments.replicas.replica import Replica
-from deployments.settings.application import AppArgs, ScalingArgs, check_environment, parse_args, with_environment
+from deployments.settings.application import AppArgs, ScalingArgs
+from deployments.settings.reading import check_environment, parse_args, with_environment
 from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"
@@ -43,7 +45,7 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         name="pipeline",
         **_drivers(typed),
         max_ongoing_requests=_MANY,
-        ray_actor_options={"num_cpus": typed.pipeline.num_cpus},
+        ray_actor_options=_placed(typed.pipeline.num_cpus, labels_of(typed.control_pool)),
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
         health_check_period_s=_HEALTH_S,
     )(Pipeline).bind(typed, **stages, **keeper)
@@ -51,10 +53,15 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         name="ingress",
         num_replicas=typed.ingress.replicas,
         max_ongoing_requests=_MANY,
-        ray_actor_options={"num_cpus": typed.ingress.num_cpus},
+        ray_actor_options=_placed(typed.ingress.num_cpus, labels_of(typed.control_pool)),
         graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
         health_check_period_s=_HEALTH_S,
     )(serve.ingress()(Ingress)).bind(typed, pipeline, **keeper)
+
+
+def _placed(num_cpus: float, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Where a replica may run, and what it takes there."""
+    return {"num_cpus": num_cpus, **({"label_selector": dict(labels)} if labels else {})}
 
 
 def _drivers(args: AppArgs) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def _keeper(args: AppArgs) -> dict[str, Application]:
         name="keeper",
         num_replicas=keeper.replicas,
         max_ongoing_requests=keeper.max_ongoing_requests,
-        ray_actor_options={"num_cpus": keeper.num_cpus},
+        ray_actor_options=_placed(keeper.num_cpus, labels_of(args.control_pool)),
         graceful_shutdown_wait_loop_s=args.graceful_shutdown_wait_loop_s,
         health_check_period_s=_HEALTH_S,
         request_router_config=RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
@@ -93,12 +100,9 @@ def _stage(args: AppArgs, name: StageName) -> Application:
     stage = args.stages[name]
     guests = {other: args.factory(other) for other in STAGE_NAMES if other != name and args.home(other) == name}
     hosted = [stage, *(args.stages[other] for other in guests)]
-    actor: dict[str, Any] = {"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus}
-    if stage.labels:
-        actor["label_selector"] = stage.labels
     options: dict[str, Any] = {
         "name": name,
-        "ray_actor_options": actor,
+        "ray_actor_options": {**_placed(stage.num_cpus, stage.labels), "num_gpus": stage.num_gpus},
         "max_ongoing_requests": stage.max_ongoing_calls,
         "graceful_shutdown_timeout_s": max(one.graceful_shutdown_timeout_s for one in hosted),
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,

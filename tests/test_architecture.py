@@ -110,7 +110,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
     },
 }
 GROUND: Mapping[str, frozenset[str]] = {
-    "deployments": frozenset({"__init__", "errors"}),
+    "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset({"__init__", "types", "base", "settings", "presets", "words", "sheets", "commands"}),

@@ -5,13 +5,12 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.packaging.live import live_server
+from tests.e2e.rig import Rig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,6 +32,19 @@ def test_every_command_is_run_or_has_its_reason() -> None:
     assert sorted(COMMANDS) == sorted([*NOT_HERE, *CLIENT, *TABLES, *CLUSTER, *VIDEO])
 
 
+def test_the_five_numbers_are_those_of_the_results() -> None:
+    table = README.partition("## Five numbers")[2].partition("## Licence")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert len(rows) == 5
+    for figure in (figure for row in rows for figure in re.findall(r"\d+\.\d+|\d+(?=,)", row)):
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d])", results), figure
+
+
+def test_the_readme_has_at_most_900_words() -> None:
+    assert len(README.split()) <= 900
+
+
 def test_links_lead_somewhere() -> None:
     for path in (ROOT / "README.md", *ROOT.glob("*/README.md"), ROOT / "stages" / "weights" / "MODEL_CARD.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
@@ -46,20 +58,14 @@ def test_make_knows_the_targets_that_texts_name() -> None:
         assert named <= targets, path
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with live_server(tmp_path_factory.mktemp("readme")) as url:
-        yield url
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", CLIENT)
-def test_the_clients_commands(server: str, tmp_path: Path, command: str) -> None:
-    words = command.replace("http://127.0.0.1:8000", server).replace(".venv/bin/", f"{ROOT}/.venv/bin/")
+def test_the_clients_commands(rig: Rig, tmp_path: Path, command: str) -> None:
+    words = command.replace("http://127.0.0.1:8000", rig.url).replace(".venv/bin/", f"{ROOT}/.venv/bin/")
     done = subprocess.run(
         ["sh", "-c", words],
         cwd=tmp_path,
-        env={**os.environ, "MAGICVIDEO_URL": server},
+        env={**os.environ, "MAGICVIDEO_URL": rig.url},
         capture_output=True,
         text=True,
         check=False,

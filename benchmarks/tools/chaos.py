@@ -19,7 +19,7 @@ import yaml
 
 from cluster.server_process import STOP_S, ServerError, ServerProcess
 from deployments.app import APP_NAME
-from deployments.settings.application import CONFIG_PATH
+from deployments.settings.reading import CONFIG_PATH
 from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 

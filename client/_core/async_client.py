@@ -1,6 +1,6 @@
 """The asynchronous client: performs the effects of the flows with httpx in an event loop.
 
-The verbs, arguments, results and errors are those of `_client.py`. Pieces of a download are written in the event loop:
+The verbs, arguments, results and errors are those of `client.py`. Pieces of a download are written in the event loop:
 one takes microseconds. `transport`, `sleep` and `clock` are the seams.
 """
 

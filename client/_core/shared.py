@@ -1,7 +1,7 @@
 """What the sync and the async client share, as pure functions: error mapping, retries, poll cadence.
 
 Takes requests and answers, gives results, errors and seconds. Knows nothing of sockets, files or clocks:
-time and chance are arguments. What happens in which order stands in `_flows.py`.
+time and chance are arguments. What happens in which order stands in `flows.py`.
 """
 
 import email.utils

@@ -1,7 +1,7 @@
 """What the command line says of jobs, servers, batches and loads: results as plain text and tables.
 
 Takes the client's results, gives text. Texts of strangers are cleaned of what would steer a terminal. Knows nothing of
-HTTP; progress stands in `_watching.py`.
+HTTP; progress stands in `watching.py`.
 """
 
 from collections.abc import Iterable

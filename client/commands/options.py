@@ -73,7 +73,7 @@ JOB_OPTIONS: dict[str, Any] = {
     # VFI looks at none of them.
     **dict.fromkeys(f"InterpolateOptions.{name}" for name in ("seed", "steps", "guidance", "negative_prompt")),
 }
-"""Options for the fields of `_job_options.py`, in the order of the help. `Kind.name` goes before `name`; None is no
+"""Options for the fields of `job_options.py`, in the order of the help. `Kind.name` goes before `name`; None is no
 option, nor is what is not here.
 """
 

@@ -1,7 +1,7 @@
 """`python -m cluster render`: pools and a Serve config to a folder that the cluster is brought up from.
 
     Dockerfile, Dockerfile.dockerignore     the image of every node
-    kubernetes/                             RayService, disruption budgets, Redis, shared volumes
+    kubernetes/                             RayService, who may reach what, disruption budgets, Redis, shared volumes
     ray-up-aws.yaml, serve_config.yaml      the same without Kubernetes
     prometheus/, grafana/                   scrape, alerts, dashboard
 
@@ -17,17 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from cluster.manifests import alerts, image, kubernetes, ray_up
+from cluster.manifests import access, alerts, beside, image, kubernetes, ray_up
 from cluster.manifests.dashboard import dashboard
 from cluster.manifests.site import Site, SiteError, make_site
 from cluster.pools.file import PoolFile, load_pools
 
 ROOT = Path(__file__).resolve().parents[2]
+_TRAP = re.compile(
+    r"[-+.]*\d.*|[-+]?\.?(inf|nan)|[~=]?|<<|y|n|yes|no|on|off|true|false|null", re.IGNORECASE | re.DOTALL
+)
 _BY = "# Rendered by `python -m cluster render`; change pools.yaml or serve_config.yaml and render again.\n"
 _CLOUD = f"""{_BY}# In this folder: ray up ray-up-aws.yaml; ray exec ray-up-aws.yaml 'serve deploy ~/{ray_up.CONFIG}'
-# Nodes share no disk: storage.database_url and storage.artifacts_url must name a server and an object store.
+# Nodes share no disk: storage.database_url and storage.artifacts_url must name a server and an object store, which
+# workers reach by the instance profile {ray_up.PROFILE}. Ray's token: openssl rand -hex 32 > {ray_up.TOKEN}
 """
 
 
@@ -40,7 +46,7 @@ def add_command(commands: Any) -> None:
         "--config", type=Path, default=ROOT / "serve_config.yaml", help="the Serve config (%(default)s)"
     )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go; made if missing")
-    command.add_argument("--image", default="magicvideo:latest", help="the image's name (%(default)s)")
+    command.add_argument("--image", default="magicvideo:latest", help="its name, best NAME@sha256:... (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"Wrote {len(files)} files into {options.out}.")
     for name in site.unused:
         print(f"Pool {name} is left out: no stage of {options.config} runs there.")
+    if site.image_can_change:
+        print(f"Image {site.image} names no digest, so nodes may run different ones; give --image NAME@sha256:...")
     for name in ray_up.lacking_instances(site):
         print(f"No ray-up-aws.yaml: pool {name} names no `machine.instance`.")
     return 0
@@ -70,17 +78,19 @@ def render(
     files = {
         "Dockerfile": image.DOCKERFILE,
         "Dockerfile.dockerignore": image.DOCKERIGNORE,
-        "kubernetes/rayservice.yaml": _yaml([service]),
-        "kubernetes/disruption-budgets.yaml": _yaml(kubernetes.budgets(site)),
-        "kubernetes/redis.yaml": _yaml(kubernetes.redis()),
-        "prometheus/prometheus.yml": _yaml([alerts.scrape_config(site)]),
-        f"prometheus/{alerts.RULES_FILE}": _yaml([alerts.rules()]),
+        "kubernetes/rayservice.yaml": to_yaml([service]),
+        "kubernetes/access.yaml": to_yaml(access.access(site)),
+        "kubernetes/redis.yaml": to_yaml(beside.redis(site)),
+        "prometheus/prometheus.yml": to_yaml([alerts.scrape_config(site)]),
+        f"prometheus/{alerts.RULES_FILE}": to_yaml([alerts.rules()]),
         "grafana/dashboard.json": json.dumps(dashboard(), indent=2) + "\n",
     }
-    if volumes := kubernetes.storage(site):
-        files["kubernetes/storage.yaml"] = _yaml(volumes)
+    if budgets := kubernetes.budgets(site):
+        files["kubernetes/disruption-budgets.yaml"] = to_yaml(budgets)
+    if volumes := beside.storage(site):
+        files["kubernetes/storage.yaml"] = to_yaml(volumes)
     if not ray_up.lacking_instances(site):
-        files["ray-up-aws.yaml"] = _yaml([ray_up.ray_up(site)], head=_CLOUD)
+        files["ray-up-aws.yaml"] = to_yaml([ray_up.ray_up(site)], head=_CLOUD)
         files[ray_up.CONFIG] = config
     return files, site
 
@@ -117,8 +127,21 @@ def _text(path: Path) -> str:
         raise SiteError(f"{path} is no text in UTF-8: {error.reason} at byte {error.start}.") from error
 
 
-def _yaml(documents: Sequence[Mapping[str, Any]], head: str = _BY) -> str:
+class _Strings(RoundTripRepresenter):
+    """Quotes what some reader takes for a number or a bool: ruamel writes YAML 1.2, Kubernetes reads 1.1."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        style = "'" if _TRAP.fullmatch(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Strings.add_representer(str, _Strings.represent_str)
+
+
+def to_yaml(documents: Sequence[Mapping[str, Any]], head: str = _BY) -> str:
+    """As one text, whose strings every reader takes for strings."""
     yaml = YAML()
+    yaml.Representer = _Strings
     yaml.width = 4096
     yaml.representer.ignore_aliases = lambda _value: True
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -19,7 +19,7 @@ FROM ${{BASE}}
 
 RUN apt-get update \\
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \\
-      ca-certificates openssh-client python3 python3-venv rsync wget \\
+      ca-certificates openssh-client python3 python3-venv redis-server rsync wget \\
  && rm -rf /var/lib/apt/lists/* \\
  && groupadd --gid {UID} magicvideo \\
  && useradd --uid {UID} --gid {UID} --create-home --shell /bin/bash magicvideo \\

@@ -2,14 +2,20 @@
 
 Takes a `Site`, gives the document. A node type's `labels` are what `pool=...` is on Kubernetes. There is no Redis here:
 where the head is lost, the cluster is, and jobs go on from the journal once it is up again.
+
+Secrets stand in no file here. Ray's token is read from ~/.ray/auth_token of the machine that runs `ray up` and goes
+along; workers are known to the object store by an instance profile.
 """
 
 from typing import Any
 
+from cluster.manifests.pods import KILL_S
 from cluster.manifests.site import CONTROL, NAME, Site
 
 REGION = "us-west-2"
 CONFIG = "serve_config.yaml"
+TOKEN = "~/.ray/auth_token"
+PROFILE = f"{NAME}-worker"
 _HEAD = "m6i.2xlarge"
 _CONTROL = (("m6i.xlarge", 4), ("m6i.2xlarge", 8), ("m6i.4xlarge", 16), ("m6i.8xlarge", 32), ("m6i.24xlarge", 96))
 _PORTS = "--object-manager-port=8076"
@@ -25,7 +31,13 @@ def ray_up(site: Site) -> dict[str, Any]:
     control = next((name for name, cpus in _CONTROL if cpus >= site.control_cpus), _CONTROL[-1][0])
     types: dict[str, Any] = {
         "head": {"resources": {"CPU": 0}, "node_config": _node(_HEAD)},
-        CONTROL: {"min_workers": 1, "max_workers": 2, "resources": {}, "node_config": _node(control)},
+        CONTROL: {
+            "min_workers": 1,
+            "max_workers": 2,
+            "resources": {},
+            "labels": {"pool": CONTROL},
+            "node_config": _worker(control),
+        },
     }
     for group in site.groups:
         types[group.name] = {
@@ -33,7 +45,7 @@ def ray_up(site: Site) -> dict[str, Any]:
             "max_workers": group.nodes_max,
             "resources": {"CPU": group.cpus, "GPU": group.gpus},
             "labels": dict(group.labels),
-            "node_config": _node(str(group.machine.instance)),
+            "node_config": _worker(str(group.machine.instance)),
         }
     return {
         "cluster_name": NAME,
@@ -45,17 +57,26 @@ def ray_up(site: Site) -> dict[str, Any]:
             "image": site.image,
             "container_name": NAME,
             "pull_before_run": True,
-            "run_options": ["--ulimit nofile=65536:65536"],
+            "run_options": [
+                "--ulimit nofile=65536:65536",
+                "--env RAY_AUTH_MODE=token",
+                f"--env RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S={site.slowest_call_s}",
+                f"--stop-timeout {site.slowest_call_s + KILL_S}",
+            ],
         },
         "available_node_types": types,
         "head_node_type": "head",
-        "file_mounts": {f"~/{CONFIG}": CONFIG},
+        "file_mounts": {f"~/{CONFIG}": CONFIG, TOKEN: TOKEN},
         "head_start_ray_commands": [
             "ray stop",
             f"ray start --head --port=6379 {_PORTS} --autoscaling-config=~/ray_bootstrap_config.yaml",
         ],
         "worker_start_ray_commands": ["ray stop", f"ray start --address=$RAY_HEAD_IP:6379 {_PORTS}"],
     }
+
+
+def _worker(instance: str) -> dict[str, Any]:
+    return {**_node(instance), "IamInstanceProfile": {"Name": PROFILE}}
 
 
 def _node(instance: str) -> dict[str, Any]:

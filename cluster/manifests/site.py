@@ -5,9 +5,10 @@ types the stages and what else manifests need; `deployments.settings.application
 is built.
 """
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -20,11 +21,12 @@ from stages.types import STAGE_NAMES, StageName
 
 NAME = "magicvideo"
 CONTROL = "control"  # nodes without GPUs, for ingress, pipeline and keeper
+HEAD = "head"
 KEPT_CPUS = 2  # of each machine, for Kubernetes' own
 _GROUP = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
-_IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*")
+_IMAGE = re.compile(r"[a-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?")
 
 
 class SiteError(ValueError):
@@ -44,6 +46,7 @@ class _Storage(BaseModel):
 
 class _Args(BaseModel):
     preset: str = "tiny"
+    control_pool: str | None = None
     stages: dict[StageName, StageArgs] = {}
     storage: _Storage = Field(default_factory=_Storage)
     ingress: _Beside = Field(default_factory=_Beside)
@@ -61,6 +64,7 @@ class Group:
     machine: Machine
     nodes_min: int
     nodes_max: int
+    slowest_call_s: int = 0  # what a node that goes away must let end
 
     @property
     def cpus(self) -> int:
@@ -84,10 +88,19 @@ class Site:
     metrics_path: str
     groups: tuple[Group, ...]
     unused: tuple[str, ...]  # pools where no stage runs
+    writers: tuple[str, ...]  # pools whose stages write files
     control_cpus: int
-    slowest_call_s: int  # what a node that goes away must let end
     database_in_config: bool  # else it comes from the secret
     artifacts_path: str | None  # the folder that all nodes must share; None: an object store
+
+    @property
+    def slowest_call_s(self) -> int:
+        return max(group.slowest_call_s for group in self.groups)
+
+    @property
+    def image_can_change(self) -> bool:
+        """Whether the name could stand for another image tomorrow."""
+        return "@sha256:" not in self.image
 
     @property
     def control_memory_gib(self) -> int:
@@ -102,10 +115,21 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
         PoolFileError: a pool's machine is not known.
     """
     if not _IMAGE.fullmatch(image):
-        raise SiteError(f"--image is {image!r}; write it like registry.example.com/magicvideo:1.")
+        raise SiteError(
+            f"--image is {image!r}; write it like registry.example.com/magicvideo:1, or better NAME@sha256:DIGEST."
+        )
     config, ours, args = _read(text, source)
+    if args.control_pool != CONTROL:
+        raise SiteError(
+            f"{source}: args.control_pool is {args.control_pool!r}, so that ingress, pipeline and keeper could run on "
+            f"nodes with GPUs and keep them; make it {CONTROL}, the label of the group that has none."
+        )
     groups = {pool.name: _group(pool) for pool in file.pools}
     homes = {stage: _homes(stage, args, file, source) for stage in STAGE_NAMES}
+    for name, group in groups.items():
+        there = [args.stages[stage] for stage in STAGE_NAMES if name in _names(homes[stage])]
+        slowest_s = max((stage.graceful_shutdown_timeout_s for stage in there), default=0.0)
+        groups[name] = replace(group, slowest_call_s=math.ceil(slowest_s))
     used = [pool.name for pool in file.pools if any(pool in pools for pools in homes.values())]
     for stage, pools in homes.items():
         _judge_growth(stage, args.stages[stage], [groups[pool.name] for pool in pools])
@@ -120,8 +144,8 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
         metrics_path=f"{str(ours.get('route_prefix') or '/').rstrip('/')}/metrics",
         groups=tuple(groups[name] for name in used),
         unused=tuple(pool.name for pool in file.pools if pool.name not in used),
+        writers=_names(homes[STAGE_NAMES[-1]]),
         control_cpus=1 + max(1, round(sum(part.replicas * part.num_cpus for part in beside))),
-        slowest_call_s=round(max(args.stages[stage].graceful_shutdown_timeout_s for stage in STAGE_NAMES)),
         database_in_config=not args.storage.database_url.startswith("sqlite"),
         artifacts_path=_shared_folder(args.storage.artifacts_url, source),
     )
@@ -141,11 +165,13 @@ def _read(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[str, Any],
 
 
 def _group(pool: GpuPool) -> Group:
-    if not _GROUP.fullmatch(pool.name) or pool.name in (CONTROL, "head"):
+    if not _GROUP.fullmatch(pool.name) or pool.name in (CONTROL, HEAD):
         raise SiteError(
             f"pool {pool.name!r} cannot be a group of Kubernetes: call it by at most 30 small letters, digits and "
-            f"dashes, a letter first, and neither {CONTROL} nor head."
+            f"dashes, a letter first, and neither {CONTROL} nor {HEAD}."
         )
+    if pool.node_labels.get("pool") == CONTROL:
+        raise SiteError(f"pool {pool.name}: pool={CONTROL} is the label of the nodes without GPUs; choose another.")
     for key, value in pool.node_labels.items():
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
             raise SiteError(
@@ -154,6 +180,10 @@ def _group(pool: GpuPool) -> Group:
     return Group(
         pool.name, pool.node_labels, pool.gpus_per_node, machine_of(pool), pool.nodes.min, pool.nodes.max
     )  # fmt: skip
+
+
+def _names(pools: list[GpuPool]) -> tuple[str, ...]:
+    return tuple(pool.name for pool in pools)
 
 
 def _homes(stage: StageName, args: _Args, file: PoolFile, source: str) -> list[GpuPool]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from ruamel.yaml.error import YAMLError
 
 from cluster.planner.monoliths import Monolith, judge, make_monolith
 from cluster.planner.profiles import Profile, load_profile
-from cluster.planner.search import Goal, GoalError, Plan, make_plan, neighbours
-from cluster.pools.file import PoolFile, PoolFileError, load_pools
+from cluster.planner.search import Choice, Goal, GoalError, Plan, make_plan, neighbours
+from cluster.pools.file import GpuPool, PoolFile, PoolFileError, load_pools
 
 POOLS = Path(__file__).parents[1] / "pools.yaml"
 _PER = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -127,7 +128,11 @@ def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
 
 
 def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
-    """Replicas, pool, GPUs and batch of each stage into a Serve config; comments stay, autoscaling goes.
+    """Replicas, pool, GPUs and batch of each stage into a Serve config; comments and what scales stay.
+
+    A stage that scales gets bounds around the plan: its own lower one where that is below, and up to twice the plan as
+    far as the pool goes. A budget below the plan is raised to it. Where V2V lives in I2V's replicas, `scaling` and its
+    policy go, for they count stages that scale by themselves.
 
     Raises:
         PoolFileError: it is no Serve config of ours.
@@ -135,6 +140,7 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 160
+    yaml.indent(mapping=2, sequence=4, offset=2)
     try:
         document = yaml.load(path.read_text())
         application = document["applications"][0]
@@ -146,17 +152,30 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     for choice in plan.choices:
         stage = stages.setdefault(choice.stage, {})
         stage["pool"] = file.named(choice.pool).node_labels.get("pool", choice.pool)
-        stage["num_gpus"] = file.named(choice.pool).gpus_of(choice.stage)
-        stage["replicas"] = choice.replicas
-        stage.pop("autoscaling", None)
-        stage.pop("batch", None)
-        stage.pop("lives_with", None)
+        gpus = file.named(choice.pool).gpus_of(choice.stage)
+        stage["num_gpus"] = int(gpus) if gpus.is_integer() else gpus
+        for key in ("replicas", "batch", "lives_with"):
+            stage.pop(key, None)
         if plan.together and choice.stage == "v2v":
-            stage.pop("replicas")
+            stage.pop("autoscaling", None)
             stage["lives_with"] = "i2v"
+        elif (bounds := stage.get("autoscaling")) is not None:
+            bounds.update(_around(choice, file.named(choice.pool), bounds.get("min_replicas")))
+        else:
+            stage["replicas"] = choice.replicas
         if choice.batch > 1:
             stage["batch"] = {"size": choice.batch}
-    application.pop("autoscaling_policy", None)
-    application["args"].pop("scaling", None)
+    if plan.together:
+        application.pop("autoscaling_policy", None)
+        application["args"].pop("scaling", None)
+    elif (scaling := application["args"].get("scaling")) and "budget_gpus" in scaling:
+        scaling["budget_gpus"] = max(scaling["budget_gpus"], math.ceil(plan.gpus))
     with path.open("w", encoding="utf-8") as out:
         yaml.dump(document, out)
+
+
+def _around(choice: Choice, pool: GpuPool, least: int | None) -> dict[str, int]:
+    """Bounds of a stage that scales."""
+    planned, room = choice.replicas, int(pool.gpus_max / pool.gpus_of(choice.stage) + 1e-9)
+    lowest = min(planned, least) if least is not None else -(-planned // 2)
+    return {"min_replicas": lowest, "max_replicas": max(planned, min(2 * planned, room))}

@@ -19,7 +19,7 @@ _EPSILON = 1e-9
 class StageNeed:
     """What one stage asks of the cluster: `replicas` times these resources on nodes with these labels."""
 
-    stage: StageName
+    stage: StageName | None  # None: ingress, pipeline and keeper
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)  # of one replica: {"GPU": 1.0, "CPU": 4.0}
     replicas: int = 1
@@ -37,7 +37,7 @@ class NodeOffer:
 class Lack:
     """One stage that cannot be placed, and why."""
 
-    stage: StageName
+    stage: StageName | None
     sentence: str
 
 
@@ -72,6 +72,18 @@ def _place(need: StageNeed, free: Sequence[dict[str, float]]) -> bool:
     return False
 
 
+def _subject(need: StageNeed) -> str:
+    return f"Stage {need.stage} needs" if need.stage else "Ingress, pipeline and keeper need"
+
+
+def _key(need: StageNeed) -> str:
+    return f"stages.{need.stage}.pool" if need.stage else "control_pool"
+
+
+def _fewer(need: StageNeed) -> str:
+    return f"lower stages.{need.stage}.replicas or its resources" if need.stage else "lower their num_cpus"
+
+
 def _selector(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in labels.items()) or "any node"
 
@@ -88,14 +100,14 @@ def _no_such_pool(need: StageNeed, nodes: Sequence[NodeOffer]) -> str:
     there = f"the nodes there carry {'; '.join(seen)}" if seen else f"no node carries a label {' or '.join(keys)}"
     wanted = f"a node labelled {_selector(need.labels)}" if need.labels else "a node"
     return (
-        f"Stage {need.stage} needs {wanted}, but of {len(nodes)} living nodes {there if nodes else 'there is none'}. "
-        f"Start nodes with that label, or change stages.{need.stage}.pool in serve_config.yaml."
+        f"{_subject(need)} {wanted}, but of {len(nodes)} living nodes {there if nodes else 'there is none'}. "
+        f"Start nodes with that label, or change {_key(need)} in serve_config.yaml."
     )
 
 
 def _too_small(need: StageNeed, placed: int, nodes: int) -> str:
     return (
-        f"Stage {need.stage} needs {need.replicas} x ({_amounts(need.resources)}) on nodes labelled "
+        f"{_subject(need)} {need.replicas} x ({_amounts(need.resources)}) on nodes labelled "
         f"{_selector(need.labels)}, but the {nodes} such node{'s have' if nodes > 1 else ' has'} room for {placed}. "
-        f"Add nodes to that pool, or lower stages.{need.stage}.replicas or its resources in serve_config.yaml."
+        f"Add nodes to that pool, or {_fewer(need)} in serve_config.yaml."
     )

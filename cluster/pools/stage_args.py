@@ -40,6 +40,11 @@ def our_application(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[
     return config, ours[0]
 
 
+def labels_of(pool: str | None) -> dict[str, str]:
+    """What a node of the pool carries."""
+    return {"pool": pool} if pool else {}
+
+
 class Args(BaseModel):
     """Any of the application's arguments: frozen, unknown keys are errors."""
 
@@ -101,7 +106,7 @@ class StageArgs(Args):
 
     @property
     def labels(self) -> dict[str, str]:
-        return {"pool": self.pool} if self.pool else {}
+        return labels_of(self.pool)
 
     @property
     def least_replicas(self) -> int:

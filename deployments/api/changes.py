@@ -5,8 +5,6 @@ POST /v1/videos/{id}/extend     a new job whose video goes on where this one end
 POST /v1/videos/{id}/continue   a job that waits after a stage (`pause_after`) is queued again
 """
 
-import asyncio
-
 from fastapi import FastAPI, Request, Response
 
 from client.schema import ContinueVideo, ExtendVideo, RemixVideo, Video
@@ -33,7 +31,7 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
     async def remix_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         refuse_without_keeper(services)
         change = await read_small(request, RemixVideo, args.ingress.max_body_bytes)
-        parent = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
+        parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         child = remix(parent, change, reuse=await reuses(services, tenant, None))
         said = f"{request.url.path} {change.model_dump_json()}"
         job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
@@ -49,7 +47,7 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
     async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         refuse_without_keeper(services)
         change = await read_small(request, ExtendVideo, args.ingress.max_body_bytes)
-        parent = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
+        parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         said = f"{request.url.path} {change.model_dump_json()}"
         child = extend(parent, change)
         job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
@@ -64,6 +62,6 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
     )
     async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
         wanted = await read_small(request, ContinueVideo, args.ingress.max_body_bytes)
-        job = await asyncio.to_thread(journal.go_on, video_id, wanted.candidate, tenant=tenant)
+        job = await services.at_journal.run(journal.go_on, video_id, wanted.candidate, tenant=tenant)
         services.nudge_pipeline()
         return await video_answer(services, job)

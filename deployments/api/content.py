@@ -1,18 +1,15 @@
 """A job's content: the file of a finished one, whole or a Range of it, or something of it to look at."""
 
-import asyncio
-import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import iterate_in_threadpool
 
 from client.schema import Variant
 from deployments.api.answers import STATUS
 from deployments.api.ranges import parse_range
-from deployments.errors import InvalidRequestError, VideoNotReadyError
-from deployments.files.store import Artifact, ArtifactError, ArtifactStore
+from deployments.errors import InvalidRequestError, UnavailableError, VideoNotReadyError
+from deployments.files.store import Artifact, ArtifactError
 from deployments.intake.services import Services
 from deployments.jobs.values import FINAL, Job
 from stages.types import StageName
@@ -34,12 +31,12 @@ async def content_answer(
     if variant in ("keyframe", "preview"):
         return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", candidate, request)
     artifact, store = _finished(job), services.store
-    if not await asyncio.to_thread(store.exists, artifact.key):
+    if variant != "video":
+        picture, media_type = await services.stills.get(artifact, variant)
+        return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
+    if not await services.at_store.run(store.exists, artifact.key):
         raise ArtifactError(f"Artifact {artifact.key} of job {job.id} is not in {store.url}.")
-    if variant == "video":
-        return _content(request, artifact, store, wanted)
-    picture, media_type = await asyncio.to_thread(_still, artifact, store, variant)
-    return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
+    return _content(services, request, artifact, wanted)
 
 
 def _finished(job: Job) -> Artifact:
@@ -51,7 +48,7 @@ def _finished(job: Job) -> Artifact:
     raise VideoNotReadyError(f"Video {job.id} is {status}{why}; {todo}.", param="video_id", code="video_not_ready")
 
 
-def _content(request: Request, artifact: Artifact, store: ArtifactStore, wanted: str | None) -> Response:
+def _content(services: Services, request: Request, artifact: Artifact, wanted: str | None) -> Response:
     etag = f'"{artifact.sha256}"'
     name, suffix = artifact.key.split("/")[1], artifact.key.rpartition(".")[2]
     headers = {
@@ -66,8 +63,8 @@ def _content(request: Request, artifact: Artifact, store: ArtifactStore, wanted:
     headers["Content-Length"] = str(end - start)
     if span:
         headers["Content-Range"] = span.content_range
-    pieces: Iterator[bytes] = iter(()) if request.method == "HEAD" else store.read(artifact.key, start, end)
-    body: AsyncIterator[bytes] = iterate_in_threadpool(pieces)
+    pieces: Iterator[bytes] = iter(()) if request.method == "HEAD" else services.store.read(artifact.key, start, end)
+    body = services.at_store.iterate(pieces)
     return StreamingResponse(body, 206 if span else 200, headers, media_type=artifact.media_type)
 
 
@@ -87,7 +84,9 @@ async def _shown(services: Services, job: Job, stage: StageName, candidate: int 
     if request.headers.get("if-none-match") == f'"{etag}"':
         return Response(status_code=304, headers={"ETag": f'"{etag}"'})
     try:
-        data, media_type = await services.show(record["key"], record["sha256"])
+        data, media_type = await services.at_decoder.wait(services.show(record["key"], record["sha256"]))
+    except UnavailableError:
+        raise
     except Exception as error:
         raise ArtifactError(f"Output {number} of {stage} of job {job.id} cannot be shown: {error}") from error
     return _picture(request, data, etag, media_type)
@@ -98,21 +97,6 @@ def _picture(request: Request, data: bytes, etag: str, media_type: str) -> Respo
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(data, headers=headers, media_type=media_type)
-
-
-def _still(artifact: Artifact, store: ArtifactStore, variant: str) -> tuple[bytes, str]:
-    from stages.sheets import sheet_png, thumbnail_webp  # only who asks for one pays for the decoder
-
-    file = io.BytesIO(b"".join(store.read(artifact.key, 0, artifact.size_bytes)))
-    if variant == "thumbnail":
-        return thumbnail_webp(file), "image/webp"
-    if artifact.media_type.startswith("image/"):
-        raise InvalidRequestError(
-            "This job ended with one picture, of which there is no sheet; ask for the variant 'video' or 'thumbnail'.",
-            param="variant",
-            code="invalid_parameter",
-        )
-    return sheet_png(file), "image/png"
 
 
 def _candidate(number: int | None, job: Job) -> int:

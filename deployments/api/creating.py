@@ -1,6 +1,5 @@
 """From the body of `POST /v1/videos` to a job: read, judged, its files kept, accepted."""
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -30,7 +29,7 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
     if created.input_reference is None and created.input_video is None:
         judge(created, args.preset, keeps=args.keeper.enabled)
-    given = await asyncio.to_thread(accept, created, files, store, args.ingress)
+    given = await services.at_decoder.run(accept, created, files, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)
@@ -39,8 +38,8 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
             services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id
         )
     finally:
-        if not is_new:
-            await asyncio.to_thread(drop, given, store)
+        if not is_new and given.source is not None:
+            await services.at_store.run(drop, given, store)
     if is_new:
         with job_context(job.id):
             logger.info("Job %s is accepted.", job.id)
@@ -53,7 +52,7 @@ async def _child(services: Services, created: CreateVideo, given: StartingPoint,
         request = judge(created, services.args.preset, given.source, keeps=services.args.keeper.enabled)
         return Child(request.model_copy(update={"reuse": reuse}), {})
     refuse_without_keeper(services)
-    parent = await asyncio.to_thread(services.journal.get, given.parent_id, tenant=tenant)
+    parent = await services.at_journal.run(services.journal.get, given.parent_id, tenant=tenant)
     return remix(parent, enter_change(created, given.enter), reuse=reuse)
 
 

@@ -32,7 +32,7 @@ _ERRORS = {
     416: "The Range is not in the file",
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",
     500: "The server failed",
-    503: "The journal's database is away; Retry-After says when to come back",
+    503: "What the request needs does not answer; Retry-After says when to come back",
 }
 
 

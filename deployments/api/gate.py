@@ -1,9 +1,10 @@
 """Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session.
 
 While the database holds a valid key, every route needs one, but for the page, its assets, the API's description and
-`/healthz`. Without any key the server answers its own machine alone, whatever address it listens on, and everybody
-there is the tenant `NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `Tenant` is
-what a route asks for. `check_exposure` is asked before a start.
+`/healthz`. Without any key the server answers its own machine alone, whatever address it listens on, and under a
+loopback name only: a page whose name was pointed here (DNS rebinding) is refused. Everybody there is the tenant
+`NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `Tenant` is what a route asks for.
+`check_exposure` is asked before a start.
 
     POST   /v1/session    puts the key of the request into an HttpOnly, same-site cookie: a browser sends no header
                           with an event stream or a <video>
@@ -13,6 +14,7 @@ A request without a bearer that changes something must not come from another sit
 """
 
 import ipaddress
+import re
 import socket
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -31,9 +33,11 @@ COOKIE = "mv_session"
 SESSION = "/v1/session"
 _OPEN = frozenset({"/", "/healthz", "/openapi.json"})
 _OPEN_BELOW = "/assets/"
+_LOOPBACK_HOST = re.compile(r"(?:[A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREATE = "`python -m deployments keys create --tenant NAME`"
-_FORWARDED = ("x-forwarded-for", "x-real-ip", "forwarded")
+_FORWARDED = ("forwarded", "via", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-host")
+_FORWARDED_BEGIN = ("x-forwarded-", "cf-")  # Cloudflare names a client in several headers
 
 
 async def _tenant_of(request: Request) -> str:
@@ -184,12 +188,26 @@ def _bearer(request: Request) -> str | None:
 
 
 def _refuse_strangers(request: Request) -> None:
-    """Without keys: a client elsewhere, or behind a proxy, which may stand for anybody."""
-    came_through_proxy = any(name in request.headers for name in _FORWARDED)
+    """Without keys: a client elsewhere, behind a proxy, which may stand for anybody, or under a foreign name."""
+    came_through_proxy = any(name in _FORWARDED or name.startswith(_FORWARDED_BEGIN) for name in request.headers)
     if came_through_proxy or request.client is None or not _is_loopback_address(request.client.host):
         raise AuthenticationError(
             f"This server has no API key yet and answers its own machine alone; create one there with {_CREATE}."
         )
+    host = request.headers.get("host", "")
+    if not _is_loopback_host(host):
+        raise AuthenticationError(
+            f"This server has no API key yet and answers under 127.0.0.1, localhost and [::1], not {host[:80]!r}; "
+            f"use one of those, or create a key there with {_CREATE}."
+        )
+
+
+def _is_loopback_host(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return _LOOPBACK_HOST.fullmatch(host) is not None and (name == "localhost" or _is_loopback_address(name))
 
 
 def _refuse_cross_site(request: Request, *, strict: bool) -> None:

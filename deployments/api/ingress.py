@@ -36,7 +36,8 @@ from deployments.api.metrics import NodeTexts, add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
-from deployments.errors import ApiError, VideoNotFoundError
+from deployments.bulkheads import Shared
+from deployments.errors import ApiError, UnavailableError, VideoNotFoundError
 from deployments.files.store import ArtifactStore
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
@@ -122,7 +123,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     services = Services(args, journal, store, nudge, health, show, work)
-    ring = KeyRing(KeyBook(journal.database), fresh_s=args.ingress.keys_fresh_s)
+    ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = RequestMetrics()
     app.add_middleware(Gate, ring=ring)
     app.add_middleware(_Counter, counts=counts)
@@ -133,7 +134,7 @@ def create_app(
     add_event_routes(app, services)
     board = PoolBoard(services)
     add_pool_routes(app, board)
-    add_metrics_route(app, journal.database, board, nodes)
+    add_metrics_route(app, services, board, nodes)
     add_page_routes(app)
 
     readiness = Readiness(services)
@@ -157,32 +158,23 @@ def create_app(
 class Readiness:
     """What the cluster and the journal's database say; asked once at a time, however many probe."""
 
-    def __init__(self, services: Services, answer_s: float = ANSWER_S) -> None:
-        self._services, self._answer_s = services, answer_s
-        self._asking: asyncio.Task[Health] | None = None
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.check = Shared(self._check, 0.0).get
 
-    async def check(self) -> Health:
-        """At the latest after `answer_s`."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(asyncio.to_thread(self._ask))
-        done, _ = await asyncio.wait((self._asking,), timeout=self._answer_s)
-        if done:
-            return self._asking.result()
-        return self._ill(
-            f"Ray Serve or the journal's database has not answered for {self._answer_s:g} s; look at both."
-        )
-
-    def _ask(self) -> Health:
+    async def _check(self) -> Health:
+        services = self._services
         try:
-            found = self._services.health()
+            found = await services.healths.get()
         except Exception as error:
-            logger.warning("Ray Serve does not answer.", exc_info=True)
-            return self._ill(f"Ray Serve does not answer ({type(error).__name__}); look at its controller's log.")
+            logger.warning("Ray Serve does not answer: %s", error)
+            why = str(error) if isinstance(error, UnavailableError) else f"Ray Serve fails ({type(error).__name__})."
+            return self._ill(f"{why} Look at its controller's log.", services.healths.known)
         try:
             with suppress(VideoNotFoundError):
-                self._services.journal.get("")
+                await services.at_journal.run(services.journal.get, "")
         except Exception as error:
-            logger.warning("The journal's database does not answer.", exc_info=True)
+            logger.warning("The journal's database does not answer: %s", error)
             return self._ill(f"The journal's database does not answer ({type(error).__name__}); look at it.", found)
         return found
 

@@ -53,7 +53,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         video_id: str, tenant: Tenant, after: _After = 0, last_event_id: _LastEventId = None
     ) -> Response:
         after = after if last_event_id is None else last_event_id
-        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
+        job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         standing = await services.admission.standing(job)
         about = {"queue_position": standing.queue_position, "eta_s": standing.eta_s} if job.state == "queued" else {}
         return StreamingResponse(_sse(feed, video_id, after, about), headers=_OPEN, media_type="text/event-stream")
@@ -65,7 +65,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409)},
     )
     async def stream_video(video_id: str, tenant: Tenant) -> Response:
-        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
+        job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         _check_streams(job)
         pieces = _fragments(services, feed, job)
         first = await anext(pieces)  # a job that ends without a video is refused before the first byte
@@ -87,7 +87,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
             async with asyncio.timeout(services.args.ingress.sync_limit_s):
                 async for _ in feed.follow(job.id, steps=False):
                     pass
-        now = await asyncio.to_thread(journal.get, job.id)
+        now = await services.at_journal.run(journal.get, job.id)
         answer = await video_answer(services, now)
         if now.state not in FINAL:  # it goes on, and is polled like any other
             answer.status_code = 202
@@ -128,25 +128,25 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
     fragments, store = Fragments(), services.store
     if job.state not in FINAL and services.args.keeper.enabled:
         if job.request.extends is not None:
-            yield await asyncio.to_thread(_whole, fragments, store, job.request.extends.key)
+            yield await services.at_store.run(_whole, fragments, store, job.request.extends.key)
         for number in range(job.planned.windows):
             record = await _chunk_record(services, feed, job.id, number)
             if record is None:
                 break
-            yield await asyncio.to_thread(_chunk, fragments, store, record["key"])
+            yield await services.at_store.run(_chunk, fragments, store, record["key"])
         else:
             return
-    now = await asyncio.to_thread(services.journal.get, job.id)
+    now = await services.at_journal.run(services.journal.get, job.id)
     if now.state not in FINAL:
         async for _ in feed.follow(job.id, steps=False):
             pass
-        now = await asyncio.to_thread(services.journal.get, job.id)
+        now = await services.at_journal.run(services.journal.get, job.id)
     if now.result is None:
         why = f" ({now.error.message})" if now.error else ""
         raise VideoNotReadyError(
             f"Video {job.id} ended without a video{why}.", param="video_id", code="video_not_ready"
         )
-    yield await asyncio.to_thread(_whole, fragments, store, now.result["key"])
+    yield await services.at_store.run(_whole, fragments, store, now.result["key"])
 
 
 async def _chunk_record(services: Services, feed: EventFeed, video_id: str, number: int) -> dict[str, str] | None:
@@ -156,7 +156,7 @@ async def _chunk_record(services: Services, feed: EventFeed, video_id: str, numb
             async for event in told:
                 if event is not None and _safe(event) == ("vfi", number):
                     break
-        job = await asyncio.to_thread(services.journal.get, video_id)
+        job = await services.at_journal.run(services.journal.get, video_id)
         record = job.outputs.get("vfi", {}).get(number)
         if record is not None or job.state in FINAL:
             return record

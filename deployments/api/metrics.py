@@ -14,7 +14,7 @@ from fastapi import FastAPI, Response
 from client.schema import Pools
 from deployments.api.description import binary
 from deployments.api.pools import PoolBoard
-from deployments.journal.database import Database
+from deployments.intake.services import Services
 from deployments.journal.looks import oldest_queued_s
 from deployments.journal.sweeps import Sweeps
 from deployments.observe.metrics import TABLE
@@ -26,7 +26,7 @@ _OURS = "ray_magicvideo_"
 _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')  # the same for all, or empty
 
 
-def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes: NodeTexts) -> None:
+def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes: NodeTexts) -> None:
     """Put it on the application."""
 
     @app.get(
@@ -36,8 +36,9 @@ def add_metrics_route(app: FastAPI, database: Database, board: PoolBoard, nodes:
         responses={200: binary("The numbers", "text/plain")},
     )
     async def read_metrics() -> Response:
-        oldest = asyncio.to_thread(oldest_queued_s, database)
-        to_erase = asyncio.to_thread(Sweeps(database).to_erase)
+        database = services.journal.database
+        oldest = services.at_journal.run(oldest_queued_s, database)
+        to_erase = services.at_journal.run(Sweeps(database).to_erase)
         pools, texts, oldest_s, files = await asyncio.gather(board.read(), nodes(), oldest, to_erase)
         lacks = sum(text is None for text in texts)
         lines = [

@@ -5,16 +5,16 @@ which knows what it has sent: `queued` ones have no device yet, `running` ones c
 most; while no replica of the pipeline answers, no calls are shown.
 """
 
-import asyncio
 import logging
-import time
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Response
 
-from client.schema import Pools, PoolState
+from client.schema import Health, Pools, PoolState
 from cluster.policy.reports import Report, StageReport
 from deployments.api.answers import json_answer
+from deployments.bulkheads import Shared
+from deployments.errors import UnavailableError
 from deployments.intake.services import Services
 from stages.types import STAGE_NAMES, StageName
 
@@ -28,20 +28,23 @@ class PoolBoard:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._kept: tuple[float, Pools] | None = None
-        self._asking = asyncio.Lock()
+        self.read = Shared(self._read, _FRESH_S).get
 
-    async def read(self) -> Pools:
-        async with self._asking:
-            if self._kept is None or time.monotonic() - self._kept[0] > _FRESH_S:
-                outlook, work = await self._services.admission.outlook(), await self._work()
-                pools = await asyncio.to_thread(read_pools, self._services, outlook.seconds, work)
-                self._kept = (time.monotonic(), pools)
-            return self._kept[1]
+    async def _read(self) -> Pools:
+        services = self._services
+        outlook, work = await services.admission.outlook(), await self._work()
+        try:
+            health = await services.healths.get()
+        except UnavailableError:
+            if services.healths.known is None:
+                raise
+            health = services.healths.known
+            logger.warning("Ray Serve does not say which replicas run; what it said last is shown.")
+        return pools_of(services, health, outlook.seconds, work, await services.at_journal.run(services.journal.counts))
 
     async def _work(self) -> Report | None:
         try:
-            return await self._services.work()
+            return await self._services.at_serve.wait(self._services.work())
         except Exception:
             logger.warning("The pipeline does not say what it has sent; no calls are shown.", exc_info=True)
             return None
@@ -55,9 +58,15 @@ def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
         return json_answer(await board.read())
 
 
-def read_pools(services: Services, medians: Mapping[StageName, float], work: Report | None) -> Pools:
+def pools_of(
+    services: Services,
+    health: Health,
+    medians: Mapping[StageName, float],
+    work: Report | None,
+    jobs: Mapping[str, int],
+) -> Pools:
     """From Serve's status, the pipeline's report and the journal."""
-    health, states = services.health(), []
+    states = []
     for name in STAGE_NAMES:
         stage, replicas = services.args.stages[services.args.home(name)], health.stages.get(name, 0)
         calls = work.stages.get(name, StageReport()) if work is not None else StageReport()
@@ -73,4 +82,4 @@ def read_pools(services: Services, medians: Mapping[StageName, float], work: Rep
                 median_run_s=medians.get(name),
             )
         )
-    return Pools(stages=states, jobs=services.journal.counts())
+    return Pools(stages=states, jobs=dict(jobs))

@@ -11,7 +11,6 @@ An unfinished job that is deleted stays readable as `failed` with the code `canc
 status. Never imports torch, never holds frames.
 """
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
@@ -69,7 +68,9 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         order: Annotated[Order, Query(description="By age.")] = "desc",
     ) -> Response:
         try:
-            jobs, more = await asyncio.to_thread(journal.page, tenant=tenant, after=after, limit=limit, order=order)
+            jobs, more = await services.at_journal.run(
+                journal.page, tenant=tenant, after=after, limit=limit, order=order
+            )
         except VideoNotFoundError as error:
             error.param = "after"
             raise
@@ -80,7 +81,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/videos/{video_id}", summary="How far a video is", response_model=Video, responses=errors(404))
     async def retrieve_video(video_id: str, tenant: Tenant) -> Response:
-        return await video_answer(services, await asyncio.to_thread(journal.get, video_id, tenant=tenant))
+        return await video_answer(services, await services.at_journal.run(journal.get, video_id, tenant=tenant))
 
     @app.post(
         "/v1/videos/{video_id}/cancel",
@@ -89,8 +90,8 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         responses=errors(404, 409),
     )
     async def cancel_video(video_id: str, tenant: Tenant) -> Response:
-        state = await asyncio.to_thread(journal.request_cancel, video_id, tenant=tenant)
-        job = await asyncio.to_thread(journal.get, video_id)
+        state = await services.at_journal.run(journal.request_cancel, video_id, tenant=tenant)
+        job = await services.at_journal.run(journal.get, video_id)
         if state == "running":
             services.nudge_pipeline()
         elif state != "cancelled":
@@ -104,13 +105,13 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         responses=errors(404),
     )
     async def delete_video(video_id: str, tenant: Tenant) -> Response:
-        before = (await asyncio.to_thread(journal.get, video_id, tenant=tenant)).state
-        state = before if before in FINAL else await asyncio.to_thread(journal.request_cancel, video_id)
+        before = (await services.at_journal.run(journal.get, video_id, tenant=tenant)).state
+        state = before if before in FINAL else await services.at_journal.run(journal.request_cancel, video_id)
         if state == "running":
             services.nudge_pipeline()
         elif before in FINAL or state != "cancelled":  # it was finished, or it finished before the cancel came
-            unused = await asyncio.to_thread(journal.delete, video_id)
-            await asyncio.to_thread(Sweeps(journal.database).erase, store.delete, unused or ())
+            unused = await services.at_journal.run(journal.delete, video_id)
+            await services.at_store.run(Sweeps(journal.database).erase, store.delete, unused or ())
         return json_answer(DeletedVideo(id=video_id))
 
     @app.head(
@@ -135,5 +136,5 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         candidate: _Candidate = None,
         wanted: _Range = None,
     ) -> Response:
-        job = await asyncio.to_thread(journal.get, video_id, tenant=tenant)
+        job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         return await content_answer(services, job, request, variant, candidate, wanted)

@@ -3,8 +3,6 @@
 What every route that makes a job has in common, whether it is new, a remix or an extension.
 """
 
-import asyncio
-
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError
 from deployments.intake.services import Services
@@ -50,7 +48,7 @@ async def accept_job(
         needs=child.needs,
         webhook_url=wish.webhook_url,
     )
-    job, is_new = await asyncio.to_thread(
+    job, is_new = await services.at_journal.run(
         services.journal.submit,
         new,
         admit=await services.admission.judge(tenant, priority, deadline_s),
@@ -82,4 +80,4 @@ async def reuses(services: Services, tenant: str, wanted: bool | None) -> bool:
     default = services.args.limits_for(tenant)
     if tenant == NOBODY:
         return default.reuse
-    return (await asyncio.to_thread(LimitBook(services.journal.database).of, tenant, default)).reuse
+    return (await services.at_journal.run(LimitBook(services.journal.database).of, tenant, default)).reuse

@@ -4,13 +4,13 @@
 it. What it estimates stands in `deployments.jobs.outlook`.
 """
 
-import asyncio
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from deployments.bulkheads import Bulkhead, Shared
+from deployments.errors import UnavailableError
 from deployments.jobs.outlook import Outlook, Standing, calls_of, check_deadline, judge_urgency
 from deployments.jobs.values import Job, Limits
 from deployments.journal.database import Database
@@ -24,12 +24,13 @@ MEASURED_S = 10.0  # so long medians are good, once every stage has one
 
 class Admission:
     """One for each ingress replica. `limits` gives those of a tenant without limits of its own; `replicas` those that
-    each stage has now, and may block.
+    each stage has now, and does not block.
     """
 
     def __init__(
         self,
         database: Database,
+        at_journal: Bulkhead,
         *,
         preset: str,
         limits: Callable[[str], Limits],
@@ -37,21 +38,18 @@ class Admission:
         replicas: Callable[[], Mapping[StageName, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database, self._preset, self._limits = database, preset, limits
+        self._database, self._at_journal, self._preset, self._limits = database, at_journal, preset, limits
         self._retry_after_s, self._replicas, self._clock = retry_after_s, replicas, clock
         self._calls = calls_of(preset)
-        self._reading = asyncio.Lock()
-        self._known = Outlook()
-        self._read_at = self._measured_at = -math.inf
+        self._measured_at: float | None = None
+        self._shared = Shared(self._look, FRESH_S, clock)
 
     async def outlook(self) -> Outlook:
-        """A second old at most."""
-        if self._clock() - self._read_at > FRESH_S:
-            async with self._reading:
-                if (now := self._clock()) - self._read_at > FRESH_S:
-                    self._known = await asyncio.to_thread(self._read, now)
-                    self._read_at = now
-        return self._known
+        """A second old at most; older while the database does not answer."""
+        try:
+            return await self._shared.get()
+        except UnavailableError:
+            return self._shared.known or Outlook()
 
     async def standing(self, job: Job) -> Standing:
         return (await self.outlook()).standing(job) if job.state in ("queued", "running") else Standing()
@@ -70,12 +68,16 @@ class Admission:
 
     def note(self, job: Job) -> None:
         """A job that was written here just now."""
-        self._known = self._known.plus(job)
+        self._shared.known = (self._shared.known or Outlook()).plus(job)
 
-    def _read(self, now: float) -> Outlook:
-        seconds = self._known.seconds
+    async def _look(self) -> Outlook:
+        found = await self._at_journal.run(self._read, self._shared.known or Outlook(), self._clock())
+        return replace(found, replicas=self._replicas() if found.seconds else {})
+
+    def _read(self, known: Outlook, now: float) -> Outlook:
+        seconds = known.seconds
         with self._database.read() as connection:
-            if len(seconds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
+            if self._measured_at is None or len(seconds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
                 seconds, self._measured_at = read_measured(connection, self._preset), now
             found = read_outlook(connection)
-        return replace(found, seconds=seconds, replicas=self._replicas() if seconds else {}, calls=self._calls)
+        return replace(found, seconds=seconds, calls=self._calls)

@@ -5,12 +5,12 @@ must not hold is not told to the client, who would only learn the list; a check'
 seen is checked: a negative prompt names what is not to be.
 """
 
-import asyncio
 import pkgutil
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from deployments.bulkheads import Bulkhead
 from deployments.errors import ConfigError, InvalidRequestError
 
 Check = Callable[[str, str], str | None]
@@ -28,6 +28,7 @@ class PromptCheck:
         terms = [r"\s+".join(map(re.escape, _plain(term).split())) for term in blocked_terms]
         self._blocked = re.compile(rf"(?<!\w)(?:{'|'.join(terms)})(?!\w)") if terms else None
         self._check = load_check(check) if check is not None else None
+        self._at_check = Bulkhead("The check of prompts", threads=4, wait_s=30.0)
 
     async def judge(self, field: str, prompt: str, tenant: str) -> None:
         """Refuse a prompt; `field` is where it stood.
@@ -39,7 +40,7 @@ class PromptCheck:
             said = f"Field {field} holds words that this server makes no videos of; say it in other words."
             raise InvalidRequestError(said, param=field, code="prompt_blocked")
         if self._check is not None:
-            reason = await asyncio.to_thread(self._check, prompt, tenant)
+            reason = await self._at_check.run(self._check, prompt, tenant)
             if reason is not None:
                 raise InvalidRequestError(f"Field {field} is refused: {reason}", param=field, code="prompt_blocked")
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from client.schema import Health
 from cluster.policy.reports import Report
+from deployments.bulkheads import Bulkhead, Shared
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Admission
 from deployments.intake.prompts import PromptCheck
+from deployments.intake.stills import Stills
 from deployments.journal.journal import Journal
 from deployments.settings.application import AppArgs
 from stages.types import StageName
@@ -22,6 +24,7 @@ Show = Callable[[str, str], Awaitable[tuple[bytes, str]]]
 """(key, sha256) of a checkpoint to (bytes, media type) of something to look at."""
 WorkOf = Callable[[], Awaitable[Report | None]]
 """The calls at every stage, of all pipeline replicas; None of none."""
+_FRESH_S = 1.0  # of what Ray Serve says
 
 
 @dataclass
@@ -35,15 +38,28 @@ class Services:
     health: HealthOf
     show: Show
     work: WorkOf
+    at_journal: Bulkhead = field(init=False)
+    at_store: Bulkhead = field(init=False)
+    at_serve: Bulkhead = field(init=False)
+    at_decoder: Bulkhead = field(init=False)
+    healths: Shared[Health] = field(init=False)
+    stills: Stills = field(init=False)
     admission: Admission = field(init=False)
     prompts: PromptCheck = field(init=False)
-    _nudges: set[asyncio.Task[None]] = field(default_factory=set)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         ingress = self.args.ingress
+        self.at_journal = Bulkhead("The journal's database", threads=8, wait_s=10.0)
+        self.at_store = Bulkhead("The artifact store", threads=8, wait_s=15.0)
+        self.at_serve = Bulkhead("Ray Serve", threads=2, wait_s=5.0)
+        self.at_decoder = Bulkhead("The decoder", threads=2, wait_s=30.0)
+        self.healths = Shared(lambda: self.at_serve.run(self.health), _FRESH_S)
+        self.stills = Stills(self.store, self.at_decoder)
         self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)
         self.admission = Admission(
             self.journal.database,
+            self.at_journal,
             preset=self.args.preset,
             limits=self.args.limits_for,
             retry_after_s=ingress.retry_after_s,
@@ -51,24 +67,26 @@ class Services:
         )
 
     def _replicas(self) -> Mapping[StageName, int]:
-        """Running ones of each stage; where that is not known, those that the configuration starts with."""
-        try:
-            running = self.health().stages
-        except Exception:
-            logger.warning(
-                "Ray Serve does not say how many replicas run; the configuration's are taken.", exc_info=True
-            )
-            running = {}
+        """Running ones of each stage, as Serve said last; until it has, those that the configuration starts with.
+
+        Asks Serve anew, and does not wait for the answer: an ETA is not worth it.
+        """
+        self._in_background(self.healths.get())
+        running = self.healths.known.stages if self.healths.known is not None else {}
         return {name: running.get(name) or stage.least_replicas for name, stage in self.args.stages.items()}
 
     def nudge_pipeline(self) -> None:
         """Without waiting; a nudge that is lost costs one poll."""
-        task = asyncio.create_task(self._nudge_quietly())
-        self._nudges.add(task)
-        task.add_done_callback(self._nudges.discard)
+        self._in_background(self.at_serve.wait(self.nudge()))
 
-    async def _nudge_quietly(self) -> None:
-        try:
-            await self.nudge()
-        except Exception:
-            logger.warning("The pipeline could not be nudged; it finds the news at its next poll.", exc_info=True)
+    def _in_background(self, work: Awaitable[object]) -> None:
+        task = asyncio.create_task(_quietly(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _quietly(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except Exception as error:
+        logger.warning("What need not be waited for has failed: %s", error)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, and_, func, select
 
 from client.schema import Event
+from deployments.bulkheads import Bulkhead
 from deployments.journal.database import Database
 from deployments.journal.tables import job_events, jobs, stage_outputs
 
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 LAST = frozenset({"completed", "failed", "cancelled"})  # the kinds that end a job
 _STEPS_EVERY = 4  # polls
+_RETRY_S = 1.0  # between two looks while the database does not answer
 _OPEN_S = 60.0  # no transaction that writes an event is open for so long
 _AT_ONCE = 500  # values in one query
 _BEHIND = 5_000  # numbers before the newest among which the first poll looks for those that are left out
@@ -69,6 +71,7 @@ class EventFeed:
     def __init__(self, database: Database, *, poll_s: float = 0.05) -> None:
         self._database = database
         self._poll_s = poll_s
+        self._at_journal = Bulkhead("The journal's database", threads=2, wait_s=10.0)
         self._jobs: dict[str, _Watched] = {}
         self._poller: asyncio.Task[None] | None = None
         self._tail: _Tail | None = None
@@ -118,17 +121,20 @@ class EventFeed:
             self._poller = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
-        turn, self._tail = 0, None
+        turn, fails, self._tail = 0, False, None
         while self._jobs:
             try:
                 loaded = {job_id: job.loaded for job_id, job in self._jobs.items()}
-                self._take(loaded, await asyncio.to_thread(self._read, loaded))
+                self._take(loaded, await self._at_journal.run(self._read, loaded))
                 if turn % _STEPS_EVERY == 0:
-                    self._take_steps(await asyncio.to_thread(self._read_steps, set(self._jobs)))
+                    self._take_steps(await self._at_journal.run(self._read_steps, set(self._jobs)))
+                fails = False
             except Exception:
-                logger.exception("The journal could not be read for events; trying again.")
+                if not fails:  # a line for each time that it begins
+                    logger.exception("The journal could not be read for events; trying again until it can.")
+                fails = True
             turn += 1
-            await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(_RETRY_S if fails else self._poll_s)
 
     def _take(self, watched: Iterable[str], news: Sequence[tuple[str, Event]]) -> None:
         changed = set()

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 import httpx
 import ray
 
+from deployments.bulkheads import Bulkhead
+
 logger = logging.getLogger(__name__)
 
 _AGENT_S = 5.0
+_AT_RAY = Bulkhead("Ray", threads=1, wait_s=_AGENT_S)
 
 
 async def node_texts() -> Sequence[str | None]:
     """From the agents of the living nodes of the Ray that this process belongs to."""
-    nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+    nodes = [node for node in await _AT_RAY.run(ray.nodes) if node["Alive"]]
     urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes]
     async with httpx.AsyncClient(timeout=_AGENT_S, trust_env=False) as http:
         return await asyncio.gather(*(_text(http, url) for url in urls))

@@ -16,6 +16,7 @@ from ray import serve
 from client.schema import Health
 from cluster.pools.needs import Lack, StageNeed, find_lacks
 from cluster.pools.ray_nodes import living_nodes
+from cluster.pools.stage_args import labels_of
 from deployments import __version__
 from deployments.on_ray.ray_internals import Replicas, replicas_of_app
 from deployments.settings.application import AppArgs
@@ -27,8 +28,13 @@ _LOOK = "look into its log if this lasts."
 
 
 def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
-    """What each stage asks of the cluster at start; one that lives with another asks nothing of its own."""
-    return tuple(
+    """What each stage asks of the cluster at start; one that lives with another asks nothing of its own.
+
+    Last, where they have a pool, what the dearest of ingress, pipeline and keeper asks.
+    """
+    beside = [args.ingress.num_cpus, args.pipeline.num_cpus, *([args.keeper.num_cpus] if args.keeper.enabled else [])]
+    control = StageNeed(stage=None, labels=labels_of(args.control_pool), resources={"CPU": max(beside)})
+    stages = tuple(
         StageNeed(
             stage=name,
             labels=args.stages[name].labels,
@@ -38,6 +44,7 @@ def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
         for name in STAGE_NAMES
         if args.home(name) == name
     )
+    return (*stages, control) if args.control_pool else stages
 
 
 def judge_health(args: AppArgs, found: Mapping[str, Replicas], lacks: tuple[Lack, ...], was_ok: bool) -> Health:

@@ -1,39 +1,30 @@
 """The typed arguments of the application: what stands under `args:` in serve_config.yaml, units in the names.
 
-`load_config` reads the file, `laptop` derives the variant for one machine without a GPU from it, `rehearsal` the one
-with stand-in stages, `check_environment` refuses settings of Ray that would send payloads by value. Unknown keys are
-errors; nothing is corrected silently. Knows nothing of the graph (`deployments.app` does) and imports no Ray, no torch.
+Unknown keys are errors; nothing is corrected silently. `reading` takes them from a file, `variants` changes them for
+one machine or for stand-in stages. Knows nothing of the graph (`deployments.app` does) and imports no Ray, no torch.
 """
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cluster.policy.look_ahead import LookAhead
 from cluster.policy.types import PolicyError
 from cluster.pools.stage_args import IMPORT_PATH as IMPORT_PATH
-from cluster.pools.stage_args import Args, ServeConfigError, our_application
+from cluster.pools.stage_args import Args
 from cluster.pools.stage_args import AutoscalingArgs as AutoscalingArgs
 from cluster.pools.stage_args import BatchArgs as BatchArgs
 from cluster.pools.stage_args import StageArgs as StageArgs
-from deployments.errors import ConfigError
 from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import RequestError, get_preset
-from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES, StageName
 
-CONFIG_PATH = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 POLICY_PATH = "cluster.policy.autoscaler:Scaler"
-
-# They switch deployment handles to by-value gRPC: 310 MB of frames would go through the pipeline process.
-FORBIDDEN_ENV = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_USE_GRPC_BY_DEFAULT")
 
 _FACTORIES: dict[StageName, str] = {
     "t2i": "stages.t2i:T2I",
@@ -169,6 +160,7 @@ class AppArgs(Args):
     """Everything `deployments.app:build` takes."""
 
     preset: str = "tiny"
+    control_pool: str | None = Field(default=None, description="As a stage's `pool`: of ingress, pipeline and keeper.")
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
@@ -252,133 +244,3 @@ class AppArgs(Args):
 
     def factory(self, stage: StageName) -> str:
         return self.stages[stage].factory or _FACTORIES[stage]
-
-
-def load_config(path: Path = CONFIG_PATH) -> AppArgs:
-    """The arguments of the application in a Serve config file.
-
-    Raises:
-        ConfigError: the file is missing, is no Serve config, or asks for something that does not exist.
-    """
-    try:
-        _, ours = our_application(path.read_text(), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ServeConfigError as error:
-        raise ConfigError(str(error)) from error
-    return with_environment(parse_args(ours.get("args") or {}, source=str(path)))
-
-
-def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None) -> AppArgs:
-    """The same with what the environment says, which wins over a file.
-
-    `DATABASE_URL` names the database, so that passwords stay out of files; `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
-    `OTEL_EXPORTER_OTLP_ENDPOINT` the collector of traces.
-    """
-    given = os.environ if environment is None else environment
-    changed: dict[str, Any] = {}
-    if url := given.get("DATABASE_URL"):
-        changed["storage"] = args.storage.model_copy(update={"database_url": url})
-    base = given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
-    if traces := given.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base}/v1/traces"):
-        changed["observability"] = args.observability.model_copy(update={"otlp_url": traces})
-    return args.model_copy(update=changed) if changed else args
-
-
-def parse_args(args: dict[str, Any], source: str = "args") -> AppArgs:
-    """Judge arguments; every finding in one sentence.
-
-    Raises:
-        ConfigError: something in them cannot be served.
-    """
-    try:
-        return AppArgs.model_validate(args)
-    except ValidationError as error:
-        findings = [
-            f"{'.'.join(str(part) for part in item['loc']) or 'args'}: {item['msg']} (got {item['input']!r})"
-            for item in error.errors()
-        ]
-        raise ConfigError(f"{source}: {'; '.join(findings)}.") from error
-
-
-def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int = 1) -> AppArgs:
-    """The same application on one machine: no GPU, no pools, a sliver of CPU and one replica each.
-
-    Slivers, because Ray's CPU counts only place replicas here; what a stage really uses is `threads`. V2V and VFI work
-    at the same time, so each has half of them: threads of two processes that wait for each other spin in turn, and one
-    video took 35 s on two cores in the place of 23.
-    """
-    shared = max(1, threads // 2)
-    stages = {
-        name: stage.model_copy(
-            update={
-                "pool": None,
-                "replicas": 1,
-                "autoscaling": None,
-                "num_cpus": 0.1,
-                "num_gpus": 0.0,
-                "threads": shared if name in ("v2v", "vfi") else threads,
-                "graceful_shutdown_timeout_s": 5.0,
-                "max_start_attempts": 1,
-            }
-        )
-        for name, stage in args.stages.items()
-    }
-    changed = {
-        "preset": preset,
-        "stages": stages,
-        "storage": StorageArgs(
-            database_url=f"sqlite:///{data_dir.absolute()}/jobs.sqlite",
-            artifacts_url=f"file://{data_dir.absolute()}/artifacts",
-        ),
-        "pipeline": args.pipeline.model_copy(
-            update={"replicas": 1, "num_cpus": 0.1, "lease_s": min(10.0, args.pipeline.lease_s)}
-        ),
-        "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
-        "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
-        "scaling": None,
-        "missing_pool": "refuse",
-        "pool_wait_s": 0.0,
-        "graceful_shutdown_wait_loop_s": 0.1,
-    }
-    said = {
-        **args.model_dump(),
-        "limits": args.limits.model_dump(exclude_unset=True),
-    }  # `limits_for` asks what was said
-    made = parse_args({**said, **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
-    return with_environment(made)
-
-
-def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> AppArgs:
-    """The same application with stand-in stages of given seconds and bytes: for tests, measurements and planning."""
-    stages = {
-        name: stage.model_copy(
-            update={
-                "factory": "stages.replay:ReplayStage",
-                "options": {"stage": name, **profiles.get(name, ReplayProfile()).options()},
-            }
-        )
-        for name, stage in args.stages.items()
-    }
-    return args.model_copy(update={"stages": stages})
-
-
-def check_environment(environment: dict[str, str] | None = None) -> None:
-    """Refuse settings of Ray under which payloads would travel by value.
-
-    Raises:
-        ConfigError: one of `FORBIDDEN_ENV` is on.
-    """
-    found = os.environ if environment is None else environment
-    for name in FORBIDDEN_ENV:
-        if found.get(name, "0").lower() not in ("", "0", "false"):
-            raise ConfigError(
-                f"{name}={found[name]} makes Ray Serve send values instead of references, and frames would pass "
-                f"through the pipeline's process; unset it on every node."
-            )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -26,7 +26,9 @@ from deployments.jobs.values import Limits
 from deployments.journal.backup import back_up, restore
 from deployments.journal.database import Database, opened, redacted_url
 from deployments.journal.limits import LimitBook
-from deployments.settings.application import CONFIG_PATH, AppArgs, laptop, load_config
+from deployments.settings.application import AppArgs
+from deployments.settings.reading import CONFIG_PATH, load_config
+from deployments.settings.variants import laptop
 from deployments.tenants.keys import KeyBook, UnknownKeyError
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

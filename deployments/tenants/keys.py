@@ -14,7 +14,6 @@ with a key that was seen before do not wait behind it. Knows nothing of HTTP.
 
 import asyncio
 import hashlib
-import math
 import re
 import secrets
 import time
@@ -27,6 +26,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 from sqlalchemy import Row, func, select
 
+from deployments.bulkheads import Bulkhead, Shared
 from deployments.errors import DeploymentError, RateLimitError
 from deployments.journal.database import Database
 from deployments.journal.tables import api_keys
@@ -117,11 +117,11 @@ class KeyBook:
 class KeyRing:
     """The valid keys, as an ingress replica knows them. Lives in one event loop."""
 
-    def __init__(self, book: KeyBook, *, fresh_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._book, self._fresh_s, self._clock = book, fresh_s, clock
-        self._valid: Mapping[str, _Valid] = {}
-        self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+    def __init__(
+        self, book: KeyBook, at_journal: Bulkhead, *, fresh_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._valid = Shared[Mapping[str, _Valid]](lambda: at_journal.run(book.valid), fresh_s, clock)
+        self._fresh_s = fresh_s
         self._right, self._wrong = _Digests(), _Digests()
         self._comparing: dict[bytes, asyncio.Task[bool]] = {}
         self._per_id: Counter[str] = Counter()
@@ -130,7 +130,7 @@ class KeyRing:
 
     async def in_use(self) -> bool:
         """Whether there is a valid key: from then on every request needs one."""
-        return bool(await self._known(self._fresh_s))
+        return bool(await self._valid.get())
 
     async def tenant_of(self, text: str) -> str | None:
         """Whose key this is; None for one that is not valid.
@@ -142,20 +142,12 @@ class KeyRing:
         if shaped is None:
             return None
         key_id = shaped[1]
-        key = (await self._known(self._fresh_s)).get(key_id)
+        key = (await self._valid.get()).get(key_id)
         if key is None:
-            key = (await self._known(min(_RECHECK_S, self._fresh_s))).get(key_id)
+            key = (await self._valid.get(min(_RECHECK_S, self._fresh_s))).get(key_id)
         if key is None or not await self._fits(text, key_id, key.hash):
             return None
         return key.tenant
-
-    async def _known(self, max_age_s: float) -> Mapping[str, _Valid]:
-        if self._clock() - self._read_at >= max_age_s:
-            async with self._reading:
-                if (now := self._clock()) - self._read_at >= max_age_s:
-                    self._valid = await asyncio.to_thread(self._book.valid)
-                    self._read_at = now
-        return self._valid
 
     async def _fits(self, text: str, key_id: str, hashed: str) -> bool:
         digest = hashlib.sha256(text.encode()).digest()

@@ -22,6 +22,7 @@ import httpx
 from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
+from deployments.bulkheads import Bulkhead
 from deployments.errors import InvalidRequestError
 from deployments.jobs.values import Job
 from deployments.journal.database import Database
@@ -84,13 +85,14 @@ class Courier:
         self._body = body
         self._allow_private = allow_private
         self._poll_s = poll_s
+        self._threads = Bulkhead("The journal's database or a name server", threads=4, wait_s=TIMEOUT_S)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as http:
             while True:
                 try:
-                    while (taken := await asyncio.to_thread(self._take)) is not None:
+                    while (taken := await self._threads.run(self._take)) is not None:
                         await self._deliver(http, *taken)
                 except Exception:
                     logger.exception("Webhooks could not be looked for; trying again.")
@@ -115,7 +117,7 @@ class Courier:
             return row.job_id, row.url, row.attempts + 1, now
 
     async def _deliver(self, http: httpx.AsyncClient, job_id: str, url: str, attempt: int, now: float) -> None:
-        made = await asyncio.to_thread(self._body, job_id)
+        made = await self._threads.run(self._body, job_id)
         if made is None:
             return  # its row went with it
         job, video = made
@@ -125,18 +127,18 @@ class Courier:
             reason = f"{type(error).__name__}: {error}"
         else:
             if 200 <= status < 300:
-                await asyncio.to_thread(self._end, job_id, None)
+                await self._threads.run(self._end, job_id, None)
                 return
             reason = f"status {status}"
             attempt = len(RETRY_S) + 1 if status == 410 else attempt
         logger.warning("The webhook of job %s was not taken by %s: %s", job_id, urlsplit(url).hostname, reason)
         if attempt > len(RETRY_S):
-            await asyncio.to_thread(self._end, job_id, reason)
+            await self._threads.run(self._end, job_id, reason)
 
     async def _post(self, http: httpx.AsyncClient, job: Job, url: str, video: str, now: float) -> int:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        address = await asyncio.to_thread(public_address, host, port, self._allow_private)
+        address = await self._threads.run(public_address, host, port, self._allow_private)
         ended = datetime.fromtimestamp(job.finished_at or now, UTC)
         kind = "video.completed" if job.state == "succeeded" else "video.failed"
         text = json.dumps({"type": kind, "timestamp": ended.isoformat(), "data": json.loads(video)})

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
-from stages.model.hub.rehearsal import OnMeta
+from stages.model.hub.rehearsal import OnMeta, tensors_in
 from stages.model.network.layers import COUNTED_AS
 
 _GROUP = 16  # channels that a kernel of convolution handles at once; measured on a CPU
@@ -53,26 +52,27 @@ class _Attention(TorchFunctionMode):
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Bytes of the storages that were made inside and are still referred to."""
+    """FLOPs, and bytes of the storages that were made inside and are still referred to."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
+        self.flops = self.now = self.peak = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func._overloadpacket):
+            self.flops += count(*args, **(kwargs or {}), out_val=result)
         if func is torch.ops.aten.convolution.default and (_by_pixel(args[0]) or _by_pixel(args[1])):
             result = result.contiguous(memory_format=torch.channels_last)  # as on a device; meta forgets it
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in given and storage._cdata not in self._known:
-                    self._known.add(storage._cdata)
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
+        given = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs))}
+        for tensor in tensors_in(result):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in given and storage._cdata not in self._known:
+                self._known.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
         if func is torch.ops.aten.convolution.default:
             self.peak = max(self.peak, self.now + _scratch(args[0], args[1], result))
         return result
@@ -108,10 +108,10 @@ def _grouped(features: Tensor) -> int:
 def measure(work: Callable[[], object]) -> Measured:
     """What `work` computes and holds; its result counts while it is made."""
     attention, live = _Attention(), _Live()
-    with OnMeta(), torch.no_grad(), FlopCounterMode(display=False) as meter, live, attention:  # type: ignore[no-untyped-call]
+    with OnMeta(), torch.no_grad(), live, attention:  # type: ignore[no-untyped-call]
         result = work()
         del result
-    return Measured(int(meter.get_total_flops()) + attention.flops, live.peak)
+    return Measured(live.flops + attention.flops, live.peak)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import yaml
 
 from benchmarks import end_to_end, fanout, pipelining, twin
 from deployments.server import ROOT
-from deployments.settings.application import CONFIG_PATH
+from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
 
 SCRIPTS = (
@@ -149,6 +149,18 @@ def test_vfi_gives_its_figures() -> None:
     assert set(figures) == {"dsc_speedup_512", "dsc_speedup_taps_512", "base_gib"} | frames
     assert all(value > 0 for value in figures.values())
     assert figures["peak_gib_264"] < figures["peak_gib_264_unchunked"]
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+def test_bulkheads_gives_its_figures_and_no_wrong_answer() -> None:
+    figures = figures_of(run("bulkheads", "--quick"))
+    assert figures.pop("wrong") == 0
+    p99s = [value for name, value in figures.items() if name.startswith("p99_ms_")]
+    assert figures["worst_p99_ms"] == max(p99s)
+    assert {name.removeprefix("unready_ms_") for name in figures if name.startswith("unready")} == {
+        *("store", "controller", "keeper", "journal")
+    }
 
 
 @pytest.mark.bench

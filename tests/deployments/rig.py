@@ -57,7 +57,7 @@ class Rig:
         """Somebody at that address who sends these headers."""
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 5))
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        made = httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test", headers=named)
+        made = httpx.AsyncClient(transport=transport, base_url=f"{scheme}://localhost", headers=named)
         self._clients.append(made)
         return made
 

@@ -23,7 +23,9 @@ from deployments.jobs.values import Event
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.server import LocalRay, Server, start, stop
-from deployments.settings.application import AppArgs, laptop, load_config, rehearsal
+from deployments.settings.application import AppArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop, rehearsal
 from stages.model.sampling.windows import plan_windows
 from stages.presets import TINY, plan
 from stages.replay import ReplayProfile

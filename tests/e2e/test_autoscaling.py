@@ -7,15 +7,9 @@ import pytest
 from ray import serve
 
 from deployments.server import declare
-from deployments.settings.application import (
-    AppArgs,
-    AutoscalingArgs,
-    ScalingArgs,
-    StorageArgs,
-    laptop,
-    load_config,
-    rehearsal,
-)
+from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, StorageArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop, rehearsal
 from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.settings.application import BatchArgs, StorageArgs, rehearsal
+from deployments.settings.application import BatchArgs, StorageArgs
+from deployments.settings.variants import rehearsal
 from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow

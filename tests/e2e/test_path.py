@@ -13,7 +13,8 @@ from ray import serve
 
 from client.schema import ErrorBody, Health
 from deployments.app import APP_NAME
-from deployments.settings.application import StorageArgs, rehearsal
+from deployments.settings.application import StorageArgs
+from deployments.settings.variants import rehearsal
 from tests.e2e.rig import PROFILES, WINDOWS, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from deployments.settings.application import AppArgs, StorageArgs, laptop, load_config, rehearsal
+from deployments.settings.application import AppArgs, StorageArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop, rehearsal
 from stages.model.sampling.windows import plan_windows
 from stages.presets import TINY, plan
 from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for

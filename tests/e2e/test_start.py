@@ -19,7 +19,9 @@ from cluster.server_process import free_port
 from deployments.errors import MissingPoolError
 from deployments.on_ray.health import stage_needs
 from deployments.server import ROOT, check_pools, sentence_of
-from deployments.settings.application import CONFIG_PATH, StageArgs, laptop, load_config
+from deployments.settings.application import StageArgs
+from deployments.settings.reading import CONFIG_PATH, load_config
+from deployments.settings.variants import laptop
 from tests.e2e.rig import DEADLINE_S, Rig, wait_for
 
 pytestmark = pytest.mark.slow
@@ -94,13 +96,14 @@ def test_a_missing_pool_is_named_and_the_running_application_stays(rig: Rig, tmp
         said = refusal(run("--cluster", "--config", config, "--address", address, "--port", str(free_port())))
     for stage in ("t2i", "i2v", "v2v", "vfi"):
         assert f"Stage {stage} needs a node labelled pool={stage}" in said
+    assert "Ingress, pipeline and keeper need a node labelled pool=control" in said
     assert rig.http.get("/healthz").status_code == 200
 
 
 def test_a_second_application_of_our_name_is_refused(rig: Rig, tmp_path: Path) -> None:
     address = ray.get_runtime_context().gcs_address
     bare = {name: {"num_cpus": 0.1} for name in ("t2i", "i2v", "v2v", "vfi")}
-    with config_with(tmp_path, preset="tiny", stages=bare, pool_wait_s=0.0) as config:
+    with config_with(tmp_path, preset="tiny", stages=bare, control_pool=None, pool_wait_s=0.0) as config:
         said = refusal(run("--cluster", "--config", config, "--address", address, "--port", str(free_port())))
     assert "'magicvideo' already runs" in said
     assert rig.http.get("/healthz").json()["status"] in ("ok", "degraded")
@@ -117,8 +120,8 @@ def test_pools_are_judged_against_the_living_nodes(rig: Rig) -> None:
     assert "Stage t2i" not in str(refused.value)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_server_says_its_url_serves_and_stops_cleanly_on_a_signal(tmp_path: Path, end: signal.Signals) -> None:
+def test_the_server_says_its_url_serves_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
+    """On SIGTERM: test_tiny.py and test_cluster.py, whose servers end by it."""
     played = {
         name: {"factory": "stages.replay:ReplayStage", "options": {"stage": name, "run_s": 0.05}}
         for name in ("t2i", "i2v", "v2v", "vfi")
@@ -139,7 +142,7 @@ def test_the_server_says_its_url_serves_and_stops_cleanly_on_a_signal(tmp_path: 
                         lambda: http.get(f"/v1/videos/{video_id}").json()["status"] == "completed",
                         DEADLINE_S,
                     )
-                server.send_signal(end)
+                server.send_signal(signal.SIGINT)
                 rest, said = server.communicate(timeout=60)
             finally:
                 server.kill()
@@ -152,6 +155,8 @@ def test_the_server_says_its_url_serves_and_stops_cleanly_on_a_signal(tmp_path: 
 def test_the_needs_follow_the_arguments(tmp_path: Path) -> None:
     needs = stage_needs(load_config())
     assert needs[2] == StageNeed("v2v", {"pool": "v2v"}, {"CPU": 4.0, "GPU": 1.0}, replicas=2)
+    assert needs[4] == StageNeed(None, {"pool": "control"}, {"CPU": 1.0})
+    assert len(stage_needs(laptop(load_config(), data_dir=tmp_path))) == 4
     assert stage_needs(laptop(load_config(), data_dir=tmp_path))[2] == replace(
         needs[2], labels={}, resources={"CPU": 0.1, "GPU": 0.0}, replicas=1
     )

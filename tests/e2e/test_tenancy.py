@@ -18,7 +18,8 @@ from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.journal.limits import LimitBook
 from deployments.server import LocalRay, start
-from deployments.settings.application import laptop, load_config
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop
 from deployments.tenants.keys import KeyBook
 from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES

@@ -9,7 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from client.schema import Pools, PoolState
 from cluster.manifests.alerts import ALERTS
-from deployments.settings.application import AutoscalingArgs, StorageArgs, laptop, load_config, rehearsal
+from deployments.settings.application import AutoscalingArgs, StorageArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop, rehearsal
 from tests.e2e.rig import PROFILES, WINDOWS, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow

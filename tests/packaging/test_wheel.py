@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
@@ -19,7 +18,7 @@ import av
 import pytest
 
 from client import Client, VideoFailedError
-from tests.packaging.live import live_server
+from tests.e2e.rig import Rig
 
 pytestmark = pytest.mark.slow
 
@@ -59,10 +58,9 @@ def venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with live_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+@pytest.fixture
+def url(rig: Rig) -> str:
+    return rig.url
 
 
 def metadata(wheel: Path) -> Message:

@@ -157,8 +157,13 @@ def test_pipelines_of_today(tmp_path: Path, name: str, size: tuple[int, int], fr
     check(cost_i2v(preset, size, frames, "cpu"), work, networks)
 
 
-def test_half_precision_halves_and_a_part_may_differ() -> None:
-    half, single = sketch(PAPER), sketch(replace(PAPER, dtype="float32"))
+@pytest.fixture(scope="module")
+def paper() -> VideoNetwork:
+    return sketch(PAPER)
+
+
+def test_half_precision_halves_and_a_part_may_differ(paper: VideoNetwork) -> None:
+    half, single = paper, sketch(replace(PAPER, dtype="float32"))
     assert weight_bytes(modules_of(half)) * 2 == weight_bytes(modules_of(single))
     parts = {**PAPER.parts, "vae": replace(PAPER.parts["vae"], dtype="float32")}
     mixed = sketch(replace(PAPER, parts=parts))
@@ -166,8 +171,8 @@ def test_half_precision_halves_and_a_part_may_differ() -> None:
     assert weight_bytes([mixed.unet]) == weight_bytes([half.unet])
 
 
-def test_what_offloading_leaves_on_the_gpu() -> None:
-    network = sketch(PAPER)
+def test_what_offloading_leaves_on_the_gpu(paper: VideoNetwork) -> None:
+    network = paper
     everything, denoisers = weight_bytes(modules_of(network)), weight_bytes([*network.denoisers])
     assert resident_network_bytes(PAPER, network, "cuda") == everything
     assert resident_network_bytes(replace(PAPER, offload="model"), network, "cuda") == denoisers

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from stages.model.hub.layout import assemble, component_classes, dtype_of, part_of, read_index
 from stages.model.hub.published import PUBLISHED
@@ -70,12 +70,24 @@ class OnMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tensors of the CPU go to meta where they meet one there; a number read from meta is 1."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
-        if any(tensor.is_meta for tensor in tensors):
+        there = {tensor.is_meta for tensor in tensors_in((args, kwargs))}
+        if True in there:
             if func is torch.ops.aten._local_scalar_dense.default:
                 return 1
-            args, kwargs = _to_meta((args, kwargs or {}))
+            if False in there:
+                args, kwargs = _to_meta((args, kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """All in what an operation takes or gives; torch's own walk over any tree takes longer than the operation."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from tensors_in(value)
+    elif isinstance(values, dict):
+        yield from tensors_in(tuple(values.values()))
 
 
 def _to_meta(values: Any) -> Any:

@@ -70,26 +70,27 @@ def fill_shelf(
     *,
     longest_s: float = 0.0,
     references: bool = True,
+    part: int = PART,
 ) -> Shelf:
-    """`count` clips of `frames` frames at `size`, from `folder` where they are already there.
+    """`count` clips of `frames` frames at `size`, from `folder` where they are already there, `part` a file.
 
     They begin up to `longest_s` after their motion does. References take most of the memory; T2I needs none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    for first in range(0, count, PART):
+    for first in range(0, count, part):
         file = folder / f"{first:06d}.npz"
         if not file.exists():
             seed = f"{longest_s}/{size}/{frames}/{first}"
-            _write_part(scenes, vae, size, frames, file, longest_s, seed, references)
-            console.print(f"shelf {folder.name}: {first + PART}/{count} clips")
+            _write_part(scenes, vae, size, frames, part, file, longest_s, seed, references)
+            console.print(f"shelf {folder.name}: {first + part}/{count} clips")
         parts.append(file)
     return _read(parts)
 
 
 def fill_windows(
     scenes: Scenes, vae: AutoencoderKL, sizes: tuple[tuple[int, int], tuple[int, int]], frames: int, count: int,
-    folder: Path, *, length: int,
+    folder: Path, *, length: int, part: int = PART,
 ) -> Shelf:  # fmt: skip
     """`count` windows of `length` frames, the first or last of clips of `frames`, at the larger of `sizes`.
 
@@ -97,13 +98,13 @@ def fill_windows(
     frame, wherever the window begins.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{first:06d}.npz" for first in range(0, count, PART)]
+    files = [folder / f"{first:06d}.npz" for first in range(0, count, part)]
     numbers = {scene: index for index, scene in enumerate(all_scenes())}
     for number, file in enumerate(files, 1):
         if file.exists():
             continue
         rng, made = random.Random(f"{sizes}/{frames}/{length}/{file.stem}"), []
-        for _ in range(PART):
+        for _ in range(part):
             clip, _, scene = scenes.sample(frames, rng)
             begin = rng.choice((0, frames - length))
             made.append((*_window(vae, sizes, clip[begin : begin + length], rng), clip[:1], numbers[scene]))
@@ -116,7 +117,7 @@ def fill_windows(
             scenes=np.array([shown for *_, shown in made]),
         )
         draft.replace(file)
-        console.print(f"shelf {folder.name}: {number * PART}/{count} windows")
+        console.print(f"shelf {folder.name}: {number * part}/{count} windows")
     return _read(files)
 
 
@@ -154,6 +155,7 @@ def _write_part(
     vae: AutoencoderKL,
     size: tuple[int, int],
     frames: int,
+    count: int,
     file: Path,
     longest_s: float,
     seed: str,
@@ -162,7 +164,7 @@ def _write_part(
     rng = random.Random(seed)
     latents, references, shown = [], [], []
     numbers = {scene: index for index, scene in enumerate(all_scenes())}
-    for _ in range(PART):
+    for _ in range(count):
         clip, _, scene = scenes.sample(frames, rng, longest_s=longest_s)
         small = resize_frames(clip, size)
         pictures = codec.to_tensor(small).contiguous(memory_format=torch.channels_last)

@@ -127,7 +127,11 @@ def _revive(gan: Gan, records: Records, recipe: Recipe, rng: random.Random, devi
 
 @torch.no_grad()
 def validate(gan: Gan, records: Records, device: torch.device, *, count: int = 48) -> tuple[float, float, float]:
-    """Over held-out records: mean PSNR in dB of the flow model, of the combination, and the share of codes used."""
+    """Over held-out records: mean PSNR in dB of the flow model, of the combination, and the share of codes used.
+
+    At most `count` draws, and no more than there are records.
+    """
+    count = min(count, len(records))
     rng, rows, used = random.Random(0), list[tuple[float, float]](), set[int]()
     for _ in range(count):
         batch: Batch = records.draw(1, records.side_px, rng)
@@ -199,7 +203,7 @@ def _prepare(videos: Path | None, count: int, cache: Path, options: Options) -> 
         net = load_rife(PRESETS["tiny"].parts["flow"], options.team.device, torch.float32)
         films = [Film(path, cache) for path in (find_videos(videos) if videos else [fetch_film(cache)])]
         of_films = count if videos else count * 5 // 8
-        for name, part in (("film", of_films), ("film-held-out", 60)):
+        for name, part in (("film", of_films), ("film-held-out", min(60, of_films))):
             chosen = [film.held_out if "held" in name else film.training for film in films]
             frames = [sum(map(len, shots)) for shots in chosen]
             if not sum(frames):

@@ -21,7 +21,7 @@ from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import FOLDER, load_spec, parse_spec
 from cluster.traffic.measures import read_requests, read_samples
 from cluster.twin.simulator import simulate
-from deployments.settings.application import parse_args
+from deployments.settings.reading import parse_args
 
 ROOT = Path(__file__).resolve().parents[3]
 STAGES = {

@@ -38,7 +38,13 @@ class ValueFrom(Strict):
 
 class Variable(Strict):
     name: str
-    valueFrom: ValueFrom
+    value: str | None = None
+    valueFrom: ValueFrom | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Variable":
+        assert (self.value is None) != (self.valueFrom is None)
+        return self
 
 
 class SecretValue(Strict):
@@ -89,6 +95,7 @@ class Capabilities(Strict):
 
 class ContainerSecurity(Strict):
     allowPrivilegeEscalation: Literal[False]
+    readOnlyRootFilesystem: Literal[True]
     capabilities: Capabilities
 
 
@@ -115,7 +122,12 @@ class Volume(Strict):
     persistentVolumeClaim: Claim | None = None
 
 
+class Seccomp(Strict):
+    type: Literal["RuntimeDefault"]
+
+
 class PodSecurity(Strict):
+    seccompProfile: Seccomp
     runAsNonRoot: Literal[True]
     runAsUser: int
     runAsGroup: int
@@ -129,6 +141,9 @@ class Toleration(Strict):
 
 
 class PodSpec(Strict):
+    serviceAccountName: Name | None = None
+    automountServiceAccountToken: bool = True
+    terminationGracePeriodSeconds: int
     securityContext: PodSecurity
     containers: Annotated[list[Container], Field(min_length=1, max_length=1)]
     volumes: list[Volume]
@@ -179,6 +194,13 @@ class AutoscalerOptions(Strict):
     upscalingMode: Literal["Default", "Aggressive", "Conservative"]
     idleTimeoutSeconds: int
     resources: Resources
+    securityContext: ContainerSecurity
+    volumeMounts: list[Mount]
+
+
+class Authentication(Strict):
+    mode: Literal["token"]
+    secretName: Name
 
 
 class FaultTolerance(Strict):
@@ -189,6 +211,7 @@ class FaultTolerance(Strict):
 class RayCluster(Strict):
     rayVersion: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     enableInTreeAutoscaling: Literal[True]
+    authOptions: Authentication
     autoscalerOptions: AutoscalerOptions
     gcsFaultToleranceOptions: FaultTolerance
     headGroupSpec: HeadGroup

@@ -22,7 +22,10 @@ from tests.cluster.manifests.kuberay import RayService, WorkerGroup
 ROOT = Path(__file__).resolve().parents[3]
 GIVEN = Path(__file__).with_name("rendered")
 POOLS, CONFIG, GOLDEN = GIVEN / "pools.yaml", GIVEN / "serve_config.yaml", GIVEN / "golden"
-AGAIN = "python -m cluster render --pools pools.yaml --config serve_config.yaml --out golden, in rendered/"
+IMAGE = f"registry.example.com/magicvideo@sha256:{'0123456789abcdef' * 4}"
+AGAIN = (
+    f"python -m cluster render --pools pools.yaml --config serve_config.yaml --image {IMAGE} --out golden, in rendered/"
+)
 FOUR = """
 pools:
   - {name: t2i, accelerator: A10G, gib: 24, gpus_per_node: 1, nodes: {max: 4}, price_per_hour: 1, stages: [t2i]}
@@ -58,10 +61,12 @@ def four(tmp_path: Path) -> Path:
 
 
 def test_the_committed_files_are_what_the_command_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["render", "--pools", str(POOLS), "--config", str(CONFIG), "--out"]
+    arguments = ["render", "--pools", str(POOLS), "--config", str(CONFIG), "--image", IMAGE, "--out"]
     for out in ("one", "two"):
         assert main([*arguments, str(tmp_path / out)]) == 0
-    assert "Pool spare is left out" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Pool spare is left out" in said
+    assert "digest" not in said
 
     def tree(folder: Path) -> dict[str, str]:
         return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -107,17 +112,20 @@ def test_the_production_config_finds_its_nodes(four: Path) -> None:
     assert find_lacks(needs, offers) == ()
 
 
-def test_every_pod_answers_to_a_budget_that_leaves_one() -> None:
+def test_a_budget_lets_each_group_be_drained_node_by_node(four: Path) -> None:
     files = rendered()
     config = service_of(files).spec.rayClusterConfig
     pods = {group.groupName: group.template.metadata.labels for group in config.workerGroupSpecs}
+    stand = {group.groupName: group.minReplicas for group in config.workerGroupSpecs}
     least = {}
     for budget in documents(files["kubernetes/disruption-budgets.yaml"]):
         assert (budget["apiVersion"], budget["kind"]) == ("policy/v1", "PodDisruptionBudget")
         (group,) = [name for name, labels in pods.items() if budget["spec"]["selector"]["matchLabels"] == labels]
         least[group] = budget["spec"]["minAvailable"]
         assert set(budget["spec"]) == {"minAvailable", "selector"}
-    assert least == {"control": 1, "small": 1, "big": 2}
+        assert least[group] == stand[group] - 1 >= 1
+    assert least == {"big": 2}
+    assert "kubernetes/disruption-budgets.yaml" not in rendered(four, (ROOT / "serve_config.yaml").read_text())
 
 
 def test_redis_and_volumes_are_those_that_the_service_names() -> None:
@@ -141,10 +149,11 @@ def test_no_volume_where_an_object_store_is_and_no_weights_where_they_are_embedd
     config = config.replace("sqlite:////var/lib/magicvideo/jobs.sqlite", "postgresql://magicvideo@db/magicvideo")
     files = rendered(config=config.replace("preset: paper", "preset: tiny"))
     assert "kubernetes/storage.yaml" not in files
-    variables = service_of(files).spec.rayClusterConfig.headGroupSpec.template.spec.containers[0].env
-    assert {v.name: v.valueFrom.secretKeyRef.optional for v in variables}["DATABASE_URL"] is True
-    given = service_of(rendered()).spec.rayClusterConfig.headGroupSpec.template.spec.containers[0].env
-    assert {v.name: v.valueFrom.secretKeyRef.optional for v in given}["DATABASE_URL"] is False
+    for found, optional in ((files, True), (rendered(), False)):
+        variables = service_of(found).spec.rayClusterConfig.headGroupSpec.template.spec.containers[0].env
+        (database,) = [variable.valueFrom for variable in variables if variable.name == "DATABASE_URL"]
+        assert database is not None
+        assert database.secretKeyRef.optional is optional
 
 
 def test_port_and_prefix_are_the_configs_own() -> None:
@@ -171,7 +180,12 @@ def test_ray_up_obeys_the_schema_of_the_installed_ray() -> None:
     types = document["available_node_types"]
     assert types["big"]["labels"] == {"pool": "big", "zone": "west"}
     assert types["big"]["resources"] == {"CPU": 190, "GPU": 8}
-    assert {name: t["node_config"]["InstanceType"] for name, t in types.items() if "labels" in t} == {
+    assert types["control"]["labels"] == {"pool": "control"}
+    assert {name for name, t in types.items() if t["node_config"].get("IamInstanceProfile")} == {*types} - {"head"}
+    assert "--env RAY_AUTH_MODE=token" in document["docker"]["run_options"]
+    assert "--env RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=1200" in document["docker"]["run_options"]
+    assert document["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert {name: t["node_config"]["InstanceType"] for name, t in types.items() if "GPU" in t["resources"]} == {
         "small": "g5.12xlarge",
         "big": "p5.48xlarge",
     }
@@ -226,6 +240,7 @@ def test_machines_of_aws_are_sound() -> None:
         ("replicas: 8}", "replicas: 8, replica: 9}", ("args.stages.v2v.replica:", "(got 9)")),
         ("deployments.app:build", "other.app:build", ("import_path deployments.app:build", "it has 0")),
         ("host: 0.0.0.0", "host: 127.0.0.1", ("http_options.host is '127.0.0.1'", "0.0.0.0")),
+        ("control_pool: control", "pool_wait_s: 60", ("args.control_pool is None", "make it control")),
         ("EveryNode", "HeadOnly", ("proxy_location is 'HeadOnly'", "EveryNode")),
         ("port: 8000", "port: 80000", ("http_options.port is 80000",)),
         ("file:///var/lib", "file://var/lib", ("storage.artifacts_url", "object store")),
@@ -259,6 +274,7 @@ def test_first_replicas_of_two_stages_must_fit_together(tmp_path: Path) -> None:
     [
         ("name: big", "name: Big_Ones", "'Big_Ones' cannot be a group"),
         ("name: spare", "name: control", "neither control nor head"),
+        ("labels: {pool: big,", "labels: {pool: control,", "the label of the nodes without GPUs"),
         ("zone: west", "zone: 'far west'", "zone=far west is no label"),
         ("accelerator: L40S", "accelerator: V100", "no machine with 4 V100 a node is known, only with none"),
         ("gpus_per_node: 8", "gpus_per_node: 2", "only with 1, 8"),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, 
 from cluster.planner.queueing import percentile
 from cluster.planner.search import Goal, GoalError, make_plan, neighbours, options_of
 from cluster.pools.file import GpuPool, Nodes, PoolFile, PoolFileError, load_pools
-from deployments.settings.application import load_config
+from deployments.settings.reading import CONFIG_PATH, load_config
 from stages.types import STAGE_NAMES, StageName
 
 
@@ -256,9 +257,22 @@ def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.Captur
     text = config.read_text()
     assert "# the dearest" in text
     assert "# With several nodes" in text
-    assert "autoscaling_policy" not in text  # the numbers are fixed now
-    assert "scaling:" not in text
-    assert f"replicas: {said['stages']['v2v']['replicas']}" in text
+    assert 'autoscaling_policy: {policy_function: "cluster.policy.autoscaler:Scaler"}  # looks ahead' in text
+    before, after = load_config(), load_config(config)
+    assert after.scaling == before.scaling
+    for name, planned in said["stages"].items():
+        bounds = after.stages[name].autoscaling
+        assert bounds is not None
+        assert bounds.min_replicas <= planned["replicas"] < bounds.max_replicas
+        assert after.stages[name].pool == planned["pool"]
+    changed = set(text.splitlines()) ^ set(CONFIG_PATH.read_text().splitlines())
+    assert all(re.search(r"^ +(pool|num_gpus|autoscaling):", line) for line in changed)  # else not a comma moved
+    assert main(["plan", "--rate", "60/min", "--p95", "300", "--json", "--write", str(config)]) == 0
+    dearer = json.loads(capsys.readouterr().out)
+    raised = load_config(config).scaling
+    assert raised is not None
+    assert raised.budget_gpus is not None
+    assert raised.budget_gpus >= dearer["gpus"] > 24
     assert main(["plan", *goal]) == 0
     shown = capsys.readouterr().out
     assert "ESTIMATE" in shown

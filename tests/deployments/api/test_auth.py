@@ -50,6 +50,31 @@ async def test_without_keys_this_machine_is_served_and_no_other(rig: Rig) -> Non
     assert rig.journal.counts() == {"queued": 2}
 
 
+@pytest.mark.parametrize("header", ["Via", "CF-Connecting-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"])
+async def test_without_keys_whatever_a_proxy_sets_refuses(rig: Rig, header: str) -> None:
+    error_of(await rig.client().get("/v1/videos", headers={header: "x"}), 401)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "10.0.0.7", "a@localhost"]
+)
+async def test_without_keys_a_name_that_was_pointed_here_is_refused(rig: Rig, host: str) -> None:
+    done = await rig.finished()
+    rebound = rig.client(host=host, origin=f"http://{host}")
+    for method, path in (
+        ("GET", "/v1/videos"),
+        ("GET", f"/v1/videos/{done}/content"),
+        ("DELETE", f"/v1/videos/{done}"),
+    ):
+        assert "localhost" in error_of(await rebound.request(method, path), 401).message
+    assert rig.journal.get(done).state == "succeeded"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "[::1]:8000", "LOCALHOST"])
+async def test_without_keys_this_machines_own_names_are_served(rig: Rig, host: str) -> None:
+    assert (await rig.client(host=host).get("/v1/videos")).status_code == 200
+
+
 async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
     rig.keys.create("studio")
     asked = list(operations(rig.app))
@@ -161,7 +186,7 @@ async def test_a_browsers_session_reads_and_changes_from_its_own_page_alone(rig:
     cookie = begun.headers["set-cookie"].lower()
     assert all(word in cookie for word in ("httponly", "samesite=strict", "path=/v1"))
     assert "secure" not in cookie
-    own = {"origin": "http://test"}
+    own = {"origin": "http://localhost"}
     made = await browser.post("/v1/videos", json=BODY, headers=own)
     assert made.status_code == 200
     path = f"/v1/videos/{made.json()['id']}"
@@ -189,7 +214,7 @@ async def test_a_session_begins_with_a_valid_key_in_the_header(rig: Rig) -> None
     text = rig.keys.create("studio")[1]
     error_of(await rig.client().post("/v1/session"), 401)
     assert "set-cookie" not in (await rig.client(authorization=f"Bearer {text}x").post("/v1/session")).headers
-    by_cookie = rig.client(cookie=f"{COOKIE}={text}", origin="http://test")
+    by_cookie = rig.client(cookie=f"{COOKIE}={text}", origin="http://localhost")
     assert "begins with a key" in error_of(await by_cookie.post("/v1/session"), 401).message
     secure = await rig.client(scheme="https", authorization=f"Bearer {text}").post("/v1/session")
     assert "secure" in secure.headers["set-cookie"].lower()
@@ -204,7 +229,7 @@ async def test_a_bad_key_in_the_header_is_not_saved_by_the_cookie(rig: Rig) -> N
 async def test_without_keys_a_page_of_another_site_changes_nothing(rig: Rig) -> None:
     evil = rig.client(origin="https://evil.example")
     error_of(await evil.post("/v1/videos", data=BODY), 403)
-    assert (await rig.client(origin="http://test").post("/v1/videos", data=BODY)).status_code == 200
+    assert (await rig.client(origin="http://localhost").post("/v1/videos", data=BODY)).status_code == 200
 
 
 def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:

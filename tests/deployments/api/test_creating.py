@@ -189,7 +189,7 @@ async def test_a_picture_in_json_is_kept_once_for_its_job(rig: Rig) -> None:
 
 async def test_without_a_keeper_no_job_begins_or_pauses_in_the_middle(rig: Rig) -> None:
     app = rig.served(AppArgs(keeper=KeeperArgs(enabled=False)))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         for path, body in (
             ("", {"prompt": "a", "pause_after": "t2i"}),
             ("", {"prompt": "a", "until": "t2i"}),

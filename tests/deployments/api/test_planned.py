@@ -33,7 +33,7 @@ def client(journal: Journal, folder: Path) -> httpx.AsyncClient:
 
     health = Health(status="ok", model="tiny", version="1", stages={"t2i": 1})
     app = create_app(AppArgs(), journal, store, nudge=nudge, health=lambda: health, show=Keeper(store.url).show)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 async def answers(http: httpx.AsyncClient, video_id: str) -> list[dict[str, Any]]:

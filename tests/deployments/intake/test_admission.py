@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from client.schema import JobError, StageState
+from deployments.bulkheads import Bulkhead
 from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.intake.admission import Admission
 from deployments.jobs.outlook import (
@@ -30,6 +31,7 @@ PAPER = JobRequest(prompt="a fox", model="paper", size="1048x1048", seconds="2",
 PLANNED = planned_of(REQUEST, plan_of(REQUEST))
 SECONDS: dict[StageName, float] = {"t2i": 1.0, "i2v": 2.0, "v2v": 4.0, "vfi": 1.0}
 WHOLE = dict.fromkeys(STAGE_NAMES, 1.0)
+AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
 
 
 def queue(count: int, priority: int = 0, tenant: str = "a") -> tuple[Waiting, ...]:
@@ -202,6 +204,7 @@ async def test_the_first_finished_job_is_noticed_soon_and_later_ones_from_time_t
     now_s = [50.0]
     admission = Admission(
         journal.database,
+        AT_JOURNAL,
         preset="tiny",
         limits=lambda _tenant: Limits(),
         retry_after_s=7,
@@ -229,6 +232,7 @@ async def test_an_ingress_reads_once_in_a_while_and_counts_its_own_new_jobs_at_o
     replicas = dict.fromkeys(STAGE_NAMES, 1)
     admission = Admission(
         journal.database,
+        AT_JOURNAL,
         preset="tiny",
         limits=lambda _tenant: Limits(),
         retry_after_s=7,

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.errors import ConfigError, InvalidRequestError
 from deployments.intake.prompts import PromptCheck
-from deployments.settings.application import parse_args
+from deployments.settings.reading import parse_args
 
 TERMS = ("Kraken", "deep  sea", "c++", "café")
 

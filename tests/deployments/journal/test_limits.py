@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, update
 
+from deployments.bulkheads import Bulkhead
 from deployments.errors import NotAllowedError, QueueFullError, RateLimitError
 from deployments.intake.admission import Admission
 from deployments.jobs.values import NOBODY, Claim, Job, JobRequest, Limits, NewJob, Update
@@ -20,6 +21,7 @@ from deployments.settings.application import AppArgs, IngressArgs
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 LONG_S, LAPSED_S = 60.0, -1.0
 DEFAULT = Limits()
+AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
 
 
 def submit(journal: Journal, tenant: str, limits: Limits = DEFAULT, priority: int = 0) -> str:
@@ -153,6 +155,7 @@ async def test_who_may_ask_for_which_priority_is_a_limit(
 ) -> None:
     admission = Admission(
         journal.database,
+        AT_JOURNAL,
         preset="tiny",
         limits=lambda _tenant: Limits(max_priority=limit),
         retry_after_s=7,
@@ -238,7 +241,12 @@ def test_changing_one_limit_keeps_the_others_and_starts_from_the_defaults(journa
 
 async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -> None:
     admission = Admission(
-        journal.database, preset="tiny", limits=lambda _tenant: Limits(max_queued=1), retry_after_s=7, replicas=dict
+        journal.database,
+        AT_JOURNAL,
+        preset="tiny",
+        limits=lambda _tenant: Limits(max_queued=1),
+        retry_after_s=7,
+        replicas=dict,
     )
     for _ in range(2):
         admit = await admission.judge("a", 0, None)

@@ -27,7 +27,8 @@ from deployments.journal.leases import Leases
 from deployments.observe import logs
 from deployments.observe.metrics import TABLE
 from deployments.observe.traces import Tracer, spans_of
-from deployments.settings.application import AppArgs, ObservabilityArgs, parse_args, with_environment
+from deployments.settings.application import AppArgs, ObservabilityArgs
+from deployments.settings.reading import parse_args, with_environment
 
 README = (Path(__file__).parents[3] / "deployments" / "README.md").read_text()
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=1)

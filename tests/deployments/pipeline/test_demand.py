@@ -8,7 +8,8 @@ from deployments.errors import ConfigError
 from deployments.jobs.values import JobRequest, NewJob
 from deployments.journal.journal import Journal
 from deployments.pipeline.demand import Demand
-from deployments.settings.application import AppArgs, ScalingArgs, parse_args
+from deployments.settings.application import AppArgs, ScalingArgs
+from deployments.settings.reading import parse_args
 
 ARGS = AppArgs(
     stages={"v2v": StageArgs(num_gpus=2.0)},

@@ -9,17 +9,16 @@ from ray.serve.schema import ServeDeploySchema
 from deployments.app import build
 from deployments.errors import ConfigError
 from deployments.on_ray.health import stage_needs
-from deployments.settings.application import (
+from deployments.settings.application import AppArgs
+from deployments.settings.reading import (
     CONFIG_PATH,
     FORBIDDEN_ENV,
-    AppArgs,
     check_environment,
-    laptop,
     load_config,
     parse_args,
-    rehearsal,
     with_environment,
 )
+from deployments.settings.variants import laptop, rehearsal
 from stages.replay import ReplayProfile
 from stages.types import STAGE_NAMES
 

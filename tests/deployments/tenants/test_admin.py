@@ -10,7 +10,7 @@ from deployments.jobs.values import Limits
 from deployments.journal.database import opened
 from deployments.journal.limits import LimitBook
 from deployments.journal.tables import tenants
-from deployments.settings.application import CONFIG_PATH
+from deployments.settings.reading import CONFIG_PATH
 from deployments.tenants.keys import KeyBook
 from tests.postgres import new_database
 

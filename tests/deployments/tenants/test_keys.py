@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from deployments.bulkheads import Bulkhead
 from deployments.errors import RateLimitError
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
@@ -13,6 +14,7 @@ from deployments.journal.tables import api_keys
 from deployments.tenants.keys import KeyBook, KeyRing, UnknownKeyError
 
 FRESH_S = 3.0
+AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_a_revoked_key_stays_listed_with_the_time_of_its_end(journal: Journal) -
 
 
 async def test_a_key_gives_its_tenant_and_nothing_else_does(book: KeyBook) -> None:
-    ring = KeyRing(book, fresh_s=FRESH_S)
+    ring = KeyRing(book, AT_JOURNAL, fresh_s=FRESH_S)
     _, text = book.create("studio")
     key, second = book.create("other")
     assert await ring.tenant_of(text) == "studio"
@@ -73,7 +75,7 @@ async def test_a_key_gives_its_tenant_and_nothing_else_does(book: KeyBook) -> No
 
 
 async def test_argon2_runs_once_for_a_key_however_many_requests_carry_it(book: KeyBook) -> None:
-    ring = KeyRing(book, fresh_s=0.0)
+    ring = KeyRing(book, AT_JOURNAL, fresh_s=0.0)
     _, text = book.create("studio")
     assert set(await asyncio.gather(*(ring.tenant_of(text) for _ in range(50)))) == {"studio"}
     assert ring.compared == 1
@@ -84,7 +86,7 @@ async def test_argon2_runs_once_for_a_key_however_many_requests_carry_it(book: K
 
 async def test_a_revoked_key_is_refused_once_the_ring_looks_again(book: KeyBook) -> None:
     clock = Clock()
-    ring = KeyRing(book, fresh_s=FRESH_S, clock=clock)
+    ring = KeyRing(book, AT_JOURNAL, fresh_s=FRESH_S, clock=clock)
     key, text = book.create("studio")
     assert await ring.tenant_of(text) == "studio"
     book.revoke(key.id)
@@ -96,7 +98,7 @@ async def test_a_revoked_key_is_refused_once_the_ring_looks_again(book: KeyBook)
 
 async def test_a_new_key_works_at_once_or_nearly(book: KeyBook) -> None:
     clock = Clock()
-    ring = KeyRing(book, fresh_s=FRESH_S, clock=clock)
+    ring = KeyRing(book, AT_JOURNAL, fresh_s=FRESH_S, clock=clock)
     assert not await ring.in_use()
     _, text = book.create("studio")
     clock.now_s += 0.5
@@ -104,7 +106,7 @@ async def test_a_new_key_works_at_once_or_nearly(book: KeyBook) -> None:
 
 
 async def test_a_flood_of_wrong_keys_is_refused_without_argon2_or_in_a_short_line(book: KeyBook) -> None:
-    ring = KeyRing(book, fresh_s=FRESH_S)
+    ring = KeyRing(book, AT_JOURNAL, fresh_s=FRESH_S)
     _, right = book.create("studio")
     _, fresh = book.create("other")
     assert await ring.tenant_of(right) == "studio"
@@ -123,7 +125,7 @@ async def test_what_is_remembered_of_keys_is_bounded_and_holds_none(
     book: KeyBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployments.tenants.keys._REMEMBERED", 2)
-    ring = KeyRing(book, fresh_s=FRESH_S)
+    ring = KeyRing(book, AT_JOURNAL, fresh_s=FRESH_S)
     texts = [book.create("studio")[1] for _ in range(3)]
     for text in texts:
         assert await ring.tenant_of(text) == "studio"

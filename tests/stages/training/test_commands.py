@@ -162,7 +162,7 @@ def test_new_weights_of_the_papers_form_are_trained_and_run(home: Path, preset: 
 def test_dpo_is_trained_saved_loaded_and_run(home: Path, preset: Preset, tmp_path: Path, rank: int) -> None:
     out = tmp_path / "out"
     common = ["--preset", PRESET, "--data", str(home / "pairs.jsonl"), "--out", str(out), "--size", "48x48"]
-    rate = ["--rate", "6e-3", "--steps", "80"] if rank else []
+    rate = ["--rate", "2e-2", "--steps", "30"] if rank else []
     assert main(["dpo", *common, *QUICK, *rate, "--beta", "200", "--lora", str(rank)]) == 0
     assert (out / "lora" / "pytorch_lora_weights.safetensors").is_file() == bool(rank)
     trained = with_parts(preset, out, "unet")
@@ -245,7 +245,7 @@ def test_a_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["i2v", "--frames", "30"], 1, "frames/s, training needs 30"),
         (["v2v", "--least-size", "500x500"], 1, "None of the 6 files is at least 500x500, the largest is 80x80"),
         (["control", "--stage", "v2v", "--image-ratio", "2"], 1, "The image ratio is 2"),
-        (["refl", "--reward", "stages.training.feedback.rewards:beauty"], 1, "has no function 'beauty'"),
+        (["refl", "--reward", "stages.training.feedback.rewards:beauty"], 1, "has no attribute 'beauty'"),
         (["dpo"], 1, "line 1 has no 'better', only caption, file"),
         (["dpo", "--lora", "-3"], 1, "line 1 has no 'better'"),
     ],

@@ -153,15 +153,15 @@ def test_styles_change_the_picture_and_nothing_that_stands_still_flickers(scenes
 def test_a_shelf_goes_on_where_it_stopped(scenes: Scenes, tmp_path: Path) -> None:
     torch.manual_seed(0)
     vae = build().eval()
-    first = fill_shelf(scenes, vae, (32, 32), 2, 100, tmp_path)
+    first = fill_shelf(scenes, vae, (32, 32), 2, 8, tmp_path, part=8)
     stamp = (tmp_path / "000000.npz").stat().st_mtime_ns
-    both = fill_shelf(scenes, vae, (32, 32), 2, 200, tmp_path)
+    both = fill_shelf(scenes, vae, (32, 32), 2, 16, tmp_path, part=8)
     assert (tmp_path / "000000.npz").stat().st_mtime_ns == stamp
-    assert (len(first), len(both), both.references.shape[1:]) == (100, 200, (3, 32, 32))
+    assert (len(first), len(both), both.references.shape[1:]) == (8, 16, (3, 32, 32))
     assert tuple(both.latents.shape[1:]) == (2, 16, 2, 2)
-    assert torch.equal(first.latents, both.latents[:100])
+    assert torch.equal(first.latents, both.latents[:8])
     assert codec.reduction(vae) == 16
-    bare = fill_shelf(scenes, vae, (32, 32), 2, 100, tmp_path / "bare", references=False)
+    bare = fill_shelf(scenes, vae, (32, 32), 2, 8, tmp_path / "bare", references=False, part=8)
     assert torch.equal(bare.latents, first.latents)
     assert bare.references.numel() == 0
 
@@ -170,10 +170,10 @@ def test_a_shelf_goes_on_where_it_stopped(scenes: Scenes, tmp_path: Path) -> Non
 def test_a_shelf_of_windows_has_what_v2v_is_given_for_them(scenes: Scenes, tmp_path: Path) -> None:
     torch.manual_seed(0)
     vae, sizes = build().eval(), ((16, 16), (32, 32))
-    made = fill_windows(scenes, vae, sizes, 3, 100, tmp_path, length=2)
+    made = fill_windows(scenes, vae, sizes, 3, 8, tmp_path, length=2, part=8)
     assert made.softened is not None
-    assert (len(made), made.references.shape[1:]) == (100, (3, 32, 32))
-    assert made.latents.shape == made.softened.shape == (100, 2, 16, 2, 2)
+    assert (len(made), made.references.shape[1:]) == (8, (3, 32, 32))
+    assert made.latents.shape == made.softened.shape == (8, 2, 16, 2, 2)
     assert not torch.allclose(made.latents, made.softened)
     batch = ShelfSource(made).draw(3, random.Random(1))
     assert batch.softened is not None
@@ -192,7 +192,7 @@ def test_a_shelf_of_windows_has_what_v2v_is_given_for_them(scenes: Scenes, tmp_p
         assert torch.equal(made.latents[index], real.to(torch.float16))
         assert np.array_equal(made.references[index].permute(1, 2, 0).numpy(), resize_frames(clip[:1], (32, 32))[0])
     assert starts == {0, 1}
-    assert torch.equal(fill_windows(scenes, vae, sizes, 3, 100, tmp_path, length=2).softened, made.softened)  # type: ignore[arg-type]
+    assert torch.equal(fill_windows(scenes, vae, sizes, 3, 8, tmp_path, length=2, part=8).softened, made.softened)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "Ein Käse 日本 🦊 xyzzy", "a" * 5000, "<|endoftext|> fox", "\x00\ufffd"])

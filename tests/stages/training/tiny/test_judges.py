@@ -18,7 +18,7 @@ from tests.stages.training.made_up import fill_subjects
 def test_they_learn_day_from_night_and_are_kept(tmp_path: Path) -> None:
     fill_subjects(tmp_path)
     torch.manual_seed(0)
-    train_judges(Scenes(tmp_path, VARIANTS), tmp_path / "work", tmp_path / "judges", clips=48, steps=50)
+    train_judges(Scenes(tmp_path, VARIANTS), tmp_path / "work", tmp_path / "judges", clips=24, steps=30)
     judges = Judges.load(tmp_path / "judges")
     fresh, rng = Scenes(tmp_path, range(2000, 2001)), random.Random(1)
     asked = [scene for scene in all_scenes() if scene.style == "3d" and scene.time in ("day", "night")]

@@ -1,0 +1,81 @@
+"""The application for one machine without a GPU, and the one with stand-in stages, both made of the production one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from deployments.settings.application import AppArgs, StorageArgs
+from deployments.settings.reading import parse_args, with_environment
+from stages.replay import ReplayProfile
+from stages.types import StageName
+
+
+def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int = 1) -> AppArgs:
+    """The same application on one machine: no GPU, no pools, a sliver of CPU and one replica each.
+
+    Slivers, because Ray's CPU counts only place replicas here; what a stage really uses is `threads`. V2V and VFI work
+    at the same time, so each has half of them: threads of two processes that wait for each other spin in turn, and one
+    video took 35 s on two cores in the place of 23.
+    """
+    shared = max(1, threads // 2)
+    stages = {
+        name: stage.model_copy(
+            update={
+                "pool": None,
+                "replicas": 1,
+                "autoscaling": None,
+                "num_cpus": 0.1,
+                "num_gpus": 0.0,
+                "threads": shared if name in ("v2v", "vfi") else threads,
+                "graceful_shutdown_timeout_s": 5.0,
+                "max_start_attempts": 1,
+            }
+        )
+        for name, stage in args.stages.items()
+    }
+    changed = {
+        "preset": preset,
+        "control_pool": None,
+        "stages": stages,
+        "storage": StorageArgs(
+            database_url=f"sqlite:///{data_dir.absolute()}/jobs.sqlite",
+            artifacts_url=f"file://{data_dir.absolute()}/artifacts",
+        ),
+        "pipeline": args.pipeline.model_copy(
+            update={"replicas": 1, "num_cpus": 0.1, "lease_s": min(10.0, args.pipeline.lease_s)}
+        ),
+        "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
+        "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
+        "scaling": None,
+        "missing_pool": "refuse",
+        "pool_wait_s": 0.0,
+        "graceful_shutdown_wait_loop_s": 0.1,
+    }
+    said = {
+        **args.model_dump(),
+        "limits": args.limits.model_dump(exclude_unset=True),
+    }  # `limits_for` asks what was said
+    made = parse_args({**said, **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
+    return with_environment(made)
+
+
+def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> AppArgs:
+    """The same application with stand-in stages of given seconds and bytes: for tests, measurements and planning."""
+    stages = {
+        name: stage.model_copy(
+            update={
+                "factory": "stages.replay:ReplayStage",
+                "options": {"stage": name, **profiles.get(name, ReplayProfile()).options()},
+            }
+        )
+        for name, stage in args.stages.items()
+    }
+    return args.model_copy(update={"stages": stages})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
