@@ -2,6 +2,7 @@
 
     serve          the whole server in the foreground, until SIGINT or SIGTERM
     keys, limits   API keys, and what each tenant may do: `deployments.tenants.commands`
+    backup, restore    the journal into a file, and back
 
 Each works on one of two servers:
 

@@ -8,6 +8,7 @@ DeploymentError
 │   ├── InvalidRequestError  400  invalid_request_error   a field, a header or the body
 │   ├── AuthenticationError  401  invalid_request_error   no API key, or one that is not valid
 │   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
+│   ├── NotAllowedError      403  permission_error        the tenant's limits do not allow it
 │   ├── VideoNotFoundError   404  not_found_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
@@ -18,6 +19,7 @@ DeploymentError
 │   ├── RangeError           416  invalid_request_error
 │   ├── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
 │   │   └── QueueFullError   429  rate_limit_error        of all tenants together
+│   ├── DatabaseAwayError    503  server_error            the journal's database does not answer; with Retry-After
 │   └── UnavailableError     503  server_error            with Retry-After: what the request needs does not answer
 └── JobFailure               ends one job; becomes `Video.error`
     ├── StageFailedError     code stage_failed            the stage raised
@@ -25,6 +27,7 @@ DeploymentError
     ├── InputGoneError       code input_gone              what an earlier stage gave, or a user sent, is gone
     ├── ReplicaLostError     code replica_lost            its replica died more often than it is retried
     ├── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
+    ├── PauseExpiredError    code pause_expired           nobody had it continue in time
     └── DeadlineError        code deadline_exceeded       it still waited when its deadline passed
 
 `LeaseLostError` stands apart: it stops an executor whose job was taken over, and is never shown to a client.
@@ -91,6 +94,13 @@ class AuthenticationError(ApiError):
 
 class CrossSiteError(ApiError):
     """A page of another site wants to change something with what a browser keeps for this one."""
+
+    status = 403
+    type = "permission_error"
+
+
+class NotAllowedError(ApiError):
+    """Something that this API key's tenant may not ask for."""
 
     status = 403
     type = "permission_error"
@@ -199,6 +209,20 @@ class RateLimitError(ApiError):
         self.headers["Retry-After"] = str(whole_s)
 
 
+class DatabaseAwayError(ApiError):
+    """The journal's database does not answer, or refuses to write."""
+
+    status = 503
+    retry_after_s = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The journal's database does not answer; nothing was lost, try again in {self.retry_after_s} s.",
+            code="database_away",
+        )
+        self.headers["Retry-After"] = str(self.retry_after_s)
+
+
 class QueueFullError(RateLimitError):
     """The journal holds as many waiting jobs as it may."""
 
@@ -260,6 +284,12 @@ class DeadlineError(JobFailure):
     """The job still waited when its deadline passed."""
 
     code = "deadline_exceeded"
+
+
+class PauseExpiredError(JobFailure):
+    """The job was paused for longer than a pause is kept."""
+
+    code = "pause_expired"
 
 
 class LeaseLostError(Exception):

@@ -1,14 +1,23 @@
 """What the API answers: a job in its shape, and any model as JSON."""
 
+import logging
+import math
+import time
+
 from fastapi import Response
 from pydantic import BaseModel
 
 from client.schema import Status, Video
-from deployments.errors import VideoNotFoundError
+from deployments.errors import DatabaseAwayError, VideoNotFoundError
 from deployments.intake.services import Services
 from deployments.jobs.outlook import Standing
 from deployments.jobs.values import FINAL, Job, State, overall
 from deployments.journal.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+_SAY_EVERY_S = 10.0
+_said_away = -math.inf
 
 NO_STANDING = Standing()
 STATUS: dict[State, Status] = {
@@ -19,6 +28,17 @@ STATUS: dict[State, Status] = {
     "failed": "failed",
     "cancelled": "failed",
 }
+
+
+def away_answer(error: Exception) -> Response:
+    """503: the journal's database is away. Said in the log once in a while, however many ask."""
+    global _said_away
+    if (now := time.monotonic()) - _said_away > _SAY_EVERY_S:
+        _said_away = now
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        logger.warning("The journal's database does not answer (%s); clients are told to try again.", reason)
+    away = DatabaseAwayError()
+    return json_answer(away.body(), away.status, away.headers)
 
 
 async def video_answer(services: Services, job: Job) -> Response:

@@ -25,7 +25,7 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos/{video_id}/remix",
         summary="A new job with changes, that reuses the stages before them",
         response_model=Video,
-        responses=errors(400, 404, 409, 413, 429),
+        responses=errors(400, 403, 404, 409, 413, 429),
         openapi_extra=body(RemixVideo),
     )
     async def remix_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
@@ -41,7 +41,7 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos/{video_id}/extend",
         summary="A new job whose video goes on where this one ends",
         response_model=Video,
-        responses=errors(400, 404, 409, 413, 429),
+        responses=errors(400, 403, 404, 409, 413, 429),
         openapi_extra=body(ExtendVideo),
     )
     async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:

@@ -25,7 +25,7 @@ _BYTES = {"type": "string", "format": "binary"}
 _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",
-    403: "Refused without an API key, or from another site",
+    403: "Refused without an API key, from another site, or by a limit of the tenant",
     404: "No such video",
     409: "Not in this state, or a key that was used with another body",
     413: "The body is too large",

@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.api.answers import json_answer
+from deployments.api.answers import away_answer, json_answer
 from deployments.api.description import errors
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.jobs.values import NOBODY
-from deployments.journal.database import opened, redacted_url
+from deployments.journal.database import DATABASE_AWAY, opened, redacted_url
 from deployments.tenants.keys import KeyBook, KeyRing
 
 COOKIE = "mv_session"
@@ -62,6 +62,9 @@ class Gate:
             tenant = await self._tenant(Request(scope))
         except ApiError as error:
             await json_answer(error.body(), error.status, error.headers)(scope, receive, send)
+            return
+        except DATABASE_AWAY as error:
+            await away_answer(error)(scope, receive, send)
             return
         scope["state"] = {**scope.get("state", {}), "tenant": tenant}
         await self._app(scope, receive, send)

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
-from deployments.api.answers import json_answer, webhook_answer
+from deployments.api.answers import away_answer, json_answer, webhook_answer
 from deployments.api.bodies import parameter_error
 from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
@@ -40,7 +40,7 @@ from deployments.bulkheads import Shared
 from deployments.errors import ApiError, UnavailableError, VideoNotFoundError
 from deployments.files.store import ArtifactStore
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
-from deployments.journal.database import Database
+from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
@@ -206,6 +206,13 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
     async def ours(_request: Request, error: ApiError) -> Response:
         counts.refused(error.code or error.type)
         return json_answer(error.body(), error.status, error.headers)
+
+    async def away(_request: Request, error: Exception) -> Response:
+        counts.refused("database_away")
+        return away_answer(error)
+
+    for kind in DATABASE_AWAY:
+        app.add_exception_handler(kind, away)
 
     @app.exception_handler(RequestValidationError)
     async def parameters(request: Request, error: RequestValidationError) -> Response:

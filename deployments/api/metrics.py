@@ -16,6 +16,7 @@ from deployments.api.description import binary
 from deployments.api.pools import PoolBoard
 from deployments.intake.services import Services
 from deployments.journal.looks import oldest_queued_s
+from deployments.journal.sweeps import Sweeps
 from deployments.observe.metrics import TABLE
 
 NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
@@ -35,11 +36,15 @@ def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes:
         responses={200: binary("The numbers", "text/plain")},
     )
     async def read_metrics() -> Response:
-        oldest = services.at_journal.run(oldest_queued_s, services.journal.database)
-        pools, texts, oldest_s = await asyncio.gather(board.read(), nodes(), oldest)
+        database = services.journal.database
+        oldest = services.at_journal.run(oldest_queued_s, database)
+        to_erase = services.at_journal.run(Sweeps(database).to_erase)
+        pools, texts, oldest_s, files = await asyncio.gather(board.read(), nodes(), oldest, to_erase)
         lacks = sum(text is None for text in texts)
         lines = [
             *gauges(pools, oldest_s),
+            *_head("magicvideo_files_to_erase"),
+            f"magicvideo_files_to_erase {files}",
             *_head("magicvideo_scrape_lacks"),
             f"magicvideo_scrape_lacks {lacks}",
             *merged(text for text in texts if text is not None),

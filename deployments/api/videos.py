@@ -26,6 +26,7 @@ from deployments.errors import VideoEndedError, VideoNotFoundError
 from deployments.intake.services import Services
 from deployments.jobs.judging import MAX_CANDIDATES
 from deployments.jobs.values import FINAL
+from deployments.journal.sweeps import Sweeps
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
@@ -53,7 +54,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos",
         summary="Make a video of a prompt, a picture or a video",
         response_model=Video,
-        responses=errors(400, 404, 409, 413, 429),
+        responses=errors(400, 403, 404, 409, 413, 429),
         openapi_extra=body(CreateVideo, form=True),
     )
     async def create_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
@@ -110,8 +111,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
             services.nudge_pipeline()
         elif before in FINAL or state != "cancelled":  # it was finished, or it finished before the cancel came
             unused = await services.at_journal.run(journal.delete, video_id)
-            for key in unused or ():
-                await services.at_store.run(store.delete, key)
+            await services.at_store.run(Sweeps(journal.database).erase, store.delete, unused or ())
         return json_answer(DeletedVideo(id=video_id))
 
     @app.head(

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import fsspec
 
 from deployments.files.direct import write_direct
 
-_KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+\.[a-z0-9]{2,5}")
+_KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+\.[a-z0-9]{2,5}(\.[0-9a-f]{32}\.partial)?")
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -122,6 +123,15 @@ class ArtifactStore:
         path = self._path(key)
         if self._fs.exists(path):
             self._fs.rm_file(path)
+
+    def files(self, folder: str) -> Iterator[tuple[str, float]]:
+        """Every file below a folder: its key, and when it was written, in seconds since the epoch; halves too."""
+        self._fs.invalidate_cache()
+        for path, info in self._fs.find(f"{self._root}/{folder}", detail=True).items():
+            key = path.removeprefix(f"{self._root}/")
+            written_at = info.get("mtime", info.get("LastModified", info.get("updated")))
+            if _KEY.fullmatch(key) and written_at is not None:
+                yield key, written_at.timestamp() if isinstance(written_at, datetime) else float(written_at)
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) in pieces of at most 256 KiB.

@@ -77,7 +77,7 @@ async def reuses(services: Services, tenant: str, wanted: bool | None) -> bool:
     """Whether outputs of the tenant's other jobs are taken: as asked for, else as its limits say."""
     if wanted is not None:
         return wanted
-    default = services.args.limits
+    default = services.args.limits_for(tenant)
     if tenant == NOBODY:
         return default.reuse
     return (await services.at_journal.run(LimitBook(services.journal.database).of, tenant, default)).reuse

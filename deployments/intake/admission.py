@@ -23,7 +23,9 @@ MEASURED_S = 10.0  # so long medians are good, once every stage has one
 
 
 class Admission:
-    """One for each ingress replica. `replicas` gives those that each stage has now, and does not block."""
+    """One for each ingress replica. `limits` gives those of a tenant without limits of its own; `replicas` those that
+    each stage has now, and does not block.
+    """
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class Admission:
         at_journal: Bulkhead,
         *,
         preset: str,
-        limits: Limits,
+        limits: Callable[[str], Limits],
         retry_after_s: float,
         replicas: Callable[[], Mapping[StageName, int]],
         clock: Callable[[], float] = time.monotonic,
@@ -61,7 +63,8 @@ class Admission:
         judge_urgency(priority, deadline_s)
         outlook = await self.outlook()
         wait_s = outlook.tenant_wait_s(tenant) or self._retry_after_s
-        return admit_within(self._limits, tenant, wait_s, partial(check_deadline, outlook, priority, deadline_s))
+        further = partial(check_deadline, outlook, priority, deadline_s)
+        return admit_within(self._limits(tenant), tenant, priority, wait_s, further)
 
     def note(self, job: Job) -> None:
         """A job that was written here just now."""

@@ -61,7 +61,7 @@ class Services:
             self.journal.database,
             self.at_journal,
             preset=self.args.preset,
-            limits=self.args.limits,
+            limits=self.args.limits_for,
             retry_after_s=ingress.retry_after_s,
             replicas=self._replicas,
         )

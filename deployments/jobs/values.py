@@ -13,6 +13,7 @@ from client.schema import JobError, StageState
 from stages.types import StageName
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 # Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
 _SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
@@ -25,8 +26,11 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_running: int | None = Field(default=None, ge=1, description="Jobs that run at once; the rest waits.")
-    max_queued: int | None = Field(default=None, ge=1, description="Jobs that wait; one more is answered with 429.")
+    max_queued: int | None = Field(
+        default=None, ge=1, description="Jobs that wait or are paused; one more is answered with 429."
+    )
     per_minute: int | None = Field(default=None, ge=1, description="Jobs accepted in 60 s; one more: 429.")
+    max_priority: int | None = Field(default=None, ge=-10, le=10, description="Of a job; a higher one: 403.")
     reuse: bool = Field(default=False, description="Outputs of identical stage calls of the tenant's earlier jobs.")
 
 

@@ -3,7 +3,8 @@
 SQLite is for one host and a local disk. Every transaction says whether it writes: on SQLite a writer takes the write
 lock at once (BEGIN IMMEDIATE), so that two writers queue instead of failing half-way; readers never wait. Threads of
 one process queue before that: SQLite's own waiting is polling, in which some wait for a second while others overtake.
-On PostgreSQL a frozen writer loses its transaction, and with it its locks, after `IDLE_LIMIT_MS`. Alembic
+On PostgreSQL a frozen writer loses its transaction, and with it its locks, after `IDLE_LIMIT_MS`; a host that vanishes
+is given up after some twenty seconds. Alembic
 (`migrations/`) makes and changes the tables, in whichever process opens the database first.
 
 There is one clock, the database's: whatever is written, compared or shown comes from `now`, because hosts disagree.
@@ -32,21 +33,35 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from deployments.errors import ConfigError
+from deployments.journal.damage import judge_file, judge_log
 
-SCHEMA = "0003"  # the newest revision in `migrations/versions`
+SCHEMA = "0005"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 _WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000
 _POSTGRES_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
-_DEAD_HOST = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+STATEMENT_LIMIT_MS = 20_000
+# A host that vanishes is noticed while we wait (keepalives) and while what we sent is not acknowledged (user timeout).
+_DEAD_HOST = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # ms
+}
+_POOL_WAIT_S = 5.0
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _SCHEMA_LOCK = 0x6D61_6769  # of PostgreSQL, while the schema is looked at and changed
 
 DatabaseError = DBAPIError
 """What a transaction raises when the database is away, hangs up or refuses."""
+
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+"""Those of them that may pass: it does not answer, is full, locked or cannot be reached."""
 
 
 def driver_url(url: str) -> URL:
@@ -84,7 +99,12 @@ def opened(url: str) -> Iterator["Database"]:
 class Database:
     """One engine and its two kinds of transaction."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, check: bool = False) -> None:
+        """Open it, and bring its schema up. `check`: read all of an SQLite file, to see whether it is whole.
+
+        Raises:
+            ConfigError: it is none of ours, or damaged.
+        """
         parsed = driver_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if not self.is_sqlite and parsed.get_backend_name() != "postgresql":
@@ -95,13 +115,19 @@ class Database:
         if self.is_sqlite:
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                judge_log(Path(parsed.database))
             self.engine: Engine = create_engine(parsed)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            limits = f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_MS} -c lock_timeout={BUSY_TIMEOUT_MS}"
-            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args={"options": limits, **_DEAD_HOST})
+            limits = f"-c idle_in_transaction_session_timeout={IDLE_LIMIT_MS} -c lock_timeout={BUSY_TIMEOUT_MS} "
+            options = {"options": f"{limits}-c statement_timeout={STATEMENT_LIMIT_MS}", **_DEAD_HOST}
+            self.engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=_POOL_WAIT_S, connect_args=options)
         self._turn = threading.Lock()
+        if self.is_sqlite and check:
+            with self.engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                judge_file(driver)
         self._migrate()
 
     def now(self, connection: Connection) -> float:
@@ -140,6 +166,8 @@ class Database:
         """Bring the schema up to `SCHEMA`. Many processes may try at once; one does it."""
         with self.write() as connection:
             if not self.is_sqlite:
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))
             tables = set(inspect(connection).get_table_names())
             found = (

@@ -18,7 +18,7 @@ import hashlib
 import uuid
 from functools import partial
 
-from sqlalchemy import Connection, String, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, String, and_, bindparam, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import Order, StageState
@@ -30,14 +30,14 @@ from deployments.errors import (
     VideoNotFoundError,
 )
 from deployments.jobs.plans import plan_of, planned_of, stages_of
-from deployments.jobs.values import FINAL, Event, Job, JobRequest, NewJob, Planned, State
+from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, NewJob, Planned, State
 from deployments.journal.database import Database
-from deployments.journal.deliveries import add_delivery, schedule_delivery
+from deployments.journal.deliveries import add_delivery
 from deployments.journal.limits import Admit
-from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, drop_files, twin_of
-from deployments.journal.rows import job_of, read_job, read_stages, written_job
-from deployments.journal.steps import CANCELLED, end_stages, log_event
-from deployments.journal.tables import checkpoints, deliveries, job_events, jobs, stage_outputs
+from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, twin_of
+from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
+from deployments.journal.steps import CANCELLED, end_job, forget_jobs, log_event, tallied
+from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
 
 
@@ -103,6 +103,7 @@ class Journal:
                     priority=new.priority,
                     request=request.model_dump(),
                     planned=planned.model_dump(),
+                    preset=request.model,
                     parent_id=new.parent_id,
                     content_hash=content_hash,
                     follows=twin_of(connection, tenant, content_hash),
@@ -150,21 +151,19 @@ class Journal:
     def page(
         self, *, tenant: str | None = None, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> tuple[list[Job], bool]:
-        """Up to `limit` jobs by age, those behind `after`. Gives (jobs, whether more follow).
+        """Up to `limit` jobs by age, those behind `after`, which may have been deleted meanwhile. Gives (jobs, whether
+        more follow).
 
         Raises:
-            VideoNotFoundError: there is no job `after`.
+            VideoNotFoundError: there is no job `after`, and was none within `FORGOTTEN_S`.
         """
         own = [] if tenant is None else [jobs.c.tenant == tenant]
         query = select(jobs).where(*own)
         with self._database.read() as connection:
             if after is not None:
-                edge = connection.execute(select(jobs.c.created_at).where(jobs.c.id == after, *own)).scalar()
-                if edge is None:
-                    raise VideoNotFoundError(after)
-                older = or_(jobs.c.created_at < edge, and_(jobs.c.created_at == edge, jobs.c.id < after))
-                newer = or_(jobs.c.created_at > edge, and_(jobs.c.created_at == edge, jobs.c.id > after))
-                query = query.where(newer if order == "asc" else older)
+                edge = tuple_(*_place(connection, after, tenant))
+                own_place = tuple_(jobs.c.created_at, jobs.c.id)
+                query = query.where(own_place > edge if order == "asc" else own_place < edge)
             by = (jobs.c.created_at, jobs.c.id) if order == "asc" else (jobs.c.created_at.desc(), jobs.c.id.desc())
             rows = connection.execute(query.order_by(*by).limit(limit + 1)).all()
             kept = rows[:limit]
@@ -178,22 +177,14 @@ class Journal:
             VideoNotFoundError: there is no such job.
         """
         with self._database.write() as connection:
-            read_job(connection, job_id, tenant)
+            state: State = lock_job(connection, job_id, tenant).state
             now = self._database.now(connection)
-            ended = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id, jobs.c.state.in_(("queued", "paused")))
-                .values(state="cancelled", cancel_requested=True, finished_at=now, error=CANCELLED)
-            ).rowcount
-            if ended:
-                end_stages(connection, job_id, "cancelled")
-                log_event(connection, job_id, "cancelled", now)
-                schedule_delivery(connection, job_id, now)
-            else:
-                connection.execute(
-                    update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(cancel_requested=True)
-                )
-            return read_job(connection, job_id).state
+            if state in ("queued", "paused"):
+                end_job(connection, job_id, "cancelled", CANCELLED, None, now)
+                state = "cancelled"
+            if state not in FINAL:
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+            return state
 
     def go_on(self, job_id: str, candidate: int, *, tenant: str | None = None) -> Job:
         """Queue a paused job again, from the `candidate`-th of T2I's pictures. Its deadline no longer holds.
@@ -204,9 +195,7 @@ class Journal:
             InvalidRequestError: it has no such candidate.
         """
         with self._database.write() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
-            if row is None or tenant not in (None, row.tenant):
-                raise VideoNotFoundError(job_id)
+            row = lock_job(connection, job_id, tenant)
             if row.state != "paused":
                 raise NotPausedError(job_id, row.state)
             request = JobRequest.model_validate(row.request)
@@ -221,7 +210,7 @@ class Journal:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="queued", request=changed.model_dump(), deadline=None)
+                .values(state="queued", request=changed.model_dump(), deadline=None, lease_until=None)
             )
             log_event(connection, job_id, "continued", self._database.now(connection), stage=stage, candidate=candidate)
             return read_job(connection, job_id)
@@ -234,18 +223,14 @@ class Journal:
             VideoNotFoundError: there is no such job.
         """
         with self._database.write() as connection:
-            if read_job(connection, job_id, tenant).state not in FINAL:
-                return None
-            unused = drop_files(connection, checkpoints.c.job_id == job_id)
-            for table in (stage_outputs, job_events, deliveries):
-                connection.execute(table.delete().where(table.c.job_id == job_id))
-            connection.execute(jobs.delete().where(jobs.c.id == job_id))
-            return unused
+            row = lock_job(connection, job_id, tenant)
+            return None if row.state not in FINAL else forget_jobs(connection, [row], self._database.now(connection))
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
+        of_state = select(jobs.c.state, func.count()).where(jobs.c.state.in_(UNFINISHED)).group_by(jobs.c.state)
         with self._database.read() as connection:
-            return dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).tuples().all())
+            return dict(connection.execute(of_state).tuples().all()) | tallied(connection)
 
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """What happened to a job, in order."""
@@ -253,3 +238,13 @@ class Journal:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(job_events.c.seq)).all()
         return [Event(row.seq, row.job_id, row.at, row.kind, row.data) for row in rows]
+
+
+def _place(connection: Connection, job_id: str, tenant: str | None) -> tuple[float, str]:
+    """Where a job stands in the list, or stood until it was deleted."""
+    for table in (jobs, forgotten):
+        own = [] if tenant is None else [table.c.tenant == tenant]
+        created_at = connection.execute(select(table.c.created_at).where(table.c.id == job_id, *own)).scalar()
+        if created_at is not None:
+            return created_at, job_id
+    raise VideoNotFoundError(job_id)

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, Row, and_, exists, or_, select, update
 
 from client.schema import JobError
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
-from deployments.jobs.values import Beat, Claim, Job, Limits, Update
+from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
 from deployments.journal.limits import at_limit
-from deployments.journal.outputs import RESULT, drop_files, put_output
+from deployments.journal.outputs import RESULT, put_output, to_erase
 from deployments.journal.rows import read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
 from deployments.journal.tables import checkpoints, jobs, stage_outputs
@@ -84,17 +84,19 @@ class Leases:
 
     def beat(self, claims: Sequence[Claim], lease_s: float) -> Beat:
         """Renew the leases; learn which jobs were taken over and which should be cancelled."""
-        lost: set[str] = set()
-        cancelled: set[str] = set()
+        ids = {claim.job_id for claim in claims}
+        if not ids:
+            return Beat()
+        query = select(jobs.c.id, jobs.c.fence, jobs.c.cancel_requested).where(jobs.c.id.in_(ids))
+        running = query.where(jobs.c.state == "running").order_by(jobs.c.id).with_for_update()
         with self._database.write() as connection:
             until = self._database.now(connection) + lease_s
-            for claim in _in_order(claims):
-                flag = _hold(connection, claim, lease_until=until)
-                if flag is None:
-                    lost.add(claim.job_id)
-                elif flag:
-                    cancelled.add(claim.job_id)
-        return Beat(frozenset(lost), frozenset(cancelled))
+            found = {row.id: row for row in connection.execute(running)}
+            held = [claim for claim in claims if claim.job_id in found and found[claim.job_id].fence == claim.fence]
+            mine = {claim.job_id for claim in held}
+            connection.execute(update(jobs).where(jobs.c.id.in_(mine)).values(lease_until=until))
+        lost = frozenset(claim.job_id for claim in claims if claim not in held)
+        return Beat(lost, frozenset(job_id for job_id in mine if found[job_id].cancel_requested))
 
     def record(self, updates: Sequence[Update]) -> Beat:
         """Write what executors have to say, in one transaction; the jobs that are no longer theirs are skipped."""
@@ -124,19 +126,28 @@ class Leases:
         """End a job, with its executor's last words, in one transaction.
 
         Raises:
-            LeaseLostError: the job is no longer this executor's; nothing was written.
+            LeaseLostError: the job is no longer this executor's; nothing was written, and the result's file is erased.
         """
         with self._database.write() as connection:
-            if _hold(connection, last.claim) is None:
-                raise LeaseLostError(f"Job {last.claim.job_id} was taken over from fence {last.claim.fence}.")
-            job_id, now = last.claim.job_id, self._database.now(connection)
-            _write(connection, last, now)
-            end_job(connection, job_id, state, error.model_dump() if error else None, result, now)
-            if result is not None:
-                tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
-                at = {"job_id": job_id, "idx": RESULT, "number": 0, "tenant": tenant, "digest": ""}
-                key = str(result.get("key", ""))
-                connection.execute(checkpoints.insert().values(**at, key=key, record=result))
+            held = _hold(connection, last.claim) is not None
+            if held:
+                self._end(connection, last, state, error, result)
+            elif result is not None:
+                to_erase(connection, [str(result["key"])])
+        if not held:
+            raise LeaseLostError(f"Job {last.claim.job_id} was taken over from fence {last.claim.fence}.")
+
+    def _end(
+        self, connection: Connection, last: Update, state: State, error: JobError | None, result: dict[str, Any] | None
+    ) -> None:
+        job_id, now = last.claim.job_id, self._database.now(connection)
+        _write(connection, last, now)
+        end_job(connection, job_id, state, error.model_dump() if error else None, result, now)
+        if result is not None:
+            tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
+            at = {"job_id": job_id, "idx": RESULT, "number": 0, "tenant": tenant, "digest": ""}
+            key = str(result.get("key", ""))
+            connection.execute(checkpoints.insert().values(**at, key=key, record=result))
 
     def pause(self, last: Update, stage: StageName) -> None:
         """Put a job aside until `go_on`, with its executor's last words.
@@ -157,20 +168,22 @@ class Leases:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="paused", owner=None, lease_until=None, claims=jobs.c.claims - 1)
+                .values(state="paused", owner=None, lease_until=now, claims=jobs.c.claims - 1)
             )
             log_event(connection, job_id, "paused", now, stage=stage)
 
     def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
-        """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's.
+        """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's: its
+        file is erased then.
 
         A job that has ended keeps its outputs too: a remix starts from them. `record` holds the digest of all that the
         output depends on, by which identical jobs find it. A job that comes this far is none that kills its server:
         its claims are counted anew.
         """
         with self._database.write() as connection:
-            tenant = _held_tenant(connection, claim, claims=1)
+            tenant = _held_tenant(connection, claim, claims=1, expired=False)
             if tenant is None:
+                to_erase(connection, [record["key"]])
                 return False
             put_output(connection, claim.job_id, tenant, stage, number, record)
             return True
@@ -180,27 +193,21 @@ class Leases:
         with self._database.write() as connection:
             tenant = _held_tenant(connection, claim)
             same = and_(checkpoints.c.tenant == tenant, checkpoints.c.digest == digest)
-            query = select(checkpoints.c.record).where(same).limit(1)
+            query = select(checkpoints.c.record).where(same).limit(1).with_for_update(read=True)  # it is not deleted
             record: dict[str, Any] | None = connection.execute(query).scalar()
             if tenant is None or record is None:
                 return None
             put_output(connection, claim.job_id, tenant, stage, number, record)
             return record
 
-    def expire_outputs(self, ttl_s: float, limit: int = 100) -> list[str]:
-        """Forget the checkpoints of jobs that ended longer ago; gives the keys of files that no job uses any more."""
-        with self._database.write() as connection:
-            has_output = select(checkpoints.c.job_id).where(checkpoints.c.idx != RESULT)
-            old = jobs.c.finished_at < self._database.now(connection) - ttl_s
-            query = select(jobs.c.id).where(old, jobs.c.id.in_(has_output)).limit(limit)
-            ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-            return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx != RESULT))
-
     def release(self, claims: Sequence[Claim]) -> None:
         """Give jobs back: queued again, as if never claimed, except that the fence grew."""
         with self._database.write() as connection:
             now = self._database.now(connection)
             for claim in _in_order(claims):
+                if _hold(connection, claim):
+                    end_job(connection, claim.job_id, "cancelled", CANCELLED, None, now)
+                    continue
                 done = connection.execute(
                     update(jobs)
                     .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state == "running")

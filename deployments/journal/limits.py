@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, and_, func, select, text
 
-from deployments.errors import RateLimitError
+from deployments.errors import NotAllowedError, RateLimitError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
-from deployments.journal.tables import jobs, tenants
+from deployments.journal.tables import acceptances, jobs, tenants
 
 WINDOW_S = 60.0
 _CLAIMS = 0x6D76_636C  # of PostgreSQL's advisory locks: one claim at a time
@@ -42,6 +42,21 @@ def at_limit(connection: Connection, default: Limits) -> list[str]:
     return [name for name, count, limit in limits if limit is not None and count >= limit]
 
 
+def judge_priority(limits: Limits, priority: int) -> None:
+    """Whether the tenant's jobs may be so urgent.
+
+    Raises:
+        NotAllowedError: they may not.
+    """
+    if limits.max_priority is not None and priority > limits.max_priority:
+        raise NotAllowedError(
+            f"priority is {priority} and the limit of this API key's tenant is {limits.max_priority}; ask for that, or "
+            "have the operator raise it with `limits set --max-priority`.",
+            param="priority",
+            code="priority_not_allowed",
+        )
+
+
 def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wait_s: float) -> None:
     """Whether the tenant may have one more job; `wait_s` is the estimate until one of its waiting jobs starts.
 
@@ -53,9 +68,10 @@ def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wa
     number = zlib.crc32(tenant.encode()) - 2**31
     _lock(connection, "pg_advisory_xact_lock(:space, :number)", space=_SUBMITS, number=number)
     if limits.per_minute is not None:
-        recent = select(jobs.c.created_at).where(jobs.c.tenant == tenant, jobs.c.created_at > now - WINDOW_S)
-        nth = recent.order_by(jobs.c.created_at.desc()).limit(1).offset(limits.per_minute - 1)
-        oldest = connection.execute(nth).scalar()
+        own = acceptances.c.tenant == tenant
+        connection.execute(acceptances.delete().where(own, acceptances.c.at <= now - WINDOW_S))
+        nth = select(acceptances.c.at).where(own).order_by(acceptances.c.at.desc()).offset(limits.per_minute - 1)
+        oldest = connection.execute(nth.limit(1)).scalar()
         if oldest is not None:
             raise RateLimitError(
                 f"{limits.per_minute} videos were accepted within a minute and the limit of this API key's tenant is "
@@ -63,22 +79,25 @@ def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wa
                 oldest + WINDOW_S - now,
                 code="rate_limited",
             )
+        connection.execute(acceptances.insert().values(tenant=tenant, at=now))
     if limits.max_queued is not None:
-        queued = select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, jobs.c.state == "queued")
-        waiting = connection.execute(queued).scalar_one()
+        held = and_(jobs.c.tenant == tenant, jobs.c.state.in_(("queued", "paused")))
+        waiting = connection.execute(select(func.count()).select_from(jobs).where(held)).scalar_one()
         if waiting >= limits.max_queued:
             raise RateLimitError(
-                f"{waiting} videos of this API key's tenant are waiting and its limit is {limits.max_queued}",
+                f"{waiting} videos of this API key's tenant are waiting or paused and its limit is {limits.max_queued}",
                 wait_s,
                 code="tenant_queue_full",
             )
 
 
-def admit_within(default: Limits, tenant: str, wait_s: float, further: Callable[[], None]) -> Admit:
-    """What `Journal.submit` asks about a new job of the tenant: its limits as `check` does, then `further`."""
+def admit_within(default: Limits, tenant: str, priority: int, wait_s: float, further: Callable[[], None]) -> Admit:
+    """What `Journal.submit` asks about a new job of the tenant: its limits, then `further`."""
 
     def admit(connection: Connection, now: float) -> None:
-        check(connection, tenant, limits_of(connection, tenant, default), now=now, wait_s=wait_s)
+        limits = limits_of(connection, tenant, default)
+        judge_priority(limits, priority)
+        check(connection, tenant, limits, now=now, wait_s=wait_s)
         further()
 
     return admit

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from deployments.jobs.outlook import Outlook, Rank, Underway, Waiting, rank_of
 from deployments.journal.database import Database
-from deployments.journal.tables import jobs, stage_outputs
+from deployments.journal.tables import SUCCEEDED, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 RECENT_JOBS = 32  # finished jobs whose seconds count
@@ -17,7 +17,7 @@ Arrival = tuple[float, str]
 
 def read_measured(connection: Connection, preset: str) -> dict[StageName, float]:
     """Median seconds that a job of this preset computes at each stage; one that none has computed is missing."""
-    recent = select(jobs.c.id).where(jobs.c.state == "succeeded", jobs.c.request["model"].as_string() == preset)
+    recent = select(jobs.c.id).where(SUCCEEDED, jobs.c.preset == preset)
     newest = recent.order_by(jobs.c.created_at.desc()).limit(RECENT_JOBS)
     computed = select(stage_outputs.c.idx, stage_outputs.c.run_s).where(
         stage_outputs.c.job_id.in_(newest), stage_outputs.c.run_s.is_not(None), stage_outputs.c.origin.is_(None)

@@ -5,25 +5,33 @@ Several rows may name one file; who removes rows learns which files nobody names
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select
 
 from deployments.errors import OutputsGoneError, VideoNotFoundError
 from deployments.jobs.values import JobRequest
-from deployments.journal.tables import checkpoints, jobs
+from deployments.journal.tables import checkpoints, erasures, jobs
 from stages.types import STAGE_NAMES, StageName
 
 SOURCE, RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 
 
 def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
-    """Forget checkpoints; gives the keys that no other one names."""
+    """Forget checkpoints; gives the keys that no other one names, whose files are to be erased from then on."""
     keys = set(connection.execute(select(checkpoints.c.key).where(which)).scalars())
     connection.execute(checkpoints.delete().where(which))
+    return to_erase(connection, keys)
+
+
+def to_erase(connection: Connection, keys: Collection[str]) -> list[str]:
+    """Have those of these files erased that no row names (`deployments.journal.sweeps` does); gives their keys."""
     used = connection.execute(select(checkpoints.c.key).where(checkpoints.c.key.in_(keys))).scalars()
-    return sorted(keys.difference(used))
+    unused = sorted(set(keys).difference(used))
+    if unused:
+        connection.execute(erasures.insert(), [{"key": key, "due_at": 0.0} for key in unused])
+    return unused
 
 
 def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequest) -> None:

@@ -30,6 +30,18 @@ def read_job(connection: Connection, job_id: str, tenant: str | None = None) -> 
     return job_of(row, *read_stages(connection, [job_id])[job_id])
 
 
+def lock_job(connection: Connection, job_id: str, tenant: str | None = None) -> Row[Any]:
+    """The row of one job, which nobody else changes until this transaction ends.
+
+    Raises:
+        VideoNotFoundError: there is none.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    if row is None or tenant not in (None, row.tenant):
+        raise VideoNotFoundError(job_id)
+    return row
+
+
 def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
     request = JobRequest.model_validate(row.request)
     return Job(

@@ -3,14 +3,26 @@
 Works inside a transaction of `Journal` or `Leases`; `now` is the database's clock.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from deployments.jobs.values import State
 from deployments.journal.deliveries import schedule_delivery
-from deployments.journal.tables import job_events, jobs, stage_outputs
+from deployments.journal.outputs import drop_files
+from deployments.journal.tables import (
+    checkpoints,
+    deliveries,
+    forgotten,
+    job_events,
+    jobs,
+    stage_outputs,
+    tallies,
+)
 
+FORGOTTEN_S = 86_400.0  # so long a list goes on behind a job that was deleted
 CANCELLED = {"code": "cancelled", "message": "The job was cancelled."}
 
 
@@ -23,11 +35,57 @@ def end_job(
         .where(jobs.c.id == job_id)
         .values(state=state, error=error, result=result, finished_at=now, lease_until=None)
     )
+    tally(connection, state, 1)
     schedule_delivery(connection, job_id, now)
     if state != "succeeded":
         end_stages(connection, job_id, "cancelled" if state == "cancelled" else "failed")
     kind = {"succeeded": "completed"}.get(state, state)
     log_event(connection, job_id, kind, now, **({"error": error} if error else {}))
+
+
+def tally(connection: Connection, state: str, count: int) -> None:
+    """So many jobs more are in a final state. Rows are only added, so that nobody waits for a counter's lock."""
+    connection.execute(tallies.insert().values(state=state, count=count))
+
+
+def forget_jobs(connection: Connection, ended: Sequence[Row[Any]], now: float) -> list[str]:
+    """Remove jobs that have ended, whose rows the caller has locked; gives the keys of files that no job uses any more.
+
+    Their places in the list are remembered for `FORGOTTEN_S`.
+    """
+    ids = [row.id for row in ended]
+    unused = drop_files(connection, checkpoints.c.job_id.in_(ids))
+    for table in (stage_outputs, job_events, deliveries):
+        connection.execute(table.delete().where(table.c.job_id.in_(ids)))
+    connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
+    for state, count in Counter(row.state for row in ended).items():
+        tally(connection, state, -count)
+    places = [{"id": row.id, "tenant": row.tenant, "created_at": row.created_at, "forgotten_at": now} for row in ended]
+    if places:
+        connection.execute(forgotten.insert(), places)
+    return unused
+
+
+def fold_tallies(connection: Connection, limit: int = 10_000) -> None:
+    """Many rows become one of each state, the sum staying as it is."""
+    some = select(tallies.c.seq).order_by(tallies.c.seq).limit(limit).with_for_update(skip_locked=True)
+    gone = (
+        connection.execute(tallies.delete().where(tallies.c.seq.in_(some)).returning(tallies.c.state, tallies.c.count))
+        .tuples()
+        .all()
+    )
+    sums = Counter[str]()
+    for state, count in gone:
+        sums[state] += count
+    for state, count in sums.items():
+        tally(connection, state, count)
+
+
+def tallied(connection: Connection) -> dict[str, int]:
+    """Jobs in each final state."""
+    total = func.sum(tallies.c.count)
+    rows = connection.execute(select(tallies.c.state, total).group_by(tallies.c.state).having(total > 0))
+    return dict(rows.tuples().all())
 
 
 def end_stages(connection: Connection, job_id: str, status: str) -> None:

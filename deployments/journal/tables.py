@@ -4,9 +4,24 @@ JSON columns hold plain values, keys of artifacts and digests; never tensors, ne
 epoch by the database's clock. Alembic makes and changes the tables (`migrations/`). Knows nothing of what a job is.
 """
 
-from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData()
+
+# Of partial indexes, as queries must say it.
+SUCCEEDED, HOLDS, HAS_RESULT = text("state = 'succeeded'"), text("expired = false"), text("result IS NOT NULL")
 
 jobs = Table(
     "jobs",
@@ -18,12 +33,13 @@ jobs = Table(
     Column("state", String, nullable=False),  # queued | running | paused | succeeded | failed | cancelled
     Column("priority", Integer, nullable=False, default=0),  # higher goes first
     Column("request", JSON, nullable=False),
+    Column("preset", String, nullable=False, default=""),  # the request's model
     Column("planned", JSON(none_as_null=True)),  # job_types.Planned; NULL: written before schema 0003
     Column("parent_id", String),  # for remixes
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("owner", String),
     Column("fence", Integer, nullable=False, default=0),  # grows with every claim; a write with an older one is void
-    Column("lease_until", Float),  # seconds since the epoch
+    Column("lease_until", Float),  # seconds since the epoch; of a paused job: since when it waits
     Column("not_before", Float, nullable=False, default=0.0),
     Column("claims", Integer, nullable=False, default=0),
     Column("error", JSON(none_as_null=True)),
@@ -33,12 +49,37 @@ jobs = Table(
     Column("content_hash", String),  # of everything that the result depends on; NULL: not to be shared
     Column("follows", String),  # an identical job that is not finished: this one waits for its outputs
     Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
+    Column("expired", Boolean, nullable=False, default=False),  # its checkpoints were forgotten
     UniqueConstraint("tenant", "idem_key"),
     Index("jobs_due", "state", "priority", "created_at"),
     Index("jobs_leases", "state", "lease_until"),
     Index("jobs_tenants", "tenant", "state"),
     Index("jobs_age", "created_at", "id"),
     Index("jobs_content", "tenant", "content_hash"),
+    Index("jobs_list", "tenant", "created_at", "id"),
+    Index("jobs_states", "state", "created_at"),
+    Index("jobs_measured", "preset", "created_at", sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED),
+    Index("jobs_finished", "finished_at"),
+    Index("jobs_results", "finished_at", sqlite_where=HAS_RESULT, postgresql_where=HAS_RESULT),
+    Index("jobs_ended", "finished_at", sqlite_where=HOLDS, postgresql_where=HOLDS),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("state", String, nullable=False),  # a final one
+    Column("count", Integer, nullable=False),  # jobs that came to it, less those that were forgotten; the sum counts
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("id", String, primary_key=True),  # of a job that was deleted of late, so that a list can go on behind it
+    Column("tenant", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("forgotten_at", Float, nullable=False),
+    Index("forgotten_age", "forgotten_at"),
 )
 
 stage_outputs = Table(
@@ -77,7 +118,27 @@ tenants = Table(
     Column("max_running", Integer),  # NULL: no limit, here and below
     Column("max_queued", Integer),
     Column("per_minute", Integer),
+    Column("max_priority", Integer),
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("tenant", String, nullable=False),  # one that has `per_minute`
+    Column("at", Float, nullable=False),  # within the last minute, of jobs that may be gone by now
+    Index("acceptances_tenants", "tenant", "at"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("key", String, nullable=False),  # of a file that no row names any more, and that is still to be erased
+    Column("due_at", Float, nullable=False),
+    Index("erasures_due", "due_at"),
+    Index("erasures_key", "key"),
 )
 
 api_keys = Table(

@@ -47,10 +47,12 @@ TABLE: dict[str, Series] = {
     "magicvideo_job_wait_s": Series("histogram", "Seconds from a job's acceptance to its first claim."),
     "magicvideo_job_run_s": Series("histogram", "Seconds from the last claim to the end.", ("state",)),
     "magicvideo_job_first_frame_s": Series("histogram", "Seconds from acceptance until something can be played."),
+    "magicvideo_swept": Series("counter", "Rows and files that were removed, by what they were.", ("what",)),
     "magicvideo_requests": Series("counter", "Answers of the API.", ("method", "route", "status")),
     "magicvideo_refused": Series("counter", "Requests that were refused, by the error's code.", ("code",)),
     "magicvideo_jobs_in_state": Series("gauge", "Jobs in the journal.", ("state",)),
     "magicvideo_oldest_queued_s": Series("gauge", "Age of the oldest job that waits."),
+    "magicvideo_files_to_erase": Series("gauge", "Files that no job names any more and the store still has."),
     "magicvideo_scrape_lacks": Series("gauge", "Nodes whose numbers are missing here."),
     "magicvideo_stage_waiting": Series("gauge", "Calls that were sent and have no device yet.", ("stage",)),
     "magicvideo_stage_computing": Series("gauge", "Calls that compute.", ("stage",)),
@@ -140,6 +142,9 @@ class JobMetrics:
 
     def first_frame(self, seconds: float) -> None:
         self._counts.observe("magicvideo_job_first_frame_s", seconds)
+
+    def swept(self, what: str, count: int) -> None:
+        self._counts.add("magicvideo_swept", count, what=what)
 
     def ended(self, state: str, seconds: float) -> None:
         self._counts.add("magicvideo_jobs", state=state)

@@ -21,7 +21,6 @@ from ray import serve
 
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
-from deployments.files.store import ArtifactStore
 from deployments.jobs.values import Claim, Job
 from deployments.journal.database import Database, DatabaseError
 from deployments.journal.journal import Journal
@@ -38,6 +37,7 @@ from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.kept import Kept
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
+from deployments.pipeline.sweeper import Sweeper
 from deployments.settings.application import AppArgs
 from stages.types import StageName
 
@@ -66,7 +66,7 @@ class Pipeline:
         self._args = args
         self._keeper = keeper
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
-        self._database = Database(args.storage.database_url)
+        self._database = Database(args.storage.database_url, check=True)
         self._leases = Leases(self._database)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
         set_up(args.observability.log_format, args.observability.log_level)
@@ -90,8 +90,7 @@ class Pipeline:
             loops.append(self._count_replicas())
         if args.scaling is not None:
             loops.append(self._look_out(args.scaling.report_s))
-        if keeper is not None:
-            loops.append(self._expire_checkpoints(ArtifactStore(args.storage.artifacts_url)))
+        loops.append(Sweeper(args, self._database, self._metrics).run())
         self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def nudge(self) -> None:
@@ -155,17 +154,6 @@ class Pipeline:
                 counted = replicas_of(serve.get_replica_context().app_name)
                 self._fan_out.know({name: counted.get(self._args.home(name), 0) for name in self._handles})
             await asyncio.sleep(_COUNT_S)
-
-    async def _expire_checkpoints(self, store: ArtifactStore) -> None:
-        """Remove the checkpoints of jobs that ended long ago: first from the journal, then the files."""
-        ttl_s = self._args.keeper.ttl_s
-        while True:
-            try:
-                for key in await asyncio.to_thread(self._leases.expire_outputs, ttl_s):
-                    await asyncio.to_thread(store.delete, key)
-            except Exception:
-                logger.exception("Old checkpoints could not be removed; trying again.")
-            await asyncio.sleep(min(600.0, ttl_s / 4))
 
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)

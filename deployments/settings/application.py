@@ -4,9 +4,6 @@ Unknown keys are errors; nothing is corrected silently. `reading` takes them fro
 one machine or for stand-in stages. Knows nothing of the graph (`deployments.app` does) and imports no Ray, no torch.
 """
 
-import base64
-import binascii
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +16,11 @@ from cluster.pools.stage_args import Args
 from cluster.pools.stage_args import AutoscalingArgs as AutoscalingArgs
 from cluster.pools.stage_args import BatchArgs as BatchArgs
 from cluster.pools.stage_args import StageArgs as StageArgs
-from deployments.jobs.values import Limits
+from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
+from deployments.settings.upkeep import KeeperArgs as KeeperArgs
+from deployments.settings.upkeep import RetentionArgs as RetentionArgs
+from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
@@ -126,36 +126,6 @@ class ObservabilityArgs(Args):
         return url
 
 
-class KeeperArgs(Args):
-    """The deployment that writes and reads checkpoints: outputs of stages that a restarted job goes on from."""
-
-    enabled: bool = True
-    replicas: int = Field(default=1, ge=1)
-    num_cpus: float = Field(default=1.0, ge=0)
-    max_ongoing_requests: int = Field(default=4, ge=1, description="Outputs held in memory at once per replica.")
-    ttl_s: float = Field(default=86_400.0, gt=0, description="Checkpoints of a job are kept so long after its end.")
-
-
-class WebhookArgs(Args):
-    """Telling whoever made a job that it has ended."""
-
-    secret: str | None = Field(
-        default_factory=lambda: os.environ.get("MAGICVIDEO_WEBHOOK_SECRET"),
-        description="Signs what is sent; without one there are no webhooks. Base64, as `whsec_...`.",
-    )
-    allow_private: bool = Field(default=False, description="Whether to post into private networks, too.")
-
-    @field_validator("secret")
-    @classmethod
-    def _base64(cls, secret: str | None) -> str | None:
-        try:
-            if secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) < 16:
-                raise ValueError("the webhook secret has fewer than 16 bytes")
-        except binascii.Error as error:
-            raise ValueError("the webhook secret is not base64, as openssl rand -base64 32 makes it") from error
-        return secret
-
-
 class IngressArgs(Args):
     """The deployment that speaks HTTP."""
 
@@ -195,6 +165,7 @@ class AppArgs(Args):
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
+    retention: RetentionArgs = Field(default_factory=RetentionArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
@@ -256,6 +227,16 @@ class AppArgs(Args):
                 + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
             )
         return self
+
+    def limits_for(self, tenant: str) -> Limits:
+        """Of a tenant that has none of its own. With API keys, and unless the configuration says otherwise, one tenant
+        has half of the queue at most, and asks for no more than the usual priority.
+        """
+        if tenant == NOBODY:
+            return self.limits
+        sane = {"max_queued": max(1, self.ingress.max_queued_jobs // 2), "max_priority": 0}
+        given = self.limits.model_fields_set
+        return self.limits.model_copy(update={name: value for name, value in sane.items() if name not in given})
 
     def home(self, stage: StageName) -> StageName:
         """The stage whose deployment computes this one: its own, but for one that lives with another."""

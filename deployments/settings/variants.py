@@ -53,7 +53,11 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
         "pool_wait_s": 0.0,
         "graceful_shutdown_wait_loop_s": 0.1,
     }
-    made = parse_args({**args.model_dump(), **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
+    said = {
+        **args.model_dump(),
+        "limits": args.limits.model_dump(exclude_unset=True),
+    }  # `limits_for` asks what was said
+    made = parse_args({**said, **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
     return with_environment(made)
 
 

@@ -1,10 +1,13 @@
-"""`python -m deployments keys ...` and `limits ...`: who may use a server, and how much.
+"""`python -m deployments keys ...`, `limits ...`, `backup`, `restore`: who may use a server, how much, and its journal.
 
     keys create --tenant NAME [--label TEXT]    prints the key, once, alone on stdout
     keys list                                   every key but its secret
     keys revoke ID                              it is refused within `ingress.keys_fresh_s`
-    limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none] [--reuse|--no-reuse]
+    limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none]
+               [--max-priority N|none] [--reuse|--no-reuse]
     limits show                                 of every tenant
+    backup FILE                                 the whole journal, while the server works; videos are the store's
+    restore FILE                                into an empty journal, of either kind of database
 
 They write to the database of the server that `--laptop`, `--cluster`, `--config` and `--data-dir` name, as for `serve`,
 which may run meanwhile. Exit code 0: done; 1: one sentence on stderr; 2: the command is wrong. Imports no Ray.
@@ -20,6 +23,7 @@ from typing import Any
 
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
+from deployments.journal.backup import back_up, restore
 from deployments.journal.database import Database, opened, redacted_url
 from deployments.journal.limits import LimitBook
 from deployments.settings.application import AppArgs
@@ -29,12 +33,12 @@ from deployments.tenants.keys import KeyBook, UnknownKeyError
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_LABEL_CHARS = 200
-_NUMBERS = ("max_running", "max_queued", "per_minute")
+_NUMBERS = ("max_running", "max_queued", "per_minute", "max_priority")
 _Act = Callable[[argparse.Namespace, AppArgs, Database], None]
 
 
 def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put `keys` and `limits` beside `serve`; each sets `run`, which takes the options and gives the exit code."""
+    """Put them beside `serve`; each sets `run`, which takes the options and gives the exit code."""
     keys = commands.add_parser("keys", help="API keys: create, list, revoke").add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -53,7 +57,14 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     for name in _NUMBERS:
         option = "--" + name.replace("_", "-")
         said = f"{Limits.model_fields[name].description} `none`: no limit."
-        change.add_argument(option, dest=name, type=_limit, metavar="N", default=argparse.SUPPRESS, help=said)
+        change.add_argument(
+            option,
+            dest=name,
+            type=_priority if name == "max_priority" else _limit,
+            metavar="N",
+            default=argparse.SUPPRESS,
+            help=said,
+        )
     change.add_argument(
         "--reuse",
         action=argparse.BooleanOptionalAction,
@@ -61,6 +72,12 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         help=Limits.model_fields["reuse"].description,
     )
     _action(limits, "show", _show_limits, "the limits of every tenant")
+
+    for name, act, said in (
+        ("backup", _back_up, "write the whole journal into a file, while the server works"),
+        ("restore", _restore, "put a backup into an empty journal"),
+    ):
+        _action(commands, name, act, said).add_argument("file", type=Path, help="gzipped lines of JSON")
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
@@ -124,10 +141,12 @@ def _revoke_key(options: argparse.Namespace, args: AppArgs, database: Database) 
 def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     changes = {name: value for name, value in vars(options).items() if name in Limits.model_fields}
     if not changes:
-        raise ConfigError("Nothing to set; give --max-running, --max-queued, --per-minute, --reuse or --no-reuse.")
+        raise ConfigError(
+            "Nothing to set; give --max-running, --max-queued, --per-minute, --max-priority, --reuse or --no-reuse."
+        )
     book = LimitBook(database)
     is_new = options.tenant not in book.all()
-    _limits_table([(options.tenant, book.change(options.tenant, changes, args.limits))])
+    _limits_table([(options.tenant, book.change(options.tenant, changes, args.limits_for(options.tenant)))])
     if is_new:
         _note(f"Tenant {options.tenant} had the defaults of the configuration; from now on it has these.")
 
@@ -135,7 +154,22 @@ def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) 
 def _show_limits(_options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     own = LimitBook(database).all()
     others = sorted({key.tenant for key in KeyBook(database).all() if key.revoked_at is None}.difference(own))
-    _limits_table([*own.items(), *((name, args.limits) for name in others), ("(others)", args.limits)])
+    _limits_table(
+        [*own.items(), *((name, args.limits_for(name)) for name in others), ("(others)", args.limits_for("*"))]
+    )
+
+
+def _back_up(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    try:
+        count = back_up(database, options.file)
+    except OSError as error:
+        raise ConfigError(f"{options.file} cannot be written: {error.strerror or error}.") from error
+    print(f"{options.file} holds the {count} rows of {redacted_url(args.storage.database_url)}.")
+
+
+def _restore(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    count = restore(database, options.file)
+    print(f"{redacted_url(args.storage.database_url)} has the {count} rows of {options.file}.")
 
 
 def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:
@@ -143,7 +177,7 @@ def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:
         (name, *(_number(getattr(limits, number)) for number in _NUMBERS), "yes" if limits.reuse else "no")
         for name, limits in rows
     ]
-    _table(("TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "REUSE"), cells)
+    _table(("TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "REUSE"), cells)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -184,4 +218,12 @@ def _limit(text: str) -> int | None:
         return None
     if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no limit; it must be a number above 0, or none")
+    return int(text)
+
+
+def _priority(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not re.fullmatch(r"-?\d{1,2}", text) or not -10 <= int(text) <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no priority; it must be a number from -10 to 10, or none")
     return int(text)

@@ -4,6 +4,7 @@ Those marked `bench` take minutes each and are left out of `make test`; `make te
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,12 @@ from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
 
 SCRIPTS = (
-    *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api"),
+    *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     "bulkheads",
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies"),
 )
 QUICK_S = 400
+KINDS = ("sqlite", "postgres")
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -201,3 +203,15 @@ def test_peers_gives_its_figures_without_what_must_be_installed() -> None:
     assert set(figures) == efficiencies | {"monolith_makespan_ratio", "p50_ratio", "p95_ratio"}
     assert all(0 < figures[name] <= 1 for name in efficiencies)
     assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.slow
+def test_journal_scale_gives_its_figures_and_reads_no_table_from_end_to_end() -> None:
+    done = run("journal_scale", "--quick")
+    figures = figures_of(done)
+    calls = {name.removesuffix("_ms_sqlite") for name in figures if name.endswith("_sqlite")}
+    assert set(figures) == {"slowest_hot_query_ms"} | {f"{call}_ms_{kind}" for call in calls for kind in KINDS}
+    assert figures["slowest_hot_query_ms"] == max(figures.values()) > 0
+    plans = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
+    large = "(jobs|stage_outputs|job_events|checkpoints)"
+    assert [plan for plan in plans if re.search(rf"SCAN {large}$|Seq Scan on {large}", plan)] == []

@@ -17,7 +17,7 @@ from deployments.settings.application import AppArgs, IngressArgs
 from deployments.tenants.keys import KeyBook
 from tests.deployments.rig import BODY, CONTENT, Rig, create, error_of
 
-ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0), limits=Limits(max_queued=50))
+ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0), limits=Limits(max_queued=50, max_priority=10))
 
 
 @pytest.fixture

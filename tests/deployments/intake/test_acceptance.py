@@ -15,7 +15,9 @@ from deployments.journal.limits import LimitBook
 from deployments.settings.application import AppArgs, IngressArgs
 from tests.deployments.rig import BODY, Rig, create, error_of
 
-ARGS = AppArgs(ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50))
+ARGS = AppArgs(
+    ingress=IngressArgs(keys_fresh_s=0, blocked_terms=("kraken",)), limits=Limits(max_queued=50, max_priority=10)
+)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.looks import oldest_queued_s
+from deployments.journal.sweeps import Sweeps
 from deployments.journal.tables import deliveries
 from deployments.pipeline.demand import Demand
 from deployments.settings.application import AppArgs
@@ -83,8 +84,9 @@ def test_checkpoints_stay_until_their_time_is_over(journal: Journal, leases: Lea
     held, _ = claim(leases)
     leases.keep(held, "t2i", 0, dict(RECORD))
     leases.finish(Update(held), "succeeded", result={})
-    assert leases.expire_outputs(HOUR_S) == []
-    assert leases.expire_outputs(-HOUR_S) == [RECORD["key"]]
+    sweeps = Sweeps(journal.database)
+    assert sweeps.outputs(HOUR_S) == 0
+    assert sweeps.outputs(-HOUR_S) == 1
 
 
 def test_waiting_is_counted_from_the_acceptance(journal: Journal, leases: Leases) -> None:

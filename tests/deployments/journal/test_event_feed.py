@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from deployments.journal.database import Database
 from deployments.journal.feed import EventFeed
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
+from deployments.journal.steps import log_event
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -121,3 +122,38 @@ async def test_a_quiet_stream_is_kept_open(journal: Journal, feed: EventFeed) ->
     assert [kind for kind in kinds if kind] == ["queued", "started"]
     await told.aclose()
     assert feed.streams == 0
+
+
+async def test_an_event_whose_transaction_ends_after_a_later_one_is_told(
+    postgres: Journal, claims: tuple[Claim, Claim]
+) -> None:
+    early, late = claims
+    feed = EventFeed(postgres.database, poll_s=0.01)
+    told, others = feed.follow(early.job_id), feed.follow(late.job_id)
+
+    async def kinds(stream: AsyncGenerator[Event | None], count: int) -> list[str]:
+        return [event.kind for _ in range(count) if (event := await anext(stream)) is not None]
+
+    async with asyncio.timeout(DEADLINE_S):
+        for stream in (told, others):
+            assert await kinds(stream, 2) == ["queued", "started"]
+        with postgres.database.write() as connection:
+            log_event(connection, early.job_id, "stage_queued", 1.0)
+            end(postgres, late)
+            assert await kinds(others, 1) == ["completed"]
+        assert await kinds(told, 1) == ["stage_queued"]
+    await told.aclose()
+    await others.aclose()
+    await feed.close()
+
+
+@pytest.fixture
+def postgres() -> Iterator[Journal]:
+    opened = Journal(Database(new_database()))
+    yield opened
+    opened.database.close()
+
+
+@pytest.fixture
+def claims(postgres: Journal) -> tuple[Claim, Claim]:
+    return begin(postgres), begin(postgres)

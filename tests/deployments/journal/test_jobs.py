@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from sqlalchemy import select
 
 from client.schema import JobError, StageState
 from deployments.errors import (
@@ -18,6 +19,8 @@ from deployments.jobs.values import NewJob, Source, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
+from deployments.journal.steps import fold_tallies
+from deployments.journal.tables import tallies
 from stages.types import StageName
 from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
 
@@ -75,6 +78,39 @@ def test_pages_walk_through_every_job_once(journal: Journal, order: str) -> None
     assert seen == (ids if order == "asc" else ids[::-1])
     with pytest.raises(VideoNotFoundError, match="'nobody'"):
         journal.page(after="nobody")
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_list_goes_on_behind_jobs_that_were_deleted(journal: Journal, order: str) -> None:
+    ids = [finished(journal, tenant="a") for _ in range(5)]
+    seen: list[str] = []
+    after, more = None, True
+    while more:
+        jobs, more = journal.page(tenant="a", after=after, limit=2, order="asc" if order == "asc" else "desc")
+        seen += [job.id for job in jobs]
+        for job in jobs:
+            journal.delete(job.id)
+        after = seen[-1]
+    assert seen == (ids if order == "asc" else ids[::-1])
+    with pytest.raises(VideoNotFoundError):
+        journal.page(tenant="b", after=after)
+
+
+def test_jobs_are_counted_as_they_end_and_are_forgotten(journal: Journal, leases: Leases) -> None:
+    first = finished(journal)
+    finished(journal)
+    cancelled, queued = submit(journal), submit(journal)
+    journal.request_cancel(cancelled)
+    claim(leases)
+    submit(journal)
+    expected = {"succeeded": 2, "cancelled": 1, "running": 1, "queued": 1}
+    assert journal.counts() == expected
+    journal.delete(first)
+    with journal.database.write() as connection:
+        fold_tallies(connection)
+        assert len(connection.execute(select(tallies)).all()) == 2
+    assert journal.counts() == expected | {"succeeded": 1}
+    assert queued
 
 
 def test_cancel_ends_a_queued_job_and_flags_a_running_one(journal: Journal, leases: Leases) -> None:

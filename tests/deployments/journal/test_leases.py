@@ -12,6 +12,7 @@ from deployments.jobs.values import Claim, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Leases
+from deployments.journal.sweeps import Sweeps
 from deployments.journal.tables import jobs
 from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
 
@@ -173,9 +174,12 @@ def test_checkpoints_of_jobs_that_ended_long_ago_are_forgotten(journal: Journal,
         leases.keep(held, "t2i", 0, RECORD)  # one file for both
     leases.keep(first, "i2v", 0, own)
     leases.finish(Update(first), "failed", error=JobError(code="x", message="y"))
-    assert leases.expire_outputs(3600.0) == []
-    assert leases.expire_outputs(-1.0) == [own["key"]]
-    assert leases.expire_outputs(-1.0) == []
+    sweeps = Sweeps(journal.database)
+    assert sweeps.outputs(3600.0) == 0
+    assert (sweeps.outputs(-1.0), sweeps.outputs(-1.0)) == (1, 0)
+    erased: list[str] = []
+    assert (sweeps.erase(erased.append), sweeps.erase(erased.append)) == (1, 0)
+    assert erased == [own["key"]]
     assert (journal.get(ended).outputs, journal.get(running).outputs) == ({}, {"t2i": {0: RECORD}})
 
 

@@ -8,14 +8,15 @@ import pytest
 from sqlalchemy import Connection, update
 
 from deployments.bulkheads import Bulkhead
-from deployments.errors import QueueFullError, RateLimitError
+from deployments.errors import NotAllowedError, QueueFullError, RateLimitError
 from deployments.intake.admission import Admission
-from deployments.jobs.values import Claim, Job, JobRequest, Limits, NewJob, Update
+from deployments.jobs.values import NOBODY, Claim, Job, JobRequest, Limits, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.limits import LimitBook, check, limits_of
-from deployments.journal.tables import jobs
+from deployments.journal.tables import acceptances
+from deployments.settings.application import AppArgs, IngressArgs
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 LONG_S, LAPSED_S = 60.0, -1.0
@@ -126,13 +127,55 @@ def test_a_tenants_queue_has_a_bound_of_its_own(journal: Journal, leases: Leases
     for _ in range(2):
         submit(journal, "a", limits)
     with pytest.raises(
-        RateLimitError, match="2 videos of this API key's tenant are waiting and its limit is 2"
+        RateLimitError, match="2 videos of this API key's tenant are waiting or paused and its limit is 2"
     ) as full:
         submit(journal, "a", limits)
     assert (full.value.code, full.value.headers) == ("tenant_queue_full", {"Retry-After": "13"})
     submit(journal, "b", limits)
     leases.claim("x", LONG_S)
     submit(journal, "a", limits)
+
+
+def test_a_paused_job_counts_as_one_that_waits(journal: Journal, leases: Leases) -> None:
+    limits = Limits(max_queued=2)
+    for _ in range(2):
+        submit(journal, "a", limits)
+        claimed = leases.claim("x", LONG_S)
+        assert claimed is not None
+        leases.pause(Update(claimed[0]), "t2i")
+    with pytest.raises(RateLimitError, match="2 videos of this API key's tenant are waiting or paused"):
+        submit(journal, "a", limits)
+
+
+@pytest.mark.parametrize(
+    ("limit", "priority", "allowed"), [(0, 1, False), (3, 3, True), (3, 4, False), (None, 10, True)]
+)
+async def test_who_may_ask_for_which_priority_is_a_limit(
+    journal: Journal, limit: int | None, priority: int, allowed: bool
+) -> None:
+    admission = Admission(
+        journal.database,
+        AT_JOURNAL,
+        preset="tiny",
+        limits=lambda _tenant: Limits(max_priority=limit),
+        retry_after_s=7,
+        replicas=dict,
+    )
+    admit = await admission.judge("a", priority, None)
+    new = NewJob(REQUEST, tenant="a", priority=priority)
+    if allowed:
+        assert journal.submit(new, admit=admit)[0].priority == priority
+        return
+    with pytest.raises(NotAllowedError, match=f"priority is {priority} and the limit of .* is {limit};"):
+        journal.submit(new, admit=admit)
+
+
+def test_without_a_word_one_tenant_has_half_of_the_queue_and_the_usual_priority() -> None:
+    args = AppArgs(ingress=IngressArgs(max_queued_jobs=9))
+    assert args.limits_for("a") == Limits(max_queued=4, max_priority=0)
+    assert args.limits_for(NOBODY) == Limits()
+    said = AppArgs.model_validate({"limits": {"max_queued": None, "max_priority": 5}})
+    assert said.limits_for("a") == Limits(max_priority=5)
 
 
 def test_a_tenants_bound_holds_with_many_posts_at_once(url: str) -> None:
@@ -154,7 +197,10 @@ def test_a_tenants_bound_holds_with_many_posts_at_once(url: str) -> None:
 
 def test_so_many_are_accepted_in_a_minute_and_the_next_is_told_when(journal: Journal) -> None:
     limits = Limits(per_minute=2)
-    old, _ = submit(journal, "a", limits), submit(journal, "a", limits)
+    for _ in range(2):
+        job_id = submit(journal, "a", limits)
+        journal.request_cancel(job_id)
+        journal.delete(job_id)  # it was accepted all the same
     with pytest.raises(RateLimitError, match="the limit of this API key's tenant is 2") as refused:
         submit(journal, "a", limits)
     assert refused.value.code == "rate_limited"
@@ -162,7 +208,7 @@ def test_so_many_are_accepted_in_a_minute_and_the_next_is_told_when(journal: Jou
 
     def move(by_s: float) -> None:
         with journal.database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == old).values(created_at=jobs.c.created_at - by_s))
+            connection.execute(update(acceptances).values(at=acceptances.c.at - by_s))
 
     move(50)
     with pytest.raises(RateLimitError) as refused:
@@ -195,7 +241,12 @@ def test_changing_one_limit_keeps_the_others_and_starts_from_the_defaults(journa
 
 async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -> None:
     admission = Admission(
-        journal.database, AT_JOURNAL, preset="tiny", limits=Limits(max_queued=1), retry_after_s=7, replicas=dict
+        journal.database,
+        AT_JOURNAL,
+        preset="tiny",
+        limits=lambda _tenant: Limits(max_queued=1),
+        retry_after_s=7,
+        replicas=dict,
     )
     for _ in range(2):
         admit = await admission.judge("a", 0, None)

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, Table, create_engine, text
+from sqlalchemy import MetaData, Table, create_engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 from deployments.errors import ConfigError
@@ -56,17 +56,25 @@ def test_a_journal_from_before_the_migrations_is_taken_over_with_its_jobs(url: s
         counts = {"fence": 0, "not_before": 0.0, "claims": 0, "created_at": 1.0}
         old = Table("jobs", MetaData(), autoload_with=connection)
         connection.execute(
-            old.insert().values(id="old", state="queued", request=REQUEST.model_dump(), **values, **counts)
+            old.insert(),
+            [
+                {"id": name, "state": state, "request": REQUEST.model_dump(), "finished_at": at, **values, **counts}
+                for name, state, at in (("old", "queued", None), ("one", "failed", 2.0), ("two", "failed", 2.0))
+            ],
         )
     engine.dispose()
     again = Database(url)
     job = Journal(again).get("old")
     assert (job.request, job.planned) == (REQUEST, planned_of(REQUEST, plan_of(REQUEST)))
+    assert Journal(again).counts() == {"queued": 1, "failed": 2}
     with again.write() as connection:
+        filled = select(tables.jobs.c.id, tables.jobs.c.preset, tables.jobs.c.expired).order_by(tables.jobs.c.id)
+        found = connection.execute(filled).tuples().all()
+        assert found == [("old", "tiny", False), ("one", "tiny", True), ("two", "tiny", True)]
         twice = tables.jobs.insert().values(state="queued", request={}, tenant="", idem_key="k", created_at=1.0)
-        connection.execute(twice.values(id="one"))
+        connection.execute(twice.values(id="first"))
         with pytest.raises(IntegrityError), connection.begin_nested():
-            connection.execute(twice.values(id="two"))
+            connection.execute(twice.values(id="second"))
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
     again.close()
 

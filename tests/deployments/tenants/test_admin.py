@@ -9,6 +9,7 @@ from deployments.__main__ import main
 from deployments.jobs.values import Limits
 from deployments.journal.database import opened
 from deployments.journal.limits import LimitBook
+from deployments.journal.tables import tenants
 from deployments.settings.reading import CONFIG_PATH
 from deployments.tenants.keys import KeyBook
 from tests.postgres import new_database
@@ -84,21 +85,21 @@ def test_limits_are_set_one_by_one_and_shown_for_everybody(shell: Shell) -> None
     default = "none" if "--data-dir" in shell.place else "4"
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5", "--reuse")
     assert code == 0
-    assert out[1].split() == ["studio", default, "5", "none", "yes"]
+    assert out[1].split() == ["studio", default, "5", "none", "0", "yes"]
     assert "had the defaults" in err
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-running", "2", "--max-queued", "none")
-    assert (out[1].split(), err) == (["studio", "2", "none", "none", "yes"], "")
+    assert (out[1].split(), err) == (["studio", "2", "none", "none", "0", "yes"], "")
     shell.run("limits", "set", "--tenant", "studio", "--no-reuse", "--per-minute", "30")
     with opened(shell.url) as database:
-        assert LimitBook(database).all() == {"studio": Limits(max_running=2, per_minute=30)}
+        assert LimitBook(database).all() == {"studio": Limits(max_running=2, per_minute=30, max_priority=0)}
     shell.run("keys", "create", "--tenant", "other")
     code, out, _ = shell.run("limits", "show")
     assert code == 0
     assert [line.split() for line in out] == [
-        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "REUSE"],
-        ["studio", "2", "none", "30", "no"],
-        ["other", default, "none", "none", "no"],
-        ["(others)", default, "none", "none", "no"],
+        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "REUSE"],
+        ["studio", "2", "none", "30", "0", "no"],
+        ["other", default, "500", "none", "0", "no"],
+        ["(others)", default, "500", "none", "0", "no"],
     ]
 
 
@@ -139,3 +140,18 @@ def test_a_password_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[s
     said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list")
     assert "magicvideo:***@127.0.0.1:1/magicvideo cannot be used" in said
     assert "s3cret" not in said
+
+
+def test_the_journal_is_backed_up_and_put_back(shell: Shell, tmp_path: Path) -> None:
+    shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5")
+    file = tmp_path / "journal.gz"
+    code, out, _ = shell.run("backup", str(file))
+    assert (code, "holds the 1 rows of" in out[0]) == (0, True)
+    assert "an empty one alone" in shell.refusal("restore", str(file))
+    assert "cannot be written" in shell.refusal("backup", str(tmp_path / "no" / "journal.gz"))
+    with opened(shell.url) as database, database.write() as connection:
+        connection.execute(tenants.delete())
+    code, out, _ = shell.run("restore", str(file))
+    assert (code, "has the 1 rows of" in out[0]) == (0, True)
+    with opened(shell.url) as database:
+        assert LimitBook(database).all()["studio"].max_queued == 5

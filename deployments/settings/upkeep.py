@@ -1,0 +1,54 @@
+"""Arguments of what stands beside the path of a job: checkpoints, how long what is kept stays, webhooks."""
+
+import base64
+import binascii
+import os
+
+from pydantic import Field, field_validator
+
+from cluster.pools.stage_args import Args
+
+_DAY_S = 86_400.0
+
+
+class KeeperArgs(Args):
+    """The deployment that writes and reads checkpoints: outputs of stages that a restarted job goes on from."""
+
+    enabled: bool = True
+    replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=1.0, ge=0)
+    max_ongoing_requests: int = Field(default=4, ge=1, description="Outputs held in memory at once per replica.")
+    ttl_s: float = Field(default=86_400.0, gt=0, description="Checkpoints of a job are kept so long after its end.")
+
+
+class RetentionArgs(Args):
+    """How long what is kept stays; null: for ever."""
+
+    paused_s: float | None = Field(default=7 * _DAY_S, gt=0, description="Paused jobs; they fail then.")
+    events_s: float | None = Field(default=30 * _DAY_S, gt=0, description="Events of jobs that have ended.")
+    deliveries_s: float | None = Field(default=30 * _DAY_S, gt=0, description="Webhooks of jobs that have ended.")
+    results_s: float | None = Field(default=None, gt=0, description="Videos, from the end of their job.")
+    jobs_s: float | None = Field(default=None, gt=0, description="Jobs with all they have, from their end.")
+    orphans_s: float = Field(default=6 * 3600.0, gt=0, description="Files that no job names, from their writing.")
+    sweep_s: float = Field(default=60.0, gt=0, description="Between two looks for what is to go.")
+    orphans_every_s: float = Field(default=3600.0, gt=0, description="Between two looks through all files.")
+
+
+class WebhookArgs(Args):
+    """Telling whoever made a job that it has ended."""
+
+    secret: str | None = Field(
+        default_factory=lambda: os.environ.get("MAGICVIDEO_WEBHOOK_SECRET"),
+        description="Signs what is sent; without one there are no webhooks. Base64, as `whsec_...`.",
+    )
+    allow_private: bool = Field(default=False, description="Whether to post into private networks, too.")
+
+    @field_validator("secret")
+    @classmethod
+    def _base64(cls, secret: str | None) -> str | None:
+        try:
+            if secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) < 16:
+                raise ValueError("the webhook secret has fewer than 16 bytes")
+        except binascii.Error as error:
+            raise ValueError("the webhook secret is not base64, as openssl rand -base64 32 makes it") from error
+        return secret
