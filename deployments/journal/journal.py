@@ -16,6 +16,7 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 
 import hashlib
 import uuid
+from collections import Counter
 from functools import partial
 
 from sqlalchemy import Connection, String, and_, bindparam, func, or_, select, update
@@ -34,7 +35,7 @@ from deployments.jobs.values import FINAL, Event, Job, JobRequest, NewJob, Plann
 from deployments.journal.database import Database
 from deployments.journal.deliveries import add_delivery, schedule_delivery
 from deployments.journal.limits import Admit
-from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, drop_files, twin_of
+from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, drop_files, hurry_twins, twin_of
 from deployments.journal.rows import job_of, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, end_stages, log_event
 from deployments.journal.tables import checkpoints, deliveries, job_events, jobs, stage_outputs
@@ -110,6 +111,7 @@ class Journal:
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
                 )
             )
+            hurry_twins(connection, tenant, content_hash, new.priority)
             add_files(connection, job_id, tenant, request)
             add_delivery(connection, job_id, new.webhook_url)
             if new.parent_id is not None:
@@ -241,6 +243,14 @@ class Journal:
                 connection.execute(table.delete().where(table.c.job_id == job_id))
             connection.execute(jobs.delete().where(jobs.c.id == job_id))
             return unused
+
+    def waits(self) -> dict[str, int]:
+        """What unfinished jobs say they wait for, with how many of them do."""
+        held = and_(jobs.c.state.in_(("queued", "running")), jobs.c.error.is_not(None))
+        with self._database.read() as connection:
+            return dict(
+                Counter(error["message"] for error in connection.execute(select(jobs.c.error).where(held)).scalars())
+            )
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
