@@ -26,7 +26,8 @@ DeploymentError
     ├── TooManyClaimsError   code too_many_recoveries     the server went down under this job again and again
     └── DeadlineError        code deadline_exceeded       it still waited when its deadline passed
 
-`LeaseLostError` stands apart: it stops an executor whose job was taken over, and is never shown to a client.
+Two stand apart. `LeaseLostError` stops an executor whose job was taken over, and is never shown to a client.
+`StoreAwayError`: the artifact store is full, away or refuses; a job waits for it, a request is answered with 500.
 This module knows nothing of FastAPI or Ray.
 """
 
@@ -247,3 +248,7 @@ class DeadlineError(JobFailure):
 
 class LeaseLostError(Exception):
     """Another executor has taken this job over; stop and write nothing."""
+
+
+class StoreAwayError(OSError):
+    """The artifact store is full, cannot be reached or refuses; what it keeps may well be there."""

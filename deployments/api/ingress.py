@@ -12,7 +12,6 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -36,7 +35,7 @@ from deployments.api.metrics import NodeTexts, add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
-from deployments.errors import ApiError, VideoNotFoundError
+from deployments.errors import ApiError
 from deployments.files.store import ArtifactStore
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import Database
@@ -179,12 +178,12 @@ class Readiness:
             logger.warning("Ray Serve does not answer.", exc_info=True)
             return self._ill(f"Ray Serve does not answer ({type(error).__name__}); look at its controller's log.")
         try:
-            with suppress(VideoNotFoundError):
-                self._services.journal.get("")
+            waits = self._services.journal.waits()
         except Exception as error:
             logger.warning("The journal's database does not answer.", exc_info=True)
             return self._ill(f"The journal's database does not answer ({type(error).__name__}); look at it.", found)
-        return found
+        said = [f"{count} {'video waits' if count == 1 else 'videos wait'}: {why}" for why, count in waits.items()]
+        return found.model_copy(update={"problems": [*found.problems, *said]}) if said else found
 
     def _ill(self, problem: str, known: Health | None = None) -> Health:
         found = known or Health(status="degraded", model=self._services.args.preset, version=__version__)
