@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from ray import serve
 
@@ -111,7 +112,7 @@ def test_calls_whose_caller_died_stop_at_their_next_step(app: SecondApp) -> None
     wait_for("V2V", lambda: Rig.replica("v2v", app.name))
     before = ended()
     video_id = app.create(seed=8)
-    wait_for("V2V to compute", lambda: app.told(video_id, "stage_started", "v2v"))
+    wait_for("V2V to compute", lambda: bool(app.told(video_id, "stage_started", "v2v")))
     victim = wait_for("the pipeline's process", lambda: Rig.replica("pipeline", app.name))
     victim.kill()
     app.http.post(f"/v1/videos/{video_id}/cancel")
@@ -120,30 +121,6 @@ def test_calls_whose_caller_died_stop_at_their_next_step(app: SecondApp) -> None
     assert video.error is not None
     assert video.error.code == "cancelled"
     assert ended().get("completed", 0) - before.get("completed", 0) < WINDOWS
-
-
-def test_a_stage_that_fails_to_deploy_is_waited_for(rig: Rig, tmp_path: Path) -> None:
-    args = arguments(rig.args, tmp_path)
-    app = SecondApp(rig, "rollout", args)
-    try:
-        t2i = args.stages["t2i"]
-        broken = t2i.model_copy(update={"options": {**t2i.options, "nonsense": 1}})
-        app.args = args.model_copy(update={"stages": {**args.stages, "t2i": broken}})
-        with pytest.raises(RuntimeError):
-            app.deploy()
-        ids = [app.create(seed=seed) for seed in range(3)]
-        for video_id in ids:
-            assert "t2i" in wait_for("a reason", partial(waits_for, app, video_id))
-        assert any("nonsense" in problem for problem in problems(app))
-        app.args = args
-        app.deploy()
-        assert {app.ended(video_id).status for video_id in ids} == {"completed"}
-    finally:
-        app.close()
-
-
-def waits_for(app: SecondApp, video_id: str) -> str | None:
-    return app.video(video_id).waits_for
 
 
 def kinds(app: SecondApp, video_id: str) -> list[str]:
