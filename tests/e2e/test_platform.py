@@ -123,5 +123,23 @@ def test_calls_whose_caller_died_stop_at_their_next_step(app: SecondApp) -> None
     assert ended().get("completed", 0) - before.get("completed", 0) < WINDOWS
 
 
+def test_a_stage_that_fails_to_deploy_is_waited_for(rig: Rig, tmp_path: Path) -> None:
+    args = arguments(rig.args, tmp_path)
+    app = SecondApp(rig, "rollout", args)
+    try:
+        t2i = args.stages["t2i"]
+        broken = t2i.model_copy(update={"options": {**t2i.options, "nonsense": 1}})
+        app.args = args.model_copy(update={"stages": {**args.stages, "t2i": broken}})
+        with pytest.raises(RuntimeError):
+            app.deploy()
+        ids = [app.create(seed=seed) for seed in range(3)]
+        assert any("nonsense" in problem for problem in problems(app))
+        app.args = args
+        app.deploy()
+        assert {app.ended(video_id).status for video_id in ids} == {"completed"}
+    finally:
+        app.close()
+
+
 def kinds(app: SecondApp, video_id: str) -> list[str]:
     return [event.kind for event in app.journal.events(video_id)]
