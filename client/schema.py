@@ -172,6 +172,9 @@ class Video(Answer):
     priority: int = 0
     queue_position: int | None = Field(default=None, description="Jobs that go first, while this one is queued.")
     eta_s: float | None = Field(default=None, description="Estimated seconds until it is completed.")
+    waits_for: str | None = Field(
+        default=None, description="What the server lacks at the moment; the job goes on when it is there."
+    )
 
 
 class Event(Answer):
@@ -182,6 +185,8 @@ class Event(Answer):
     | queued | queue_position, eta_s |
     | started, restarted, job_restarted | |
     | released | pause_s: until it may start again, when its server kept dying |
+    | waiting | stage, reason: what the server lacks; the job goes on when it is there |
+    | put_off | pause_s, reason: the same; the job begins again after it, from its checkpoints |
     | stage_queued, stage_started, stage_completed | stage |
     | stage_progress | stage, progress in percent |
     | stage_restored | stage, index, origin |

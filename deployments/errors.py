@@ -30,7 +30,8 @@ DeploymentError
     ├── PauseExpiredError    code pause_expired           nobody had it continue in time
     └── DeadlineError        code deadline_exceeded       it still waited when its deadline passed
 
-`LeaseLostError` stands apart: it stops an executor whose job was taken over, and is never shown to a client.
+Two stand apart. `LeaseLostError` stops an executor whose job was taken over, and is never shown to a client.
+`StoreAwayError`: the artifact store is full, away or refuses; a job waits for it, a request is answered with 500.
 This module knows nothing of FastAPI or Ray.
 """
 
@@ -294,3 +295,7 @@ class PauseExpiredError(JobFailure):
 
 class LeaseLostError(Exception):
     """Another executor has taken this job over; stop and write nothing."""
+
+
+class StoreAwayError(OSError):
+    """The artifact store is full, cannot be reached or refuses; what it keeps may well be there."""

@@ -86,6 +86,8 @@ def describe(video: Video) -> str:
         lines.append(f"paused   after {video.paused_after}; go on with: magicvideo continue {video.id}")
     if note := queue_note(video):
         lines.append(note.replace("queued: ", "queue    "))
+    if video.waits_for is not None:
+        lines.append(f"waits    {plain(video.waits_for)}")
     lines += [f"  {title_of(stage.name):<14} {stage.progress:>3} %  {note_of(stage)}" for stage in video.stages]
     return "\n".join(lines)
 
@@ -187,6 +189,7 @@ def _facts(video: Video) -> Iterable[tuple[str, str]]:
         "expires": _moment(video.expires_at) if video.expires_at is not None else None,
         "error": f"{video.error.message} ({video.error.code})" if video.error else None,
         "note": video.note,
+        "waits": video.waits_for,
     }
     return [(name, value) for name, value in known.items() if value]
 

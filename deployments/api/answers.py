@@ -82,6 +82,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
         priority=job.priority,
         queue_position=standing.queue_position,
         eta_s=standing.eta_s,
+        waits_for=job.waits_for,
     )
 
 

@@ -12,7 +12,6 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,7 @@ from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
 from deployments.bulkheads import Shared
-from deployments.errors import ApiError, UnavailableError, VideoNotFoundError
+from deployments.errors import ApiError, UnavailableError
 from deployments.files.store import ArtifactStore
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
@@ -171,12 +170,12 @@ class Readiness:
             why = str(error) if isinstance(error, UnavailableError) else f"Ray Serve fails ({type(error).__name__})."
             return self._ill(f"{why} Look at its controller's log.", services.healths.known)
         try:
-            with suppress(VideoNotFoundError):
-                await services.at_journal.run(services.journal.get, "")
+            waits = await services.at_journal.run(services.journal.waits)
         except Exception as error:
             logger.warning("The journal's database does not answer: %s", error)
             return self._ill(f"The journal's database does not answer ({type(error).__name__}); look at it.", found)
-        return found
+        said = [f"{count} {'video waits' if count == 1 else 'videos wait'}: {why}" for why, count in waits.items()]
+        return found.model_copy(update={"problems": [*found.problems, *said]}) if said else found
 
     def _ill(self, problem: str, known: Health | None = None) -> Health:
         found = known or Health(status="degraded", model=self._services.args.preset, version=__version__)

@@ -9,6 +9,7 @@ Knows nothing of jobs; keys are made by the pipeline.
 
 import asyncio
 import dataclasses
+import errno
 import gc
 import hashlib
 import io
@@ -20,6 +21,7 @@ from typing import Any
 import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
+from deployments.errors import StoreAwayError
 from deployments.files.decoding import last_frame, read_picture, read_video
 from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.files.packing import CheckpointError, Record, pack, unpack
@@ -48,7 +50,7 @@ class Keeper:
 
         Raises:
             CheckpointError: a type that is not kept.
-            OSError: the store is full or cannot be reached.
+            StoreAwayError: the store is full or cannot be reached.
         """
         try:
             return await asyncio.to_thread(self._keep, value, key)
@@ -122,8 +124,12 @@ class Keeper:
     def _read(self, key: str) -> bytes:
         try:
             return b"".join(self._store.read(key, 0, self._store.size(key)))
-        except (ArtifactError, OSError) as error:
+        except ArtifactError as error:
             raise CheckpointError(f"Checkpoint {key} cannot be read: {error}") from error
+        except StoreAwayError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
+                raise CheckpointError(f"Checkpoint {key} is damaged: {error}") from error
+            raise
 
     def _ingest(self, source: Source, plan: Plan, folder: str) -> dict[StageName, list[Record]]:
         data = self._read(source.key)

@@ -20,7 +20,7 @@ from typing import Any
 import av
 from av.video.reformatter import ColorRange, Colorspace
 
-from deployments.files.store import Artifact, ArtifactStore
+from deployments.files.store import Artifact, ArtifactStore, reaching
 from stages.types import Clip
 
 _BT709 = 1  # the number of BT.709 in FFmpeg's tables of primaries, transfers and matrices
@@ -69,7 +69,8 @@ class Mp4Finisher:
         """Join the chunks, behind the video kept under `before`, and keep the file under `key`."""
         if before is not None:
             chunks = [self._kept(before), *chunks]
-        with tempfile.TemporaryDirectory(prefix="magicvideo-") as folder:
+        disk = reaching(f"The disk of {tempfile.gettempdir()}")
+        with disk, tempfile.TemporaryDirectory(prefix="magicvideo-") as folder:
             path = Path(folder) / "video.mp4"
             join_chunks(chunks, path, provenance)
             return self._store.put_file(path, key)

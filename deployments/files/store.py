@@ -12,6 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import fsspec
 
+from deployments.errors import StoreAwayError
 from deployments.files.direct import write_direct
 
 _KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+\.[a-z0-9]{2,5}(\.[0-9a-f]{32}\.partial)?")
@@ -39,6 +41,27 @@ class Artifact:
     media_type: str = "video/mp4"
 
 
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "adlfs")  # of stores, by their packages
+
+
+@contextmanager
+def reaching(what: str, *through: type[Exception]) -> Iterator[None]:
+    """What a disk or a store's client raises in here becomes one sentence, all but `through`.
+
+    Raises:
+        StoreAwayError: it is full, cannot be reached or refuses.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (*through, StoreAwayError)):
+            raise
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise StoreAwayError(f"{what} cannot be used: {said[:200]}.") from error
+
+
 class ArtifactStore:
     """Files under one URL."""
 
@@ -54,19 +77,21 @@ class ArtifactStore:
 
         Raises:
             ArtifactError: the key is malformed.
+            StoreAwayError: the store is full or cannot be reached.
         """
         target = self._path(key)
         partial = self._partial(target)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._make_folder(target)
         try:
-            self._fs.put_file(str(source), partial)
-            if self._local:
-                os.replace(partial, target)
+            with self._writing():
+                self._fs.put_file(str(source), partial)
+                if self._local:
+                    os.replace(partial, target)
         except BaseException:
             self._forget(partial)
             raise
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Artifact(key, source.stat().st_size, digest, media_type)
 
     def put_bytes(self, data: bytes, key: str, media_type: str) -> Artifact:
@@ -74,16 +99,17 @@ class ArtifactStore:
 
         Raises:
             ArtifactError: the key is malformed.
-            OSError: the store is full or cannot be reached.
+            StoreAwayError: the store is full or cannot be reached.
         """
         target = self._path(key)
         partial = self._partial(target)
         self._make_folder(target)
         try:
-            with self._fs.open(partial, "wb") as file:
-                file.write(data)
-            if self._local:
-                os.replace(partial, target)
+            with self._writing():
+                with self._fs.open(partial, "wb") as file:
+                    file.write(data)
+                if self._local:
+                    os.replace(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -97,8 +123,9 @@ class ArtifactStore:
         partial = self._partial(target)
         self._make_folder(target)
         try:
-            size, sha256 = write_direct(Path(partial), pieces)
-            os.replace(partial, target)
+            with self._writing():
+                size, sha256 = write_direct(Path(partial), pieces)
+                os.replace(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -109,9 +136,11 @@ class ArtifactStore:
 
         Raises:
             ArtifactError: it is not there.
+            StoreAwayError: the store cannot be reached.
         """
         try:
-            return int(self._fs.size(self._path(key)))
+            with self._reading():
+                return int(self._fs.size(self._path(key)))
         except FileNotFoundError as error:
             raise ArtifactError(f"Artifact {key} is not in {self.url}; was it deleted by hand?") from error
 
@@ -138,9 +167,10 @@ class ArtifactStore:
 
         Raises:
             ArtifactError: the file is not there, or shorter than `end`.
+            StoreAwayError: the store cannot be reached.
         """
         try:
-            with self._fs.open(self._path(key), "rb") as file:
+            with self._reading(), self._fs.open(self._path(key), "rb") as file:
                 file.seek(start)
                 left = end - start
                 while left > 0:
@@ -152,13 +182,20 @@ class ArtifactStore:
         except FileNotFoundError as error:
             raise ArtifactError(f"Artifact {key} is not in {self.url}; was it deleted by hand?") from error
 
+    def _writing(self) -> AbstractContextManager[None]:
+        return reaching(f"The artifact store {self.url}")
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reaching(f"The artifact store {self.url}", FileNotFoundError)
+
     def _partial(self, target: str) -> str:
         """Where a file grows: on a disk elsewhere; an object store shows nothing before it is whole."""
         return f"{target}.{uuid.uuid4().hex}.partial" if self._local else target
 
     def _make_folder(self, target: str) -> None:
         if self._local:
-            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            with self._writing():
+                self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
 
     def _forget(self, partial: str) -> None:
         if self._local and self._fs.exists(partial):

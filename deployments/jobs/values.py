@@ -125,6 +125,7 @@ class Job:
     parent_id: str | None = None
     priority: int = 0
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
+    waits_for: str | None = None  # what the platform lacks, while the job is not finished
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ class Update:
     stages: tuple[StageState, ...] = ()
     events: tuple[tuple[str, dict[str, Any]], ...] = ()
     failures: Mapping[StageName, int] = field(default_factory=dict)  # new ones
+    waits_for: str | None = None  # what the platform lacks now, in a sentence
 
 
 @dataclass(frozen=True)

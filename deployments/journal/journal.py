@@ -16,6 +16,7 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 
 import hashlib
 import uuid
+from collections import Counter
 from functools import partial
 
 from sqlalchemy import Connection, String, and_, bindparam, func, select, tuple_, update
@@ -34,7 +35,7 @@ from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, N
 from deployments.journal.database import Database
 from deployments.journal.deliveries import add_delivery
 from deployments.journal.limits import Admit
-from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, twin_of
+from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, hurry_twins, twin_of
 from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
@@ -111,6 +112,7 @@ class Journal:
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
                 )
             )
+            hurry_twins(connection, tenant, content_hash, new.priority)
             add_files(connection, job_id, tenant, request)
             add_delivery(connection, job_id, new.webhook_url)
             if new.parent_id is not None:
@@ -225,6 +227,14 @@ class Journal:
         with self._database.write() as connection:
             row = lock_job(connection, job_id, tenant)
             return None if row.state not in FINAL else forget_jobs(connection, [row], self._database.now(connection))
+
+    def waits(self) -> dict[str, int]:
+        """What unfinished jobs say they wait for, with how many of them do."""
+        held = and_(jobs.c.state.in_(("queued", "running")), jobs.c.error.is_not(None))
+        with self._database.read() as connection:
+            return dict(
+                Counter(error["message"] for error in connection.execute(select(jobs.c.error).where(held)).scalars())
+            )
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""

@@ -10,7 +10,7 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, exists, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, or_, select, update
 
 from client.schema import JobError
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
@@ -20,11 +20,12 @@ from deployments.journal.limits import at_limit
 from deployments.journal.outputs import RESULT, put_output, to_erase
 from deployments.journal.rows import read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
-from deployments.journal.tables import checkpoints, jobs, stage_outputs
+from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 MAX_CLAIMS = 12  # a job under which the server died so often, without a new output, is not tried again
 PAUSE_FROM, MAX_PAUSE_S = 3, 60.0  # from that many on it waits 2, 4, 8 ... s, so that others get through meanwhile
+MAX_PLATFORM_PAUSE_S = 30.0  # of a job that is put off: 2, 4, 8 ... s
 NO_LIMITS = Limits()
 _LATE_AT_ONCE = 100  # jobs that one claim gives up
 
@@ -38,8 +39,8 @@ class Leases:
     def claim(self, owner: str, lease_s: float, limits: Limits = NO_LIMITS) -> tuple[Claim, Job] | None:
         """Take the most urgent due job: a queued one, or a running one whose lease lapsed.
 
-        A queued one whose deadline has passed fails here. `limits` are those of tenants without a row of their own; the
-        jobs of a tenant that runs as many as it may are passed over.
+        A queued one whose deadline has passed fails here; one that is claimed has none any more. `limits` are those of
+        tenants without a row of their own; the jobs of a tenant that runs as many as it may are passed over.
         """
         with self._database.write() as connection:
             full = at_limit(connection, limits)
@@ -75,6 +76,7 @@ class Leases:
                         fence=row.fence + 1,
                         claims=row.claims + 1,
                         lease_until=now + lease_s,
+                        deadline=None,
                     )
                 )
                 if row.state == "running":
@@ -106,7 +108,7 @@ class Leases:
             now = self._database.now(connection)
             for item in sorted(updates, key=lambda update: update.claim.job_id):
                 job_id = item.claim.job_id
-                flag = _hold(connection, item.claim)
+                flag = _hold(connection, item.claim, error=_waiting(item.waits_for))
                 if flag is None:
                     lost.add(job_id)
                     continue
@@ -168,9 +170,45 @@ class Leases:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="paused", owner=None, lease_until=now, claims=jobs.c.claims - 1)
+                .values(state="paused", owner=None, lease_until=now, claims=jobs.c.claims - 1, error=None)
             )
             log_event(connection, job_id, "paused", now, stage=stage)
+
+    def put_off(self, last: Update, reason: str) -> None:
+        """Queue a job again for later, with its executor's last words: the platform lacks something that it needs.
+
+        That is not counted against the job; `reason` is one sentence for whoever asks for it.
+
+        Raises:
+            LeaseLostError: the job is no longer this executor's; nothing was written.
+        """
+        with self._database.write() as connection:
+            job_id = last.claim.job_id
+            cancelled = _hold(connection, last.claim)
+            if cancelled is None:
+                raise LeaseLostError(f"Job {job_id} was taken over from fence {last.claim.fence}.")
+            now = self._database.now(connection)
+            _write(connection, last, now)
+            if cancelled:
+                end_job(connection, job_id, "cancelled", CANCELLED, None, now)
+                return
+            before = select(func.count()).where(job_events.c.job_id == job_id, job_events.c.kind == "put_off")
+            pause_s = min(MAX_PLATFORM_PAUSE_S, 2.0 ** (connection.execute(before).scalar_one() + 1))
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id)
+                .values(
+                    state="queued",
+                    owner=None,
+                    lease_until=None,
+                    fence=last.claim.fence + 1,
+                    claims=jobs.c.claims - 1,
+                    not_before=now + pause_s,
+                    error=_waiting(reason),
+                )
+            )
+            reset_stages(connection, job_id)
+            log_event(connection, job_id, "put_off", now, pause_s=pause_s, reason=reason)
 
     def keep(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
         """Record a checkpoint of the `number`-th call of a stage; False when the job is no longer this executor's: its
@@ -212,7 +250,12 @@ class Leases:
                     update(jobs)
                     .where(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, jobs.c.state == "running")
                     .values(
-                        state="queued", owner=None, lease_until=None, fence=claim.fence + 1, claims=jobs.c.claims - 1
+                        state="queued",
+                        owner=None,
+                        lease_until=None,
+                        fence=claim.fence + 1,
+                        claims=jobs.c.claims - 1,
+                        error=None,
                     )
                 ).rowcount
                 if done:
@@ -235,6 +278,11 @@ def _in_order(claims: Sequence[Claim]) -> list[Claim]:
     return sorted(claims, key=lambda claim: claim.job_id)
 
 
+def _waiting(reason: str | None) -> dict[str, str] | None:
+    """As the column `error` of an unfinished job."""
+    return None if reason is None else {"code": "waiting", "message": reason}
+
+
 def _too_many(claims: int) -> dict[str, str]:
     return {
         "code": TooManyClaimsError.code,
@@ -243,7 +291,7 @@ def _too_many(claims: int) -> dict[str, str]:
 
 
 def _put_off(connection: Connection, row: Row[Any], now: float) -> None:
-    """Queue a job again whose server keeps dying, for later: it may be what kills it. Its deadline no longer holds."""
+    """Queue a job again whose server keeps dying, for later: it may be what kills it."""
     pause_s = min(MAX_PAUSE_S, 2.0 ** (row.claims - PAUSE_FROM + 1))
     connection.execute(
         update(jobs)
@@ -254,7 +302,7 @@ def _put_off(connection: Connection, row: Row[Any], now: float) -> None:
             lease_until=None,
             fence=row.fence + 1,
             not_before=now + pause_s,
-            deadline=None,
+            error=None,
         )
     )
     reset_stages(connection, row.id)

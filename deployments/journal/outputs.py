@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from deployments.errors import OutputsGoneError, VideoNotFoundError
 from deployments.jobs.values import JobRequest
@@ -81,6 +81,14 @@ def twin_of(connection: Connection, tenant: str, content_hash: str | None) -> st
     return connection.execute(
         select(jobs.c.id).where(same).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
     ).scalar()
+
+
+def hurry_twins(connection: Connection, tenant: str, content_hash: str | None, priority: int) -> None:
+    """Jobs that a new one would wait for because they compute the same are as urgent as it is."""
+    if content_hash is None:
+        return
+    same = and_(jobs.c.tenant == tenant, jobs.c.content_hash == content_hash, jobs.c.state == "queued")
+    connection.execute(update(jobs).where(same, jobs.c.priority < priority).values(priority=priority))
 
 
 def content_hash_of(request: JobRequest, parent_id: str | None) -> str | None:

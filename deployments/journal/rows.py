@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 from client.schema import JobError, StageState
 from deployments.errors import VideoNotFoundError
 from deployments.jobs.plans import plan_of, planned_of
-from deployments.jobs.values import Job, JobRequest, NewJob, Outputs, Planned
+from deployments.jobs.values import FINAL, Job, JobRequest, NewJob, Outputs, Planned
 from deployments.journal.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
@@ -50,7 +50,7 @@ def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, fail
         request=request,
         created_at=row.created_at,
         finished_at=row.finished_at,
-        error=JobError.model_validate(row.error) if row.error else None,
+        error=JobError.model_validate(row.error) if row.error and row.state in FINAL else None,
         result=row.result,
         cancel_requested=row.cancel_requested,
         claims=row.claims,
@@ -62,6 +62,7 @@ def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, fail
         parent_id=row.parent_id,
         priority=row.priority,
         failures=failures,
+        waits_for=row.error["message"] if row.error and row.state not in FINAL else None,
     )
 
 

@@ -42,7 +42,7 @@ jobs = Table(
     Column("lease_until", Float),  # seconds since the epoch; of a paused job: since when it waits
     Column("not_before", Float, nullable=False, default=0.0),
     Column("claims", Integer, nullable=False, default=0),
-    Column("error", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),  # why it failed; of an unfinished job, what it waits for
     Column("result", JSON(none_as_null=True)),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),

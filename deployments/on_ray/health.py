@@ -24,6 +24,7 @@ from stages.types import STAGE_NAMES
 
 _FRESH_S = 1.0
 _NONE = Replicas(running=0, wanted=0)
+_MAX_CHARS = 500
 _LOOK = "look into its log if this lasts."
 
 
@@ -56,9 +57,12 @@ def judge_health(args: AppArgs, found: Mapping[str, Replicas], lacks: tuple[Lack
     poolless = {lack.stage for lack in lacks}
     problems, can_make = [lack.sentence for lack in lacks], True
     for name in (name for name in STAGE_NAMES if args.home(name) == name):
-        running, least = found.get(name, _NONE).running, args.stages[name].least_replicas
+        one, least = found.get(name, _NONE), args.stages[name].least_replicas
+        running = one.running
         if running < least:
             problems.append(f"Stage {name} has {running} running replicas, it needs {least}; {_LOOK}")
+        if one.trouble:
+            problems.append(f"Stage {name} is not well: {_last_words(one.trouble)}")
         # With "degraded", a node of the pool may come once a call waits: turning calls away would keep it away.
         reachable = least == 0 and (name not in poolless or args.missing_pool == "degraded")
         can_make = can_make and (running > 0 or reachable)
@@ -75,6 +79,12 @@ def judge_health(args: AppArgs, found: Mapping[str, Replicas], lacks: tuple[Lack
         wanted={name: replicas.wanted for name, replicas in of_stages.items()},
         problems=problems,
     )
+
+
+def _last_words(trouble: str) -> str:
+    """Of Serve's message about a replica that does not start, which is mostly a traceback: the error."""
+    lines = [line.strip() for line in trouble.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else trouble)[:_MAX_CHARS]
 
 
 class Watch:

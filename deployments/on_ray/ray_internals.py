@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray.exceptions import ObjectRefStreamEndOfStreamError
+import ray
+from ray._private.state import actors
+from ray.exceptions import ActorDiedError, ObjectRefStreamEndOfStreamError, RayError
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
 
@@ -43,6 +45,24 @@ async def pairs_by_reference(generator: Any) -> AsyncIterator[tuple[Any, Any]]:
         yield payload, info
 
 
+def node_died(error: BaseException) -> bool:
+    """Whether a replica died with its node; Ray says so only in the text that it gives."""
+    return isinstance(error, ActorDiedError) and (error.preempted or "its node has died" in str(error))
+
+
+def own_actor() -> str | None:
+    """The actor that this process is, as Ray numbers it; None in a process that is none."""
+    return ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
+
+
+def actor_ended(actor_id: str) -> bool:
+    """Whether an actor has ended, as Ray's control store knows; False where that does not answer. Blocks."""
+    try:
+        return bool(actors(actor_id).get("State") == "DEAD")
+    except (RayError, RuntimeError):
+        return False
+
+
 def apply_config(config: Mapping[str, Any]) -> None:
     """What `serve deploy` does with a config file, without the dashboard that it asks: the way to name a policy."""
     client = _get_global_client()
@@ -57,6 +77,7 @@ class Replicas:
 
     running: int
     wanted: int  # by the autoscaler, or by the configuration
+    trouble: str = ""  # why it is not well, in Serve's words
 
 
 def replicas_of_app(app_name: str) -> dict[str, Replicas]:
@@ -70,7 +91,11 @@ def replicas_of_app(app_name: str) -> dict[str, Replicas]:
     application = ServeInstanceDetails(**client.get_serve_details()).applications.get(app_name)
     found = application.deployments if application is not None else {}
     return {
-        name: Replicas(sum(replica.state == "RUNNING" for replica in one.replicas), one.target_num_replicas)
+        name: Replicas(
+            sum(replica.state == "RUNNING" for replica in one.replicas),
+            one.target_num_replicas,
+            one.message if one.status in ("UNHEALTHY", "DEPLOY_FAILED") else "",
+        )
         for name, one in found.items()
     }
 

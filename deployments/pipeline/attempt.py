@@ -21,7 +21,7 @@ from deployments.jobs.plans import comes_before, plan_of, planned_of, windows_of
 from deployments.jobs.values import JobRequest
 from deployments.pipeline.calls import StageCalls
 from deployments.pipeline.digests import digest_of, model_digest
-from deployments.pipeline.kept import Kept
+from deployments.pipeline.kept import Kept, PutOffError
 from deployments.pipeline.progress import JobProgress
 from stages.base import derive_seed
 from stages.presets import Plan
@@ -63,29 +63,30 @@ class Attempt:
 
         Raises:
             PausedJob: the job is to wait now.
+            PutOffError: the artifact store is away.
             JobFailure: a stage failed, or an input is gone.
             OutputLostError: an output died with its node.
         """
         request = self._request
         if request.source is not None:
-            await self._kept.take_in(request.source, self._steps)
+            await self._kept.take_in(self._calls, request.source, self._steps)
         image = await self._picture() if comes_before(request.enter, "vfi") else None
         if image is not None:
             await self._stop_after("t2i")
             if request.until == "t2i":
-                return await self._export(image)
+                return await self._export("t2i", image)
         keyframes = await self._keyframes(image) if image is not None else None
         if keyframes is not None:
             await self._stop_after("i2v")
             if request.until == "i2v":
-                return await self._export(keyframes)
+                return await self._export("i2v", keyframes)
         chunks = await self._redraw(image, keyframes)
-        made = await self._calls.finish(
+        about = {"key": f"{self._key}.mp4", "provenance": self._provenance()}
+        before = request.extends.key if request.extends else None
+        made = await self._kept.patiently(
+            self._calls,
             "vfi",
-            [chunk.value for chunk in chunks],
-            key=f"{self._key}.mp4",
-            provenance=self._provenance(),
-            before=request.extends.key if request.extends else None,
+            lambda: self._calls.finish("vfi", [chunk.value for chunk in chunks], **about, before=before),
         )
         self._progress.completed("vfi")
         return made
@@ -161,8 +162,8 @@ class Attempt:
             await self._kept.settle()
             raise PausedJob(stage)
 
-    async def _export(self, made: Output) -> dict[str, Any]:
-        return await self._kept.export(made.value, self._key, self._provenance())
+    async def _export(self, stage: StageName, made: Output) -> dict[str, Any]:
+        return await self._kept.export(self._calls, stage, made.value, self._key, self._provenance())
 
     def _provenance(self) -> dict[str, Any]:
         about = self._request.model_dump(exclude_none=True, exclude={"source", "extends", "reuse", "pause_after"})
@@ -182,9 +183,9 @@ def candidate_seed(seed: int, number: int) -> int:
 
 
 def _first(failed: BaseException) -> BaseException:
-    """Of errors that came together: one that ends the job, rather than one that only pauses it."""
+    """Of errors that came together: one that ends the job, rather than one that only pauses it or puts it off."""
     leaves = list(_leaves(failed))
-    return next((error for error in leaves if not isinstance(error, PausedJob)), leaves[0])
+    return next((error for error in leaves if not isinstance(error, PausedJob | PutOffError)), leaves[0])
 
 
 def _leaves(failed: BaseException) -> Sequence[BaseException]:

@@ -1,9 +1,11 @@
 """The stage calls of one job: references in, references out, repeated when a replica dies, stopped on cancellation.
 
 A call goes out with `outputs` (a stream of values) or `one` (exactly one value); both give references to payloads, in
-order, and tell the job's progress what the replica says. A call that raises is repeated after a pause, while the job's
-budget for that lasts; bad input is not. When a replica dies, the same call goes to another one while
-the references to its inputs are still held; what it had already given is skipped, because a stage is a pure function.
+order, and tell the job's progress what the replica says. `deployments.on_ray.failures` says whose fault an error is. A
+call that raises is repeated after a pause, while the job's budget for that lasts; bad input is not. When a replica
+dies, the same call goes to another one while the references to its inputs are still held; what it had already given is
+skipped, because a stage is a pure function. Deaths are charged to the calls that were on the device, with pauses that
+double; a call that came clearly farther than ever before begins a new budget. What the platform lacks is waited for.
 `finish` has the last stage's outputs joined: by the keeper, where a join waits for nobody's computing, or without one
 by the stage's own replica.
 
@@ -13,15 +15,16 @@ not only the one that is awaited. Knows Ray's handles, not what the stages compu
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError
+from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError, StoreAwayError
 from deployments.observe.metrics import JobMetrics
-from deployments.on_ray.failures import is_final, output_lost, reason_of, replica_lost, stage_failed
+from deployments.on_ray.failures import Fault, dead_replica, fault_of, reason_of, stage_failed, words_of
 from deployments.on_ray.streams import Info, pairs
+from deployments.pipeline.deaths import Deaths, Try
 from deployments.pipeline.demand import Demand
 from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.progress import JobProgress, Origin
@@ -29,7 +32,9 @@ from stages.types import StageName
 
 logger = logging.getLogger(__name__)
 
-_LOAD_S = 120.0  # a store that gives a checkpoint no sooner is slower than computing
+_LOAD_S = 120.0  # a store that gives a checkpoint no sooner is away
+_FARTHER = 0.1  # of a call: a replica that dies so much later than ever before was not killed by it
+MAX_PAUSE_S = 10.0  # between two looks at whether what the platform lacks is there
 
 
 class OutputLostError(Exception):
@@ -43,7 +48,21 @@ class Limits:
     run_s: Mapping[StageName, float]  # of computing
     attempts: int  # of one call whose replica dies
     failures: int  # calls of one stage that may raise in a job
-    backoff_s: float  # before the first repetition of a call that raised
+    backoff_s: float  # before the first repetition of a call that raised; it doubles each time
+
+
+@dataclass
+class _Budget:
+    """What one call has cost so far."""
+
+    lost: int = 0  # deaths of its replica since it came farther than before
+    waits: int = 0  # for the platform, in a row
+    farthest: float = 0.0  # of its steps
+
+    def reached(self, share: float) -> None:
+        self.waits = 0
+        if share > self.farthest + _FARTHER:
+            self.farthest, self.lost = share, 0
 
 
 class StageCalls:
@@ -58,10 +77,15 @@ class StageCalls:
         failed: Mapping[StageName, int],
         demand: Demand,
         fan_out: FanOut,
+        deaths: Deaths,
         keeper: Any = None,
         job_id: str | None = None,
+        caller: str | None = None,
     ) -> None:
-        """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs."""
+        """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs.
+
+        `caller`: the actor that this process is; replicas stop its calls when it dies.
+        """
         self._handles = handles
         self._limits = limits
         self._metrics = metrics
@@ -70,7 +94,15 @@ class StageCalls:
         self._fan_out = fan_out
         self._keeper = keeper
         self._job_id = job_id
+        self._deaths = deaths
+        self._caller = caller
+        self._computing = 0
         self.progress = progress
+
+    @property
+    def idle(self) -> bool:
+        """Whether no stage works for the job."""
+        return self._computing == 0
 
     def expect(self, stage: StageName, calls: int) -> None:
         """The job will call a stage so often, or find as many outputs kept."""
@@ -95,27 +127,37 @@ class StageCalls:
     ) -> AsyncGenerator[tuple[Any, Info], None]:
         """References to the values of a call, each as soon as it is there. Raises as `one` does."""
         self.progress.sent(stage)
-        given, lost = 0, 0
+        given, budget = 0, _Budget()
         while True:
+            own = Try(asyncio.get_running_loop().time())
             try:
                 async with aclosing(self._call(stage, inputs, params, seed)) as stream:
                     async for payload, info in stream:
+                        own.began = True
                         if info["kind"] == "output" and info["index"] < given:
                             continue
                         self.progress.info(stage, info, number)
+                        if info["kind"] == "progress":
+                            budget.reached(info["step"] / max(1, info["total"]))
                         if info["kind"] == "output":
                             given += 1
+                            budget = _Budget()
                             yield payload, info
                 return
             except Exception as error:
-                lost = await self._judge(stage, error, lost, number)
+                await self._judge(stage, error, budget, own, number)
 
     async def restored(
         self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0, origin: Origin = "restored"
     ) -> Any | None:
-        """The reference to a kept output; None where its file is gone or damaged, so that it must be made again."""
-        payload = None
-        for attempt in range(1, self._limits.attempts + 1):
+        """The reference to a kept output; None where its file is gone or damaged, so that it must be made again.
+
+        Raises:
+            StoreAwayError: the artifact store is away; the file may well be there.
+        """
+        payload, budget = None, _Budget()
+        while True:
+            own = Try(asyncio.get_running_loop().time())
             response = keeper.options(stream=True).load.remote(record["key"], record["sha256"])
             try:
                 async with asyncio.timeout(_LOAD_S), aclosing(pairs(response)) as stream:  # type: ignore[type-var]
@@ -124,10 +166,15 @@ class StageCalls:
             except asyncio.CancelledError:
                 response.cancel()
                 raise
+            except TimeoutError:
+                response.cancel()
+                raise StoreAwayError(f"The artifact store has not given a checkpoint for {_LOAD_S:g} s.") from None
             except Exception as error:
                 response.cancel()
-                if replica_lost(error) and attempt < self._limits.attempts:
-                    continue
+                if fault_of(error).whose == "platform" or fault_of(error) is Fault.REPLICA_DIED:
+                    with suppress(ReplicaLostError):  # what kills the keeper is made again
+                        await self._judge(stage, error, budget, own, number, keeper=True)
+                        continue
                 logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
                 return None
         self.progress.restored(stage, int(record["bytes"]), number, origin)
@@ -135,10 +182,15 @@ class StageCalls:
         return payload
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
-        """Have the stage's `chunks` joined; gives the description of what was kept. Raises as `one` does."""
+        """Have the stage's `chunks` joined; gives the description of what was kept. Raises as `one` does.
+
+        Raises:
+            StoreAwayError: the artifact store is full or away.
+        """
         joiner = self._handles[stage] if self._keeper is None else self._keeper
-        lost = 0
+        budget = _Budget()
         while True:
+            own = Try(asyncio.get_running_loop().time(), began=True)
             response = joiner.finish.remote(*chunks, **options)
             try:
                 async with asyncio.timeout(self._limits.run_s[stage]):
@@ -146,12 +198,15 @@ class StageCalls:
                 return made
             except TimeoutError:
                 response.cancel()
-                raise self._too_long(stage) from None
+                if self._keeper is None:
+                    raise self._too_long(stage) from None
+                said = f"The artifact store has not taken a video for {self._limits.run_s[stage]:g} s."
+                raise StoreAwayError(said) from None
             except asyncio.CancelledError:
                 response.cancel()
                 raise
             except Exception as error:
-                lost = await self._judge(stage, error, lost)
+                await self._judge(stage, error, budget, own, keeper=self._keeper is not None)
 
     async def _call(
         self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int
@@ -161,10 +216,11 @@ class StageCalls:
         deadline: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
         ended = False
-        with self._demand.call(stage) as call:
+        with self._demand.call(stage) as call, self._counted():
             async with self._fan_out.turn(stage, self):  # a window that has no turn yet counts as waiting
                 run = self._handles[stage].options(stream=True).run
-                response = run.remote(*inputs, params=params, seed=seed, job=self._job_id, stage=stage)
+                about = {"job": self._job_id, "stage": stage, "caller": self._caller}
+                response = run.remote(*inputs, params=params, seed=seed, **about)
                 stream = pairs(response)
                 try:
                     while True:
@@ -191,34 +247,59 @@ class StageCalls:
                         if started is not None:
                             self._metrics.wasted(stage, (loop.time() - started) / call.batch)
 
-    async def _judge(self, stage: StageName, error: Exception, lost: int, number: int = 0) -> int:
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._computing += 1
+        try:
+            yield
+        finally:
+            self._computing -= 1
+
+    async def _judge(
+        self, stage: StageName, error: Exception, budget: _Budget, own: Try, number: int = 0, *, keeper: bool = False
+    ) -> None:
         """Return, after a pause, when the call should be repeated, else raise what the error means.
 
-        Gives how often the call's replicas have died, which was `lost` so far.
+        `keeper`: it was one to the keeper, for that stage.
         """
         if isinstance(error, JobFailure):
             raise error
-        if output_lost(error):
+        fault, reason = fault_of(error), reason_of(error)
+        if fault is Fault.OUTPUT_LOST:
             raise OutputLostError(f"An input of stage {stage} died with its node.") from error
-        reason = reason_of(error)
-        if replica_lost(error):
-            lost += 1
-            if lost >= self._limits.attempts:
-                raise ReplicaLostError(
-                    f"The replica of stage {stage} died under this job {lost} times, the limit of "
-                    "pipeline.stage_attempts; look into its log for what killed it."
-                ) from error
-            self.progress.retried(stage, lost, reason, number)
+        if fault is Fault.STORE_AWAY:
+            raise StoreAwayError(words_of(error)) from error
+        asked = "The keeper" if keeper else f"Stage {stage}"
+        if fault.whose == "platform":
+            budget.waits += 1
+            said = f"{asked} has no replica that takes a call, which is asked for again: {words_of(error)}"
+            self.progress.waits(stage, said)
+            logger.warning("%s", said)
+            await asyncio.sleep(self._pause_s(budget.waits))
+        elif fault is Fault.REPLICA_DIED:
+            if await self._deaths.charged(dead_replica(error), own):
+                budget.lost += 1
+                if budget.lost >= self._limits.attempts:
+                    raise ReplicaLostError(
+                        f"The replica of stage {stage} died under this job {budget.lost} times, the limit of "
+                        "pipeline.stage_attempts; look into its log for what killed it."
+                    ) from error
+            if not keeper:
+                self.progress.retried(stage, budget.lost, reason, number)
+            if budget.lost > 1:
+                await asyncio.sleep(self._pause_s(budget.lost - 1))
         else:
             failed = self._failed.get(stage, 0) + 1
-            if is_final(error) or failed > self._limits.failures:
+            if fault.whose == "job" or failed > self._limits.failures:
                 raise stage_failed(stage, error) from error
             self._failed[stage] = failed
             self.progress.failed(stage, number, reason)
             logger.warning("Stage %s raised and is asked again: %s", stage, stage_failed(stage, error))
             await asyncio.sleep(self._limits.backoff_s * 2 ** (failed - 1))
         self._metrics.retried(stage)
-        return lost
+
+    def _pause_s(self, times: int) -> float:
+        return float(min(MAX_PAUSE_S, self._limits.backoff_s * 2 ** min(times - 1, 20)))
 
     def _too_long(self, stage: StageName) -> StageTimeoutError:
         return StageTimeoutError(

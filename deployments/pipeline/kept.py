@@ -1,31 +1,42 @@
 """The checkpoints of one job under one claim: used where there are some, written beside the hot path.
 
 Files are the keeper's, records the journal's; this module has the two agree, and tells the job's progress. An output is
-kept while the next stage works; a file that cannot be written costs the checkpoint, never the job.
+kept while the next stage works, and tried again while the store or the database is away; any other file that cannot be
+written costs the checkpoint, never the job. A job that needs the store while that is away waits (`patiently`): in its
+place as long as something that it made is not kept, else it is put off, so that nothing is computed twice.
 """
 
 import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
-from deployments.errors import InputGoneError
+from deployments.errors import InputGoneError, ReplicaLostError, StoreAwayError
 from deployments.jobs.values import Claim, Job, Source
 from deployments.journal.leases import Leases
 from deployments.observe.metrics import JobMetrics
-from deployments.on_ray.failures import replica_lost
+from deployments.on_ray.failures import Fault, fault_of, words_of
 from deployments.on_ray.sweeping import collect_soon
-from deployments.pipeline.calls import StageCalls
+from deployments.pipeline.calls import MAX_PAUSE_S, StageCalls
 from deployments.pipeline.progress import JobProgress, Origin
 from stages.presets import Plan
 from stages.types import STAGE_NAMES, StageName
 
 logger = logging.getLogger(__name__)
 
-_ATTEMPTS = 3  # of one call to the keeper
+_Made = TypeVar("_Made")
+
+_ATTEMPTS = 3  # of one call to the keeper whose replica dies
+_PAUSE_S = 0.5  # before a call to a keeper or a store that is away is repeated; it doubles each time
 _HEAD_START_S = 0.1  # of the next stage: it copies the same bytes at that moment
+
+
+class PutOffError(Exception):
+    """The platform lacks something for long; the job is to begin again later, from its checkpoints."""
 
 
 class Kept:
@@ -49,6 +60,7 @@ class Kept:
         if copied is not None:
             self._origins = dict.fromkeys(self._records, copied)
         self._writing: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
 
     async def find(
         self, calls: StageCalls, stage: StageName, number: int, digest: str, *, reuse: bool
@@ -63,7 +75,8 @@ class Kept:
             self._origins[at] = "reused"
         if record is None:
             return None
-        value = await calls.restored(self._keeper, stage, record, number, self._origins.get(at, "restored"))
+        origin = self._origins.get(at, "restored")
+        value = await self.patiently(calls, stage, lambda: calls.restored(self._keeper, stage, record, number, origin))
         if value is None:
             self._records.pop(at, None)
             return None
@@ -77,12 +90,36 @@ class Kept:
         self._writing.add(task)
         task.add_done_callback(self._written)
 
+    async def patiently(self, calls: StageCalls, stage: StageName, act: Callable[[], Awaitable[_Made]]) -> _Made:
+        """What `act` gives, which needs the store, when that is there.
+
+        Raises:
+            PutOffError: it is away, and all that the job has made is kept.
+        """
+        times = 0
+        while True:
+            try:
+                made = await act()
+                self._progress.goes_on(stage)
+                return made
+            except StoreAwayError as away:
+                self._progress.waits(stage, str(away))
+                if self._keeper is not None and not self._writing and calls.idle:
+                    raise PutOffError(str(away)) from away
+                logger.warning("Job %s waits: %s", self._claim.job_id, away)
+                await asyncio.sleep(_pause_s(times))
+                times += 1
+
+    def close(self) -> None:
+        """The job has ended, or is somebody else's: what the store does not take now is given up."""
+        self._over.set()
+
     async def settle(self) -> None:
         """Wait until everything is kept that is being kept."""
         while self._writing:
             await asyncio.wait(set(self._writing))
 
-    async def take_in(self, source: Source, steps: Plan) -> None:
+    async def take_in(self, calls: StageCalls, source: Source, steps: Plan) -> None:
         """Make checkpoints of a file that somebody sent, unless an earlier attempt did.
 
         Raises:
@@ -92,12 +129,13 @@ class Kept:
             return
         folder = self._key("source")
         try:
-            made: dict[StageName, list[dict[str, Any]]] = await _asked(
-                lambda: self._keeper.ingest.remote(source, steps, folder)
+            made: dict[StageName, list[dict[str, Any]]] = await self.patiently(
+                calls, source.enters, lambda: self._asked(lambda: self._keeper.ingest.remote(source, steps, folder))
             )
+        except (PutOffError, ReplicaLostError):
+            raise
         except Exception as error:
-            cause = " ".join(str(getattr(error, "cause", None) or error).split())
-            raise InputGoneError(cause[:500]) from error
+            raise InputGoneError(words_of(error)) from error
         for stage, records in made.items():
             for number, record in enumerate(records):
                 whole = {**record, "digest": f"{source.sha256}/{stage}/{number}/{record['sha256']}"}
@@ -105,9 +143,13 @@ class Kept:
                 self._records[stage, number] = whole
                 self._origins[stage, number] = "uploaded"
 
-    async def export(self, value: Any, key: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    async def export(
+        self, calls: StageCalls, stage: StageName, value: Any, key: str, provenance: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Write a picture or keyframes as the job's result."""
-        made: dict[str, Any] = await _asked(lambda: self._keeper.export.remote(value, key, provenance))
+        made: dict[str, Any] = await self.patiently(
+            calls, stage, lambda: self._asked(lambda: self._keeper.export.remote(value, key, provenance))
+        )
         return made
 
     def _written(self, task: "asyncio.Task[None]") -> None:
@@ -117,16 +159,18 @@ class Kept:
     async def _keep(self, stage: StageName, number: int, value: Any, about: Mapping[str, Any]) -> None:
         await asyncio.sleep(_HEAD_START_S)
         try:
-            made = await _asked(lambda: self._keeper.keep.remote(value, f"{self._key(f'{stage}-{number}')}.bin"))
+            key = f"{self._key(f'{stage}-{number}')}.bin"
+            made = await self._in_the_end(lambda: self._asked(lambda: self._keeper.keep.remote(value, key)))
             record = {**made, **about}
-            if await asyncio.to_thread(self._leases.keep, self._claim, stage, number, record):
+            put = partial(self._leases.keep, self._claim, stage, number, record)
+            if await self._in_the_end(lambda: asyncio.to_thread(put)):
                 first = stage == STAGE_NAMES[-1] and not any(at[0] == stage for at in self._records)
                 self._records[stage, number] = record
                 self._progress.kept(stage, number)
                 self._metrics.kept(stage, int(record["bytes"]))
                 if first:
                     self._metrics.first_frame(time.monotonic() - self._accepted)
-        except Exception as error:  # a full disk costs the checkpoint, never the job
+        except Exception as error:  # what cannot be kept costs the checkpoint, never the job
             self._metrics.kept(stage, None)
             logger.warning("Output %d of %s of job %s was not kept: %s", number, stage, self._claim.job_id, error)
 
@@ -134,14 +178,46 @@ class Kept:
         claim = self._claim
         return f"checkpoints/{claim.job_id}/{claim.fence}-{name}-{uuid.uuid4().hex[:6]}"
 
+    async def _in_the_end(self, act: Callable[[], Awaitable[_Made]]) -> _Made:
+        """What `act` gives, tried again while the store or the database is away and the job under way."""
+        times = 0
+        while True:
+            try:
+                return await act()
+            except Exception as error:
+                if fault_of(error) not in (Fault.STORE_AWAY, Fault.DATABASE_AWAY) or self._over.is_set():
+                    raise
+                logger.warning("An output of job %s is not kept yet: %s", self._claim.job_id, words_of(error))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), _pause_s(times))
+                times += 1
 
-async def _asked(call: Callable[[], Any]) -> Any:
-    """A keeper's answer; when its replica dies, another one is asked."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return await call()
-        except Exception as error:
-            if not replica_lost(error):
-                raise
-            logger.warning("A replica of the keeper died; another one is asked.")
-    return await call()
+    async def _asked(self, call: Callable[[], Any]) -> Any:
+        """A keeper's answer; when its replica dies another one is asked, and while there is none it is waited for.
+
+        Raises:
+            StoreAwayError: the store is away.
+            ReplicaLostError: its replicas kept dying.
+        """
+        times, lost = 0, 0
+        while True:
+            try:
+                return await call()
+            except Exception as error:
+                fault = fault_of(error)
+                if fault is Fault.STORE_AWAY:
+                    raise StoreAwayError(words_of(error)) from error
+                if fault not in (Fault.NO_REPLICA, Fault.REPLICA_DIED):
+                    raise
+                lost += fault is Fault.REPLICA_DIED
+                if lost >= _ATTEMPTS:
+                    raise ReplicaLostError(
+                        f"The keeper died under this job {lost} times; look into its log for what killed it."
+                    ) from error
+                logger.warning("The keeper is asked again: %s", words_of(error))
+                await asyncio.sleep(_pause_s(times))
+                times += 1
+
+
+def _pause_s(times: int) -> float:
+    return float(min(MAX_PAUSE_S, _PAUSE_S * 2 ** min(times, 20)))

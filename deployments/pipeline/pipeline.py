@@ -12,29 +12,33 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ray import serve
 
 from client.schema import JobError
-from deployments.errors import JobFailure, LeaseLostError, ReplicaLostError
+from deployments.errors import JobFailure, LeaseLostError
 from deployments.jobs.values import Claim, Job
-from deployments.journal.database import Database, DatabaseError
+from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.observe.logs import job_context, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
+from deployments.on_ray.failures import Fault, fault_of, words_of
+from deployments.on_ray.ray_internals import own_actor
 from deployments.on_ray.routing import replicas_of
 from deployments.on_ray.sweeping import collect_soon
 from deployments.pipeline.attempt import Attempt, PausedJob
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
+from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
 from deployments.pipeline.fan_out import FanOut
-from deployments.pipeline.kept import Kept
+from deployments.pipeline.kept import Kept, PutOffError
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
 from deployments.pipeline.sweeper import Sweeper
@@ -81,6 +85,8 @@ class Pipeline:
             on_cancel=lambda job_id: self._stop(job_id, "cancelled"),
         )
         self._demand = Demand(args, self._database)
+        self._deaths = Deaths()
+        self._caller = own_actor()
         self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
         self._running: dict[str, _Running] = {}
         self._traces: set[asyncio.Task[None]] = set()
@@ -176,18 +182,23 @@ class Pipeline:
             await self._watch(claim, work)
 
     async def _watch(self, claim: Claim, work: asyncio.Task[dict[str, Any]]) -> None:
-        started = time.monotonic()
+        started, own = time.monotonic(), self._running[claim.job_id]
         await asyncio.wait([work])
-        stop = self._running[claim.job_id].stop
+        stop = own.stop
         last = await self._recorder.last_words(claim.job_id)
         state, error, result = _outcome(claim.job_id, work, stop)
-        paused = None if work.cancelled() else work.exception()
+        raised = None if work.cancelled() else work.exception()
         try:
-            if isinstance(paused, PausedJob):
-                await asyncio.to_thread(self._leases.pause, last, paused.stage)
+            if isinstance(raised, PausedJob):
+                await self._write(partial(self._leases.pause, last, raised.stage))
+            elif raised is not None and (reason := _waits_for(raised)) is not None:
+                logger.warning("Job %s is put off: %s", claim.job_id, reason)
+                await self._write(partial(self._leases.put_off, last, reason))
+            elif stop == "lost":
+                await self._write(partial(self._leases.release, [claim]))
             elif state is not None:
                 self._metrics.ended(state, time.monotonic() - started)
-                await asyncio.to_thread(self._leases.finish, last, state, error=error, result=result)
+                await self._write(partial(self._leases.finish, last, state, error=error, result=result))
                 logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
                 if self._tracer is not None:
                     self._send_trace(self._tracer, claim.job_id)
@@ -196,9 +207,22 @@ class Pipeline:
         except Exception:
             logger.exception("The end of job %s could not be recorded; it runs again once its lease lapses.", claim)
         finally:
-            del self._running[claim.job_id], work, paused
+            if self._running.get(claim.job_id) is own:  # else it was claimed again while the database was away
+                del self._running[claim.job_id]
+            del own, work, raised
             collect_soon()
             self._wake.set()
+
+    async def _write(self, write: Callable[[], None]) -> None:
+        """What has become of a job, tried again while the database is away: so that nobody counts that against it."""
+        while True:
+            try:
+                return await asyncio.to_thread(write)
+            except Exception as error:
+                if fault_of(error) is not Fault.DATABASE_AWAY:
+                    raise
+                logger.warning("The journal takes no word of a job; trying again: %s", words_of(error))
+                await asyncio.sleep(self._args.pipeline.poll_s)
 
     def _send_trace(self, tracer: Tracer, job_id: str) -> None:
         """Beside all else."""
@@ -221,15 +245,18 @@ class Pipeline:
     async def _repeated(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         copied: Origin | None = "reused" if job.parent_id is not None and job.claims == 1 else None
         kept = Kept(self._keeper, self._leases, claim, job, progress, self._metrics, copied)
-        for attempt in range(1, self._args.pipeline.job_attempts + 1):
-            try:
-                return await self._attempt(claim, job, progress, kept)
-            except OutputLostError as lost:
-                logger.warning("Job %s, attempt %d: %s", claim.job_id, attempt, lost)
-                progress.restarted(attempt, str(lost))
-        raise ReplicaLostError(
-            f"An output of this job died with its node {self._args.pipeline.job_attempts} times, the limit of "
-            "pipeline.job_attempts; look for nodes that keep going down."
+        try:
+            for attempt in range(1, self._args.pipeline.job_attempts + 1):
+                try:
+                    return await self._attempt(claim, job, progress, kept)
+                except OutputLostError as lost:
+                    logger.warning("Job %s, attempt %d: %s", claim.job_id, attempt, lost)
+                    progress.restarted(attempt, str(lost))
+        finally:
+            kept.close()
+        raise PutOffError(
+            f"An output of this job died with its node {self._args.pipeline.job_attempts} times in a row; "
+            "look for nodes that keep going down."
         )
 
     async def _attempt(self, claim: Claim, job: Job, progress: JobProgress, kept: Kept) -> dict[str, Any]:
@@ -248,10 +275,21 @@ class Pipeline:
             failed=job.failures,
             demand=self._demand,
             fan_out=self._fan_out,
+            deaths=self._deaths,
             keeper=self._keeper,
             job_id=claim.job_id,
+            caller=self._caller,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
+
+
+def _waits_for(error: BaseException) -> str | None:
+    """What a job that ended so is put off for; None where the error is the job's own."""
+    if isinstance(error, PutOffError):
+        return str(error)
+    if fault_of(error).whose != "platform":
+        return None
+    return f"The platform lacks something ({words_of(error)}); the job begins again."
 
 
 _Outcome = tuple[Literal["succeeded", "failed", "cancelled"] | None, JobError | None, dict[str, Any] | None]
@@ -266,10 +304,7 @@ def _outcome(job_id: str, work: asyncio.Task[dict[str, Any]], stop: _Stop | None
     error = work.exception()
     if error is None:
         return "succeeded", None, work.result()
-    if isinstance(error, PausedJob):
-        return None, None, None
-    if isinstance(error, DatabaseError):
-        logger.warning("Job %s lost its journal (%s); it runs again once its lease lapses.", job_id, error)
+    if isinstance(error, PausedJob) or _waits_for(error) is not None:
         return None, None, None
     if isinstance(error, JobFailure):
         logger.warning("Job %s failed: %s", job_id, error)

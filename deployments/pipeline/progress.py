@@ -43,6 +43,7 @@ class JobProgress:
         self._changed: set[StageName] = set()
         self._events: list[Event] = []
         self._failures: dict[StageName, int] = {}  # not yet taken
+        self._waits: dict[StageName, str] = {}
 
     def sent(self, name: StageName) -> None:
         """The stage's input is ready and its call goes out."""
@@ -59,6 +60,7 @@ class JobProgress:
 
     def info(self, name: StageName, info: Info, number: int = 0) -> None:
         """What the `number`-th call of a stage has just said."""
+        self.goes_on(name)
         stage = self._stages[name]
         if info["kind"] == "started":
             if stage.status == "queued":
@@ -78,6 +80,23 @@ class JobProgress:
                 stage.fractions.pop(number, None)
         self._changed.add(name)
 
+    def waits(self, name: StageName, sentence: str) -> None:
+        """The platform lacks what the stage needs; `sentence` says what."""
+        if self._waits.get(name) != sentence:
+            self._waits[name] = sentence
+            self._changed.add(name)
+            self._events.append(("waiting", {"stage": name, "reason": sentence}))
+
+    def goes_on(self, name: StageName) -> None:
+        """It is there."""
+        if self._waits.pop(name, None) is not None:
+            self._changed.add(name)
+
+    @property
+    def waits_for(self) -> str | None:
+        """What the platform lacks now, in sentences."""
+        return " ".join(dict.fromkeys(self._waits.values())) or None
+
     def retried(self, name: StageName, attempt: int, reason: str, number: int = 0) -> None:
         """The `number`-th call is repeated because its replica died."""
         self._stages[name].fractions.pop(number, None)
@@ -95,6 +114,7 @@ class JobProgress:
         stage.bytes_out = (stage.bytes_out or 0) + nbytes
         self._changed.add(name)
         stage.origin = origin
+        self.goes_on(name)
         self._events.append(("stage_restored", {"stage": name, "index": number, "bytes": nbytes, "origin": origin}))
 
     def kept(self, name: StageName, number: int) -> None:
@@ -118,12 +138,14 @@ class JobProgress:
         """The job begins again: every stage waits as at the start."""
         begun = [name for name in STAGE_NAMES if self._stages[name].status != "waiting"]
         self._stages = {name: _Stage() for name in STAGE_NAMES}
+        self._waits.clear()
         self._changed.update(begun)
         self._events.append(("job_restarted", {"attempt": attempt, "reason": reason}))
 
     def completed(self, name: StageName) -> None:
         """The stage has given all it has to give."""
         self._stages[name].status = "completed"
+        self.goes_on(name)
         self._note(name, "stage_completed")
 
     def take(self) -> tuple[tuple[StageState, ...], tuple[Event, ...], dict[StageName, int]]:

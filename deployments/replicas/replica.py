@@ -30,6 +30,7 @@ from typing import Any, Protocol, cast
 from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level, job_context, set_up
 from deployments.observe.metrics import StageMetrics
+from deployments.on_ray.ray_internals import actor_ended
 from deployments.replicas.turns import Call, Turns
 from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
@@ -37,6 +38,8 @@ from stages.presets import get_preset
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
+
+_CALLER_S = 1.0  # between two looks at whether a call's caller lives
 
 
 class Finisher(Protocol):
@@ -111,11 +114,18 @@ class Replica:
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
     async def run(
-        self, *inputs: Any, params: Any, seed: int, job: str | None = None, stage: StageName | None = None
+        self,
+        *inputs: Any,
+        params: Any,
+        seed: int,
+        job: str | None = None,
+        stage: StageName | None = None,
+        caller: str | None = None,
     ) -> AsyncIterator[Any]:
         """Compute one call; yields payload, info, payload, info, ... The log names `job`.
 
-        `stage`: whose call it is, of those that live here; by default the replica's own.
+        `stage`: whose call it is, of those that live here; by default the replica's own. `caller`: the actor that wants
+        it; when that has died, the call stops at its next step.
 
         Raises:
             StageError: as the stage says.
@@ -128,6 +138,7 @@ class Replica:
         call = Call(asyncio.get_running_loop(), inputs, params, seed, job, shape, name)
         self._turns.add(call)
         self._device.submit(self._turn)
+        watch = None if caller is None else asyncio.create_task(_stop_with(caller, call))
         try:
             while (pair := await call.queue.get()) is not None:
                 payload, info = pair
@@ -137,6 +148,8 @@ class Replica:
                 raise call.error
         finally:
             call.stop.set()
+            if watch is not None:
+                watch.cancel()
             if not self._turns.withdraw(call) and not call.over.done():
                 await asyncio.wait([asyncio.wrap_future(call.over)])
 
@@ -249,6 +262,14 @@ class Replica:
             logger.info("Stage %s: a call is %s after %.2f s.", call.stage, outcome, computed_s)
         self._last_sign = None  # before anybody learns of the end; a batch that goes on gives its next sign at once
         call.end(error)
+
+
+async def _stop_with(caller: str, call: Call) -> None:
+    """Nobody takes what a dead caller has asked for, and Ray does not cancel it."""
+    while not await asyncio.to_thread(actor_ended, caller):
+        await asyncio.sleep(_CALLER_S)
+    logger.warning("The caller of a call of stage %s has died; the call stops.", call.stage)
+    call.stop.set()
 
 
 def _same(value: Any) -> Any:

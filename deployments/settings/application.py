@@ -69,12 +69,12 @@ class PipelineArgs(Args):
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
     flush_s: float = Field(default=0.1, gt=0, description="Progress is gathered for so long, then written at once.")
     lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for so long is taken over.")
-    stage_attempts: int = Field(default=3, ge=1, description="Tries of one stage call whose replica dies.")
+    stage_attempts: int = Field(default=6, ge=1, description="Tries of one stage call whose replica dies at one place.")
     stage_failures: int = Field(
         default=2, ge=0, description="Calls of a stage that may raise in one job, over every restart, before it fails."
     )
     retry_backoff_s: float = Field(default=1.0, ge=0, description="Before the first repetition; it doubles each time.")
-    job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs died with their node.")
+    job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs die before it is put off.")
 
 
 class ScalingArgs(Args):

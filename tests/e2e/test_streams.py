@@ -11,7 +11,7 @@ import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from deployments.on_ray.failures import output_lost, replica_lost, stage_failed
+from deployments.on_ray.failures import Fault, dead_replica, fault_of, stage_failed
 from deployments.on_ray.ray_internals import StreamBrokenError
 from deployments.on_ray.routing import IdleFirst
 from deployments.on_ray.streams import Info, is_reference, pairs
@@ -70,8 +70,8 @@ async def test_a_reference_that_is_handed_on_arrives_as_a_read_only_array(handle
 async def test_an_error_of_the_stage_arrives_with_its_type_and_words(handle: Any) -> None:
     with pytest.raises(ValueError, match="overflowed") as failed:
         await collect(handle, 3, "raise")
-    assert not replica_lost(failed.value)
-    assert not output_lost(failed.value)
+    assert fault_of(failed.value) is not Fault.REPLICA_DIED
+    assert fault_of(failed.value).whose != "platform"
     assert str(stage_failed("v2v", failed.value)) == "Stage v2v failed: ValueError: the denoiser overflowed"
 
 
@@ -89,8 +89,8 @@ async def test_a_replica_that_dies_is_recognised_and_what_it_gave_outlives_it(ri
     victim.kill()
     with pytest.raises(ray.exceptions.RayError) as failed:
         await anext(stream)
-    assert replica_lost(failed.value)
-    assert not output_lost(failed.value)
+    assert fault_of(failed.value) is Fault.REPLICA_DIED
+    assert dead_replica(failed.value) is not None
     assert int(ray.get(payload)[0]) == 0
 
 

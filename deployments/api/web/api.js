@@ -39,6 +39,7 @@ const KINDS = [
   "queued", "started", "restarted", "job_restarted", "released", "stage_queued", "stage_started", "stage_progress",
   "stage_completed", "stage_restored", "stage_output", "stage_kept", "stage_retried", "keyframe_ready",
   "preview_ready", "chunk_ready", "paused", "continued", "completed", "failed", "cancelled",
+  "waiting", "put_off",
 ];
 export const LAST = new Set(["completed", "failed", "cancelled"]);
 const POLL_MS = 2000;

@@ -74,7 +74,7 @@ class VideoView {
     this.status.dataset.status = video.error?.code === "cancelled" ? "cancelled" : video.status;
     setText(this.error, video.error && video.error.code !== "cancelled" ? video.error.message : "");
     setText(this.facts, [`seed ${video.seed}`, video.size.replace("x", " × "), `${video.seconds} s`, video.model,
-      video.frames && `${video.frames} frames at ${video.fps} a second`, video.note].filter(Boolean).join(", "));
+      video.frames && `${video.frames} frames at ${video.fps} a second`, video.note, video.waits_for].filter(Boolean).join(", "));
     if (isFinal(video)) {
       const done = new Set(video.stages.filter((stage) => stage.status === "completed").map((stage) => stage.name));
       if (done.has("t2i")) this.keyframe(0);
