@@ -91,6 +91,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Checkpoints, a minute",
               {f"{_S} {{{{outcome}}}}": _rate("ray_magicvideo_checkpoints_total", "stage, outcome", 60)}),
         Panel("Written as checkpoints", {_S: _rate("ray_magicvideo_checkpoint_bytes_total", "stage")}, "Bps"),
+        Panel("Swept, a minute", {"{{what}}": _rate("ray_magicvideo_swept_total", "what", 60)}),
+        Panel("Files to erase", {"files": "magicvideo_files_to_erase"}),
     ),
     "Answers": (
         Panel("By status", {"{{status}}": _rate("ray_magicvideo_requests_total", "status")}, "reqps"),

@@ -44,6 +44,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "route": ("/v1/videos",),
     "status": ("200", "503"),
     "code": ("queue_full",),
+    "what": ("files",),
 }
 _EDGES = ("0.1", "1.0", "10.0", "+Inf")
 _OF_RAY = {"application": "magicvideo", "deployment": "some", "replica": "a1b2"}  # what Serve adds to what is counted
