@@ -108,7 +108,7 @@ def _run(act: _Act, options: argparse.Namespace) -> int:
     args = load_config(options.config)
     if not options.cluster:
         args = laptop(args, data_dir=options.data_dir)
-    url = args.storage.database_url
+    url = args.storage.database()
     with opened(url) as database:
         try:
             act(options, args, database)
@@ -123,7 +123,7 @@ def _create_key(options: argparse.Namespace, args: AppArgs, database: Database) 
     key, text = book.create(options.tenant, options.label)
     print(text)
     _note(
-        f"Key {key.id} of tenant {key.tenant}, in {redacted_url(args.storage.database_url)}. Keep it: it cannot be "
+        f"Key {key.id} of tenant {key.tenant}, in {redacted_url(args.storage.database())}. Keep it: it cannot be "
         "shown again. Clients send it as `Authorization: Bearer ...`, or read it from MAGICVIDEO_API_KEY."
     )
     if is_first:
@@ -138,7 +138,7 @@ def _list_keys(_options: argparse.Namespace, args: AppArgs, database: Database) 
     ]
     _table(("ID", "TENANT", "CREATED", "REVOKED", "LABEL"), rows)
     if not any(key.revoked_at is None for key in keys):
-        _note(f"{redacted_url(args.storage.database_url)} holds no valid key; {_without_valid(bool(keys))}")
+        _note(f"{redacted_url(args.storage.database())} holds no valid key; {_without_valid(bool(keys))}")
 
 
 def _revoke_key(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
@@ -201,12 +201,12 @@ def _back_up(options: argparse.Namespace, args: AppArgs, database: Database) -> 
         count = back_up(database, options.file)
     except OSError as error:
         raise ConfigError(f"{options.file} cannot be written: {error.strerror or error}.") from error
-    print(f"{options.file} holds the {count} rows of {redacted_url(args.storage.database_url)}.")
+    print(f"{options.file} holds the {count} rows of {redacted_url(args.storage.database())}.")
 
 
 def _restore(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     count = restore(database, options.file)
-    print(f"{redacted_url(args.storage.database_url)} has the {count} rows of {options.file}.")
+    print(f"{redacted_url(args.storage.database())} has the {count} rows of {options.file}.")
 
 
 def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:

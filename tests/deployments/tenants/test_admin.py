@@ -165,10 +165,13 @@ def test_a_database_that_cannot_be_opened_is_one_sentence(capsys: pytest.Capture
     assert "--data-dir" in said
 
 
-def test_a_password_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     document = yaml.safe_load(CONFIG_PATH.read_text())
     url = "postgresql://magicvideo:s3cret@127.0.0.1:1/magicvideo"
-    document["applications"][0]["args"]["storage"] = {"database_url": url}
+    monkeypatch.setenv("OURS", url)
+    document["applications"][0]["args"]["storage"] = {"database_url": "env:OURS"}
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(document))
     said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list")
     assert "magicvideo:***@127.0.0.1:1/magicvideo cannot be used" in said
