@@ -28,7 +28,11 @@ def our_application(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ServeConfigError(f"{source} is no YAML: {' '.join(str(error).split())}.") from error
+        mark = getattr(error, "problem_mark", None)  # the line itself may hold a secret
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        raise ServeConfigError(
+            f"{source} is no YAML{where}: {getattr(error, 'problem', None) or 'not text'}."
+        ) from None
     applications = config.get("applications") if isinstance(config, dict) else None
     ours = [
         app

@@ -71,13 +71,11 @@ class Ingress:
             flat = await pipeline.broadcast("record_autoscaling_stats").results_async(timeout_s=ANSWER_S)
             return joined([report for one in flat if (report := from_floats(one)) is not None])
 
-        database = Database(args.storage.database_url)
+        database = Database(args.storage.database())
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
-        hooks = args.webhooks
-        if hooks.secret is not None:
-            courier = Courier(
-                database, hooks.secret, partial(webhook_answer, journal), allow_private=hooks.allow_private
-            )
+        if (secret := args.webhooks.signing_secret()) is not None:
+            private = args.webhooks.allow_private
+            courier = Courier(database, secret, partial(webhook_answer, journal), allow_private=private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
         watch = Watch(args)
         self._asgi = create_app(

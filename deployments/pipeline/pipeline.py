@@ -70,7 +70,7 @@ class Pipeline:
         self._args = args
         self._keeper = keeper
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
-        self._database = Database(args.storage.database_url, check=True)
+        self._database = Database(args.storage.database(), check=True)
         self._leases = Leases(self._database)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
         set_up(args.observability.log_format, args.observability.log_level)
