@@ -86,7 +86,7 @@ def _control(args: AppArgs, num_cpus: float) -> dict[str, Any]:
 
 
 def _surge(percent: int, placed: Mapping[str, Any]) -> int:
-    """How many more replicas than wanted a roll-out may have: none where the pool is full, as it would wait for ever."""
+    """How many more replicas than wanted a roll-out may have; in a full pool none, as it would wait for ever."""
     resources = {"CPU": placed["num_cpus"], "GPU": placed.get("num_gpus", 0.0)}
     return percent if has_room(placed.get("label_selector", {}), resources) else 0
 
