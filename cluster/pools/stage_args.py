@@ -100,6 +100,9 @@ class StageArgs(Args):
     max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it; or batches.")
     batch: BatchArgs = Field(default_factory=BatchArgs, description="T2I alone can; off by default.")
     graceful_shutdown_timeout_s: float = Field(default=600.0, gt=0, description="Above the stage's p99.")
+    surge_percent: int = Field(
+        default=25, ge=0, le=100, description="Of its replicas, that a roll-out has more for a while, if there is room."
+    )
     run_timeout_s: float = Field(default=1800.0, gt=0, description="A call that computes longer fails its job.")
     stall_limit_s: float = Field(default=600.0, gt=0, description="A replica silent for longer is replaced.")
     max_start_attempts: int = Field(default=3, ge=1)

@@ -113,6 +113,11 @@ class Replica:
         self._ended: Counter[str] = Counter()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
+    def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes what a replica is told while it works."""
+        set_up(*told["logs"])
+        self._stall_limit_s = told["stall_limit_s"]
+
     async def run(
         self,
         *inputs: Any,
