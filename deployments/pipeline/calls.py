@@ -237,6 +237,8 @@ class StageCalls:
                         if info["kind"] == "started":
                             started = loop.time()
                             self._demand.began(call, info.get("batch", 1))
+                            if load_s := info.get("load_s"):
+                                self._demand.loaded(stage, load_s)
                             self._metrics.queued(stage, started - sent)
                             deadline = started + self._limits.run_s[stage]
                         call.run_s = info.get("run_s", call.run_s)
