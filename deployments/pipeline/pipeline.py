@@ -12,7 +12,7 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ray import serve
 
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
-from deployments.jobs.values import Claim, Job
+from deployments.jobs.values import Claim, Event, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -76,7 +76,8 @@ class Pipeline:
         set_up(args.observability.log_format, args.observability.log_level)
         self._metrics = JobMetrics()
         telling = args.observability
-        self._tracer = Tracer(telling.otlp_url, telling.service) if telling.otlp_url else None
+        counted = self._metrics.traced
+        self._tracer = Tracer(telling.otlp_url, telling.service, counted) if telling.otlp_url else None
         self._recorder = Recorder(
             self._leases,
             flush_s=args.pipeline.flush_s,
@@ -89,7 +90,6 @@ class Pipeline:
         self._caller = own_actor()
         self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
         self._running: dict[str, _Running] = {}
-        self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         loops = [self._claim_jobs(), self._recorder.run()]
         if args.pipeline.share_windows:
@@ -125,6 +125,8 @@ class Pipeline:
         if drivers:
             await asyncio.wait(drivers, timeout=5.0)
         await asyncio.to_thread(self._leases.release, claims)
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         self._database.close()
 
     async def _claim_jobs(self) -> None:
@@ -201,7 +203,7 @@ class Pipeline:
                 await self._write(partial(self._leases.finish, last, state, error=error, result=result))
                 logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
                 if self._tracer is not None:
-                    self._send_trace(self._tracer, claim.job_id)
+                    self._tracer.offer(claim.job_id, partial(self._told, claim.job_id))
         except LeaseLostError as lost:
             logger.warning("%s", lost)
         except Exception:
@@ -224,17 +226,9 @@ class Pipeline:
                 logger.warning("The journal takes no word of a job; trying again: %s", words_of(error))
                 await asyncio.sleep(self._args.pipeline.poll_s)
 
-    def _send_trace(self, tracer: Tracer, job_id: str) -> None:
-        """Beside all else."""
-
-        def send() -> None:
-            with job_context(job_id):
-                journal = Journal(self._database)
-                tracer.send(journal.get(job_id), journal.events(job_id))
-
-        sending = asyncio.create_task(asyncio.to_thread(send))
-        self._traces.add(sending)
-        sending.add_done_callback(self._traces.discard)
+    def _told(self, job_id: str) -> tuple[Job, Sequence[Event]]:
+        journal = Journal(self._database)
+        return journal.get(job_id), journal.events(job_id)
 
     async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         """The video of one job, from its checkpoints again when an output died with its node."""
