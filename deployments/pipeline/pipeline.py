@@ -39,6 +39,7 @@ from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
 from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.kept import Kept, PutOffError
+from deployments.pipeline.lacking import Lacking
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
 from deployments.pipeline.sweeper import Sweeper
@@ -87,13 +88,12 @@ class Pipeline:
         )
         self._demand = Demand(args, self._database)
         self._deaths = Deaths()
+        self._lacking = Lacking()
         self._caller = own_actor()
         self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
-        loops = [self._claim_jobs(), self._recorder.run()]
-        if args.pipeline.share_windows:
-            loops.append(self._count_replicas())
+        loops = [self._claim_jobs(), self._recorder.run(), self._count_replicas()]
         if args.scaling is not None:
             loops.append(self._look_out(args.scaling.report_s))
         loops.append(Sweeper(args, self._database, self._metrics).run())
@@ -156,11 +156,14 @@ class Pipeline:
             await asyncio.sleep(period_s)
 
     async def _count_replicas(self) -> None:
-        """Tell the fan-out how many replicas there are, while there is something to share out."""
+        """Tell who wants to know how many replicas there are, while there are jobs."""
         while True:
             if self._running:
                 counted = replicas_of(serve.get_replica_context().app_name)
-                self._fan_out.know({name: counted.get(self._args.home(name), 0) for name in self._handles})
+                homes = {name: self._args.home(name) for name in self._handles}
+                self._lacking.look({name: counted[home] for name, home in homes.items() if home in counted})
+                if self._args.pipeline.share_windows:
+                    self._fan_out.know({name: counted.get(home, 0) for name, home in homes.items()})
             await asyncio.sleep(_COUNT_S)
 
     def _begin(self, claim: Claim, job: Job) -> None:
@@ -270,6 +273,7 @@ class Pipeline:
             demand=self._demand,
             fan_out=self._fan_out,
             deaths=self._deaths,
+            lacking=self._lacking,
             keeper=self._keeper,
             job_id=claim.job_id,
             caller=self._caller,

@@ -110,11 +110,14 @@ def test_it_decides_once_a_period_and_repeats_itself_between() -> None:
 @pytest.mark.parametrize("pended_s", [0.0, 600.0, 1800.0, 3600.0])
 def test_a_start_that_pended_for_a_gpu_is_no_start_up(pended_s: float) -> None:
     scaler, few = Scaler(), StageReport(call_s=10.0, start_up_s=5.0)
-    room = {"capacity_adjusted_max_replicas": 16}
+
+    def v2v(ready: int, target: int) -> Context:
+        return Context(ready, target, capacity_adjusted_max_replicas=16)
+
     for at, ready, target in ((0.0, 0, 0), (1.0, 0, 1), (1.0 + pended_s, 0, 1), (6.0 + pended_s, 1, 1)):
-        targets(scaler, contexts(report(stages={"v2v": few}), at=NOW + at, v2v=Context(ready, target, **room)))
+        targets(scaler, contexts(report(stages={"v2v": few}), at=NOW + at, v2v=v2v(ready, target)))
     many = report(stages={"v2v": StageReport(waiting=60, call_s=10.0, start_up_s=5.0)})
-    assert targets(scaler, contexts(many, at=NOW + 10 + pended_s, v2v=Context(1, 1, **room)))["v2v"] == 16
+    assert targets(scaler, contexts(many, at=NOW + 10 + pended_s, v2v=v2v(1, 1)))["v2v"] == 16
 
 
 def test_a_replica_that_should_have_loaded_long_ago_has_no_place_and_no_more_are_wished_for() -> None:

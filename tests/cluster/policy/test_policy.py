@@ -179,7 +179,7 @@ def test_superfluous_replicas_go_after_a_start_up_and_not_before() -> None:
 
 def test_behind_a_stage_that_cannot_start_nothing_is_built() -> None:
     jobs = {"waiting": 30}
-    none = {"ready": 0, "target": 0}
+    none: dict[str, float] = {"ready": 0, "target": 0}
     starts = pipeline(t2i={**jobs, **none, "starting": 4}, i2v=none, v2v=none, vfi=none)
     ahead = LookAhead().decide(Snapshot(0.0, starts), {}).targets
     assert ahead["i2v"] > 1  # it loads, and they will be needed
