@@ -1,6 +1,7 @@
 """Where finished videos are kept: a folder, or any store that fsspec speaks (`s3://bucket/prefix`, `gs://...`).
 
-On a disk a file is written to a temporary name and moved, so that no reader ever sees half of one. Keys are made by the
+On a disk a file is written to a temporary name, synced and moved, so that no reader ever sees half of one, nor does a
+power cut leave one that a row of the journal names. Keys are made by the
 server (`videos/<job id>/<fence>.mp4`) and checked again here: a client's text never becomes part of a path. With more
 than one node the URL must name a store that all of them reach.
 
@@ -87,8 +88,7 @@ class ArtifactStore:
         try:
             with self._writing():
                 self._fs.put_file(str(source), partial)
-                if self._local:
-                    os.replace(partial, target)
+                self._settle(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -108,8 +108,7 @@ class ArtifactStore:
             with self._writing():
                 with self._fs.open(partial, "wb") as file:
                     file.write(data)
-                if self._local:
-                    os.replace(partial, target)
+                self._settle(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -125,7 +124,7 @@ class ArtifactStore:
         try:
             with self._writing():
                 size, sha256 = write_direct(Path(partial), pieces)
-                os.replace(partial, target)
+                self._settle(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -192,6 +191,17 @@ class ArtifactStore:
         """Where a file grows: on a disk elsewhere; an object store shows nothing before it is whole."""
         return f"{target}.{uuid.uuid4().hex}.partial" if self._local else target
 
+    def _settle(self, partial: str, target: str) -> None:
+        """On a disk: the bytes, then the name, then the folders that may be new survive a power cut from here on."""
+        if not self._local:
+            return
+        _sync(partial)
+        os.replace(partial, target)
+        folder = Path(target).parent
+        while folder.is_relative_to(self._root):
+            _sync(folder)
+            folder = folder.parent
+
     def _make_folder(self, target: str) -> None:
         if self._local:
             with self._writing():
@@ -205,3 +215,11 @@ class ArtifactStore:
         if not _KEY.fullmatch(key):
             raise ArtifactError(f"{key!r} is not an artifact key; keys look like 'videos/<job id>/<fence>.mp4'.")
         return f"{self._root}/{key}"
+
+
+def _sync(path: str | Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -140,8 +140,14 @@ class ForgetsEnded:
     are its arguments: an idle server would keep a cancelled job's frames.
     """
 
+    _deployment_id: Any
     _pending_requests_to_fulfill: deque[Any]
     _pending_requests_to_route: deque[Any]
+
+    @property
+    def leads_to(self) -> str:
+        """The name of the deployment."""
+        return str(self._deployment_id.name)
 
     def _remove_pending_request_from_indices(self, pending_request: Any) -> None:
         """Serve calls this when a waiting call is given a replica, and when it is cancelled."""

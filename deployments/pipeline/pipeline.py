@@ -12,7 +12,7 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ray import serve
 
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
-from deployments.jobs.values import Claim, Job
+from deployments.jobs.values import Claim, Event, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -39,6 +39,7 @@ from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
 from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.kept import Kept, PutOffError
+from deployments.pipeline.lacking import Lacking
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
 from deployments.pipeline.sweeper import Sweeper
@@ -77,7 +78,8 @@ class Pipeline:
         set_up(args.observability.log_format, args.observability.log_level)
         self._metrics = JobMetrics()
         telling = args.observability
-        self._tracer = Tracer(telling.otlp_url, telling.service) if telling.otlp_url else None
+        counted = self._metrics.traced
+        self._tracer = Tracer(telling.otlp_url, telling.service, counted) if telling.otlp_url else None
         self._recorder = Recorder(
             self._leases,
             flush_s=args.pipeline.flush_s,
@@ -87,20 +89,19 @@ class Pipeline:
         )
         self._demand = Demand(args, self._database)
         self._deaths = Deaths()
+        self._lacking = Lacking()
         self._caller = own_actor()
         self._fan_out = FanOut(_slots(args))
         self._running: dict[str, _Running] = {}
-        self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._loops = [asyncio.create_task(loop) for loop in (self._claim_jobs(), self._recorder.run())]
+        loops = (self._claim_jobs(), self._recorder.run(), self._count_replicas())
+        self._loops = [asyncio.create_task(loop) for loop in loops]
         self._beside = self._begin_beside()
 
     def _begin_beside(self) -> list[asyncio.Task[None]]:
         """What runs as the settings of the moment say."""
         args = self._args
         loops = [Sweeper(args, self._database, self._metrics).run()]
-        if args.pipeline.share_windows:
-            loops.append(self._count_replicas())
         if args.scaling is not None:
             loops.append(self._look_out(args.scaling.report_s))
         return [asyncio.create_task(loop) for loop in loops]
@@ -146,6 +147,8 @@ class Pipeline:
         if drivers:
             await asyncio.wait(drivers, timeout=5.0)
         await asyncio.to_thread(self._leases.release, claims)
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         self._database.close()
 
     async def _claim_jobs(self) -> None:
@@ -175,11 +178,14 @@ class Pipeline:
             await asyncio.sleep(period_s)
 
     async def _count_replicas(self) -> None:
-        """Tell the fan-out how many replicas there are, while there is something to share out."""
+        """Tell who wants to know how many replicas there are, while there are jobs."""
         while True:
             if self._running:
                 counted = replicas_of(serve.get_replica_context().app_name)
-                self._fan_out.know({name: counted.get(self._args.home(name), 0) for name in self._handles})
+                homes = {name: self._args.home(name) for name in self._handles}
+                self._lacking.look({name: counted[home] for name, home in homes.items() if home in counted})
+                if self._args.pipeline.share_windows:
+                    self._fan_out.know({name: counted.get(home, 0) for name, home in homes.items()})
             await asyncio.sleep(_COUNT_S)
 
     def _begin(self, claim: Claim, job: Job) -> None:
@@ -222,7 +228,7 @@ class Pipeline:
                 await self._write(partial(self._leases.finish, last, state, error=error, result=result))
                 logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
                 if self._tracer is not None:
-                    self._send_trace(self._tracer, claim.job_id)
+                    self._tracer.offer(claim.job_id, partial(self._told, claim.job_id))
         except LeaseLostError as lost:
             logger.warning("%s", lost)
         except Exception:
@@ -245,17 +251,9 @@ class Pipeline:
                 logger.warning("The journal takes no word of a job; trying again: %s", words_of(error))
                 await asyncio.sleep(self._args.pipeline.poll_s)
 
-    def _send_trace(self, tracer: Tracer, job_id: str) -> None:
-        """Beside all else."""
-
-        def send() -> None:
-            with job_context(job_id):
-                journal = Journal(self._database)
-                tracer.send(journal.get(job_id), journal.events(job_id))
-
-        sending = asyncio.create_task(asyncio.to_thread(send))
-        self._traces.add(sending)
-        sending.add_done_callback(self._traces.discard)
+    def _told(self, job_id: str) -> tuple[Job, Sequence[Event]]:
+        journal = Journal(self._database)
+        return journal.get(job_id), journal.events(job_id)
 
     async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         """The video of one job, from its checkpoints again when an output died with its node."""
@@ -297,6 +295,7 @@ class Pipeline:
             demand=self._demand,
             fan_out=self._fan_out,
             deaths=self._deaths,
+            lacking=self._lacking,
             keeper=self._keeper,
             job_id=claim.job_id,
             caller=self._caller,

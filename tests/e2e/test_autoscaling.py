@@ -73,4 +73,12 @@ def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_b
     assert {app.ended(job).status for job in jobs} == {"completed"}
     wait_for("V2V to fall to zero after the burst", lambda: app.stopped("v2v"))
     assert [app.replicas(stage) for stage in ("t2i", "i2v", "vfi")] == [1, 1, 1]
-    assert app.ended(app.create(seed=9)).status == "completed"
+    first = app.create(seed=9)
+    assert app.ended(first).status == "completed"
+
+    wait_for("V2V to fall to zero once more", lambda: app.stopped("v2v"))
+    remixed = app.http.post(f"/v1/videos/{first}/remix", json={"from_stage": "v2v", "seed": 10}).json()["id"]
+    assert app.ended(remixed).status == "completed"
+    reasons = [event.data["reason"] for event in app.journal.events(remixed) if event.kind == "waiting"]
+    assert reasons == ["Stage v2v has no replica that runs; the job waits for one."]
+    assert app.video(remixed).waits_for is None
