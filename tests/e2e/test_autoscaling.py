@@ -79,6 +79,7 @@ def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_b
     wait_for("V2V to fall to zero once more", lambda: app.stopped("v2v"))
     remixed = app.http.post(f"/v1/videos/{first}/remix", json={"from_stage": "v2v", "seed": 10}).json()["id"]
     assert app.ended(remixed).status == "completed"
+    print([(round(e.at % 1000, 2), e.kind, e.data.get("stage")) for e in app.journal.events(remixed)])
     reasons = [event.data["reason"] for event in app.journal.events(remixed) if event.kind == "waiting"]
     assert reasons == ["Stage v2v has no replica that runs; the job waits for one."]
     assert app.video(remixed).waits_for is None
