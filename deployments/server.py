@@ -72,7 +72,7 @@ def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Serv
         StartError: one sentence; what had been started is stopped again.
     """
     check_environment()
-    check_exposure(host, args.storage.database_url)
+    check_exposure(host, args.storage.database())
     check_port(host, port)
     temp_dir = start_ray(where)
     deploying = False

@@ -1,10 +1,10 @@
 """Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session.
 
-While the database holds a valid key, every route needs one, but for the page, its assets, the API's description and
-`/healthz`. Without any key the server answers its own machine alone, whatever address it listens on, and under a
-loopback name only: a page whose name was pointed here (DNS rebinding) is refused. Everybody there is the tenant
-`NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `Tenant` is what a route asks for.
-`check_exposure` is asked before a start.
+Once the database holds a key every route needs a valid one, but for the page, its assets, the API's description and
+`/healthz`; that stays so when the last key is revoked. Before the first key the server answers its own machine alone,
+whatever address it listens on, and under a loopback name only: a page whose name was pointed here (DNS rebinding) is
+refused. Everybody there is the tenant `NOBODY`. `Gate` stands before all routes, so that a new one cannot forget it;
+`Tenant` is what a route asks for. `check_exposure` is asked before a start.
 
     POST   /v1/session    puts the key of the request into an HttpOnly, same-site cookie: a browser sends no header
                           with an event stream or a <video>

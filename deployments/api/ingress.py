@@ -12,6 +12,7 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,7 @@ from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.agents import node_texts
 from deployments.on_ray.health import Watch
 from deployments.settings.application import AppArgs
+from deployments.settings.rollout import with_live
 from deployments.tenants.keys import KeyBook, KeyRing
 from deployments.tenants.webhooks import Courier
 
@@ -71,21 +73,56 @@ class Ingress:
             flat = await pipeline.broadcast("record_autoscaling_stats").results_async(timeout_s=ANSWER_S)
             return joined([report for one in flat if (report := from_floats(one)) is not None])
 
-        database = Database(args.storage.database_url)
+        database = Database(args.storage.database())
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
-        hooks = args.webhooks
-        if hooks.secret is not None:
-            courier = Courier(
-                database, hooks.secret, partial(webhook_answer, journal), allow_private=hooks.allow_private
-            )
+        counts = RequestMetrics()
+        if (secret := args.webhooks.signing_secret()) is not None:
+            private = args.webhooks.allow_private
+            courier = Courier(database, secret, partial(webhook_answer, journal), allow_private=private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
-        watch = Watch(args)
-        self._asgi = create_app(
-            args, journal, store, nudge=nudge, health=watch.health, show=show, work=work, nodes=node_texts
-        )
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+        def made(args: AppArgs) -> FastAPI:
+            health = Watch(args).health
+            return create_app(
+                args, journal, store, nudge=nudge, health=health, show=show, work=work, nodes=node_texts, counts=counts
+            )
+
+        self._args, self._made = args, made
+        self._asgi = _Newest(made(args))
+
+    async def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes settings: requests that come go by them, and
+        those under way end as they began.
+        """
+        args = with_live(self._args, told)
+        if args != self._args:
+            set_up(args.observability.log_format, args.observability.log_level)
+            self._args = args
+            self._asgi.take(self._made(args))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._asgi
+
+
+class _Newest:
+    """The newest of several applications."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._handlers: list[tuple[Any, Any]] = []
+
+    def take(self, app: FastAPI) -> None:
+        for kind, handler in self._handlers:
+            app.add_exception_handler(kind, handler)
+        self._app = app
+
+    def add_exception_handler(self, kind: Any, handler: Any) -> None:
+        """Ray Serve has some of its own."""
+        self._handlers.append((kind, handler))
+        self._app.add_exception_handler(kind, handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 async def _no_nodes() -> list[str | None]:
@@ -106,6 +143,7 @@ def create_app(
     show: Show,
     work: WorkOf = _no_work,
     nodes: NodeTexts = _no_nodes,
+    counts: RequestMetrics | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -114,6 +152,7 @@ def create_app(
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
         nodes: gives what each node has counted.
+        counts: those of an application before, which go on.
     """
     app = FastAPI(
         title="magicvideo",
@@ -123,7 +162,7 @@ def create_app(
     )
     services = Services(args, journal, store, nudge, health, show, work)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
-    counts = RequestMetrics()
+    counts = counts or RequestMetrics()
     app.add_middleware(Gate, ring=ring)
     app.add_middleware(_Counter, counts=counts)
     add_session_routes(app, ring)

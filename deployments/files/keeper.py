@@ -45,6 +45,10 @@ class Keeper:
         gc.collect()
         gc.freeze()  # collections, one a call, skip what start-up made
 
+    def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes what a keeper is told."""
+        set_up(*told["logs"])
+
     async def keep(self, value: Any, key: str) -> Record:
         """Write a value under a key that is used once; gives what the journal records: key, bytes, sha256.
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import actors
+from ray._private.state import actors, available_resources_per_node
 from ray.exceptions import ActorDiedError, ObjectRefStreamEndOfStreamError, RayError
+from ray.serve._private.config import DeploymentConfig
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
 
@@ -69,6 +70,38 @@ def apply_config(config: Mapping[str, Any]) -> None:
     if client is None:
         raise RuntimeError("Ray Serve does not run.")
     client.deploy_apps(ServeDeploySchema.model_validate(config))
+
+
+class _OwnVersion(DeploymentConfig):  # type: ignore[misc]
+    """Keeps its version when Serve, which builds a config file's application, gives every deployment the same."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "version":
+            super().__setattr__(name, value)
+
+
+def with_version(deployment: Any, version: str) -> Any:
+    """The deployment whose replicas are replaced when `version` changes, and not when anything in the file does.
+
+    Serve's own version is a digest of all `args`.
+    """
+    made = deployment.options(version=version, _internal=True)
+    config = made._deployment_config
+    made._deployment_config = _OwnVersion.model_construct(**{**dict(config), "version": version})
+    return made
+
+
+def has_room(labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
+    """Whether a living node of these labels has so much that nobody uses; True where there is no cluster to ask."""
+    if not ray.is_initialized():
+        return True
+    free = available_resources_per_node()
+    return any(
+        all((node.get("Labels") or {}).get(key) == value for key, value in labels.items())
+        and all(free.get(node["NodeID"], {}).get(name, 0.0) >= amount for name, amount in resources.items())
+        for node in ray.nodes()
+        if node.get("Alive")
+    )
 
 
 @dataclass(frozen=True)

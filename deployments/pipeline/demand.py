@@ -64,6 +64,15 @@ class Demand:
         batch = self._args.stages[name].batch.size
         return _Stage(said.call_s.get(name, 0.0), batch, said.batch_s.get(name, 0.0), said.start_up_s.get(name, 0.0))
 
+    def take(self, args: AppArgs) -> None:
+        """Other settings; what was measured stays."""
+        self._args, before = args, self._scaling
+        self._scaling = args.scaling or ScalingArgs()
+        if self._scaling.arrivals_window_s != before.arrivals_window_s:
+            self._meter = ArrivalMeter(self._scaling.arrivals_window_s)
+        for name, own in self._stages.items():
+            own.batch = args.stages[name].batch.size
+
     @contextmanager
     def call(self, stage: StageName) -> Iterator[Call]:
         """A call that is sent now and has ended afterwards, however it ends."""

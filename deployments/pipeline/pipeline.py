@@ -44,6 +44,7 @@ from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
 from deployments.pipeline.sweeper import Sweeper
 from deployments.settings.application import AppArgs
+from deployments.settings.rollout import with_live
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Pipeline:
         self._args = args
         self._keeper = keeper
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
-        self._database = Database(args.storage.database_url, check=True)
+        self._database = Database(args.storage.database(), check=True)
         self._leases = Leases(self._database)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
         set_up(args.observability.log_format, args.observability.log_level)
@@ -90,14 +91,35 @@ class Pipeline:
         self._deaths = Deaths()
         self._lacking = Lacking()
         self._caller = own_actor()
-        self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
+        self._fan_out = FanOut(_slots(args))
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
-        loops = [self._claim_jobs(), self._recorder.run(), self._count_replicas()]
+        loops = (self._claim_jobs(), self._recorder.run(), self._count_replicas())
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+        self._beside = self._begin_beside()
+
+    def _begin_beside(self) -> list[asyncio.Task[None]]:
+        """What runs as the settings of the moment say."""
+        args = self._args
+        loops = [Sweeper(args, self._database, self._metrics).run()]
         if args.scaling is not None:
             loops.append(self._look_out(args.scaling.report_s))
-        loops.append(Sweeper(args, self._database, self._metrics).run())
-        self._loops = [asyncio.create_task(loop) for loop in loops]
+        return [asyncio.create_task(loop) for loop in loops]
+
+    async def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes settings: they hold for what begins now."""
+        args = with_live(self._args, told)
+        if args == self._args:
+            return
+        set_up(args.observability.log_format, args.observability.log_level)
+        self._args = args
+        self._recorder.take(args.pipeline.flush_s, args.pipeline.lease_s)
+        self._demand.take(args)
+        self._fan_out.take(_slots(args), shares=args.pipeline.share_windows)
+        for loop in self._beside:
+            loop.cancel()
+        self._beside = self._begin_beside()
+        self._wake.set()
 
     async def nudge(self) -> None:
         """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
@@ -110,13 +132,13 @@ class Pipeline:
 
     def check_health(self) -> None:
         """Raise when this replica no longer claims or records."""
-        for loop in self._loops:
+        for loop in (*self._loops, *self._beside):
             if loop.done():
                 raise RuntimeError(f"The pipeline's {loop.get_coro()} has ended; it must run for ever.")
 
     async def __del__(self) -> None:
         """Ray Serve awaits this at shutdown: give the jobs back, so that another replica has them at once."""
-        for loop in self._loops:
+        for loop in (*self._loops, *self._beside):
             loop.cancel()
         claims = [running.claim for running in self._running.values()]
         drivers = [running.driver for running in self._running.values()]
@@ -279,6 +301,11 @@ class Pipeline:
             caller=self._caller,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
+
+
+def _slots(args: AppArgs) -> dict[StageName, int]:
+    """Calls that one replica of each stage may hold."""
+    return {name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages}
 
 
 def _waits_for(error: BaseException) -> str | None:

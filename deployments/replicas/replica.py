@@ -115,6 +115,11 @@ class Replica:
         self._who = f"{socket.gethostname()}:{os.getpid()}"
         self._load_s = time.monotonic() - began
 
+    def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes what a replica is told while it works."""
+        set_up(*told["logs"])
+        self._stall_limit_s = told["stall_limit_s"]
+
     async def run(
         self,
         *inputs: Any,

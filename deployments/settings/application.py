@@ -18,6 +18,7 @@ from cluster.pools.stage_args import BatchArgs as BatchArgs
 from cluster.pools.stage_args import StageArgs as StageArgs
 from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
+from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
@@ -45,8 +46,25 @@ class RouterArgs(Args):
 class StorageArgs(Args):
     """Where jobs and videos are kept. With several nodes: a database server and an object store."""
 
-    database_url: str = "sqlite:///data/jobs.sqlite"
+    database_url: str = Field(
+        default="sqlite:///data/jobs.sqlite", description="Or where it stands, as env:NAME or file:/path."
+    )
     artifacts_url: str = "file://data/artifacts"
+
+    @field_validator("database_url")
+    @classmethod
+    def _without_password(cls, url: str) -> str:
+        if not is_reference(url) and holds_password(url):
+            raise ValueError(f"it holds a password, which Ray's dashboard would show; say where it stands, as {HOW}")
+        return url
+
+    def database(self) -> str:
+        """The database's address itself.
+
+        Raises:
+            ConfigError: the reference names nothing here.
+        """
+        return resolved(self.database_url, "storage.database_url")
 
     @field_validator("artifacts_url")
     @classmethod

@@ -42,7 +42,7 @@ from tests.client.standin import Standin, video
 
 ARGS = AppArgs(
     ingress=IngressArgs(poll_after_ms=1, keys_fresh_s=0),
-    webhooks=WebhookArgs(secret="whsec_dGhlIHNlY3JldCBvZiB0aGUgdGVzdHM="),
+    webhooks=WebhookArgs(secret="env:SECRET_OF_THE_TESTS"),
 )
 
 

@@ -127,11 +127,15 @@ async def test_a_key_works_until_it_is_revoked(rig: Rig) -> None:
     assert text not in error.message
 
 
-async def test_when_the_last_key_is_revoked_other_machines_stay_outside(rig: Rig) -> None:
+async def test_when_the_last_key_is_revoked_the_server_is_closed_until_it_is_opened(rig: Rig) -> None:
     key, text = rig.keys.create("studio")
     rig.keys.revoke(key.id)
-    assert (await rig.client("10.0.0.7", authorization=f"Bearer {text}").get("/v1/videos")).status_code == 401
+    stranger = rig.client("10.0.0.7", authorization=f"Bearer {text}")
+    for client in (stranger, rig.client(authorization=f"Bearer {text}"), rig.client()):
+        error_of(await client.get("/v1/videos"), 401)
+    rig.keys.open()
     assert (await rig.client().get("/v1/videos")).status_code == 200
+    error_of(await stranger.get("/v1/videos"), 401)
 
 
 async def test_another_tenants_video_does_not_exist(rig: Rig) -> None:
@@ -243,6 +247,8 @@ def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
     key, _ = KeyBook(database).create("studio")
     check_exposure("0.0.0.0", url)
     KeyBook(database).revoke(key.id)
+    check_exposure("0.0.0.0", url)  # it is closed
+    KeyBook(database).open()
     with pytest.raises(ConfigError):
         check_exposure("0.0.0.0", url)
     database.close()
