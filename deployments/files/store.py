@@ -32,6 +32,10 @@ class ArtifactError(Exception):
     """A key that is none of ours, or a file that is not there."""
 
 
+class CheckpointError(Exception):
+    """An output that is gone, damaged, or of a type that nobody keeps."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One kept file."""

@@ -33,7 +33,7 @@ from deployments.on_ray.failures import Fault, fault_of, words_of
 from deployments.on_ray.ray_internals import own_actor
 from deployments.on_ray.routing import replicas_of
 from deployments.on_ray.sweeping import collect_soon
-from deployments.pipeline.attempt import Attempt, PausedJob
+from deployments.pipeline.attempt import Attempt, PausedJob, remake
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
 from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
@@ -125,6 +125,14 @@ class Pipeline:
         """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
         self._wake.set()
         self._recorder.beat_soon()
+
+    async def remake(self, job_id: str) -> None:
+        """Have the result of a finished job written again, of its checkpoints, as far as they are there."""
+        job = await asyncio.to_thread(Journal(self._database).get, job_id)
+        try:
+            await remake(self._keeper, job)
+        except Exception as error:
+            logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks, and hands it to the scaling policy (`cluster.policy.autoscaler`)."""
