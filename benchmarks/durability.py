@@ -84,7 +84,7 @@ PROFILES: dict[StageName, ReplayProfile] = {
 }
 LEASE_S = 3.0
 KILL_EVERY_S = 2.0
-AT = ((0.1, POSTGRES), (0.25, ALL), (0.4, FROZEN), (0.5, RAYLET), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
+AT = ((0.1, POSTGRES), (0.2, RAYLET), (0.3, ALL), (0.4, FROZEN), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
 """What happens once so many of the jobs have ended."""
 FROZEN_S = 2 * LEASE_S
 ENDS_S = 120.0  # within which a server without its raylet has ended

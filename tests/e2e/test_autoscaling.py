@@ -46,8 +46,8 @@ class Declared(SecondApp):
 @pytest.fixture(scope="module")
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared]:
     folder = tmp_path_factory.mktemp("scaled")
-    profiles = {"t2i": replace(PROFILES["t2i"], run_s=T2I_S), "v2v": replace(PROFILES["v2v"], load_s=LOAD_S)}
-    args = rehearsal(laptop(load_config(), data_dir=folder), {**PROFILES, **profiles})
+    t2i, v2v = replace(PROFILES["t2i"], run_s=T2I_S), replace(PROFILES["v2v"], load_s=LOAD_S)
+    args = rehearsal(laptop(load_config(), data_dir=folder), {**PROFILES, "t2i": t2i, "v2v": v2v})
     one, some = AutoscalingArgs(min_replicas=1, max_replicas=1), AutoscalingArgs(min_replicas=0, max_replicas=3)
     stages = {
         name: stage.model_copy(update={"autoscaling": some if name == "v2v" else one})
@@ -73,7 +73,7 @@ class Unplaceable:
 
 def states(app_name: str) -> list[str]:
     found = serve.status().applications.get(app_name)
-    return [] if found is None else [str(state.value) for state in found.deployments["Unplaceable"].replica_states]
+    return [] if found is None else [str(state) for state in found.deployments["Unplaceable"].replica_states]
 
 
 def test_a_replica_that_was_called_off_before_it_had_a_place_is_ended(rig: Rig) -> None:

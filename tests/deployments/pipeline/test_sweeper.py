@@ -97,6 +97,22 @@ def test_files_that_no_row_names_go_and_others_stay(journal: Journal, artifacts:
         assert files.exists(path)
 
 
+@pytest.mark.slow
+def test_an_upload_that_was_cut_off_goes(journal: Journal) -> None:
+    """S3 keeps, and bills, its parts; no listing shows them."""
+    bucket = new_bucket()
+    files = fsspec.filesystem("s3")
+    name = bucket.removeprefix("s3://").partition("/")[0]
+    for key in ("kept/videos/lost/1.mp4", "others/videos/lost/1.mp4"):
+        half = files.open(f"{name}/{key}", "wb", block_size=5 * 2**20)
+        half.write(bytes(11 * 2**20))
+        half.closed = True  # its process was killed
+    assert len(files.list_multipart_uploads(name)) == 2
+    assert sweeper(journal, bucket, RetentionArgs()).sweep_orphans() == 0
+    assert sweeper(journal, bucket).sweep_orphans() == 1
+    assert [left["Key"] for left in files.list_multipart_uploads(name)] == ["others/videos/lost/1.mp4"]
+
+
 def test_a_file_whose_row_is_refused_goes(journal: Journal, leases: Leases, tmp_path: Path) -> None:
     store = ArtifactStore(f"file://{tmp_path}/artifacts")
     job_id = submit(journal)
