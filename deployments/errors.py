@@ -15,6 +15,7 @@ DeploymentError
 │   ├── NotPausedError       409  conflict_error          `continue` of a job that does not wait for it
 │   ├── OutputsGoneError     409  conflict_error          a remix of a job whose outputs are not kept (any more)
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
+│   ├── VideoGoneError       410  not_found_error         its files were kept for a time, which is over, or are lost
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
 │   ├── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
@@ -126,6 +127,20 @@ class VideoNotReadyError(ApiError):
 
     status = 409
     type = "conflict_error"
+
+
+class VideoGoneError(ApiError):
+    """Content was asked of a job whose video is gone for good."""
+
+    status = 410
+    type = "not_found_error"
+
+    def __init__(self, video_id: str, why: str) -> None:
+        super().__init__(
+            f"The content of video {video_id} is gone: {why}; make it again, with the same seed for the same video.",
+            param="video_id",
+            code="video_gone",
+        )
 
 
 class VideoEndedError(ApiError):

@@ -28,6 +28,7 @@ _ERRORS = {
     403: "Refused without an API key, from another site, or by a limit of the tenant",
     404: "No such video",
     409: "Not in this state, or a key that was used with another body",
+    410: "Its content was kept for a time, which is over, or is lost",
     413: "The body is too large",
     416: "The Range is not in the file",
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",

@@ -39,6 +39,7 @@ from deployments.api.videos import add_video_routes
 from deployments.bulkheads import Shared
 from deployments.errors import ApiError, UnavailableError
 from deployments.files.store import ArtifactStore
+from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
@@ -73,6 +74,9 @@ class Ingress:
             flat = await pipeline.broadcast("record_autoscaling_stats").results_async(timeout_s=ANSWER_S)
             return joined([report for one in flat if (report := from_floats(one)) is not None])
 
+        async def remake(job_id: str) -> None:
+            await pipeline.remake.remote(job_id)
+
         database = Database(args.storage.database())
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
         counts = RequestMetrics()
@@ -82,9 +86,15 @@ class Ingress:
             self._courier = asyncio.get_running_loop().create_task(courier.run())
 
         def made(args: AppArgs) -> FastAPI:
-            health = Watch(args).health
             return create_app(
-                args, journal, store, nudge=nudge, health=health, show=show, work=work, nodes=node_texts, counts=counts
+                *(args, journal, store),
+                nudge=nudge,
+                health=Watch(args).health,
+                show=show,
+                work=work,
+                remake=remake,
+                nodes=node_texts,
+                counts=counts,
             )
 
         self._args, self._made = args, made
@@ -133,6 +143,10 @@ async def _no_work() -> None:
     return None
 
 
+async def _no_remake(_job_id: str) -> None:
+    return None
+
+
 def create_app(
     args: AppArgs,
     journal: Journal,
@@ -142,6 +156,7 @@ def create_app(
     health: HealthOf,
     show: Show,
     work: WorkOf = _no_work,
+    remake: Remake = _no_remake,
     nodes: NodeTexts = _no_nodes,
     counts: RequestMetrics | None = None,
 ) -> FastAPI:
@@ -160,7 +175,7 @@ def create_app(
         responses=errors(401, 500, 503),
         generate_unique_id_function=lambda route: route.name,
     )
-    services = Services(args, journal, store, nudge, health, show, work)
+    services = Services(args, journal, store, nudge, health, show, work, remake)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
     app.add_middleware(Gate, ring=ring)

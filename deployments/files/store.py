@@ -32,6 +32,10 @@ class ArtifactError(Exception):
     """A key that is none of ours, or a file that is not there."""
 
 
+class CheckpointError(Exception):
+    """An output that is gone, damaged, or of a type that nobody keeps."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One kept file."""
@@ -160,6 +164,21 @@ class ArtifactStore:
             written_at = info.get("mtime", info.get("LastModified", info.get("updated")))
             if _KEY.fullmatch(key) and written_at is not None:
                 yield key, written_at.timestamp() if isinstance(written_at, datetime) else float(written_at)
+
+    def abort_uploads(self, before: float) -> int:
+        """Forget what S3 holds, unlisted, of uploads that began earlier and never ended; gives how many."""
+        if not hasattr(self._fs, "list_multipart_uploads"):
+            return 0
+        bucket, _, prefix = f"{self._root}/".partition("/")
+        found = [
+            {"Bucket": bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
+            for one in self._fs.list_multipart_uploads(bucket)
+            if one["Key"].startswith(prefix) and _KEY.fullmatch(one["Key"].removeprefix(prefix))
+            if one["Initiated"].timestamp() < before
+        ]
+        for one in found:
+            self._fs.call_s3("abort_multipart_upload", **one)
+        return len(found)
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) in pieces of at most 256 KiB.

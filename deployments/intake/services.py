@@ -10,6 +10,7 @@ from cluster.policy.reports import Report
 from deployments.bulkheads import Bulkhead, Shared
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Admission
+from deployments.intake.intact import Intact, Remake
 from deployments.intake.prompts import PromptCheck
 from deployments.intake.stills import Stills
 from deployments.journal.journal import Journal
@@ -38,12 +39,14 @@ class Services:
     health: HealthOf
     show: Show
     work: WorkOf
+    remake: Remake
     at_journal: Bulkhead = field(init=False)
     at_store: Bulkhead = field(init=False)
     at_serve: Bulkhead = field(init=False)
     at_decoder: Bulkhead = field(init=False)
     healths: Shared[Health] = field(init=False)
     stills: Stills = field(init=False)
+    intact: Intact = field(init=False)
     admission: Admission = field(init=False)
     prompts: PromptCheck = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -56,6 +59,7 @@ class Services:
         self.at_decoder = Bulkhead("The decoder", threads=2, wait_s=30.0)
         self.healths = Shared(lambda: self.at_serve.run(self.health), _FRESH_S)
         self.stills = Stills(self.store, self.at_decoder)
+        self.intact = Intact(self.store, self.remake)
         self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)
         self.admission = Admission(
             self.journal.database,

@@ -5,6 +5,7 @@ Ray is pinned, and `tests/e2e/test_streams.py` and `test_routing.py` there hold 
 
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import ray
 from ray._private.state import actors, available_resources_per_node
 from ray.exceptions import ActorDiedError, ObjectRefStreamEndOfStreamError, RayError
 from ray.serve._private.config import DeploymentConfig
+from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
 
@@ -131,6 +133,22 @@ def replicas_of_app(app_name: str) -> dict[str, Replicas]:
         )
         for name, one in found.items()
     }
+
+
+def end_ghosts(app_name: str) -> int:
+    """End replicas that were called off before a node had a place for them; gives how many. Blocks.
+
+    Serve asks such a replica to shut down, which it cannot hear before it has a place: it stays STOPPING for
+    `graceful_shutdown_timeout_s`, asks for a node all that time, and holds up the next deploy.
+    """
+    client = _get_global_client()
+    application = ServeInstanceDetails(**client.get_serve_details()).applications.get(app_name) if client else None
+    replicas = [one for found in (application.deployments if application else {}).values() for one in found.replicas]
+    ghosts = [one.actor_name for one in replicas if one.state == "STOPPING" and one.node_id is None]
+    for name in filter(None, ghosts):
+        with suppress(ValueError):  # it has gone
+            ray.kill(ray.get_actor(name, namespace=SERVE_NAMESPACE))
+    return len(ghosts)
 
 
 class ForgetsEnded:

@@ -30,10 +30,10 @@ from deployments.observe.logs import job_context, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.failures import Fault, fault_of, words_of
-from deployments.on_ray.ray_internals import own_actor
+from deployments.on_ray.ray_internals import end_ghosts, own_actor
 from deployments.on_ray.routing import replicas_of
 from deployments.on_ray.sweeping import collect_soon
-from deployments.pipeline.attempt import Attempt, PausedJob
+from deployments.pipeline.attempt import Attempt, PausedJob, remake
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
 from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
@@ -49,6 +49,7 @@ from stages.types import StageName
 
 logger = logging.getLogger(__name__)
 
+_GHOSTS_S = 20.0  # between two looks for replicas that were called off
 _COUNT_S = 0.5  # between two looks at how many replicas there are
 
 _Stop = Literal["cancelled", "lost", "released"]
@@ -103,7 +104,7 @@ class Pipeline:
         args = self._args
         loops = [Sweeper(args, self._database, self._metrics).run()]
         if args.scaling is not None:
-            loops.append(self._look_out(args.scaling.report_s))
+            loops += [self._look_out(args.scaling.report_s), self._end_ghosts()]
         return [asyncio.create_task(loop) for loop in loops]
 
     async def reconfigure(self, told: Mapping[str, Any]) -> None:
@@ -125,6 +126,14 @@ class Pipeline:
         """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
         self._wake.set()
         self._recorder.beat_soon()
+
+    async def remake(self, job_id: str) -> None:
+        """Have the result of a finished job written again, of its checkpoints, as far as they are there."""
+        job = await asyncio.to_thread(Journal(self._database).get, job_id)
+        try:
+            await remake(self._keeper, job)
+        except Exception as error:
+            logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks, and hands it to the scaling policy (`cluster.policy.autoscaler`)."""
@@ -176,6 +185,16 @@ class Pipeline:
             except Exception:
                 logger.exception("The journal could not be asked for the scaling policy; trying again.")
             await asyncio.sleep(period_s)
+
+    async def _end_ghosts(self) -> None:
+        """The scaling policy may call off a replica that no node had a place for."""
+        while True:
+            await asyncio.sleep(_GHOSTS_S)
+            try:
+                if ended := await asyncio.to_thread(end_ghosts, serve.get_replica_context().app_name):
+                    logger.info("%d replicas that were called off before they had a place were ended.", ended)
+            except Exception as error:
+                logger.warning("Ray Serve could not be asked for replicas that were called off: %s", words_of(error))
 
     async def _count_replicas(self) -> None:
         """Tell who wants to know how many replicas there are, while there are jobs."""

@@ -1,6 +1,7 @@
 """A job whose executor dies goes on from its checkpoints: no finished stage or window is computed again."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +78,20 @@ def test_a_checkpoint_that_is_gone_is_made_again(app: SecondApp) -> None:
     assert (video.status, video.error) == ("completed", None)
     made = [e.data["stage"] for e in app.journal.events(video_id) if e.kind == "stage_output"]
     assert (made.count("t2i"), made.count("i2v")) == (1, 2)
+
+
+def test_a_video_whose_file_is_damaged_is_made_again_of_its_checkpoints_or_gone(app: SecondApp) -> None:
+    video_id = app.create(seed=5)
+    assert app.ended(video_id).status == "completed"
+    wait_for("kept chunks", lambda: kept(app, video_id, "vfi") == WINDOWS)
+    job, folder = app.journal.get(video_id), Path(app.args.storage.artifacts_url.removeprefix("file://"))
+    assert job.result is not None
+    file = folder / job.result["key"]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000] + bytes(10) + whole[1010:])
+    assert content(app, video_id) == whole
+    assert file.read_bytes() == whole
+    file.unlink()
+    (folder / job.outputs["vfi"][0]["key"]).unlink()
+    gone = app.http.get(f"/v1/videos/{video_id}/content")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "video_gone")
