@@ -15,7 +15,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -26,7 +26,7 @@ from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
 from deployments.api.answers import away_answer, json_answer, webhook_answer
-from deployments.api.bodies import parameter_error
+from deployments.api.bodies import drop_body, parameter_error
 from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
@@ -118,6 +118,7 @@ def create_app(
         version=__version__,
         responses=errors(401, 500, 503),
         generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(drop_body)],
     )
     services = Services(args, journal, store, nudge, health, show, work)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
