@@ -154,6 +154,10 @@ class IngressArgs(Args):
     poll_after_ms: int = Field(default=500, ge=1, description="What clients are told to wait between two polls.")
     max_body_bytes: int = Field(default=16_000_000, ge=1, description="Of a JSON body, with any file in it.")
     max_upload_bytes: int = Field(default=100_000_000, ge=1, description="Of a form, with its file.")
+    max_uploads: int = Field(
+        default=8, ge=1, description="Forms, and large JSON bodies, that come in at once; of one tenant half."
+    )
+    body_limit_s: float = Field(default=300.0, gt=0, description="Within which a whole body must come.")
     max_upload_side_px: int = Field(default=4096, ge=16)
     max_upload_frames: int = Field(default=512, ge=2)
     sync_limit_s: float = Field(default=300.0, gt=0, description="POST /v1/videos/sync waits so long for the end.")
