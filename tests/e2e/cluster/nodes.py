@@ -119,7 +119,7 @@ class Nodes:
 
     def args(self) -> Args:
         """Of the file that was deployed last, to be changed."""
-        return deepcopy(self.document["applications"][0]["args"])  # type: ignore[no-any-return]
+        return deepcopy(self.document["applications"][0]["args"])
 
     def deploy(self, args: Args | None = None, *, waits: bool = True) -> None:
         """`serve deploy`, then until Serve says that it is done; later ones as that command does it."""
