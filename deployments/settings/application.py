@@ -83,6 +83,11 @@ class PipelineArgs(Args):
     )
     num_cpus: float = Field(default=1.0, ge=0)
     max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
+    claims: Literal["newest", "always", "never"] = Field(
+        default="newest",
+        description="newest: of several clusters on one journal, the one that was started last, once it can make "
+        "videos. always: each. never: no job is claimed, and what is claimed goes on to its end.",
+    )
     share_windows: bool = Field(default=False, description="Under load, one window of a job at a time.")
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
     flush_s: float = Field(default=0.1, gt=0, description="Progress is gathered for so long, then written at once.")
