@@ -10,7 +10,8 @@ Each works on one of two servers:
     --cluster   on the Ray cluster that runs here, as serve_config.yaml says; `serve` ends it with this command, too. To
                 leave it running, hand the same file to Ray: `serve deploy serve_config.yaml`
 
-Whatever cannot be done ends in one sentence and exit code 1. Knows nothing of stages.
+Whatever cannot be done ends in one sentence: exit code 2 for what is asked or configured, 3 for trouble from outside.
+Knows nothing of stages.
 """
 
 import argparse
@@ -20,7 +21,8 @@ import sys
 from types import FrameType
 from typing import get_args
 
-from deployments.errors import StartError
+from client._shell.ending import OUTSIDE, WRONG, Parser, end
+from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level
 from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
 from deployments.settings.application import AppArgs
@@ -36,13 +38,15 @@ class _Stopped(BaseException):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        ran: int = options.run(options)
-        return ran
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
+    """The command; returns the exit status."""
+    return end(run, arguments, codes={ConfigError: WRONG, StartError: OUTSIDE})
+
+
+def run(words: list[str]) -> int:
+    """What the words say."""
+    options = _parser().parse_args(words)
+    ran: int = options.run(options)
+    return ran
 
 
 def _serve_until_signal(options: argparse.Namespace) -> int:
@@ -93,7 +97,9 @@ def _telling(args: AppArgs, options: argparse.Namespace) -> AppArgs:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deployments", description=(__doc__ or "").partition("\n")[0])
+    parser: argparse.ArgumentParser = Parser(
+        prog="python -m deployments", description=(__doc__ or "").partition("\n")[0]
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_admin_commands(commands)
     command = commands.add_parser("serve", help="start the server and stay in the foreground until SIGINT or SIGTERM")

@@ -27,4 +27,7 @@ def make_console(*, stderr: bool = False, width: int | None = None) -> "Console"
         def render_str(self, text: str, *args: Any, **options: Any) -> Text:
             return super().render_str("\n".join(map(plain, text.split("\n"))), *args, **options)
 
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # as of everything else that is printed; rich would end the program with 1
+
     return Clean(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
