@@ -13,10 +13,12 @@ from typing import Annotated
 
 import typer
 
+from ._shell.ending import take_debug
+from ._shell.terminal import plain
 from ._version import __version__
 from .commands import batch, jobs, load, making, server
 from .commands.options import spread
-from .commands.outcome import EXIT_CODES
+from .commands.outcome import EXIT_CODES, show_tracebacks
 
 app = typer.Typer(
     name="magicvideo",
@@ -40,8 +42,10 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="After an error, also show where it came from.")] = False,
 ) -> None:
     """Text to video from a MagicVideo server."""
+    show_tracebacks(debug)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -74,4 +78,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a prompt in a script that the terminal cannot show is no crash
-    app(prog_name="magicvideo")
+    words, debug = take_debug(sys.argv[1:])
+    try:
+        code = app(["--debug", *words] if debug else words, prog_name="magicvideo", standalone_mode=False)
+    except Exception as error:
+        if not isinstance(message := getattr(error, "message", None), str):
+            raise
+        error.message = "\n".join(map(plain, message.split("\n")))  # type: ignore[attr-defined]
+        error.show()  # type: ignore[attr-defined]
+        code = error.exit_code  # type: ignore[attr-defined]
+    sys.exit(code)

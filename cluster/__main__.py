@@ -5,14 +5,17 @@
     experiment sweeps of replicas, load and policies, simulated or on a real server, with plots
     render     image, Kubernetes, `ray up`, alerts and dashboard for these pools
 
-What cannot be done ends in one sentence and exit code 1 (wrong usage: 2). Knows nothing of Ray.
+What cannot be done ends in one sentence: exit code 2 for a wrong argument or file, 3 for trouble from outside, 1 where
+a run failed. Knows nothing of Ray.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from client._shell.ending import FAILED, OUTSIDE, WRONG, Parser, end
 from cluster.experiments import command as experiment
+from cluster.experiments.live import LiveError
+from cluster.experiments.spec import ExperimentError
 from cluster.manifests import command as render
 from cluster.manifests.site import SiteError
 from cluster.planner import command as plan_command
@@ -20,23 +23,29 @@ from cluster.planner import profile_command
 from cluster.planner.profiles import ProfileError
 from cluster.planner.search import GoalError
 from cluster.pools.file import PoolFileError
+from cluster.twin.scenario import TwinError
+
+CODES: dict[type[BaseException], int] = {
+    **dict.fromkeys((ExperimentError, GoalError, PoolFileError, ProfileError, SiteError), WRONG),
+    TwinError: FAILED,
+    LiveError: OUTSIDE,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m cluster", description=(__doc__ or "").partition("\n")[0])
+    return end(run, argv, codes=CODES)
+
+
+def run(words: list[str]) -> int:
+    """What the words say."""
+    parser = Parser(prog="python -m cluster", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (profile_command, plan_command, experiment, render):
         module.add_command(commands)
-    options = parser.parse_args(argv)
-    try:
-        ran: int = options.run(options)
-        return ran
-    except (GoalError, PoolFileError, ProfileError, SiteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    options = parser.parse_args(words)
+    ran: int = options.run(options)
+    return ran
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ Each works on one of two servers:
     --cluster   on the Ray cluster that runs here, as serve_config.yaml says; `serve` ends it with this command, too. To
                 leave it running, hand the same file to Ray: `serve deploy serve_config.yaml`
 
-Whatever cannot be done ends in one sentence and exit code 1, and so does `serve` when its own Ray
-dies. Knows nothing of stages.
+Whatever cannot be done ends in one sentence: exit code 2 for what is asked or configured, 3 for trouble from outside,
+as when the own Ray of `serve` dies. Knows nothing of stages.
 """
 
 import argparse
@@ -22,7 +22,8 @@ import time
 from types import FrameType
 from typing import get_args
 
-from deployments.errors import StartError
+from client._shell.ending import OUTSIDE, WRONG, Parser, end
+from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level
 from deployments.server import (
     LOCAL_STORE_BYTES,
@@ -48,13 +49,15 @@ class _Stopped(BaseException):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        ran: int = options.run(options)
-        return ran
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
+    """The command; returns the exit status."""
+    return end(run, arguments, codes={ConfigError: WRONG, StartError: OUTSIDE})
+
+
+def run(words: list[str]) -> int:
+    """What the words say."""
+    options = _parser().parse_args(words)
+    ran: int = options.run(options)
+    return ran
 
 
 def _serve_until_signal(options: argparse.Namespace) -> int:
@@ -89,7 +92,7 @@ def _serve(options: argparse.Namespace) -> int:
         abandon(server.temp_dir)
         print(f"error: Ray's {dead} has died and with it all replicas; start the server again.", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(1)  # Ray's own farewell would wait for what has died
+        os._exit(OUTSIDE)  # Ray's own farewell would wait for what has died
     finally:
         print("Stopping ...", file=sys.stderr, flush=True)
         stop(server.temp_dir)
@@ -111,7 +114,9 @@ def _telling(args: AppArgs, options: argparse.Namespace) -> AppArgs:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deployments", description=(__doc__ or "").partition("\n")[0])
+    parser: argparse.ArgumentParser = Parser(
+        prog="python -m deployments", description=(__doc__ or "").partition("\n")[0]
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_admin_commands(commands)
     command = commands.add_parser("serve", help="start the server and stay in the foreground until SIGINT or SIGTERM")

@@ -8,22 +8,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+from client._shell.ending import OUTSIDE, WRONG, end
+from client._shell.outputs import judge_output
 from cluster.server_process import ROOT, ServerError, ServerProcess
 
 
-def main(arguments: list[str]) -> int:
-    """The exit code of `magicvideo generate`, or 1 if the server did not start."""
-    if len(arguments) != 2:
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code of `magicvideo generate`, or 3 if the server did not start."""
+    return end(run, arguments)
+
+
+def run(words: list[str]) -> int:
+    """What the words say."""
+    if len(words) != 2:
         print("usage: python -m deployments.demo PROMPT OUT.mp4", file=sys.stderr)
-        return 2
-    prompt, out = arguments
+        return WRONG
+    prompt, out = words
+    judge_output(out, [".mp4"])
     try:
         with ServerProcess("--laptop", "--data-dir", "out/demo") as server:
             command = [sys.executable, "-m", "client", "generate", prompt, "-o", str(Path(out).absolute())]
             return subprocess.run([*command, "--seed", "7", "--url", server.url], cwd=ROOT, check=False).returncode
     except ServerError:
-        return 1  # it has said why
+        return OUTSIDE  # it has said why
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

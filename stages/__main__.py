@@ -14,22 +14,25 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from client._shell.ending import Parser
+from client._shell.outputs import OutputError, judge_output, written
 from stages.base import Report
-from stages.commands import errors, reports_errors
+from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
 from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
 
+VIDEOS, PICTURES = (".mp4",), (".png", ".jpg", ".jpeg", ".webp")
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(
         prog="python -m stages",
         description="Make a video from a prompt in this process, without a server.",
-        epilog="Other commands: `python -m stages weights --help`, `python -m stages cost --help`. "
-        "Exit status: 0 a video was written, 1 a stage failed, 2 a wrong argument, 130 interrupted.",
+        epilog="Other commands: `python -m stages weights --help`, `python -m stages cost --help`. " + ENDS,
     )
     parser.add_argument("prompt", help="what the video shows, in a few words")
-    parser.add_argument("-o", "--out", type=Path, default=Path("out.mp4"), help="where the mp4 goes (default: out.mp4)")
+    parser.add_argument("-o", "--out", type=Path, default=Path("out.mp4"), help="the mp4, - for stdout (out.mp4)")
     parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="also write six frames of it as one picture")
     parser.add_argument("--preset", default="tiny", help=f"one of: {', '.join(PRESETS)} (default: tiny)")
     parser.add_argument("--seed", type=int, help="the same seed gives the same video (default: random, and printed)")
@@ -39,25 +42,23 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="denoising steps of every stage")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance scale of every stage")
     parser.add_argument("--without", default="", help=f"switch off, separated by commas: {', '.join(MECHANISMS)}")
-    parser.add_argument("--device", default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
+    parser.add_argument("--device", type=device, default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
+    parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="of torch (default: all cores)")
     return parser.parse_args(argv)
 
 
-@reports_errors
-def main(argv: list[str] | None = None) -> int:
+def run(words: list[str]) -> int:
     """The command; returns the exit status."""
-    words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["weights"]:
-        from stages.local.weights_command import main as weights
+        from stages.local.weights_command import run as weights
 
         return weights(words[1:])
     if words[:1] == ["profile"]:
-        from stages.local.profiling import main as profile
+        from stages.local.profiling import run as profile
 
         return profile(words[1:])
     if words[:1] == ["cost"]:
-        from stages.cost.command import main as cost
+        from stages.cost.command import run as cost
 
         return cost(words[1:])
     args = _arguments(words)
@@ -73,22 +74,29 @@ def main(argv: list[str] | None = None) -> int:
         steps=args.steps,
         guidance=args.guidance,
     )
+    _judge(args.out, args.contact_sheet)
     if work.note:
-        errors.print(work.note, highlight=False)
-    try:
+        errors.print(work.note)
+    with written(args.out) as video:
         with _progress() as progress:
-            frames = _run(args, preset, work, seed, progress)
-    except KeyboardInterrupt:
-        errors.print("Interrupted; nothing was kept.")
-        args.out.unlink(missing_ok=True)
-        return 130
-    if args.contact_sheet is not None:
-        from stages.sheets import contact_sheet
+            frames = _run(args, preset, work, seed, progress, video)
+        if args.contact_sheet is not None:
+            from stages.sheets import contact_sheet
 
-        args.contact_sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(args.out).save(args.contact_sheet)
-    errors.print(f"{args.out}: {frames} frames at {work.fps:g} frames/s, seed {seed}")
+            with written(args.contact_sheet) as picture:
+                contact_sheet(video).save(picture, None if args.contact_sheet.suffix else "PNG")
+    where = "stdout" if str(args.out) == "-" else args.out
+    errors.print(f"{where}: {frames} frames at {work.fps:g} frames/s, seed {seed}", soft_wrap=True)
     return 0
+
+
+def _judge(out: Path, sheet: Path | None) -> None:
+    """Raises: OutputError."""
+    judge_output(out, VIDEOS)
+    if sheet is not None:
+        judge_output(sheet, PICTURES)
+        if sheet == out:
+            raise OutputError(f"{out} is to be written twice; give the contact sheet a name of its own.", path=out)
 
 
 def _progress() -> Progress:
@@ -96,7 +104,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=errors)
 
 
-def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress) -> int:
+def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress, video: Path) -> int:
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
@@ -105,6 +113,7 @@ def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progre
 
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
     logging.getLogger("diffusers").setLevel(logging.ERROR)
+    check_device(args.device)
     torch.set_num_threads(args.threads)
     tasks = {name: progress.add_task(name, total=None, start=False) for name in STAGE_NAMES}
 
@@ -117,8 +126,10 @@ def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progre
         return report
 
     pipeline = LocalPipeline.load(preset, args.device)
-    return write_mp4(args.out, pipeline.run(work, seed, report_for))
+    return write_mp4(video, pipeline.run(work, seed, report_for))
 
+
+main = reports_errors(run, "Interrupted; nothing was kept.")
 
 if __name__ == "__main__":
     sys.exit(main())

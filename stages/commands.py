@@ -1,35 +1,70 @@
-"""What the commands below `python -m stages` share: the preset that is asked for, and how an error ends them."""
+"""What the commands below `python -m stages` share: the preset and the device that are asked for, and how they end."""
 
 import argparse
 import functools
-from collections.abc import Callable
-from typing import ParamSpec
+import re
+from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
-from stages.base import StageError
+from client._shell.ending import FAILED, OUTSIDE, WRONG, Parser, end
+from client._shell.terminal import make_console
+from stages.base import InputError, StageError, WeightsError
 from stages.presets import PRESETS, RequestError
 
-P = ParamSpec("P")
-errors = Console(stderr=True)
+CODES: dict[type[BaseException], int] = {
+    RequestError: WRONG,
+    InputError: WRONG,
+    WeightsError: OUTSIDE,
+    StageError: OUTSIDE,
+    FloatingPointError: FAILED,
+}
+ENDS = "Exit status: 0 done, 1 it failed, 2 a wrong argument or file, 3 trouble from outside, 130 interrupted."
+errors = make_console(stderr=True)
+Command = Callable[[list[str]], int]
 
 
 def preset_parser(name: str, about: str | None, preset: str) -> argparse.ArgumentParser:
     """Of `python -m stages <name>`, with `--preset`; `about` is a docstring, whose first line is shown."""
-    parser = argparse.ArgumentParser(prog=f"python -m stages {name}", description=(about or "").partition("\n")[0])
+    parser = Parser(prog=f"python -m stages {name}", description=(about or "").partition("\n")[0], epilog=ENDS)
     parser.add_argument("--preset", default=preset, help=f"one of: {', '.join(PRESETS)} (default: {preset})")
     return parser
 
 
-def reports_errors(command: Callable[P, int]) -> Callable[P, int]:
-    """`command` with its errors as one sentence on stderr and a status: 1 a stage failed, 2 a wrong argument."""
+def reports_errors(command: Command, stopped: str = "Interrupted.") -> Callable[..., int]:
+    """`command` as a main function, of these words or sys.argv's, with its errors as one sentence and a status."""
 
     @functools.wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> int:
-        try:
-            return command(*args, **kwargs)
-        except (StageError, FloatingPointError, RequestError) as error:
-            errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-            return 2 if isinstance(error, RequestError) else 1
+    def main(words: Sequence[str] | None = None) -> int:
+        return end(command, words, codes=CODES, stopped=stopped)
 
-    return told
+    return main
+
+
+def device(text: str) -> str:
+    """The form of a device's name, for argparse. Raises: ArgumentTypeError."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; it must be cpu, cuda or cuda:1")
+    return text
+
+
+def check_device(name: str) -> None:
+    """That torch can use it, before anything is loaded.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= count:
+        raise InputError(f"The device is {name}, and torch finds {count} CUDA devices here; use --device cpu.")
+
+
+def positive(text: str) -> int:
+    """For argparse. Raises: ArgumentTypeError."""
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value

@@ -16,7 +16,7 @@ from tests.test_architecture import ROOMS, ROOT
 
 STARTS = ("python -m ", "make ", "magicvideo ", "serve ", "ray ")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-PLAIN = {"stages.local.gallery", "deployments.demo"}  # they take words alone, and have no help
+PLAIN = {"deployments.demo"}  # they take words alone, and have no help
 CLICK = {"serve": "ray.serve.scripts", "ray": "ray.scripts.scripts", "magicvideo": "client.cli"}
 
 

@@ -22,7 +22,7 @@ from . import flows
 from .download import OnBytes, download
 from .events import EventStream
 from .job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
-from .options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, retries_of, timeout_of
+from .options import DEFAULT_TIMEOUT_S, base_url_of, headers_of, open_http, retries_of, timeout_of
 from .requests import (
     cancel_request,
     continue_request,
@@ -60,7 +60,7 @@ class AsyncClient:
         self.base_url = base_url_of(base_url)
         self._context = flows.Context(self.base_url, retries_of(max_retries), clock, time.time, random.random)
         self._sleep = sleep
-        self._http = httpx.AsyncClient(headers=headers_of(api_key), timeout=timeout_of(timeout_s), transport=transport)
+        self._http = open_http(httpx.AsyncClient, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = AsyncVideos(self)
 
     async def health(self) -> Health:

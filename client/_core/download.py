@@ -1,24 +1,24 @@
-"""Bring a video to the disk: into a temporary file beside the target, resumed where it broke, renamed at the end.
+"""Bring a video to the disk: resumed where it broke, and under its name once every byte is there (`_shell.outputs`).
 
-The final name never holds half a file: it appears, or is replaced, in one step when every byte is there. Takes the
-flow's replies, gives the path. Knows nothing of sockets; written once for the sync and the async client.
+Takes the flow's replies, gives the path. Knows nothing of sockets; written once for the sync and the async client.
 """
 
 import itertools
 import os
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import httpx
 
+from .._shell.outputs import written
 from ..errors import OutputError, UnexpectedResponseError
 from ..schema import Variant
 from .flows import Context, Flow, Pause
 from .requests import content_request
-from .shared import Chunk, Reply, Request, connection_error, error_of, output_path
+from .shared import Chunk, Reply, Request, connection_error, error_of
 
 OnBytes = Callable[[int, int | None], object]  # (bytes on the disk, bytes in all or None where unknown)
 
@@ -26,17 +26,12 @@ OnBytes = Callable[[int, int | None], object]  # (bytes on the disk, bytes in al
 class PartFile:
     """The unfinished file: what is there, what is known of the whole, and how to ask for the rest."""
 
-    def __init__(self, target: Path, on_bytes: OnBytes | None) -> None:
-        self.target = target
+    def __init__(self, file: IO[bytes], target: Path, on_bytes: OnBytes | None) -> None:
+        self._file, self._target = file, target
         self.done = 0
         self.total: int | None = None
         self._etag: str | None = None
         self._on_bytes = on_bytes
-        self._path = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
-            self._file = self._path.open("xb")
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def range_headers(self) -> Mapping[str, str]:
         """Headers that ask for what is missing; none at the start."""
@@ -69,27 +64,6 @@ class PartFile:
         self.done, self.total, self._etag = 0, None, None
         self._guard(lambda: (self._file.seek(0), self._file.truncate()))
 
-    def finish(self) -> Path:
-        """Bring the bytes to the disk and give them their final name."""
-
-        def publish() -> None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._path.replace(self.target)
-
-        self._guard(publish)
-        return self.target
-
-    def discard(self) -> None:
-        """Leave nothing behind; after `finish` there is nothing to do."""
-        try:
-            self._file.close()
-        except OSError:
-            pass  # a full disk fails here again; the first failure is the one that is reported
-        finally:
-            self._path.unlink(missing_ok=True)
-
     def _write(self, chunk: bytes) -> None:
         self._guard(lambda: self._file.write(chunk))
         self.done += len(chunk)
@@ -111,13 +85,10 @@ class PartFile:
         try:
             action()
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"Cannot write {self.target}: {error.strerror or error}; free the space or choose another place.",
-            path=self.target,
-        )
+            raise OutputError(
+                f"Cannot write {self._target}: {error.strerror or error}; free the space or choose another place.",
+                path=self._target,
+            ) from error
 
 
 def download(
@@ -128,20 +99,17 @@ def download(
     variant: Variant,
     candidate: int | None = None,
 ) -> Flow[Path]:
-    """The content of a video as a file.
+    """The content of a video as a file, or on stdout where the path is "-".
 
     Raises:
         ConflictError: the video is not ready.
         OutputError: the file cannot be written there.
         APIConnectionError: the connection kept breaking without a new byte.
     """
-    plain = content_request(video_id, variant, candidate)
-    part = PartFile(output_path(path), on_bytes)
-    try:
-        yield from _fetch(context, plain, part)
-        return part.finish()
-    finally:
-        part.discard()
+    plain, target = content_request(video_id, variant, candidate), Path(path)
+    with written(target) as draft, draft.open("wb") as file:
+        yield from _fetch(context, plain, PartFile(file, target, on_bytes))
+    return target
 
 
 def _fetch(context: Context, plain: Request, part: PartFile) -> Flow[None]:

@@ -3,7 +3,10 @@
 What is not given comes from `MAGICVIDEO_URL` and `MAGICVIDEO_API_KEY`, else from the defaults here.
 """
 
+import ipaddress
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import httpx
 
@@ -14,6 +17,9 @@ from .shared import RetryPolicy
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+
+HttpT = TypeVar("HttpT")
 
 
 def base_url_of(given: str | None) -> str:
@@ -50,6 +56,36 @@ def timeout_of(timeout_s: float) -> httpx.Timeout:
     if not timeout_s > 0:
         raise InvalidArgumentError(f"timeout_s is {timeout_s:g}; it must be above 0.")
     return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+
+
+def open_http(
+    make: Callable[..., HttpT], url: str, headers: dict[str, str], timeout: httpx.Timeout, transport: object
+) -> HttpT:
+    """The `httpx.Client` or `httpx.AsyncClient`, behind the environment's proxy unless the server is on this machine.
+
+    Raises:
+        InvalidArgumentError: the proxy that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names cannot be used.
+    """
+    own = is_loopback(httpx.URL(url).host)
+    verify = httpx.create_ssl_context() if own and url.startswith("https:") else True  # SSL_CERT_FILE counts
+    try:
+        return make(headers=headers, timeout=timeout, transport=transport, trust_env=not own, verify=verify)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        reason = "a SOCKS proxy needs `pip install httpx[socks]`" if isinstance(error, ImportError) else error
+        named = ", ".join(name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
+        raise InvalidArgumentError(
+            f"The proxy in {named or 'the environment'} cannot be used ({reason}); unset it, or set another."
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine, which no proxy reaches."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def retries_of(max_retries: int) -> RetryPolicy:

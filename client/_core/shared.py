@@ -6,11 +6,9 @@ time and chance are arguments. What happens in which order stands in `flows.py`.
 
 import email.utils
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -20,7 +18,6 @@ from ..errors import (
     APIConnectionError,
     APITimeoutError,
     MagicVideoError,
-    OutputError,
     UnexpectedResponseError,
     status_error,
 )
@@ -144,22 +141,6 @@ def next_page(page: VideoList) -> str | None:
     if after is None:
         raise UnexpectedResponseError("The server says that there are more videos but names none.", status=200)
     return after
-
-
-def output_path(path: str | os.PathLike[str]) -> Path:
-    """`path`, if a file can be written there.
-
-    Raises:
-        OutputError: it is a folder, or the folder it should lie in is missing or not writable.
-    """
-    target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; name a file in it, like {target / 'video.mp4'}.", path=target)
-    if not target.parent.is_dir():
-        raise OutputError(f"There is no folder {target.parent} for {target.name}; make it first.", path=target)
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"The folder {target.parent} is not writable for you; choose another.", path=target)
-    return target
 
 
 def parse(reply: Reply, model: type[ModelT], url: str) -> ModelT:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import httpx
 
+from .._shell.outputs import flowing
 from ..errors import APITimeoutError, OutputError, UnexpectedResponseError
 from .options import CONNECT_TIMEOUT_S
 from .requests import _video_path
@@ -48,17 +49,13 @@ class Spout:
     """Where the pieces go: `with Spout(target) as spout: spout.write(piece)`. A file is opened, a pipe is left open."""
 
     def __init__(self, target: Target) -> None:
-        self._target = target
-        self._path = Path(target) if isinstance(target, (str, os.PathLike)) else None
-        self.done = 0
+        self._opened: AbstractContextManager[Any] = nullcontext(target)
+        self._name, self.done = Path(str(getattr(target, "name", "the stream"))), 0
+        if isinstance(target, (str, os.PathLike)):
+            self._opened, self._name = flowing(target), Path(target)
 
     def __enter__(self) -> "Spout":
-        try:
-            self._opened: AbstractContextManager[Any]
-            self._opened = self._path.open("wb") if self._path else nullcontext(self._target)
-            self._file = self._opened.__enter__()
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._file = self._opened.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -69,10 +66,9 @@ class Spout:
         try:
             self._file.write(piece)
             self._file.flush()
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            raise self._unwritable(error) from error
+            said = f"Cannot write {self._name}: {error.strerror or error}; choose another place."
+            raise OutputError(said, path=self._name) from error
         self.done += len(piece)
-
-    def _unwritable(self, error: OSError) -> OutputError:
-        place = self._path or Path(str(getattr(self._target, "name", "the stream")))
-        return OutputError(f"Cannot write {place}: {error.strerror or error}; choose another place.", path=place)

@@ -6,6 +6,7 @@ finds its job again. Knows nothing of terminals.
 """
 
 import asyncio
+import io
 import json
 import os
 import uuid
@@ -74,7 +75,7 @@ class State:
             folder.mkdir(parents=True, exist_ok=True)
             if not self._path.exists():
                 self._begin()
-            first, *others = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+            first, *others = io.StringIO(self._path.read_text(encoding="utf-8"))
             self._batch = uuid.UUID(json.loads(first)["batch"])
             for line in others:
                 self._take(line)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from .._core.job_options import CreateOptions
 from .._core.requests import create_request
 from .._core.shared import _first_problem
+from .._shell.texts import read_lines as read_lines_of
 from ..errors import InvalidArgumentError
 from ..schema import CreateVideo, Reference
 
@@ -46,19 +47,10 @@ def read_lines(path: Path) -> tuple[list[Line], list[str]]:
     Raises:
         InvalidArgumentError: it cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidArgumentError(
-            f"{path} cannot be read ({reason}); give a file with one JSON object a line."
-        ) from None
     lines: list[Line] = []
     problems: list[str] = []
     first: dict[str, int] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
-        if not raw.strip():
-            continue
+    for number, raw in read_lines_of(path, InvalidArgumentError):
         try:
             line = _line(number, raw, path.parent, first)
             if line.name.casefold() in first:

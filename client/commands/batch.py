@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .._shell.terminal import plain, tell
 from .options import Following
 from .outcome import FAILED, REFUSED, print_json, reporting
 
@@ -41,8 +42,10 @@ def batch(
     with reporting(wishes.as_json, lambda: _STOPPED):
         from .._many.batch import State
         from .._many.batch_lines import read_lines
+        from .._shell.outputs import judge_folder
         from ..errors import InvalidArgumentError
 
+        judge_folder(out)
         if concurrency < 1:
             raise InvalidArgumentError(f"--concurrency is {concurrency}; it must be at least 1.")
         lines, problems = read_lines(file)
@@ -75,7 +78,7 @@ async def _run(
 
 def _refuse(problems: list[str], as_json: bool) -> None:
     for problem in problems:
-        typer.echo(f"Error: {problem}", err=True)
+        tell(f"Error: {problem}", err=True)
     if as_json:
         print_json(
             {"error": {"message": "\n".join(problems), "type": "client_error", "param": None, "code": "bad_lines"}}
@@ -92,7 +95,7 @@ def _tell(rows: "list[Row]", as_json: bool) -> None:
     if as_json:
         print_json({"rows": [asdict(row) for row in rows], "failed": failed})
     else:
-        from .display import plain, print_table
+        from .display import print_table
 
         cells = [
             (row.outcome, "-" if row.seconds is None else f"{row.seconds:.0f} s", plain(_result(row))) for row in rows

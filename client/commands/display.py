@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._shell.terminal import make_console, plain
 from ..schema import Health, Pools, StageState, Video, VideoList
 
 LABELS = {"t2i": "image", "i2v": "keyframes", "v2v": "redraw", "vfi": "frames"}
@@ -53,11 +54,6 @@ def queue_note(video: Video) -> str:
     return f"queued: {ahead}{soon}"
 
 
-def plain(text: str) -> str:
-    """Text of strangers without control signs: a prompt must not steer the terminal."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
-
-
 def timings(video: Video) -> str:
     """Seconds per stage in one line, empty where the server tells none."""
     known = [f"{plain(stage.name)} {stage.run_s:.1f} s" for stage in video.stages if stage.run_s is not None]
@@ -67,7 +63,8 @@ def timings(video: Video) -> str:
 def summary(video: Video, path: Path) -> str:
     """Where the file is, what is in it, and what it took."""
     facts = ", ".join(part for part in (*_shape(video), video.size, f"seed {video.seed}") if part)
-    return "\n".join(line for line in (f"{path}  {facts}", timings(video)) if line)
+    where = "stdout" if path == Path("-") else plain(str(path))
+    return "\n".join(line for line in (f"{where}  {facts}", timings(video)) if line)
 
 
 def describe(video: Video) -> str:
@@ -166,8 +163,8 @@ def print_table(
 
 
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=10_000)
+    console = make_console()
+    return console if console.is_terminal else make_console(width=10_000)
 
 
 def _facts(video: Video) -> Iterable[tuple[str, str]]:

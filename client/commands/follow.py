@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from .._shell.terminal import tell
 from .interrupt import stopped
 from .options import Wishes
 from .outcome import connect, print_json, reporting
@@ -26,15 +27,20 @@ _SUFFIXES: dict["Variant", str] = {
     "keyframe": "-keyframe.png",
     "preview": "-preview.mp4",
 }
+VIDEOS, PICTURES, OTHERS = frozenset({".mp4", ".m4v"}), frozenset({".png", ".webp"}), {".gif", ".webm", ".mov", ".jpg"}
+_NAMES = {VIDEOS: "an mp4", PICTURES: "a picture (PNG; WebP of a thumbnail)"}
 
 
-def deliver(start: Callable[["Client"], "Video"], wishes: Wishes, keyframe: Path | None = None) -> None:
+def deliver(
+    start: Callable[["Client"], "Video"], wishes: Wishes, keyframe: Path | None = None, until: str | None = None
+) -> None:
     """Start a job, or take one that runs, and bring its files to the disk."""
     job: list[str] = []
     with reporting(wishes.as_json, lambda: stopped(job, wishes.output, wishes)):
         from .watching import watcher
 
-        check_outputs(wishes.output, keyframe, wishes.contact_sheet)
+        picture = until == "t2i"
+        check_outputs(wishes.output, keyframe, wishes.contact_sheet, picture=picture, as_json=wishes.as_json)
         quiet = wishes.quiet or wishes.detach
         with connect(wishes) as client, watcher(quiet=quiet) as watch:
             video = start(client)
@@ -97,13 +103,25 @@ class Pictures:
         self._watch.say(f"keyframe: {target}")
 
 
-def check_outputs(*files: Path | None) -> None:
-    """Refuse what cannot be written before anything is computed for it."""
-    from .._core.shared import output_path
+def check_outputs(output: Path | None, *pictures: Path | None, picture: bool = False, as_json: bool = False) -> None:
+    """Refuse what cannot be written before anything is computed for it.
 
-    for file in files:
-        if file is not None:
-            output_path(file)
+    Raises:
+        OutputError: as `judge_output`; two are the same place; or a name says that another format is in the file.
+    """
+    from .._shell.outputs import OutputError, judge_output
+
+    named = [file for file in (output, *pictures) if file is not None]
+    for number, file in enumerate(named):
+        judge_output(file)
+        if file in named[:number]:
+            raise OutputError(f"{file} is to be written twice; give each file a name of its own.", path=file)
+        right = PICTURES if picture or file is not output else VIDEOS
+        if file.suffix.lower() in {*VIDEOS, *PICTURES, *OTHERS} - right:
+            example = file.with_suffix(min(right))
+            raise OutputError(f"{file} would hold {_NAMES[right]}; name it like {example.name}.", path=file)
+    if as_json and Path("-") in named:
+        raise OutputError("--json and a file that is - both want stdout; give one of them.", path=Path("-"))
 
 
 def default_output(video_id: str, variant: "Variant" = "video", *, picture: bool = False) -> Path:
@@ -130,11 +148,17 @@ def _tell(video: "Video", path: Path | None, wishes: Wishes, pictures: list[Path
     elif path is None:
         typer.echo(paused_note(video))
     elif wishes.quiet:
-        typer.echo(str(path))
+        tell_path(path)
     else:
         from .display import summary
 
-        typer.echo(summary(video, path))
+        typer.echo(summary(video, path), err=path == Path("-"))
+
+
+def tell_path(path: Path) -> None:
+    """Where the file is; nothing where it is stdout itself."""
+    if path != Path("-"):
+        tell(str(path))
 
 
 def paused_note(video: "Video") -> str:

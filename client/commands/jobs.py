@@ -1,12 +1,11 @@
 """The commands that look at jobs and end them: watch, show, status, list, download, stream, cancel, delete."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .follow import Pictures, check_outputs, default_output, follow, paused_note
+from .follow import PICTURES, Pictures, check_outputs, default_output, follow, paused_note, tell_path
 from .interrupt import cancel_note, stopped
 from .options import Asking, Following, Keyframe, Output, Server, Sheet, Variant, VideoId
 from .outcome import FAILED, ask, connect, print_json, reporting
@@ -22,7 +21,7 @@ def watch(video_id: VideoId, wishes: Following, keyframe: Keyframe = None) -> No
         from .display import describe
         from .watching import watcher
 
-        check_outputs(keyframe)
+        check_outputs(None, keyframe)
         with connect(wishes) as client, watcher(quiet=wishes.quiet) as bars:
             video = follow(client, client.videos.retrieve(video_id), bars, Pictures(client, keyframe, bars))
         if wishes.as_json:
@@ -98,7 +97,16 @@ def download(
         from .watching import watcher
 
         target = output if output is not None else default_output(video_id, variant)
-        check_outputs(target, contact_sheet)
+        picture = variant in ("thumbnail", "spritesheet", "keyframe")
+        if variant == "video" and target.suffix.lower() in PICTURES:
+            picture = True  # of a job that ends at T2I
+        check_outputs(target, contact_sheet, picture=picture, as_json=wishes.as_json)
+        sizes = [0]
+
+        def on_bytes(done: int, total: int | None) -> None:
+            sizes.append(done)
+            bars.on_bytes(done, total)
+
         with connect(wishes) as client, watcher(quiet=wishes.quiet) as bars:
             if wait:
                 video = client.videos.wait(video_id, on_progress=bars.on_video)
@@ -112,15 +120,13 @@ def download(
                     )
                 if output is None:
                     target = default_output(video_id, variant, picture=video.until == "t2i")
-            path = client.videos.download(
-                video_id, target, on_bytes=bars.on_bytes, variant=variant, candidate=candidate
-            )
+            path = client.videos.download(video_id, target, on_bytes=on_bytes, variant=variant, candidate=candidate)
             if contact_sheet is not None:
                 client.videos.download(video_id, contact_sheet, variant="spritesheet")
         if wishes.as_json:
-            print_json({"id": video_id, "path": str(path), "bytes": path.stat().st_size})
+            print_json({"id": video_id, "path": str(path), "bytes": sizes[-1]})
         else:
-            typer.echo(str(path))
+            tell_path(path)
 
 
 def stream(
@@ -129,8 +135,11 @@ def stream(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else stdout.")] = None,
 ) -> None:
     """Write the video while it is made. For a player: magicvideo stream ID | ffplay -"""
-    with reporting(False, lambda: stopped([video_id], output, server)), connect(server) as client:
-        client.videos.stream_to(video_id, sys.stdout.buffer if output is None else output)
+    with reporting(False, lambda: stopped([video_id], output, server)):
+        target = output or Path("-")
+        check_outputs(target)
+        with connect(server) as client:
+            client.videos.stream_to(video_id, target)
 
 
 def cancel(video_id: VideoId, asking: Asking) -> None:

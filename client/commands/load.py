@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._shell.terminal import plain
 from .options import Following, Model, Seconds, Size, Steps, Until
 from .outcome import UNREACHABLE, print_json, reporting
 
@@ -48,7 +49,7 @@ def load(
         from .._many.load import arrivals, summary
         from .follow import check_outputs
 
-        check_outputs(out)
+        check_outputs(out, as_json=wishes.as_json)
         times = arrivals(rate, duration, random.Random(arrivals_seed))
         options: CreateOptions = {"model": model, "size": size, "seconds": seconds, "steps": steps, "until": until}
         create_request(prompt, options)  # says now what is wrong with it
@@ -103,20 +104,15 @@ async def _cancel(client: Any, ids: list[str]) -> None:
 def _write(path: Path, shots: "list[Shot]") -> None:
     import csv
 
-    from ..errors import OutputError
+    from .._shell.outputs import written
 
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(
-                {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in asdict(shot).items()}
-                for shot in shots
-            )
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}; choose another place.", path=path
-        ) from error
+    with written(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(
+            {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in asdict(shot).items()}
+            for shot in shots
+        )
 
 
 def _tell(found: "Summary", as_json: bool) -> None:
@@ -125,7 +121,7 @@ def _tell(found: "Summary", as_json: bool) -> None:
         latencies = {name.replace(" ", "_"): _document(value) for name, value in kinds.items()}
         print_json({"sent": found.sent, **latencies, "outcomes": dict(found.outcomes)})
         return
-    from .display import plain, print_table
+    from .display import print_table
 
     rows = [(name, str(value.count), *_seconds(value)) for name, value in kinds.items() if value is not None]
     print_table(("seconds until", "count", "p50", "p90", "p95", "p99", "longest"), rows)

@@ -18,7 +18,7 @@ def generate(prompt: Prompt, wishes: Wishes, keyframe: Keyframe = None, **option
     Starts the job, follows it stage by stage, downloads the video. The file is checked before the job starts, and
     appears under its name only when it is whole.
     """
-    deliver(lambda client: client.videos.create(prompt, **options), wishes, keyframe)
+    deliver(lambda client: client.videos.create(prompt, **options), wishes, keyframe, options.get("until"))
 
 
 def remix(
@@ -29,7 +29,7 @@ def remix(
     **options: Unpack[RemixOptions],
 ) -> None:
     """Make a video again with changes. The stages before the first change are not computed again."""
-    deliver(lambda client: client.videos.remix(video_id, prompt, **options), wishes, keyframe)
+    deliver(lambda client: client.videos.remix(video_id, prompt, **options), wishes, keyframe, options.get("until"))
 
 
 def continue_(

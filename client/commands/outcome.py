@@ -4,12 +4,16 @@ Takes what went wrong, gives text and codes. Imports what it needs when it needs
 """
 
 import json
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from .._shell import ending
+from .._shell.terminal import tell
 from .options import Asking, Server
 
 if TYPE_CHECKING:
@@ -19,10 +23,13 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
 
-FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+FAILED, REFUSED, UNREACHABLE = ending.FAILED, ending.WRONG, ending.OUTSIDE
+INTERRUPTED, UNREAD = ending.INTERRUPTED, ending.UNREAD
+_debug = [False]
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed; 2 wrong usage, a refused request or an output that cannot be written; "
-    "3 no server, or the network or the server broke; 130 stopped by Ctrl-C, the job goes on unless you cancel it."
+    "3 no server, or the network, the server or this machine broke; 130 stopped by Ctrl-C, the job goes on unless you "
+    "cancel it; 141 nobody reads the output any more."
 )
 
 
@@ -57,19 +64,41 @@ def reporting(as_json: bool, interrupted: Callable[[], str] = lambda: "Stopped."
 
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         typer.echo(interrupted(), err=True)
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        ending.hush()
+        raise typer.Exit(UNREAD) from None
     except VideoFailedError as error:
-        typer.echo(f"Error: {error}", err=True)
+        _say(f"Error: {error}")
         if as_json:
             print_json(error.video.model_dump(mode="json"))
         raise typer.Exit(FAILED) from None
     except MagicVideoError as error:
-        typer.echo(f"Error: {error}", err=True)
+        _say(f"Error: {error}")
         if as_json:
             print_json(_error_document(error))
         raise typer.Exit(_exit_code(error)) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        _say(ending.unforeseen(error))
+        if as_json:
+            print_json(_error_document(error))
+        raise typer.Exit(UNREACHABLE) from None
+
+
+def show_tracebacks(wanted: bool) -> None:
+    """Whether errors show where they came from (`--debug`)."""
+    _debug[0] = wanted
+
+
+def _say(sentence: str) -> None:
+    if _debug[0]:
+        traceback.print_exc()
+    tell(sentence, err=True)
 
 
 def _exit_code(error: Exception) -> int:

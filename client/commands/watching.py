@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from .._shell.terminal import make_console, plain
 from ..schema import StageState, Video
-from .display import note_of, plain, queue_note, stages_of, title_of
+from .display import note_of, queue_note, stages_of, title_of
 
 
 class Watcher(AbstractContextManager["Watcher"], Protocol):
@@ -29,7 +30,7 @@ def watcher(*, quiet: bool) -> Watcher:
     """The watcher that suits stderr."""
     if quiet:
         return Silent()
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return Bars(console) if console.is_terminal else Lines(console)
 
 
@@ -161,4 +162,4 @@ class Counter(Live):
 
 def counter(title: str, total: int, *, quiet: bool) -> Counter:
     """The counter that suits stderr."""
-    return Counter(title, total, None if quiet else Console(stderr=True))
+    return Counter(title, total, None if quiet else make_console(stderr=True))

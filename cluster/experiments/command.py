@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cluster.experiments.live import Bench, LiveError, check_live
+from client._shell.ending import INTERRUPTED
+from client._shell.outputs import judge_folder, written
+from client._shell.terminal import make_console, tell
+from client._shell.texts import read_text
+from cluster.experiments.live import Bench, check_live
 from cluster.experiments.plots import draw_all
 from cluster.experiments.results import RUNS, Done, keep, read_done, write_results
 from cluster.experiments.runs import RunPlan, plan_runs
 from cluster.experiments.spec import FOLDER, ExperimentError, Spec, load_spec
-from cluster.twin.scenario import TwinError
 from cluster.twin.simulator import Run, simulate
-
-INTERRUPTED = 130
 
 
 class Runner(Protocol):
@@ -52,24 +52,17 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    try:
-        spec, folder = load_spec(options.spec, quick=options.quick)
-        speed = options.speed or (spec.live.speed if options.live else 1.0)
-        spec = spec.sped(speed)
-        if options.live:
-            check_live(spec)
-        plans = plan_runs(spec, folder)
-        out = options.out or Path("out") / (Path(options.spec).stem + ("-live" if options.live else ""))
-        open_folder(out, spec, "live" if options.live else "simulated", speed)
-    except ExperimentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        with Bench(spec, out) if options.live else nullcontext(_simulated) as runner:
-            return run_all(plans, runner, out, mode="live" if options.live else "simulated", speed=speed)
-    except (LiveError, TwinError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    out = options.out or Path("out") / (Path(options.spec).stem + ("-live" if options.live else ""))
+    judge_folder(out)
+    spec, folder = load_spec(options.spec, quick=options.quick)
+    speed = options.speed or (spec.live.speed if options.live else 1.0)
+    spec = spec.sped(speed)
+    if options.live:
+        check_live(spec)
+    plans = plan_runs(spec, folder)
+    open_folder(out, spec, "live" if options.live else "simulated", speed)
+    with Bench(spec, out) if options.live else nullcontext(_simulated) as runner:
+        return run_all(plans, runner, out, mode="live" if options.live else "simulated", speed=speed)
 
 
 def _simulated(plan: RunPlan, told: Any) -> Run:
@@ -82,21 +75,20 @@ def open_folder(out: Path, spec: Spec, mode: str, speed: float) -> None:
     """Make the folder, or go on in it.
 
     Raises:
-        ExperimentError: it holds another experiment, or cannot be made.
+        ExperimentError: it holds another experiment.
+        OutputError: it cannot be written.
     """
     text = yaml.safe_dump(
         {"mode": mode, "speed": speed, **spec.model_dump(mode="json")}, sort_keys=False, allow_unicode=True
     )
     kept = out / "spec.yaml"
-    try:
-        if kept.exists() and kept.read_text() != text:
-            raise ExperimentError(
-                f"{out} holds another experiment, or this one before it was changed; remove it or choose another --out."
-            )
-        (out / RUNS).mkdir(parents=True, exist_ok=True)
-        kept.write_text(text)
-    except OSError as error:
-        raise ExperimentError(f"{out} cannot be written ({error.strerror or error}); choose another --out.") from error
+    if kept.exists() and read_text(kept, ExperimentError) != text:
+        raise ExperimentError(
+            f"{out} holds another experiment, or this one before it was changed; remove it or choose another --out."
+        )
+    judge_folder(out / RUNS).mkdir(parents=True, exist_ok=True)
+    with written(kept) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, speed: float) -> int:
@@ -115,7 +107,7 @@ def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, s
                     one, note = keep(out, plan, made, mode=mode, speed=speed), ""
                 done.append(one)
                 progress.advance(runs)
-                print(f"{number}/{len(plans)} {said(one)}{note}", flush=True)
+                tell(f"{number}/{len(plans)} {said(one)}{note}")
         except KeyboardInterrupt:
             code = INTERRUPTED
     write_results(out, done)
@@ -141,7 +133,7 @@ def said(run: Done) -> str:
 @contextmanager
 def _progress(total: int) -> Iterator[tuple[Progress, TaskID, TaskID]]:
     """A bar over runs and one over a run's requests, on stderr and only on a terminal."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress, progress.add_task("runs", total=total), progress.add_task("requests", total=1)

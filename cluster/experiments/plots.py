@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from client._shell.outputs import written
 from cluster.experiments.results import Done
 from stages.types import STAGE_NAMES
 
@@ -51,7 +52,8 @@ def draw_all(runs: Sequence[Done], folder: Path) -> list[Path]:
         if figure is None:
             path.unlink(missing_ok=True)  # of before, when there was more
             continue
-        figure.savefig(path, dpi=_DPI, metadata={"Software": ""})
+        with written(path) as draft:
+            figure.savefig(draft, dpi=_DPI, metadata={"Software": ""})
         drawn.append(path)
     return drawn
 

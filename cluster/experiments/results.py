@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client._shell.outputs import written
 from cluster.experiments.runs import RunPlan
 from cluster.traffic.measures import RequestRow, Sample, read_requests, read_samples
 from cluster.twin.simulator import Run
@@ -104,7 +105,7 @@ def read_done(folder: Path) -> Done:
 def write_results(out: Path, runs: Sequence[Done]) -> None:
     """`results.csv`; seconds are those of the run's own clock."""
     names = sorted({name for run in runs for name in run.stages}, key=lambda name: (name == "monolith", name))
-    with (out / RESULTS).open("w", newline="") as file:
+    with written(out / RESULTS) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(
             ["run", "mode", "speed", "system", "policy", "varied", "load", "rate_per_s", "seed"]

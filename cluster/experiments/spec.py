@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from client._shell.texts import read_text
 from cluster.planner.profiles import ProfileError, load_profile
 from cluster.policy.look_ahead import make_policy
 from cluster.policy.types import Policy, PolicyError
@@ -212,13 +213,11 @@ def load_spec(name: str, *, quick: bool = False) -> tuple[Spec, Path]:
     """
     ready = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     path = FOLDER / f"{name}.yaml" if name in ready else Path(name)
+    if not path.exists():
+        raise ExperimentError(f"There is no experiment {name!r}: give a file, or one of {', '.join(ready)}.")
     try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ExperimentError(
-            f"There is no experiment {name!r} ({error.strerror or error}): give a file, or one of {', '.join(ready)}."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        document = yaml.safe_load(read_text(path, ExperimentError))
+    except yaml.YAMLError as error:
         raise ExperimentError(f"{path} is no YAML: {' '.join(str(error).split())}; mend it there.") from error
     if not isinstance(document, dict):
         raise ExperimentError(f"{path} holds {type(document).__name__}, not an experiment; begin with `title:`.")

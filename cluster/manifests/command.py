@@ -21,6 +21,9 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import LiteralScalarString
 
+from client._shell.outputs import judge_folder, written
+from client._shell.terminal import tell
+from client._shell.texts import read_text
 from cluster.manifests import access, alerts, beside, image, kubernetes, ray_up
 from cluster.manifests.dashboard import dashboard
 from cluster.manifests.site import Site, SiteError, make_site
@@ -51,16 +54,18 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
+    judge_folder(options.out)
     file = load_pools(options.pools)
-    files, site = render(file, _text(options.config), image_name=options.image, source=str(options.config))
+    config = read_text(options.config, SiteError)
+    files, site = render(file, config, image_name=options.image, source=str(options.config))
     write(files, options.out)
-    print(f"Wrote {len(files)} files into {options.out}.")
+    tell(f"Wrote {len(files)} files into {options.out}.")
     for name in site.unused:
-        print(f"Pool {name} is left out: no stage of {options.config} runs there.")
+        tell(f"Pool {name} is left out: no stage of {options.config} runs there.")
     if site.image_can_change:
-        print(f"Image {site.image} names no digest, so nodes may run different ones; give --image NAME@sha256:...")
+        tell(f"Image {site.image} names no digest, so nodes may run different ones; give --image NAME@sha256:...")
     for name in ray_up.lacking_instances(site):
-        print(f"No ray-up-aws.yaml: pool {name} names no `machine.instance`.")
+        tell(f"No ray-up-aws.yaml: pool {name} names no `machine.instance`.")
     return 0
 
 
@@ -99,32 +104,21 @@ def write(files: Mapping[str, str], folder: Path) -> None:
     """Into the folder; what else is there stays.
 
     Raises:
-        SiteError: it cannot be written.
+        OutputError: it cannot be written.
     """
-    try:
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SiteError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from error
+    for name, text in files.items():
+        path = folder / name
+        judge_folder(path.parent).mkdir(parents=True, exist_ok=True)
+        with written(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 def ray_version() -> str:
     """That of constraints.txt, which the image is made with; KubeRay must be told the same."""
-    found = re.search(r"^ray==(\S+)$", _text(ROOT / "constraints.txt"), re.MULTILINE)
+    found = re.search(r"^ray==(\S+)$", read_text(ROOT / "constraints.txt", SiteError), re.MULTILINE)
     if found is None:
         raise SiteError("constraints.txt pins no ray; add a line ray==...")
     return found.group(1)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SiteError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise SiteError(f"{path} is no text in UTF-8: {error.reason} at byte {error.start}.") from error
 
 
 class _Strings(RoundTripRepresenter):

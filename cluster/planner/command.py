@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from client._shell.outputs import judge_output, written
+from client._shell.terminal import make_console
+from client._shell.texts import read_text
 from cluster.planner.monoliths import Monolith, judge, make_monolith
 from cluster.planner.profiles import Profile, load_profile
 from cluster.planner.search import Choice, Goal, GoalError, Plan, make_plan, neighbours
@@ -36,6 +38,8 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
+    if options.write is not None:
+        judge_output(options.write)
     file, profile = load_pools(options.pools), load_profile(options.profile, options.preset)
     plan = make_plan(Goal(parse_rate(options.rate), options.p95), file, profile)
     monoliths = [
@@ -96,7 +100,7 @@ def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict
 
 def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
     """As tables and sentences."""
-    console = Console()
+    console = make_console()
     kind = "an ESTIMATE, nothing was measured" if profile.kind == "estimate" else f"measured {profile.date}"
     title = f"{plan.goal.rate:g} videos/s, p95 <= {plan.goal.p95_s:g} s; preset {profile.preset}, {kind}"
     table = Table(title=title, title_justify="left")
@@ -112,19 +116,19 @@ def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
     table.add_row("", "", "", f"{plan.gpus:g}", "", "", f"{plan.cost_per_hour:.2f}")
     console.print(table)
     costs = f"{plan.cost_per_1000:.2f} for 1,000 videos"
-    console.print(f"p95 {plan.p95_s:.1f} s; {costs}; busiest: {plan.bottleneck.stage}.", highlight=False)
+    console.print(f"p95 {plan.p95_s:.1f} s; {costs}; busiest: {plan.bottleneck.stage}.")
     proof = f"{plan.looked_at:,} branches of {plan.possible:,} combinations looked at"
-    console.print(f"Optimal: {proof}; every other costs as much or misses the goal.", highlight=False)
+    console.print(f"Optimal: {proof}; every other costs as much or misses the goal.")
     for neighbour in neighbours(plan)[:1]:
         broken = f"p95 would be {neighbour.p95_s:.1f} s" if neighbour.load < 1 else f"{neighbour.stage} is overloaded"
         if neighbour.load < 1 and neighbour.p95_s <= plan.goal.p95_s:
             continue
         saving = f"{neighbour.saving_per_hour:.2f} an hour less"
-        console.print(f"One replica of {neighbour.stage} fewer is {saving}, and {broken}.", highlight=False)
+        console.print(f"One replica of {neighbour.stage} fewer is {saving}, and {broken}.")
     for monolith in monoliths:
         name = f"{monolith.replicas} monoliths on {monolith.pool}{', offloading' if monolith.offload else ''}"
-        console.print(f"{name}: {monolith.cost_per_hour:.2f} an hour, p95 {monolith.p95_s:.1f} s.", highlight=False)
-    console.print(judge(plan, monoliths), highlight=False)
+        console.print(f"{name}: {monolith.cost_per_hour:.2f} an hour, p95 {monolith.p95_s:.1f} s.")
+    console.print(judge(plan, monoliths))
 
 
 def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
@@ -142,11 +146,9 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     yaml.width = 160
     yaml.indent(mapping=2, sequence=4, offset=2)
     try:
-        document = yaml.load(path.read_text())
+        document = yaml.load(read_text(path, PoolFileError))
         application = document["applications"][0]
         stages = application["args"].setdefault("stages", {})
-    except OSError as error:
-        raise PoolFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (YAMLError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise PoolFileError(f"{path} is no Serve config with an application that has args ({error!r}).") from error
     for choice in plan.choices:
@@ -170,7 +172,7 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
         application["args"].pop("scaling", None)
     elif (scaling := application["args"].get("scaling")) and "budget_gpus" in scaling:
         scaling["budget_gpus"] = max(scaling["budget_gpus"], math.ceil(plan.gpus))
-    with path.open("w", encoding="utf-8") as out:
+    with written(path) as draft, draft.open("w", encoding="utf-8") as out:
         yaml.dump(document, out)
 
 

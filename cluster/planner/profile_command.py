@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from client._shell.outputs import judge_output
+from client._shell.terminal import make_console, tell
 from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, save_profile
+from stages import commands
 from stages.model.sampling.windows import plan_windows
 from stages.presets import Preset, RequestError, get_preset, plan
 from stages.settings import I2VParams, T2IParams, V2VParams
@@ -46,15 +48,15 @@ REACHED = 0.35  # of the peak by diffusion UNets through PyTorch: our assumption
 LOAD_GIB_S = 1.0  # weights from a disk to a GPU: our assumption
 
 
-def add_command(commands: Any) -> None:
+def add_command(parsers: Any) -> None:
     """Put it on `python -m cluster`."""
-    command = commands.add_parser("profile", help="measure the stages on this machine, or estimate GPUs")
+    command = parsers.add_parser("profile", help="measure the stages on this machine, or estimate GPUs")
     command.set_defaults(run=run)
     command.add_argument("--preset", default="tiny", help="whose stages (%(default)s)")
-    command.add_argument("--device", default="cpu", help="cpu, or cuda:0 (%(default)s)")
+    command.add_argument("--device", type=commands.device, default="cpu", help="cpu, or cuda:0 (%(default)s)")
     command.add_argument("--accelerator", help="name of the device in pools.yaml; the device's kind when left out")
     command.add_argument("--gib", type=float, help="memory of the device; 24 for a CPU when left out")
-    command.add_argument("--repeats", type=int, default=3, help="calls of each kind (%(default)s)")
+    command.add_argument("--repeats", type=commands.positive, default=3, help="calls of each kind (%(default)s)")
     command.add_argument("--estimate", action="store_true", help=f"no measuring: {', '.join(GPUS)} from data sheets")
     command.add_argument("--out", type=Path, help="file to write; NAME.json here when left out")
 
@@ -65,12 +67,14 @@ def run(options: argparse.Namespace) -> int:
         preset = get_preset(options.preset)
     except RequestError as error:
         raise ProfileError(str(error)) from error
-    profile = estimate(preset) if options.estimate else measure(preset, options)
     kind = "estimate" if options.estimate else options.device.partition(":")[0]
     path = options.out or Path(f"{preset.name}-{kind}.json" if options.estimate else f"{kind}-{preset.name}.json")
+    judge_output(path)
+    profile = estimate(preset) if options.estimate else measure(preset, options)
     save_profile(profile, path)
     show(profile)
-    print(path)
+    if str(path) != "-":
+        tell(str(path))
     return 0
 
 
@@ -144,7 +148,7 @@ def calls_of(preset: Preset) -> dict[StageName, int]:
 
 def show(profile: Profile) -> None:
     """As a table."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     for accelerator, device in profile.accelerators.items():
         table = Table(title=f"{profile.preset} on {accelerator}, {profile.kind}", title_justify="left")
         for column in ("stage", "calls", "s a call", "s a step", "spread", "GiB", "MB a call", "load s", "batch"):

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from client._shell.outputs import written
+from client._shell.texts import read_text
 from stages.types import STAGE_NAMES, StageName
 
 FOLDER = Path(__file__).parents[1] / "profiles"
@@ -119,12 +121,10 @@ def load_profile(name: str, preset: str | None = None) -> Profile:
     """
     known = sorted(path.stem for path in FOLDER.glob("*.json"))
     path = FOLDER / f"{name}.json" if name in known else Path(name)
+    if not path.exists():
+        raise ProfileError(f"There is no profile {name!r}: give a file or one of {', '.join(known)}.")
     try:
-        profile = Profile.model_validate(json.loads(path.read_text()))
-    except OSError as error:
-        raise ProfileError(
-            f"There is no profile {name!r}: give a file or one of {', '.join(known)} ({error.strerror or error})."
-        ) from error
+        profile = Profile.model_validate(json.loads(read_text(path, ProfileError)))
     except (json.JSONDecodeError, ValidationError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise ProfileError(f"{path} is no profile: {why}; make one with `python -m cluster profile`.") from error
@@ -138,7 +138,8 @@ def load_profile(name: str, preset: str | None = None) -> Profile:
 
 def save_profile(profile: Profile, path: Path) -> None:
     """As JSON that a person can read."""
-    path.write_text(json.dumps(profile.model_dump(), indent=1) + "\n")
+    with written(path) as draft:
+        draft.write_text(json.dumps(profile.model_dump(), indent=1) + "\n")
 
 
 def fitted(document: Mapping[str, Any], *, accelerator: str, gib: float, calls: Mapping[StageName, int]) -> Profile:

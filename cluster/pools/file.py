@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from client._shell.texts import read_text
 from stages.types import STAGE_NAMES, StageName
 
 
@@ -127,9 +128,7 @@ def load_pools(path: Path) -> PoolFile:
         PoolFileError: it cannot be read, or says what cannot be meant.
     """
     try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise PoolFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+        document = yaml.safe_load(read_text(path, PoolFileError))
     except yaml.YAMLError as error:
         raise PoolFileError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
     try:

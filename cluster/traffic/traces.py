@@ -10,6 +10,7 @@ The same spec gives the same arrivals everywhere. Knows nothing of stages or of 
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from client._shell.texts import read_text
 
 Kind = Literal["poisson", "bursts", "diurnal", "recorded"]
 KEPT = Path(__file__).with_name("ten_traces.json")
@@ -129,11 +132,7 @@ def read_trace(path: Path, *, max_gap_s: float | None = None) -> Trace:
     Raises:
         TraceError: no such file or column, a cell that is no number, a hole, or time going backwards.
     """
-    try:
-        with path.open(newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TraceError(f"Trace {path} cannot be read: {error}.") from error
+    lines = list(csv.DictReader(io.StringIO(read_text(path, TraceError))))
     if not lines or "time_s" not in lines[0]:
         raise TraceError(f"Trace {path} needs a header with the column time_s, and at least one arrival.")
     arrivals: list[Arrival] = []
@@ -160,7 +159,7 @@ def kept_specs(path: Path = KEPT) -> tuple[TraceSpec, ...]:
         TraceError: the file is no list of specifications.
     """
     try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text())
+        entries: list[dict[str, Any]] = json.loads(read_text(path, TraceError))
         return tuple(TraceSpec(**entry) for entry in entries)
     except (OSError, ValueError, TypeError) as error:
         raise TraceError(f"{path} holds no trace specifications: {error}.") from error

@@ -6,7 +6,6 @@ or nothing. Files of videos and checkpoints are the store's, and not in it.
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import func, select, text
 
+from client._shell.outputs import written
 from deployments.errors import ConfigError
 from deployments.journal.database import SCHEMA, Database
 from deployments.journal.tables import metadata
@@ -26,21 +26,21 @@ def back_up(database: Database, path: Path) -> int:
     """Write every row; gives how many. The file is there whole or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        OutputError: it cannot be written.
     """
-    partial, count = path.with_name(f"{path.name}.partial"), 0
-    try:
-        with gzip.open(partial, "wt", encoding="utf-8") as file, database.read() as connection:
-            file.write(json.dumps({"magicvideo_journal": SCHEMA}) + "\n")
-            streaming = connection.execution_options(yield_per=_ROWS)
-            for table in _TABLES:
-                for row in streaming.execute(select(table)).mappings():
-                    file.write(json.dumps([table.name, dict(row)]) + "\n")
-                    count += 1
-            file.write(json.dumps({"rows": count}) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    count = 0
+    with (
+        written(path) as draft,
+        gzip.open(draft, "wt", encoding="utf-8") as file,
+        database.read() as connection,
+    ):
+        file.write(json.dumps({"magicvideo_journal": SCHEMA}) + "\n")
+        streaming = connection.execution_options(yield_per=_ROWS)
+        for table in _TABLES:
+            for row in streaming.execute(select(table)).mappings():
+                file.write(json.dumps([table.name, dict(row)]) + "\n")
+                count += 1
+        file.write(json.dumps({"rows": count}) + "\n")
     return count
 
 

@@ -36,7 +36,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from deployments.errors import ConfigError
+from client._shell.outputs import OutputError
+from deployments.errors import ConfigError, StartError
 from deployments.journal.damage import judge_file, judge_log
 
 SCHEMA = "0006"  # the newest revision in `migrations/versions`
@@ -90,7 +91,7 @@ def opened(url: str) -> Iterator["Database"]:
     """A database for a command that an operator runs.
 
     Raises:
-        ConfigError: it cannot be used; one sentence.
+        StartError: it cannot be used; one sentence.
     """
     try:
         database = Database(url)
@@ -98,9 +99,11 @@ def opened(url: str) -> Iterator["Database"]:
             yield database
         finally:
             database.close()
+    except (OutputError, BrokenPipeError):
+        raise  # of what is written meanwhile, not of the database
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        raise ConfigError(
+        raise StartError(
             f"The database {redacted_url(url)} cannot be used ({reason}); "
             "--cluster, --config and --data-dir name another."
         ) from error

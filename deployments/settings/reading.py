@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from client._shell.texts import read_text
 from cluster.pools.stage_args import ServeConfigError, our_application
 from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs
@@ -28,9 +29,7 @@ def load_config(path: Path = CONFIG_PATH) -> AppArgs:
         ConfigError: the file is missing, is no Serve config, or asks for something that does not exist.
     """
     try:
-        _, ours = our_application(path.read_text(), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+        _, ours = our_application(read_text(path, ConfigError), str(path))
     except ServeConfigError as error:
         raise ConfigError(str(error)) from error
     return with_environment(parse_args(ours.get("args") or {}, source=str(path)))

@@ -12,7 +12,8 @@
     restore FILE                                into an empty journal, of either kind of database
 
 They write to the database of the server that `--laptop`, `--cluster`, `--config` and `--data-dir` name, as for `serve`,
-which may run meanwhile. Exit code 0: done; 1: one sentence on stderr; 2: the command is wrong. Imports no Ray.
+which may run meanwhile. Exit code 0: done; 2: the command is wrong; 3: trouble
+from outside, both with one sentence on stderr. Imports no Ray.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from client._shell.terminal import tell
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.journal.backup import back_up, restore
@@ -197,11 +199,11 @@ def _show_limits(_options: argparse.Namespace, args: AppArgs, database: Database
 
 
 def _back_up(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
-    try:
-        count = back_up(database, options.file)
-    except OSError as error:
-        raise ConfigError(f"{options.file} cannot be written: {error.strerror or error}.") from error
-    print(f"{options.file} holds the {count} rows of {redacted_url(args.storage.database())}.")
+    count = back_up(database, options.file)
+    tell(
+        f"{options.file} holds the {count} rows of {redacted_url(args.storage.database())}.",
+        err=str(options.file) == "-",
+    )
 
 
 def _restore(options: argparse.Namespace, args: AppArgs, database: Database) -> None:

@@ -9,26 +9,28 @@ import sys
 import warnings
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
+from client._shell.terminal import make_console
 from stages.commands import preset_parser, reports_errors
 from stages.presets import get_preset, plan
 
 _GIB = 2**30
 
 
-@reports_errors
-def main(argv: list[str] | None = None) -> int:
+def run(words: list[str]) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("cost", __doc__, "paper")
     parser.add_argument("--size", help="WIDTHxHEIGHT of the video, one that the preset allows")
     parser.add_argument("--seconds", help="length, one that the preset allows")
     parser.add_argument(
-        "--device", default="cuda", help='"cuda" (the preset\'s dtype) or "cpu" (float32; default: cuda)'
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda",
+        help="cuda: the preset's dtype (default); cpu: float32",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, in operations and bytes")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     preset = get_preset(args.preset)
     frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
     size = args.size or preset.default_size
@@ -59,9 +61,11 @@ def main(argv: list[str] | None = None) -> int:
     there = "weights" if preset.offload == "none" else f"weights that are there at once (offload {preset.offload!r})"
     overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
     table.caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
-    Console().print(table)
+    make_console().print(table)
     return 0
 
+
+main = reports_errors(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from rich.console import Console
 from rich.progress import track
 
+from client._shell.ending import Parser
+from client._shell.outputs import judge_folder, judge_output, written
 from stages.base import ignore_progress
+from stages.commands import errors, reports_errors
 from stages.local.pipeline import LocalPipeline
 from stages.presets import TINY, WEIGHTS, plan
 from stages.types import UInt8
@@ -50,21 +52,28 @@ def shrink(frames: UInt8, side: int) -> UInt8:
     return np.stack([np.asarray(picture) for picture in pictures])
 
 
-def main(folder: Path = WEIGHTS) -> None:
+def run(words: list[str]) -> int:
     """Make and write both."""
+    parser = Parser(prog="python -m stages.local.gallery", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=WEIGHTS, help="where both go (%(default)s)")
+    folder: Path = parser.parse_args(words).folder
+    judge_folder(folder).mkdir(parents=True, exist_ok=True)
+    pictures = [judge_output(folder / name) for name in ("gallery.png", "gallery.webp")]
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
     pipeline = LocalPipeline.load(TINY)
-    videos = [film(pipeline, prompt) for prompt in track(PROMPTS, "videos", console=Console(stderr=True))]
-    folder.mkdir(parents=True, exist_ok=True)
-    sheet(videos).save(folder / "gallery.png", optimize=True)
+    videos = [film(pipeline, prompt) for prompt in track(PROMPTS, "videos", console=errors)]
+    with written(pictures[0]) as draft:
+        sheet(videos).save(draft, optimize=True)
     first, *rest = moving(videos)
     duration_ms = round(1000 / (TINY.keyframe_fps * TINY.vfi_factor))
-    first.save(
-        folder / "gallery.webp", save_all=True, append_images=rest, duration=duration_ms, loop=0, quality=70, method=5
-    )
-    for name in ("gallery.png", "gallery.webp"):
-        print(f"{folder / name}: {(folder / name).stat().st_size / 1e6:.2f} MB")
+    with written(pictures[1]) as draft:
+        first.save(draft, save_all=True, append_images=rest, duration=duration_ms, loop=0, quality=70, method=5)
+    for path in pictures:
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    return 0
 
+
+main = reports_errors(run)
 
 if __name__ == "__main__":
-    main(*(Path(word) for word in sys.argv[1:2]))
+    sys.exit(main())

@@ -21,8 +21,7 @@ def write_mp4(path: Path, clips: Iterable[Clip]) -> int:
         InputError: the sides are odd, which yuv420p cannot hold.
     """
     count = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = None
         for clip in clips:
             if stream is None:

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from stages.base import BatchStage, Stage, ignore_progress
-from stages.commands import preset_parser, reports_errors
+from stages.commands import check_device, device, positive, preset_parser, reports_errors
 from stages.i2v import I2V
 from stages.model.sampling.windows import plan_windows
-from stages.presets import Plan, Preset, RequestError, get_preset, plan
+from stages.presets import Plan, Preset, get_preset, plan
 from stages.settings import I2VParams, T2IParams, V2VParams
 from stages.t2i import T2I
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, StageName, UInt8, Window
@@ -39,17 +39,15 @@ _GIB = 2**30
 _BATCHES = (1, 2, 4)
 
 
-@reports_errors
-def main(argv: list[str] | None = None) -> int:
+def run(words: list[str]) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("profile", __doc__, "tiny")
-    parser.add_argument("--device", default="cpu", help="where the stages run, such as cuda:0 (default: cpu)")
-    parser.add_argument("--repeats", type=int, default=3, help="calls of each kind (default: 3)")
+    parser.add_argument("--device", type=device, default="cpu", help="where they run, such as cuda:0 (default: cpu)")
+    parser.add_argument("--repeats", type=positive, default=3, help="calls of each kind (default: 3)")
     parser.add_argument("--stages", nargs="*", choices=STAGE_NAMES, default=list(STAGE_NAMES), help="only these")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     preset = get_preset(args.preset)
-    if args.repeats < 1:
-        raise RequestError("repeats", f"--repeats is {args.repeats}; it must be at least 1.")
+    check_device(args.device)
     print(json.dumps(measure(preset, args.device, args.repeats, args.stages)))
     return 0
 
@@ -190,6 +188,8 @@ def _machine(device: str) -> str:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     return f"{os.cpu_count()} x {models[0] if models else platform.machine()}"
 
+
+main = reports_errors(run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,15 +2,16 @@
 
 Prints a table of part, source, licence, size and state on this machine; `--pull` fetches what is missing, with progress
 bars, and goes on where it stopped; `--convert FOLDER` makes safetensors of a torch pickle that somebody trusts. Exit
-status 1 where something could not be fetched. Knows nothing of models.
+status 3 where something could not be fetched. Knows nothing of models.
 """
 
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from client._shell.ending import OUTSIDE
+from client._shell.terminal import make_console
 from stages.base import WeightsError
 from stages.commands import errors, preset_parser, reports_errors
 from stages.presets import Part, Preset, get_preset
@@ -18,24 +19,23 @@ from stages.presets import Part, Preset, get_preset
 _READY = ("embedded", "local", "cached")  # of `stages.model.weights.files.State`
 
 
-@reports_errors
-def main(argv: list[str] | None = None) -> int:
+def run(words: list[str]) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("weights", __doc__, "paper")
     parser.add_argument("--pull", action="store_true", help="fetch what is not on this machine")
     parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make safetensors of the pickles in a folder")
-    args = parser.parse_args(argv)
-    console = Console()
+    args = parser.parse_args(words)
+    console = make_console()
     if args.convert is not None:
         from stages.model.weights.convert import convert_pickle
 
         for written in convert_pickle(args.convert):
-            console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True, highlight=False)
+            console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True)
         return 0
     preset = get_preset(args.preset)
     failed = _pull(preset) if args.pull else 0
     console.print(_table(preset))
-    return 1 if failed else 0
+    return OUTSIDE if failed else 0
 
 
 def _table(preset: Preset) -> Table:
@@ -67,7 +67,7 @@ def _pull(preset: Preset) -> int:
     for name, part in preset.parts.items():
         if local_state(name, part) in _READY:
             continue
-        errors.print(f"{name}: {_source(part)}", highlight=False, soft_wrap=True)
+        errors.print(f"{name}: {_source(part)}", soft_wrap=True)
         try:
             if not is_hub_id(part):
                 raise WeightsError(
@@ -77,7 +77,7 @@ def _pull(preset: Preset) -> int:
             fetch(name, part)
         except WeightsError as error:  # told part by part
             failed += 1
-            errors.print(str(error), highlight=False, soft_wrap=True)
+            errors.print(str(error), soft_wrap=True)
     return failed
 
 
@@ -88,6 +88,8 @@ def _source(part: Part) -> str:
 def _key(part: Part) -> tuple[str, str, str]:
     return part.source, part.subfolder, part.weight_name
 
+
+main = reports_errors(run)
 
 if __name__ == "__main__":
     sys.exit(main())

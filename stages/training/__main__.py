@@ -14,24 +14,26 @@ it stopped.
 import sys
 import warnings
 
-from stages.commands import errors, reports_errors
+from stages.commands import reports_errors
 from stages.training.arguments import parse
+from stages.training.judging import judge, write_list
 
 
-@reports_errors
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit status: 0 done, 1 a stage or the data failed, 2 a wrong argument."""
-    args = parse(sys.argv[1:] if argv is None else argv)
-    from stages.training import commands  # torch and diffusers take seconds: a wrong argument is told before that
+def run(words: list[str]) -> int:
+    """The command; returns the exit status."""
+    args = parse(words)
+    judge(args)
+    if args.command == "manifest":
+        write_list(args)
+        return 0
+    from stages.training import commands  # torch and diffusers take seconds: what is wrong is told before that
 
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
-    try:
-        commands.run(args)
-    except KeyboardInterrupt:
-        errors.print("Interrupted; started again, it goes on from the last checkpoint.")
-        return 130
+    commands.run(args)
     return 0
 
+
+main = reports_errors(run, "Interrupted; started again, it goes on from the last checkpoint.")
 
 if __name__ == "__main__":
     sys.exit(main())

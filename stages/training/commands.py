@@ -6,8 +6,6 @@ that learnt as folders that a preset names by one line. Knows nothing of how any
 
 import argparse
 import json
-import os
-import pkgutil
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -23,17 +21,19 @@ from stages.base import InputError
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.weights.loading import load_module
-from stages.presets import TINY, Preset, get_preset
+from stages.presets import Preset
 from stages.settings import Control
 from stages.training import grids
 from stages.training.feedback.dpo import train_dpo
 from stages.training.feedback.refl import ReFL, train_refl
 from stages.training.feedback.rewards import load_reward
 from stages.training.feedback.spatial import SpatialTrainee, base_noise
+from stages.training.judging import find_precision, find_preset
 from stages.training.loop.journal import console
 from stages.training.loop.loop import Options, Precision, Schedule
 from stages.training.loop.team import Team
-from stages.training.own_data.manifest import load_manifest, load_pairs, load_prompts, write_manifest
+from stages.training.own_data.footage import Facts
+from stages.training.own_data.manifest import Entry, load_manifest, load_pairs, load_prompts
 from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from stages.training.tiny.recipe import TARGET, train_all, train_without_pictures
 from stages.training.video import fresh
@@ -53,11 +53,6 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     if args.command is None:
         _tiny(args)
-    elif args.command == "manifest":
-        count, bare = write_manifest(args.folder, args.out)
-        console.print(f"{args.out}: {count} clips and pictures.")
-        if bare:
-            console.print(f"{len(bare)} have no caption beside them and are left out, the first is {bare[0]}.")
     elif args.command == "vfi":
         from stages.training.vfi import recipe as recipe_vfi
 
@@ -70,23 +65,6 @@ def run(args: argparse.Namespace) -> None:
             team.leave()
 
 
-def find_preset(name: str) -> Preset:
-    """A preset of the table, or "module:NAME" of a user's own.
-
-    Raises:
-        InputError: there is none.
-    """
-    if ":" not in name:
-        return get_preset(name)
-    try:
-        found = pkgutil.resolve_name(name)
-    except (ValueError, ImportError, AttributeError) as error:
-        raise InputError(f"There is no preset {name!r} ({error}); name it as module:NAME.") from error
-    if not isinstance(found, Preset):
-        raise InputError(f"{name!r} is a {type(found).__name__}; name a Preset.")
-    return found
-
-
 def for_training(preset: Preset) -> Preset:
     """The preset with every part in float32 on one device: what learns is kept in full precision."""
     parts = {name: replace(part, dtype=None, device=None) for name, part in preset.parts.items()}
@@ -94,14 +72,13 @@ def for_training(preset: Preset) -> Preset:
 
 
 def _tiny(args: argparse.Namespace) -> None:
-    start = _start(args.start)
-    weights = train_all(args.cache, args.effort, start)
+    weights = train_all(args.cache, args.effort, args.start)
     if args.install:
         _install(weights)
     console.print(f"The weights are in {TARGET if args.install else weights}.")
     if args.ablations:
         console.print(
-            f"I2V without joint image training is in {train_without_pictures(args.cache, args.effort, start)}."
+            f"I2V without joint image training is in {train_without_pictures(args.cache, args.effort, args.start)}."
         )
 
 
@@ -114,36 +91,18 @@ def _install(weights: Path) -> None:
             file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _start(where: Path | None) -> Path | None:
-    """The folder to go on from.
-
-    Raises:
-        InputError: it holds no tiny weights.
-    """
-    parts = [Path(part.source).name for part in TINY.parts.values() if part.source.startswith("embedded:tiny/")]
-    missing = [name for name in parts if where is not None and not (where / name).is_dir()]
-    if missing:
-        raise InputError(
-            f"--start is {where}, which has no folder {missing[0]!r}; give a folder of tiny weights such as {TARGET}."
-        )
-    return where
-
-
 def _schedule(args: argparse.Namespace) -> Schedule:
     return Schedule(args.steps, args.rate, warmup=args.warmup, ema=args.ema, every=args.save_every)
 
 
 def _options(args: argparse.Namespace, team: Team, sample: Callable[[int], None]) -> Options:
-    precision = args.precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in _PRECISIONS:
-        raise InputError(f"The precision is {precision!r}; it must be one of: {', '.join(_PRECISIONS)}.")
     return Options(
         team=team,
-        precision=_PRECISIONS[precision],
+        precision=_PRECISIONS[find_precision(args.precision)],
         accumulate=args.accumulate,
         tensorboard=args.tensorboard,
         sample=sample,
-        sample_every=max(0, args.sample_every),
+        sample_every=args.sample_every,
     )
 
 
@@ -172,6 +131,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
             f"Preset {preset.name!r} merges LoRA {merged} into the spatial layers, and would merge it again into "
             f"trained ones; train spatial with a preset that has no loras, such as paper."
         )
+    files = _probe(args, preset, team)  # before the network, which takes long
     motion, guide = ("motion_v2v", preset.v2v_guide) if high else ("motion", preset.i2v_guide)
     network = VideoNetwork.load(preset, str(team.device), motion=motion, guide=guide)
     controls = guide.controls
@@ -180,7 +140,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     image_mode = getattr(args, "image_mode", None) or preset.image_mode
     trainee = Trainee(network, controls, image_mode)
     trainee.choose(targets)
-    data = _open_video(args, preset, network, controls, team)
+    data = _open_video(args, preset, network, controls, files)
     ratio = getattr(args, "image_ratio", 0.0)
     recipe = VideoRecipe(
         args.command if args.command == stage or not high else f"{args.command}_{stage}",
@@ -230,29 +190,49 @@ def _renew(
     return tuple(Control(control.part, image="keyframes" if high else "reference") for control in controls)
 
 
+def _size_and_frames(args: argparse.Namespace, preset: Preset) -> tuple[tuple[int, int], int]:
+    sizes, high = preset.sizes[preset.default_size], _is_high(args)
+    windows = preset.v2v_windows if high else preset.i2v_windows
+    return args.size or (sizes.v2v if high else sizes.i2v), args.frames or windows.length
+
+
+def _probe(args: argparse.Namespace, preset: Preset, team: Team) -> list[tuple[Entry, Facts]]:
+    """Every file that is large enough, checked to be long enough."""
+    size, frames = _size_and_frames(args, preset)
+    entries = load_manifest(args.data)
+    files = open_files(entries, least=(args.least_size or size) if args.command == "v2v" else None)
+    if len(files) < len(entries) and team.leads:
+        console.print(f"{len(files)} of {len(entries)} files are large enough.")
+    if getattr(args, "image_ratio", 0.0) < 1:
+        clips, pictures = clips_and_pictures(files, Cut(frames, preset.keyframe_fps, size))
+        if not clips:
+            raise InputError(
+                f"{args.data} has {len(pictures)} pictures and no clip; add clips, or use --image-ratio 1."
+            )
+    return files
+
+
 def _open_video(
-    args: argparse.Namespace, preset: Preset, network: VideoNetwork, controls: Sequence[Control], team: Team
+    args: argparse.Namespace,
+    preset: Preset,
+    network: VideoNetwork,
+    controls: Sequence[Control],
+    files: list[tuple[Entry, Facts]],
 ) -> _VideoData:
     high = _is_high(args)
     sizes = preset.sizes[preset.default_size]
-    width, height = size = args.size or (sizes.v2v if high else sizes.i2v)
+    size, frames = _size_and_frames(args, preset)
+    width, height = size
     codec.latent_size("The network", network.reduction, size)
-    frames = args.frames or (preset.v2v_windows if high else preset.i2v_windows).length
     if frames > network.max_frames:
         raise InputError(f"--frames is {frames}; the motion module knows at most {network.max_frames}.")
     reads_keyframes = any(control.kind == "plain" and control.image == "keyframes" for control in controls)
     low = (max(1, width * sizes.i2v[0] // sizes.v2v[0]), max(1, height * sizes.i2v[1] // sizes.v2v[1]))
     keyframes = (low if high else size) if reads_keyframes or high else None
     cut = Cut(frames, preset.keyframe_fps, size, keyframes if reads_keyframes else None)
-    entries = load_manifest(args.data)
-    files = open_files(entries, least=(args.least_size or size) if args.command == "v2v" else None)
-    if len(files) < len(entries) and team.leads:
-        console.print(f"{len(files)} of {len(entries)} files are large enough.")
     ratio = getattr(args, "image_ratio", 0.0)
     still = [(entry, facts) for entry, facts in files if not facts.moves]
     clips, pictures = clips_and_pictures(files, cut) if ratio < 1 else ([], still or files)
-    if ratio < 1 and not clips:
-        raise InputError(f"{args.data} has {len(still)} pictures and no clip; add clips, or use --image-ratio 1.")
     make = partial(FolderSource, vae=network.vae, cache=args.latents)
     shown = [*(clips or pictures)]
     shown_cut = replace(cut, keyframes=keyframes, frames=frames if clips else 1)
@@ -324,8 +304,8 @@ def _tell(preset: Preset, out: Path, written: Sequence[str]) -> None:
     """Where the parts are, and the line that puts them into a preset."""
     parts = [name for name in written if name != "lora"]
     lines = ", ".join(f'"{name}": Part("{(out / name).resolve()}", "yours")' for name in parts)
-    console.print(f"{', '.join(written)} in {out}. In a preset:", highlight=False)
+    console.print(f"{', '.join(written)} in {out}. In a preset:", soft_wrap=True)
     console.print(
         f"replace({preset.name.upper().replace('-', '_')}, parts=MappingProxyType({{**parts, {lines}}}))",
-        highlight=False, soft_wrap=True, markup=False,
+        soft_wrap=True,
     )  # fmt: skip

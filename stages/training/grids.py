@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from client._shell.outputs import written
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.model.network import vae as codec
@@ -65,12 +66,12 @@ def write_grid(clips: Sequence[UInt8], fps: float, path: Path) -> None:
     frames = [PIL.Image.fromarray(frame) for frame in row]
     path.parent.mkdir(parents=True, exist_ok=True)
     if len(frames) == 1:
-        frames[0].save(path.with_suffix(".png"))
+        with written(path.with_suffix(".png")) as draft:
+            frames[0].save(draft)
         return
     lasting = round(1000 / fps)
-    frames[0].save(
-        path.with_suffix(".webp"), save_all=True, append_images=frames[1:], duration=lasting, loop=0, quality=90
-    )
+    with written(path.with_suffix(".webp")) as draft:
+        frames[0].save(draft, save_all=True, append_images=frames[1:], duration=lasting, loop=0, quality=90)
 
 
 def _plan(preset: Preset, caption: str) -> Plan:

@@ -22,7 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from client._shell.outputs import written
 from stages.base import WeightsError
+from stages.model.weights.files import is_pointer
 from stages.presets import WEIGHTS, Part
 from stages.vfi.gan import Design, Gan
 from stages.vfi.rife import Rife
@@ -191,7 +193,8 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     text += b" " * (-len(text) % 8)  # the data stays aligned
     content = len(text).to_bytes(8, "little") + text + raw[start:]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with written(path) as draft:
+        draft.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -213,6 +216,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
+    if path.is_file() and is_pointer(path):
+        return WeightsError(f"{path} is a git-lfs pointer, not the weights; run `git lfs pull` in {path.parent}.")
     return WeightsError(f"{path} is not a readable safetensors file ({error}); restore or convert it again.")
 
 

@@ -61,7 +61,7 @@ def test_every_public_error_and_verb_is_in_a_table() -> None:
 
 def test_the_exit_codes_are_the_commands() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
-    assert told == {0, outcome.FAILED, outcome.REFUSED, outcome.UNREACHABLE, outcome.INTERRUPTED}
+    assert told == {0, outcome.FAILED, outcome.REFUSED, outcome.UNREACHABLE, outcome.INTERRUPTED, outcome.UNREAD}
 
 
 def test_every_file_beside_the_rooms_is_explained() -> None:

@@ -1,7 +1,11 @@
 """`python -m stages` refuses what it cannot do before it loads anything, and says why."""
 
+import io
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from stages.__main__ import main
 from stages.presets import PAPER
 from stages.settings import without
+from stages.sheets import even_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,6 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
         (["a fox", "--size", "1x1"], "'1x1' is not allowed with preset 'tiny'"),
         (["a fox", "--seed", "-4"], "The seed is -4"),
         (["a fox", "--steps", "999"], "steps is 999"),
+        (["a fox", "-o", "fox.gif"], "fox.gif ends in .gif, and what is written is .mp4; name it like fox.mp4."),
+        (["a fox", "-o", "fox"], "fox has no suffix, and what is written is .mp4"),
+        (["a fox", "-o", "."], ". is a folder; name a file in it"),
+        (["a fox", "-o", "absent/fox.mp4"], "There is no folder absent for fox.mp4; make it first."),
+        (["a fox", "--contact-sheet", "six.bmp"], "six.bmp ends in .bmp, and what is written is .jpeg or .jpg"),
+        (["a fox", "-o", "/dev/stdout", "--contact-sheet", "/dev/stdout"], "is to be written twice"),
+        (["a fox", "--preset", "\x1b[31m"], "Unknown preset '\\x1b[31m'"),
+        (["weights", "--preset", "[/x]"], "Unknown preset '[/x]'"),
     ],
 )
 def test_a_wrong_argument_is_exit_code_2_and_one_sentence(
@@ -30,6 +43,67 @@ def test_a_wrong_argument_is_exit_code_2_and_one_sentence(
     assert main(arguments) == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
     assert "torch" not in arguments
+
+
+@pytest.mark.parametrize("words", [["--device", "gpu"], ["--threads", "0"], ["--steps", "many"], ["\x1b[31m"]])
+def test_a_word_that_is_no_value_is_told_by_the_parser(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["a fox", *words])
+    assert ended.value.code == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_device_that_is_not_there_is_told_before_weights_are_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["a fox", "--device", "cuda:99", "-o", str(tmp_path / "fox.mp4")]) == 2
+    assert "The device is cuda:99, and torch finds" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_is_told_without_torch() -> None:
+    """Seconds, else."""
+    code = (
+        "import sys; from stages.__main__ import main; from stages.training.__main__ import main as train\n"
+        "codes = main(['a fox', '-o', 'a.gif']), train(['i2v', '--data', 'missing.jsonl', '--out', 'mine'])\n"
+        "print(codes, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "(2, 2) False\n"
+    assert "missing.jsonl cannot be read (No such file or directory)" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_quiet_and_leaves_yesterdays_file(tmp_path: Path) -> None:
+    target = tmp_path / "fox.mp4"
+    target.write_text("yesterday's")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages", "a fox", "-o", str(target)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:  # its draft: it has begun
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert told.splitlines()[-1] == "Interrupted; nothing was kept."
+    assert target.read_text() == "yesterday's"
+    assert os.listdir(tmp_path) == ["fox.mp4"]
+
+
+@pytest.mark.slow
+def test_a_video_goes_to_stdout_and_its_sheet_into_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to("real.png")
+    command = [sys.executable, "-m", "stages", "a fox", "--steps", "1", "-o", "-"]
+    done = subprocess.run(
+        [*command, "--contact-sheet", str(tmp_path / "link.png")], cwd=ROOT, capture_output=True, check=True
+    )
+    assert len(even_frames(io.BytesIO(done.stdout), 2)) == 2
+    assert b"stdout: " in done.stderr
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_help_names_every_option() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from client._shell.outputs import written
 from stages.base import WeightsError
 from stages.model.weights.files import PICKLES
 
@@ -18,10 +19,10 @@ def convert_pickle(folder: Path) -> list[Path]:
     Raises:
         WeightsError: there is none, or it holds more than tensors.
     """
-    pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
+    pickles = sorted(file for file in folder.glob("[!.]*") if file.suffix in PICKLES)
     if not pickles:
         raise WeightsError(f"{folder} holds no pickle to convert; it needs one of {', '.join(PICKLES)}.")
-    written = []
+    made = []
     for file in pickles:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
@@ -32,6 +33,8 @@ def convert_pickle(folder: Path) -> list[Path]:
         target = file.with_name(file.name.replace("pytorch_model", "diffusion_pytorch_model", 1)).with_suffix("")
         if "diffusion_pytorch_model" in file.name or "pytorch_model" not in file.name:
             target = file.with_suffix("")
-        save_file(tensors, target.with_name(target.name + ".safetensors"), {"format": "pt"})
-        written.append(target.with_name(target.name + ".safetensors"))
-    return written
+        target = target.with_name(target.name + ".safetensors")
+        with written(target) as draft:
+            save_file(tensors, draft, {"format": "pt"})
+        made.append(target)
+    return made

@@ -22,7 +22,8 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _TEXTS = ("*.json", "*.txt", "*.model")
 _STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
-State = Literal["embedded", "local", "partly local", "cached", "partly cached", "missing"]
+State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
+_POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
 def is_hub_id(part: Part) -> bool:
@@ -132,6 +133,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
             f"Part {name!r} cannot be loaded from {folder}: it has no config.json; "
             f"copy the whole folder of the hub, not the weights alone."
         )
+    refuse_pointer(name, folder / "config.json")
     files = weight_files(folder, part.variant)
     if not files:
         _refuse_pickles(name, folder)
@@ -142,7 +144,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
 
 
 def _refuse_pickles(name: str, folder: Path) -> None:
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES) if folder.is_dir() else []
+    pickles = sorted(file.name for file in folder.glob("[!.]*") if file.suffix in PICKLES) if folder.is_dir() else []
     if pickles:
         raise WeightsError(
             f"Part {name!r} from {folder} has {pickles[0]}, a pickle, where a .safetensors file belongs; a pickle "
@@ -153,9 +155,9 @@ def _refuse_pickles(name: str, folder: Path) -> None:
 
 def _what_is_there(part: Part, folder: Path) -> str:
     """Why the folder has no weights of the part's variant, and what to do."""
-    if sorted(folder.glob("*.safetensors.index*.json")):
+    if sorted(folder.glob("[!.]*.safetensors.index*.json")):
         return "not all of the .safetensors files of its index are there; fetch it again"
-    others = sorted(file.name for file in folder.glob("*.safetensors"))
+    others = sorted(file.name for file in folder.glob("[!.]*.safetensors"))
     if others:
         wanted = " or ".join(f"{stem}{f'.{part.variant}' if part.variant else ''}.safetensors" for stem in _STEMS)
         return f"it has no {wanted}, only {others[0]}; choose that by `variant` in the preset, or fetch it again"
@@ -168,6 +170,7 @@ def refuse_pickle(name: str, part: Part, file: Path) -> None:
     Raises:
         WeightsError: it is a pickle.
     """
+    refuse_pointer(name, file)
     with file.open("rb") as opened:
         head = opened.read(9)
     pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")  # safetensors: a length, then JSON
@@ -176,6 +179,21 @@ def refuse_pickle(name: str, part: Part, file: Path) -> None:
             f"Part {name!r} from {part.source}: {file.name} is a pickle, where safetensors belong; a pickle can run "
             f"code and is never read here: fetch the safetensors file."
         )
+
+
+def refuse_pointer(name: str, file: Path) -> None:
+    """Raises: WeightsError: git-lfs has left a pointer in the place of the file."""
+    if is_pointer(file):
+        raise WeightsError(
+            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the weights; run `git lfs pull` "
+            f"in {file.parent}."
+        )
+
+
+def is_pointer(file: Path) -> bool:
+    """Whether the file is the line of git-lfs that stands for one."""
+    with file.open("rb") as opened:
+        return opened.read(len(_POINTER)) == _POINTER
 
 
 def read_header(file: Path) -> dict[str, Any]:
@@ -208,15 +226,18 @@ def _check_whole(name: str, file: Path) -> None:
 
 
 def local_state(name: str, part: Part) -> State:
-    """Whether the part is on this machine; nothing is fetched."""
+    """Whether the part is on this machine; nothing is fetched. "broken" is one that git-lfs has only pointers of."""
     if part.source.startswith(_EMBEDDED):
-        return "embedded" if (WEIGHTS / part.source.removeprefix(_EMBEDDED)).is_dir() else "missing"
+        folder = WEIGHTS / part.source.removeprefix(_EMBEDDED)
+        return "missing" if not folder.is_dir() else "broken" if _has_pointer(folder) else "embedded"
     copy = _mirror(part) if is_hub_id(part) else Path(part.source).expanduser()
     if copy is not None and _complete(name, part, copy):
-        return "local"
+        return "broken" if _has_pointer(copy / part.subfolder) else "local"
     cached = _cached(part) if is_hub_id(part) else None
     if cached is not None:
-        return "cached" if _complete(name, part, cached) else "partly cached"
+        if _complete(name, part, cached):
+            return "broken" if _has_pointer(cached / part.subfolder) else "cached"
+        return "partly cached"
     return "partly local" if copy is not None and (copy / part.subfolder).is_dir() else "missing"
 
 
@@ -289,6 +310,10 @@ def _complete(name: str, part: Part, folder: Path) -> bool:
     if "tokenizer" in name:
         return any((root / file).is_file() for file in ("vocab.json", "tokenizer.json"))
     return (root / "config.json").is_file() and bool(weight_files(root, part.variant))
+
+
+def _has_pointer(folder: Path) -> bool:
+    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in (".safetensors", ".json"))
 
 
 def _components(folder: Path, variant: str | None) -> bool:

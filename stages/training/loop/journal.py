@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from stages.base import InputError
+from stages.commands import errors
 
-console = Console(stderr=True)
+console = errors
 
 ROW_EVERY = 50  # steps
 _KEPT = 0.98  # of a running mean, a step

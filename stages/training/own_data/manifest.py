@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from client._shell.outputs import written
+from client._shell.texts import is_hidden, read_lines, read_text
 from stages.base import InputError
 
 MOVING = (".mp4", ".webm", ".mov", ".gif")
@@ -66,7 +68,7 @@ def load_prompts(path: Path) -> tuple[str, ...]:
     """
     if path.suffix == ".jsonl":
         return tuple(entry.caption for entry in load_manifest(path))
-    prompts = tuple(line.strip() for line in _read(path).splitlines() if line.strip())
+    prompts = tuple(line.strip() for _, line in read_lines(path, InputError))
     if not prompts:
         raise InputError(f"{path} holds no prompt; write one a line.")
     return prompts
@@ -82,23 +84,24 @@ def write_manifest(folder: Path, out: Path) -> tuple[int, tuple[Path, ...]]:
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; name the one that holds the clips.")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in KINDS)
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS and not is_hidden(p, folder))
+    home = Path.cwd() if str(out) == "-" else out.resolve().parent  # names in it begin there
     captions = {path: path.with_suffix(".txt") for path in found}
     lines, bare = [], []
     for path, text in captions.items():
-        caption = " ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else ""
+        caption = " ".join(read_text(text, InputError).split()) if text.is_file() else ""
         if not caption:
             bare.append(path)
             continue
-        name = Path(os.path.relpath(path.resolve(), out.resolve().parent)).as_posix()
+        name = Path(os.path.relpath(path.resolve(), home)).as_posix()
         lines.append(json.dumps({"file": name, "caption": caption}, ensure_ascii=False))
     if not lines:
         raise InputError(
             f"{folder} holds {len(found)} clips or pictures ({', '.join(KINDS)}), {len(bare)} of them without a "
             f"caption; put a .txt file of the same name beside each."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with written(out) as draft:
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(lines), tuple(bare)
 
 
@@ -109,18 +112,8 @@ def _load(path: Path, parse: Callable[[dict[str, Any], Path, str], LineT]) -> tu
     return found
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise InputError(f"{path} cannot be read ({reason}); name a manifest in UTF-8.") from error
-
-
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(_read(path).splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path, InputError):
         where = f"{path} line {number}"
         try:
             fields = json.loads(line)

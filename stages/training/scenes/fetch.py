@@ -17,6 +17,7 @@ import PIL.Image
 from rich.console import Console
 from rich.progress import Progress, track
 
+from stages.base import StageError
 from stages.types import UInt8
 
 PACKAGES = {
@@ -32,7 +33,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MAGICVIDEO_CACHE") or Path.home() / ".cache" / "magicvideo")
 
 
-class DataError(RuntimeError):
+class DataError(StageError):
     """Training data that cannot be had or is not what it should be."""
 
 

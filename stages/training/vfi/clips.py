@@ -24,6 +24,8 @@ import av
 import numpy as np
 import PIL.Image
 
+from client._shell.texts import is_hidden
+from stages.base import InputError
 from stages.training.scenes.backgrounds import SIZE_PX, paint
 from stages.training.scenes.captions import SUBJECTS, TIMES
 from stages.training.scenes.fetch import DataError, load_subjects
@@ -109,11 +111,12 @@ def find_videos(folder: Path) -> list[Path]:
     """The files of video below a user's folder, in order of their names.
 
     Raises:
-        DataError: there is none.
+        InputError: there is none.
     """
-    videos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".mp4", ".mkv", ".mov", ".webm"})
+    kinds = {".mp4", ".mkv", ".mov", ".webm"}
+    videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds and not is_hidden(p, folder))
     if not videos:
-        raise DataError(f"{folder} holds no .mp4, .mkv, .mov or .webm; give a folder of videos.")
+        raise InputError(f"{folder} holds no .mp4, .mkv, .mov or .webm; give a folder of videos.")
     return videos
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from client._shell.outputs import written
 from stages.base import InputError
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -64,7 +65,8 @@ class Lora:
         for name, (_, change) in self._changes.items():
             tensors[f"unet.{name}.lora_A.weight"] = change.down.detach().to("cpu", dtype).contiguous()
             tensors[f"unet.{name}.lora_B.weight"] = change.up.detach().to("cpu", dtype).contiguous()
-        save_file(tensors, folder / FILE, {"format": "pt"})
+        with written(folder / FILE) as draft:
+            save_file(tensors, draft, {"format": "pt"})
 
 
 def add_lora(network: Any, rank: int) -> Lora:

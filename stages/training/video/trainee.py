@@ -8,6 +8,7 @@ Knows nothing of presets' sizes, of files that are trained on, or of schedules.
 import copy
 import inspect
 import random
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from client._shell.outputs import written
 from stages.base import InputError
 from stages.model.network import vae as codec
 from stages.model.network.appearance import flatten_adapter, normalise, read_adapter, set_scale
@@ -198,7 +200,7 @@ class Trainee:
 
     def save(self, targets: Iterable[Target], out: Path, names: dict[Target, str], dtype: torch.dtype) -> list[str]:
         """Write the parts under `out`; the names of their folders. `names` are those that differ from the target's."""
-        unet, written = self.network.unet, []
+        unet, made = self.network.unet, list[str]()
         for target in targets:
             name = names.get(target, target)
             if target == "motion":
@@ -212,13 +214,14 @@ class Trainee:
             elif target == "appearance":
                 tensors = {k: v.detach().to(dtype) for k, v in flatten_adapter(read_adapter(unet)).items()}
                 (out / name).mkdir(parents=True, exist_ok=True)
-                save_file({k: v.cpu().clone() for k, v in tensors.items()}, out / name / "appearance.safetensors")
+                with written(out / name / "appearance.safetensors") as draft:
+                    save_file({k: v.cpu().clone() for k, v in tensors.items()}, draft)
             else:
                 name = ", ".join(control.part for control in self._controls)
                 for control in self._controls:
                     save_part(_whole(self.network.controls[control.part]), out / control.part, dtype)
-            written.extend(name.split(", "))
-        return written
+            made.extend(name.split(", "))
+        return made
 
 
 def _target_of(name: str) -> Target:
@@ -260,7 +263,13 @@ def save_part(module: Any, folder: Path, dtype: torch.dtype, name: str = "") -> 
     kept = copy.deepcopy(module).to(device="cpu", dtype=dtype)
     if hasattr(kept, "register_to_config"):
         kept.register_to_config(_name_or_path=name or folder.name)
-    kept.save_pretrained(folder, safe_serialization=True)
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    kept.save_pretrained(draft, safe_serialization=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in draft.iterdir():
+        file.replace(folder / file.name)
+    draft.rmdir()
 
 
 def _whole(control: Any) -> Any:

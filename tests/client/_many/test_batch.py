@@ -134,7 +134,7 @@ def test_bad_lines_are_told_with_their_numbers_before_anything_is_sent(shell: Sh
     ("text", "words", "message"),
     [
         (None, [], "prompts.jsonl cannot be read (No such file or directory)"),
-        (b"\xff\xfe", [], "cannot be read (it is not UTF-8)"),
+        (b"\xe4", [], "prompts.jsonl is not UTF-8 (unexpected end of data at byte 0); save it as UTF-8."),
         (b"\n", [], 'has no line; write some like {"prompt": "a fox", "name": "fox"}'),
         (b'{"prompt": "a fox"}', ["--concurrency", "0"], "--concurrency is 0; it must be at least 1."),
     ],

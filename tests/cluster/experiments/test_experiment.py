@@ -75,7 +75,7 @@ def test_what_cannot_be_run_is_one_sentence_and_nothing_starts(
     out = tmp_path / "out"
     assert main(["experiment", str(written(tmp_path, **changes)), "--out", str(out)]) == 2
     said = capsys.readouterr()
-    assert said.err.startswith("error: ")
+    assert said.err.startswith("Error: ")
     assert said.err.count("\n") == 1
     assert all(word in said.err for word in words), said.err
     assert not said.out

@@ -256,8 +256,8 @@ def test_a_config_that_the_pools_do_not_hold_is_one_sentence(
     config.write_text(text.replace(was, now, 1))
     done = main(["render", "--pools", str(POOLS), "--config", str(config), "--out", str(tmp_path / "out")])
     said = capsys.readouterr().err
-    assert done == 1
-    assert said.startswith("error: ")
+    assert done == 2
+    assert said.startswith("Error: ")
     assert said.count("\n") == 1
     assert all(part in said for part in parts), said
     assert not (tmp_path / "out").exists()
@@ -292,10 +292,10 @@ def test_bad_places_and_names_are_one_sentence(tmp_path: Path, capsys: pytest.Ca
     blocked = tmp_path / "file"
     blocked.write_text("")
     given = ["render", "--pools", str(POOLS), "--config", str(CONFIG), "--out"]
-    assert main([*given, str(blocked)]) == 1
-    assert "cannot be written" in capsys.readouterr().err
-    assert main([*given, str(tmp_path / "x"), "--image", "my image"]) == 1
+    assert main([*given, str(blocked)]) == 2
+    assert "is a file, so there can be no folder" in capsys.readouterr().err
+    assert main([*given, str(tmp_path / "x"), "--image", "my image"]) == 2
     assert "--image is 'my image'" in capsys.readouterr().err
     missing = ["render", "--pools", str(POOLS), "--config", str(tmp_path / "none"), "--out", str(tmp_path / "x")]
-    assert main(missing) == 1
-    assert "cannot be read: No such file" in capsys.readouterr().err
+    assert main(missing) == 2
+    assert "cannot be read (No such file" in capsys.readouterr().err

@@ -277,9 +277,9 @@ def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "ESTIMATE" in shown
     assert "Optimal: " in shown
-    assert main(["plan", "--rate", "1/s", "--p95", "1"]) == 1
+    assert main(["plan", "--rate", "1/s", "--p95", "1"]) == 2
     assert "nearest p95" in capsys.readouterr().err
-    assert main(["plan", "--rate", "often", "--p95", "1"]) == 1
+    assert main(["plan", "--rate", "often", "--p95", "1"]) == 2
     assert "0.5/s, 12/min or 300/h" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from client.schema import VideoList
 from deployments.api.gate import COOKIE, check_exposure, is_loopback
-from deployments.errors import ConfigError
+from deployments.errors import ConfigError, StartError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
 from deployments.settings.application import AppArgs, IngressArgs
@@ -271,7 +271,7 @@ def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         check_exposure("0.0.0.0", url)
     database.close()
-    with pytest.raises(ConfigError, match=r"database sqlite:////proc/nowhere/jobs\.sqlite cannot be used"):
+    with pytest.raises(StartError, match=r"database sqlite:////proc/nowhere/jobs\.sqlite cannot be used"):
         check_exposure("0.0.0.0", "sqlite:////proc/nowhere/jobs.sqlite")
 
 

@@ -30,15 +30,15 @@ class Shell:
         said = self._capture.readouterr()
         return code, said.out.splitlines(), said.err
 
-    def refusal(self, *words: str, code: int = 1) -> str:
-        if code == 2:
+    def refusal(self, *words: str, code: int = 2, parser: bool = False) -> str:
+        if parser:
             with pytest.raises(SystemExit) as left:
                 self.run(*words)
             assert left.value.code == 2
             return self._capture.readouterr().err
         got, out, err = self.run(*words)
         assert (got, out) == (code, [])
-        assert err.startswith("error: ")
+        assert err.startswith("Error: ")
         assert err.count("\n") == 1
         return err
 
@@ -156,11 +156,11 @@ def test_a_wrong_command_ends_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
 ) -> None:
     place = ["--data-dir", str(tmp_path)] if len(words) > 1 else []
-    assert said in Shell(place, "", capsys).refusal(*words, code=2)
+    assert said in Shell(place, "", capsys).refusal(*words, parser=True)
 
 
 def test_a_database_that_cannot_be_opened_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    said = Shell(["--data-dir", "/proc/nowhere"], "", capsys).refusal("keys", "list")
+    said = Shell(["--data-dir", "/proc/nowhere"], "", capsys).refusal("keys", "list", code=3)
     assert "/proc/nowhere/jobs.sqlite cannot be used" in said
     assert "--data-dir" in said
 
@@ -173,7 +173,7 @@ def test_a_password_is_not_shown(
     monkeypatch.setenv("OURS", url)
     document["applications"][0]["args"]["storage"] = {"database_url": "env:OURS"}
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(document))
-    said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list")
+    said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list", code=3)
     assert "magicvideo:***@127.0.0.1:1/magicvideo cannot be used" in said
     assert "s3cret" not in said
 
@@ -184,7 +184,7 @@ def test_the_journal_is_backed_up_and_put_back(shell: Shell, tmp_path: Path) -> 
     code, out, _ = shell.run("backup", str(file))
     assert (code, "holds the 1 rows of" in out[0]) == (0, True)
     assert "an empty one alone" in shell.refusal("restore", str(file))
-    assert "cannot be written" in shell.refusal("backup", str(tmp_path / "no" / "journal.gz"))
+    assert "There is no folder" in shell.refusal("backup", str(tmp_path / "no" / "journal.gz"))
     with opened(shell.url) as database, database.write() as connection:
         connection.execute(tenants.delete())
     code, out, _ = shell.run("restore", str(file))

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 
 from stages.base import WeightsError
 from stages.local.weights_command import main
-from stages.model.weights.files import local_state, patterns, read_header, source_of
+from stages.model.weights.files import check_files, local_state, patterns, read_header, refuse_pickle, source_of
 from stages.model.weights.loading import load_module, load_tensors
 from stages.presets import PAPER, PRESETS, Part
+from stages.vfi.weights import load_gan
 from tests.stages.model.weights.test_loading import preset_with
 from tests.stages.random_parts import make_motion, patch_adapter
 
@@ -83,7 +84,7 @@ def test_the_published_adapter_is_one_file_in_a_subfolder(no_copy: Path) -> None
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
 
 
-def test_the_table_shows_every_part_and_pulling_without_network_is_exit_code_1(
+def test_the_table_shows_every_part_and_pulling_without_network_is_exit_code_3(
     no_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -92,7 +93,7 @@ def test_the_table_shows_every_part_and_pulling_without_network_is_exit_code_1(
     for name, part in PAPER.parts.items():
         assert name in shown
         assert part.source in shown
-    assert main(["--preset", "paper", "--pull"]) == 1
+    assert main(["--preset", "paper", "--pull"]) == 3
     told = capsys.readouterr().err
     for repository in {part.source for part in PAPER.parts.values() if "/" in part.source}:
         assert f"hf download {repository}" in told
@@ -115,3 +116,21 @@ def test_a_header_is_read_without_the_tensors(tmp_path: Path) -> None:
     (tmp_path / "two.safetensors").write_bytes(json.dumps({}).encode())
     with pytest.raises(ValueError, match="its header would be"):
         read_header(tmp_path / "two.safetensors")
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def test_a_git_lfs_pointer_is_broken_and_says_what_to_run(tmp_path: Path) -> None:
+    part = Part(str(tmp_path), "mine")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_text(POINTER)
+    assert local_state("motion", part) == "broken"
+    with pytest.raises(WeightsError, match=r"model\.safetensors: it is a git-lfs pointer.*run `git lfs pull` in"):
+        check_files("motion", part, tmp_path)
+    single = Part(str(tmp_path), "mine", weight_name="model.safetensors")
+    with pytest.raises(WeightsError, match="it is a git-lfs pointer"):
+        refuse_pickle("appearance", single, tmp_path / "model.safetensors")
+    (tmp_path / "gan.safetensors").write_text(POINTER)
+    with pytest.raises(WeightsError, match=r"gan\.safetensors is a git-lfs pointer.*run `git lfs pull` in"):
+        load_gan(Part(str(tmp_path), "mine"), torch.device("cpu"), torch.float32)

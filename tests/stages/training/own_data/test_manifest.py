@@ -1,5 +1,6 @@
 """A manifest is judged line by line, and frames come out of every kind of file at the moment that was asked for."""
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_an_empty_or_missing_manifest(tmp_path: Path) -> None:
 def test_a_folder_becomes_a_manifest_that_loads(folder: Path) -> None:
     (folder / "a.txt").write_text("a fox\n")
     (folder / "c.txt").write_text("ein  Käse")
+    (folder / "lists").mkdir()
     out = folder / "lists" / "m.jsonl"
     assert write_manifest(folder, out) == (2, (folder / "b.webp", folder / "d.png"))
     entries = load_manifest(out)
@@ -98,6 +100,25 @@ def test_a_folder_becomes_a_manifest_that_loads(folder: Path) -> None:
         ("a.mp4", "a fox"),
         ("c.png", "ein Käse"),
     ]
+
+
+def test_captions_and_manifests_are_read_however_they_were_saved(folder: Path) -> None:
+    (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + "a fox\u2028in the snow".encode())
+    (folder / "c.txt").write_text("ein Käse", encoding="utf-16")
+    for name in ("._a.mp4", "._a.txt", ".hidden.png"):
+        (folder / name).write_bytes(b"\x00\x05\x16\x07")
+    out = folder / "m.jsonl"
+    assert write_manifest(folder, out) == (2, (folder / "b.webp", folder / "d.png"))
+    captions = ("a fox in the snow", "ein Käse")
+    assert load_prompts(out) == captions
+    line = '{"file": "a.mp4", "caption": "one\u2028line"}'
+    out.write_text(f"\ufeff{line}\r\n", encoding="utf-8")
+    assert load_prompts(out) == ("one\u2028line",)
+    out.write_text(line, encoding="utf-16")
+    assert load_prompts(out) == ("one\u2028line",)
+    (folder / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"a\.txt is not UTF-8 \(unexpected end of data at byte 3\)"):
+        write_manifest(folder, out)
 
 
 def test_a_folder_without_captions(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.base import InputError
 from stages.presets import Part
 from stages.training.__main__ import main
 from stages.training.loop.loop import Schedule
@@ -97,7 +98,7 @@ def test_the_same_seed_draws_the_same_moments(film: Film) -> None:
 
 
 def test_a_folder_without_videos_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no \.mp4.*give a folder of videos"):
+    with pytest.raises(InputError, match=r"holds no \.mp4.*give a folder of videos"):
         find_videos(tmp_path)
     (tmp_path / "notes.mp4").write_text("not a video")
     assert find_videos(tmp_path) == [tmp_path / "notes.mp4"]

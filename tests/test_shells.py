@@ -1,0 +1,108 @@
+"""Every command as a user types it: what is wrong is one sentence and a code, and a reader that leaves is no error."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+
+MISSING = "cannot be read (No such file or directory)"
+PLAN = "cluster plan --rate 1/h --p95 100000"
+WRONG = [
+    ("stages a -o out.gif", 2, "out.gif ends in .gif, and what is written is .mp4"),
+    ("stages.training v2v --data missing.jsonl --out mine", 2, f"missing.jsonl {MISSING}"),
+    ("stages.training refl --data missing.txt --out mine", 2, f"missing.txt {MISSING}"),
+    ("stages.training i2v --data m.jsonl --out file/x", 2, "file is a file, so there can be no folder file/x"),
+    ("stages.training vfi --videos nowhere", 2, "There is no folder nowhere"),
+    ("stages.training --start nowhere", 2, "--start is nowhere, which has no folder"),
+    ("stages.training manifest . --out absent/m.jsonl", 2, "There is no folder absent for m.jsonl"),
+    ("stages.local.gallery file/x", 2, "file is a file"),
+    ("deployments keys list --config missing.yaml", 2, f"missing.yaml {MISSING}"),
+    ("deployments keys list --config latin.yaml", 2, "latin.yaml is not UTF-8"),
+    ("deployments backup absent/journal.gz", 2, "There is no folder absent for journal.gz"),
+    ("deployments keys list --data-dir /proc/nowhere", 3, "cannot be used"),
+    ("deployments.demo a absent/fox.mp4", 2, "There is no folder absent"),
+    ("cluster plan --rate x --p95 1", 2, "--rate is 'x'"),
+    ("cluster plan --rate 1/s --p95 1 --pools latin.yaml", 2, "latin.yaml is not UTF-8"),
+    (f"{PLAN} --write absent/a.yaml", 2, "There is no folder absent"),
+    ("cluster profile --out absent/a.json", 2, "There is no folder absent"),
+    ("cluster render --pools missing.yaml --out file/x", 2, "file is a file"),
+    ("cluster experiment burst --out file/x", 2, "file is a file"),
+    ("cluster experiment latin.yaml", 2, "latin.yaml is not UTF-8"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "m.jsonl").write_text("{}")
+    (tmp_path / "latin.yaml").write_bytes(b"title: caf\xe9\n")
+    return tmp_path
+
+
+def start(folder: Path, words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *words.split()],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_is_wrong_is_one_sentence_and_a_code(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    for words, code, sentence in WRONG:
+        process = start(folder, words)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (code, ""), (words, err)
+        assert err.startswith("Error: "), (words, err)
+        assert err.count("\n") == 1, (words, err)
+        assert sentence in err, words
+        left = [path for path in sorted(folder.rglob("*")) if "data" not in path.parts]  # the laptop's journal
+        assert left == before, words
+
+
+@pytest.mark.parametrize("words", ["stages weights", f"{PLAN} --json", "cluster experiment bottleneck --quick"])
+def test_a_reader_that_leaves_is_no_error(folder: Path, words: str) -> None:
+    process = start(folder, words)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    process.stderr.close()
+    assert "Traceback" not in said
+    assert "Broken" not in said
+    assert process.wait(120) == 141, said
+
+
+def test_debug_shows_where_it_came_from(folder: Path) -> None:
+    for words in ("cluster plan --rate x --p95 1", "stages a -o out.gif", "deployments keys list --config missing"):
+        process = start(folder, f"{words} --debug")
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert "Traceback" in err
+
+
+def test_ctrl_c_while_it_loads_is_quiet(folder: Path) -> None:
+    (folder / "mine").mkdir()
+    (folder / "p.txt").write_text("a fox\n")
+    process = start(folder, "stages.training refl --data p.txt --out mine --steps 1")
+    deadline = time.monotonic() + 60
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "libtorch" not in maps.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (
+        130,
+        "Interrupted; started again, it goes on from the last checkpoint.",
+    )
+    assert "Traceback" not in err
