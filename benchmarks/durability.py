@@ -20,7 +20,7 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
     waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
                     middle of a call is in neither
 
-`--quick` makes 20 jobs. About five minutes.
+`--quick` makes 10 jobs. About five minutes.
 """
 
 import _thread
@@ -108,8 +108,8 @@ class Run:
 def main(arguments: list[str] | None = None) -> None:
     from tests.postgres import new_database
 
-    parser = parser_of("durability", __doc__, quick="20 jobs instead of 200")
-    jobs = 20 if parser.parse_args(arguments).quick else 200
+    parser = parser_of("durability", __doc__, quick="10 jobs instead of 200")
+    jobs = 10 if parser.parse_args(arguments).quick else 200
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)

@@ -18,6 +18,7 @@ from deployments.journal.leases import Leases
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
+from tests.journals import sqlite_journal
 
 BODY = {"prompt": "a fox"}
 CONTENT = bytes(range(256)) * 4
@@ -28,7 +29,7 @@ class Rig:
     """The app, what lies behind it, and clients."""
 
     def __init__(self, folder: Path, args: AppArgs = ARGS) -> None:
-        self.database = Database(f"sqlite:///{folder}/jobs.sqlite")
+        self.database = Database(sqlite_journal(folder))
         self.journal, self.leases = Journal(self.database), Leases(self.database)
         self.store = ArtifactStore(f"file://{folder}/artifacts")
         self.keys = KeyBook(self.database)

@@ -35,6 +35,7 @@ from deployments.observe.metrics import TABLE
 from deployments.observe.traces import Tracer, spans_of
 from deployments.settings.application import AppArgs, ObservabilityArgs
 from deployments.settings.reading import parse_args, with_environment
+from tests.journals import sqlite_journal
 
 README = (Path(__file__).parents[3] / "deployments" / "README.md").read_text()
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=1)
@@ -49,7 +50,7 @@ ray_serve_other_total{a="b"} 1.0
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
+    made = Journal(Database(sqlite_journal(tmp_path)))
     yield made
     made.database.close()
 

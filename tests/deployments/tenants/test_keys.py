@@ -12,6 +12,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.tables import api_keys
 from deployments.tenants.keys import KeyBook, KeyRing, UnknownKeyError
+from tests.journals import sqlite_journal
 
 FRESH_S = 3.0
 AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
@@ -19,7 +20,7 @@ AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
 
 @pytest.fixture
 def book(tmp_path: Path) -> KeyBook:
-    return KeyBook(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
+    return KeyBook(Database(sqlite_journal(tmp_path)))
 
 
 class Clock:

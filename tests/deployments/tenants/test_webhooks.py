@@ -34,7 +34,7 @@ from deployments.tenants.webhooks import (
     judge_url,
     public_address,
 )
-from tests.postgres import new_database
+from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -83,7 +83,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()))
+    opened = Journal(Database(sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()))
     yield opened
     opened.database.close()
 
