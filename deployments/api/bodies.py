@@ -6,6 +6,7 @@ Reads at most `max_body_bytes` and refuses unknown and repeated fields; whether 
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +21,7 @@ from deployments.errors import BodyTooLargeError, InvalidRequestError
 from deployments.intake.sources import FILES, Files
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 
@@ -139,7 +141,7 @@ async def _form_fields(request: Request, body: bytes) -> tuple[dict[str, Any], F
         return {"type": "http.request", "body": body, "more_body": False}
 
     try:
-        form = await Request(request.scope, replay).form()  # type: ignore[arg-type]
+        form = await Request(request.scope, replay).form(max_part_size=len(body))  # type: ignore[arg-type]
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
     fields: dict[str, Any] = {}
@@ -154,10 +156,12 @@ async def _form_fields(request: Request, body: bytes) -> tuple[dict[str, Any], F
                 )
             _once([*((known, None) for known in files), (name, None)])
             files[name] = await value.read()
-        elif name in FILES:
-            fields |= _once([*fields.items(), (name, {"id": value})])
+        elif inner := _INSIDE.fullmatch(name):
+            field, key = inner[1], inner[2] or "id"
+            fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
         else:
             fields |= _once([*fields.items(), (name, value)])
+    _once([(name, None) for name in (*fields, *files)])
     return fields, files
 
 
