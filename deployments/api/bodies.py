@@ -9,6 +9,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
@@ -33,6 +34,7 @@ _TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dro
 _MAX_NESTED = 8
 _MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
 _MAX_FIELDS = 64  # of a form
+_INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 
@@ -229,14 +231,28 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
         raise InvalidRequestError(f"The form is not UTF-8: {error.reason}.", code="invalid_form") from error
     except ValueError as error:
         raise InvalidRequestError(f"The form has more than {_MAX_FIELDS} fields.", code="invalid_form") from error
-    return _once([(name, {"id": value} if name in FILES else value) for name, value in pairs])
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        _put(fields, name, value)
+    return fields
+
+
+def _put(fields: dict[str, Any], name: str, value: str) -> None:
+    """A text field of a form into `fields`; once."""
+    if inner := _INSIDE.fullmatch(name):
+        field, key = inner[1], inner[2] or "id"
+        fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
+    else:
+        fields |= _once([*fields.items(), (name, value)])
 
 
 async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str, Any], Files]:
     counted = _counted(request, limits.max_upload_bytes)
     try:
         async with _in_time(limits.body_limit_s):
-            form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS)
+            form = await counted.form(
+                max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes
+            )
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
     fields: dict[str, Any] = {}
@@ -251,10 +267,9 @@ async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str,
                 )
             _once([*((known, None) for known in files), (name, None)])
             files[name] = value.file
-        elif name in FILES:
-            fields |= _once([*fields.items(), (name, {"id": value})])
         else:
-            fields |= _once([*fields.items(), (name, value)])
+            _put(fields, name, value)
+    _once([(name, None) for name in (*fields, *files)])
     return fields, files
 
 

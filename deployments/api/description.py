@@ -89,8 +89,12 @@ def _form_name(model: type[BaseModel]) -> str:
 
 
 def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields, those that hold files as files."""
+    """The same fields, those that hold files as files, or with a `data:` URL as the OpenAI SDKs name it."""
     fields = {name: _BYTES if name in FILES else field for name, field in schema["properties"].items()}
+    fields |= {
+        name: {"type": "string", "pattern": "^data:"}
+        for name in ("input_reference[image_url]", "input_video[video_url]")
+    }
     return {**schema, "title": _form_name(CreateVideo), "properties": fields}
 
 

@@ -7,7 +7,8 @@ refused. Everybody there is the tenant `NOBODY`. `Gate` stands before all routes
 `Tenant` is what a route asks for. `check_exposure` is asked before a start.
 
     POST   /v1/session    puts the key of the request into an HttpOnly, same-site cookie: a browser sends no header
-                          with an event stream or a <video>
+                          with an event stream or a <video>. It names no path, which makes it one of `/v1`, below
+                          whatever prefix a proxy has put before it
     DELETE /v1/session    removes it
 
 A request without a bearer that changes something must not come from another site's page.
@@ -113,13 +114,13 @@ def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
             raise AuthenticationError("A session begins with a key; send it as `Authorization: Bearer mv_...`.")
         answer = Response(status_code=204)
         secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-        answer.set_cookie(COOKIE, bearer, path="/v1", httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(COOKIE, bearer, path=None, httponly=True, samesite="strict", secure=secure)
         return answer
 
     @app.delete(SESSION, summary="Remove that cookie", status_code=204, response_class=Response, responses=errors(403))
     async def end_session() -> Response:
         answer = Response(status_code=204)
-        answer.delete_cookie(COOKIE, path="/v1", httponly=True, samesite="strict")
+        answer.set_cookie(COOKIE, "", max_age=0, path=None, httponly=True, samesite="strict")
         return answer
 
 

@@ -20,6 +20,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -178,12 +179,13 @@ def create_app(
         dependencies=[Depends(drop_body)],
         docs_url=None,  # `deployments.api.page` has one that loads nothing from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     services = Services(args, journal, store, nudge, health, show, work, remake)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
     app.add_middleware(Gate, ring=ring)
-    app.add_middleware(_Counter, counts=counts)
+    app.add_middleware(_Wire, counts=counts)
     app.add_middleware(Hardening)
     add_session_routes(app, ring)
     app.state.services = services
@@ -241,20 +243,44 @@ class Readiness:
         return found.model_copy(update={"status": "degraded", "problems": [*found.problems, problem]})
 
 
-class _Counter:
-    """Middleware: every answer by the pattern of its route; what a client asked for would be labels without end."""
+class _Wire:
+    """Middleware around all routes.
+
+    Counts every answer by the pattern of its route; what a client asked for would be labels without end. Answers HEAD
+    as GET, without the body; a path with a slash at its end as without it, for a redirect would have to know the
+    prefix that a proxy took off. A client that went away is no error.
+    """
 
     def __init__(self, app: ASGIApp, counts: RequestMetrics) -> None:
         self._app, self._counts = app, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counted(message: Message) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"].rstrip("/") or "/"
+        heads = method == "HEAD" and not path.endswith("/content")  # which has a HEAD of its own
+        inner = {**scope, "method": "GET" if heads else method, "path": path}
+
+        async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")
-                self._counts.answered(scope["method"], route, message["status"])
+                route = getattr(inner.get("route"), "path", "none")
+                self._counts.answered(method, route, message["status"])
+            elif heads:
+                await send({"type": "http.response.body"})
+                raise _HeadAnsweredError
             await send(message)
 
-        await self._app(scope, receive, counted if scope["type"] == "http" else send)
+        try:
+            await self._app(inner, receive, sent)
+        except _HeadAnsweredError:
+            pass  # the body that follows, which may have no end, is not made
+        except ClientDisconnect:
+            logger.debug("%s %s: the client went away.", method, path)
+
+
+class _HeadAnsweredError(Exception):
+    """Ends a route whose headers were all that is wanted."""
 
 
 def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
@@ -305,4 +331,5 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     routes = (route for route in app.routes if isinstance(route, APIRoute))
     fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = [route for route in fitting if "{" not in route.path]  # a path of its own, not an id
-    return sorted({method for route in named or fitting for method in route.methods or ()})
+    found = {method for route in named or fitting for method in route.methods or ()}
+    return sorted(found | {"HEAD"} if "GET" in found else found)

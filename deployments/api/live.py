@@ -91,7 +91,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         answer = await video_answer(services, now)
         if now.state not in FINAL:  # it goes on, and is polled like any other
             answer.status_code = 202
-            answer.headers["Location"] = f"/v1/videos/{job.id}"
+            answer.headers["Location"] = job.id  # beside /v1/videos/sync, whatever prefix a proxy has put before it
         return answer
 
 

@@ -192,6 +192,14 @@ def test_words_that_the_model_does_not_know_are_told(shell: Shell, wire: Wire) -
     assert note in shell.err
     assert shell("generate", "a fox in Paris", "-o", "fox.mp4", "--json") == 0
     assert json.loads(shell.out)["note"] == note
+    assert shell("generate", "a fox in Paris", "--detach") == 0
+    assert (shell.out, shell.err) == (f"{wire.last.id}\n", f"{note}\n")
+    assert shell("status", wire.last.id) == 0
+    assert f"note     {note}" in shell.out.splitlines()
+    Path("list.jsonl").write_text(json.dumps({"name": "one", "prompt": "a fox in Paris"}))
+    assert shell("batch", "list.jsonl", "--out", "batch", "--json") == 0
+    assert [row["note"] for row in json.loads(shell.out)["rows"]] == [note]
+    assert note in shell.err
 
 
 def test_cancel(shell: Shell, wire: Wire) -> None:

@@ -102,6 +102,8 @@ def test_a_job_that_ends_with_a_picture_gives_one(shell: Shell, wire: Wire) -> N
     assert (shell.out, Path(f"{first}.png").read_bytes()) == (f"{first}.png\n", keyframe())
     assert shell("generate", "a fox", "--until", "t2i", "--seed", "7") == 0
     assert shell.out.startswith(f"{wire.last.id}.png  one picture, 256x256, seed 7\n")
+    assert shell("status", wire.last.id) == 0
+    assert "model    tiny, 256x256, one picture, seed 7" in shell.out.splitlines()
     assert shell("download", first, "--wait", "-q") == 0
     assert shell.out == f"{first}.png\n"
 
