@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stages.base import Report
 from stages.commands import errors, reports_errors
-from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
+from stages.presets import MAX_SEED, PRESETS, Plan, Preset, check_subject, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
 
@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         steps=args.steps,
         guidance=args.guidance,
     )
+    check_subject(preset, args.prompt)
     if work.note:
         errors.print(work.note, highlight=False)
     try:

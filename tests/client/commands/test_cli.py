@@ -187,7 +187,7 @@ def test_a_contact_sheet_lies_beside_the_video(shell: Shell, wire: Wire) -> None
 
 
 def test_words_that_the_model_does_not_know_are_told(shell: Shell, wire: Wire) -> None:
-    note = "This model does not know every word: it leaves out 'Paris'."
+    note = "This model knows few words: it reads 'Paris' as 'a city'."
     assert shell("generate", "a fox in Paris", "-o", "fox.mp4") == 0
     assert note in shell.err
     assert shell("generate", "a fox in Paris", "-o", "fox.mp4", "--json") == 0
