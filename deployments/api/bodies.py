@@ -250,9 +250,7 @@ async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str,
     counted = _counted(request, limits.max_upload_bytes)
     try:
         async with _in_time(limits.body_limit_s):
-            form = await counted.form(
-                max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes
-            )
+            form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
     fields: dict[str, Any] = {}

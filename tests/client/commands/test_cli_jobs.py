@@ -212,7 +212,7 @@ def test_show_tells_everything(shell: Shell, wire: Wire) -> None:
         "model     tiny, 256x256, 2 s, seed 7",
     ]
     assert "error     V2V needs  more. (out_of_memory)" in lines
-    note = "This model does not know every word: it leaves out 'Paris'."
+    note = "This model knows few words: it reads 'Paris' as 'a city'."
     assert f"note      {note}" in lines
     table = [line.split() for line in lines[lines.index("") + 1 :]]
     assert table[0] == ["stage", "status", "progress", "queued", "run", "out"]

@@ -28,7 +28,7 @@ from tests.deployments.api.served import Served
 from tests.e2e.rig import wait_for
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>'
+EVIL = 'a fox <img src=x onerror="document.title=1"><script>document.title=1</script>'
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,11 @@ def test_a_refused_prompt_says_why_and_loses_nothing(served: Served, browser: Br
         expect(page.get_by_label("Steps")).to_be_focused()
         expect(page.get_by_label("What should happen")).to_have_value("a fox")
         page.get_by_label("Steps").fill("")
-        page.get_by_label("What should happen").focus()
+        page.get_by_label("What should happen").fill("a wolf in a city")
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.get_by_role("alert")).to_contain_text("Like 'wolf' it knows 'fox' and 'dog'.")
+        expect(page.get_by_label("What should happen")).to_have_value("a wolf in a city")
+        page.get_by_label("What should happen").fill("a fox")
         page.keyboard.press("Control+Enter")
         expect(page.locator("h1")).to_have_text("a fox")
     assert served.journal.counts() == {"queued": 1}
