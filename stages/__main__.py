@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stages.base import Report
 from stages.commands import errors, reports_errors
+from stages.local.beginning import Beginning, begin
 from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
@@ -38,6 +39,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", help="length, one that the preset allows")
     parser.add_argument("--steps", type=int, help="denoising steps of every stage")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance scale of every stage")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="picture to animate, in the place of T2I's")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="video to redraw or to interpolate, see --enter")
+    parser.add_argument("--enter", choices=("v2v", "vfi"), help="first stage that runs on --video")
     parser.add_argument("--without", default="", help=f"switch off, separated by commas: {', '.join(MECHANISMS)}")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
@@ -73,11 +77,13 @@ def main(argv: list[str] | None = None) -> int:
         steps=args.steps,
         guidance=args.guidance,
     )
+    begun = begin(work, preset, args.image, args.video, args.enter)
+    work = begun.plan if begun else work
     if work.note:
         errors.print(work.note, highlight=False)
     try:
         with _progress() as progress:
-            frames = _run(args, preset, work, seed, progress)
+            frames = _run(args, preset, work, seed, progress, begun)
     except KeyboardInterrupt:
         errors.print("Interrupted; nothing was kept.")
         args.out.unlink(missing_ok=True)
@@ -96,7 +102,9 @@ def _progress() -> Progress:
     return Progress(*columns, console=errors)
 
 
-def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress) -> int:
+def _run(
+    args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress, begun: Beginning | None
+) -> int:
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
@@ -117,7 +125,8 @@ def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progre
         return report
 
     pipeline = LocalPipeline.load(preset, args.device)
-    return write_mp4(args.out, pipeline.run(work, seed, report_for))
+    clips = pipeline.run(work, seed, report_for, begun.outputs() if begun else ())
+    return write_mp4(args.out, clips, begun.sound if begun else None)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,9 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         ),
         "training/scenes": Room("the made-up world of the tiny weights"),
         "training/loop": Room("steps, averages, resume, processes, log"),
-        "local": Room("what runs without a server", ("t2i", "i2v", "v2v", "vfi", "model/sampling", "model/weights")),
+        "local": Room(
+            "what runs without a server", ("t2i", "i2v", "v2v", "vfi", "media", "model/sampling", "model/weights")
+        ),
         "cost": Room(
             "FLOPs, weights and peaks of a call, from configurations alone",
             ("t2i", "vfi", "model/hub", "model/sampling", "model/network", "model/weights"),

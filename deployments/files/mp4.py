@@ -178,7 +178,7 @@ def join_chunks(
                     target = out.add_stream_from_template(source)
                     target.time_base = source.time_base
                     if sound is not None:
-                        heard = stack.enter_context(sound_beside(sound, out, sum(c.frames for c in chunks) * ticks))
+                        heard = stack.enter_context(sound_beside(sound, out))
                     header = source.codec_context.extradata
                 elif source.codec_context.extradata != header:
                     raise EncodeError("Chunks of one video need one set of H.264 headers; encode them with one build.")

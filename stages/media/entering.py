@@ -49,8 +49,14 @@ def _pieces(file: File, plan: Plan) -> Iterator[Piece]:
     seen = shown_at(video_frames(file), [(index + 0.5) / fps for index in range(count)])
     spans = plan_windows(count, plan.v2v.windows)
     for index, span in enumerate(spans):
-        frames = np.stack([_evened(next(seen), plan.v2v.size) for _ in range(len(span))])
-        yield cut_piece(frames, fps, spans, index)
+        yield cut_piece(_taken(seen, len(span), plan.v2v.size), fps, spans, index)
+
+
+def _taken(seen: Iterator[UInt8], count: int, size: tuple[int, int]) -> UInt8:
+    frames = np.empty((count, size[1], size[0], 3), np.uint8)
+    for frame in frames:
+        frame[:] = _evened(next(seen), size)
+    return frames
 
 
 def _evened(frame: UInt8, size: tuple[int, int]) -> UInt8:

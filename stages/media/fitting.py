@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from stages.settings import Given, Plan, Preset, Windows
 
-_WINDOW_BYTES = 128 * 2**20  # of a piece in memory
+_WINDOW_BYTES = 64 * 2**20  # of a piece in memory
 _FAR = 0.01  # of the longer side, from where a cut is worth a word
 
 

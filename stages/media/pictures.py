@@ -118,6 +118,8 @@ def _opened(file: File, what: str, formats: dict[str, str]) -> Iterator[PIL.Imag
             raise MediaError(f"is no {what} that can be read; save it as one of these") from error
         except PIL.Image.DecompressionBombError as error:
             raise MediaError(f"has more than {_MAX_PIXELS / 1e6:.0f} million pixels; scale it first") from error
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            raise MediaError(f"cannot be read ({error.strerror})") from error
         except Exception as error:  # decoders raise whatever they meet
             raise MediaError("is broken or cut off; send it again, or save it anew from where it opens") from error
 

@@ -18,24 +18,24 @@ _RATE = 48000
 class Heard:
     """Writes a track into another file, as far as that has come."""
 
-    def __init__(self, out: OutputContainer, packets: Iterator[av.Packet], length_s: Fraction) -> None:
-        self._out, self._packets, self._length_s = out, packets, length_s
+    def __init__(self, out: OutputContainer, packets: Iterator[av.Packet]) -> None:
+        self._out, self._packets = out, packets
         self._next: av.Packet | None = None
 
     def mux_until(self, moment_s: Fraction) -> None:
         """What is heard before that moment of the film."""
         while (packet := self._next or next(self._packets, None)) is not None:
             self._next = packet
-            if packet.pts is not None and packet.pts * packet.time_base >= min(moment_s, self._length_s):
+            if packet.pts is not None and packet.pts * packet.time_base >= moment_s:
                 return
             self._out.mux(packet)
             self._next = None
 
 
 @contextmanager
-def sound_beside(file: File, out: OutputContainer, length_s: Fraction) -> Iterator[Heard | None]:
-    """At most `length_s` of the best track of `file`, from its first frame on, as a new stream of `out`; None where it
-    has no sound. To be called before anything is written to `out`.
+def sound_beside(file: File, out: OutputContainer) -> Iterator[Heard | None]:
+    """The best track of `file`, from its first frame on, as a new stream of `out`; None where it has no sound. To be
+    called before anything is written to `out`.
 
     Raises:
         MediaError: the file cannot be read.
@@ -48,7 +48,7 @@ def sound_beside(file: File, out: OutputContainer, length_s: Fraction) -> Iterat
         begins = (film.start_time or 0) * (film.time_base or Fraction(1))
         copied = track.codec_context.name in _COPIED
         packets = _copied(container, track, out, begins) if copied else _encoded(container, track, out, begins)
-        yield Heard(out, packets, length_s)
+        yield Heard(out, packets)
 
 
 def _copied(
