@@ -18,6 +18,8 @@ _PQ, _HLG = 16, 18  # numbers of ITU-T H.273
 _WIDE = (9, 11, 12)  # primaries: BT.2020, DCI-P3, Display P3
 HDR = {_PQ: "PQ", _HLG: "HLG"}
 Filters = tuple[tuple[str, str], ...]
+Turns = tuple[bool, bool, bool]
+"""Whether to transpose, then mirror, then put upside down."""
 
 
 class Chain:
@@ -76,15 +78,16 @@ class Upright:
         self._aspect = aspect or Fraction(1)
         self._chain: Chain | None = None
         self._kind: object = None
+        self._turns: dict[int, Turns] = {}
 
     def size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """(width, height) of the frame when it is shown."""
         width, height = self._square(frame)
-        return (height, width) if _turns(frame)[0] else (width, height)
+        return (height, width) if self._turned(frame)[0] else (width, height)
 
     def rgb(self, frame: av.VideoFrame) -> UInt8:
         """(H, W, 3)."""
-        turns = _turns(frame)
+        turns = self._turned(frame)
         colour = (frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries)
         kind = (frame.width, frame.height, frame.format.name, colour, turns)
         if self._chain is None or self._kind != kind:
@@ -92,6 +95,14 @@ class Upright:
         [made] = self._chain.push(frame)
         pixels = made.to_ndarray()
         return on_white(pixels) if pixels.shape[2] == 4 else pixels
+
+    def _turned(self, frame: av.VideoFrame) -> Turns:
+        """By the matrix of the first frame of each rotation: to look at a frame's side data holds the frame until the
+        next collection of cycles.
+        """
+        if frame.rotation not in self._turns:
+            self._turns[frame.rotation] = _turns(frame)
+        return self._turns[frame.rotation]
 
     def _square(self, frame: av.VideoFrame) -> tuple[int, int]:
         wide = self._aspect >= 1
@@ -116,8 +127,8 @@ def _format(frame: av.VideoFrame) -> tuple[str, str]:
     return "format", "rgba" if transparent(frame) else "rgb24"
 
 
-def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """(transpose, then mirror, then put upside down), the nearest of the eight to the frame's display matrix."""
+def _turns(frame: av.VideoFrame) -> Turns:
+    """The nearest of the eight to the frame's display matrix."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.frombuffer(bytes(data), "<i4")[:5].tolist()
@@ -127,6 +138,6 @@ def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     return False, False, False
 
 
-def _turning(turns: tuple[bool, bool, bool]) -> Filters:
+def _turning(turns: Turns) -> Filters:
     names = (("transpose", "dir=cclock_flip"), ("hflip", ""), ("vflip", ""))
     return tuple(name for name, wanted in zip(names, turns, strict=True) if wanted)

@@ -256,9 +256,11 @@ def growing(kind: str = "webm") -> bytes:
     return buffer.getvalue()
 
 
-def recorded() -> bytes:
+def recorded(frames: int = 20) -> bytes:
     """A WebM as a browser's recorder writes it: milliseconds, no length, no index; 25 frames/s."""
-    return film(greys(20), kind="webm", codec="libvpx", fps=25, times_ms=range(0, 800, 40), muxer={"live": "1"})
+    return film(
+        greys(frames), kind="webm", codec="libvpx", fps=25, times_ms=range(0, 40 * frames, 40), muxer={"live": "1"}
+    )
 
 
 def rotten(data: bytes, seed: int = 0, from_share: float = 0.3) -> bytes:

@@ -227,7 +227,7 @@ def test_a_large_film_in_a_small_file_is_decoded_in_little_memory(tmp_path: Path
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "a.mp4")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 400  # MiB: a piece, its copy while it is made, and the decoder's own frames
+    assert int(done.stdout) < 300  # MiB: two pieces, and the frames of the decoder
 
 
 @pytest.mark.slow
@@ -235,10 +235,10 @@ def test_the_command_interpolates_a_video_by_the_real_stages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "turned.mp4", tmp_path / "out.mp4"
-    file.write_bytes(film(still(np.rot90(marked()), 4), matrix=made.MATRICES["90"], sound="aac"))
+    file.write_bytes(film(still(np.rot90(marked())), matrix=made.MATRICES["90"], sound="aac"))
     assert main(["a fox", "--video", str(file), "--enter", "vfi", "-o", str(out), "--seed", "1"]) == 0
-    assert "10 frames at 72 frames/s" in capsys.readouterr().err
-    frames = list(shown_at(video_frames(out), [index / 72 for index in range(10)]))
+    assert "16 frames at 72 frames/s" in " ".join(capsys.readouterr().err.split())
+    frames = list(shown_at(video_frames(out), [index / 72 for index in range(16)]))
     assert max(apart(frame, marked()) for frame in frames) < 2 * NEAR
     assert heard(out.read_bytes())[0] == "aac"
 
@@ -246,12 +246,12 @@ def test_the_command_interpolates_a_video_by_the_real_stages(
 @pytest.mark.slow
 def test_the_command_redraws_a_video_by_the_real_stages(tmp_path: Path) -> None:
     file, out = tmp_path / "a.webm", tmp_path / "out.mp4"
-    file.write_bytes(made.recorded())
+    file.write_bytes(made.recorded(5))
     assert main(["a fox", "--video", str(file), "--enter", "v2v", "-o", str(out), "--steps", "2"]) == 0
     facts = examine_video(out)
-    assert (facts.size, facts.fps, facts.frames) == (SQUARE, 24.0, round(0.8 * 24))
-    seen = [float(frame.mean()) for frame in shown_at(video_frames(out), [0.0, 0.7])]
-    assert seen[1] - seen[0] > 60  # it grows bright, as the file does
+    assert (facts.size, facts.fps, facts.frames) == (SQUARE, 24.0, 5)
+    seen = [float(frame.mean()) for frame in shown_at(video_frames(out), [0.0, 0.16])]
+    assert seen[1] - seen[0] > 15  # it grows bright, as the file does
 
 
 def test_arguments_that_do_not_belong_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
