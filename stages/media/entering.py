@@ -8,6 +8,7 @@
 Frames are decoded as they are asked for. Knows nothing of where files lie.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,8 +36,7 @@ def outputs_before(file: File, given: Given, plan: Plan) -> Iterator[tuple[Stage
     elif given.enters == "v2v":
         fps = plan.i2v.fps
         moments = [index / fps for index in range(plan.i2v.frames)]
-        end_s = given.frames / given.fps
-        seen = shown_at(video_frames(file), [min(moment, end_s) for moment in moments])
+        seen = shown_at(video_frames(file), moments, math.inf)
         frames = np.stack([cover(frame, plan.i2v.size) for frame in seen])
         yield "t2i", Image(resize_frames(frames[:1], plan.t2i.size)[0])
         yield "i2v", Keyframes(None, Clip(frames, fps))
@@ -46,7 +46,7 @@ def outputs_before(file: File, given: Given, plan: Plan) -> Iterator[tuple[Stage
 
 def _pieces(file: File, plan: Plan) -> Iterator[Piece]:
     count, fps = plan.i2v.frames, plan.i2v.fps
-    seen = shown_at(video_frames(file), [(index + 0.5) / fps for index in range(count)])
+    seen = shown_at(video_frames(file), [(index + 0.5) / fps for index in range(count)], math.inf)
     spans = plan_windows(count, plan.v2v.windows)
     for index, span in enumerate(spans):
         yield cut_piece(_taken(seen, len(span), plan.v2v.size), fps, spans, index)

@@ -8,11 +8,11 @@ from stages.media.types import MediaError, Shown
 from stages.types import UInt8
 
 _TICK_S = 0.001  # WebM counts milliseconds: times are that exact
-_LATE_S = 0.1  # a moment may lie so far behind the end
 
 
-def shown_at(frames: Iterable[Shown], moments: Sequence[float]) -> Iterator[UInt8]:
-    """The frame (H, W, 3) seen at each of the rising `moments`, converted only where it is asked for.
+def shown_at(frames: Iterable[Shown], moments: Sequence[float], late_s: float = 0.1) -> Iterator[UInt8]:
+    """The frame (H, W, 3) seen at each of the rising `moments`, converted only where it is asked for; the last one
+    stays for `late_s`.
 
     Raises:
         MediaError: there is no frame, or the last one ends before.
@@ -29,7 +29,7 @@ def shown_at(frames: Iterable[Shown], moments: Sequence[float]) -> Iterator[UInt
     if last is None:
         raise MediaError("holds no frame that can be decoded")
     if asked < len(moments):
-        if moments[-1] > last.end_s + _LATE_S:
+        if moments[-1] > last.end_s + late_s:
             raise MediaError(f"ends at {last.end_s:.2f} s, before {moments[-1]:.2f} s")
         pixels = last.pixels()
     while asked < len(moments):

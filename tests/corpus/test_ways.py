@@ -81,8 +81,7 @@ async def test_every_picture_looks_the_same_by_every_way(rig: Rig, tmp_path: Pat
         file.write_bytes(data)
         begun = begin(plan(TINY, "a fox"), TINY, file, None, None)
         assert begun is not None
-        [(stage, local)] = begun.outputs()
-        assert (stage, local.nbytes) == ("t2i", image.nbytes)
+        local: Any = dict(begun.outputs())["t2i"]
         trained = read_clip(Entry(file, ""), 0.0, 1, 1.0, SQUARE)[0]
         for way, shown in {"http": image.pixels, "stages": local.pixels, "training": trained}.items():
             assert apart(shown, cover(wanted, SQUARE)) < NEAR, (name, way)
@@ -138,6 +137,7 @@ LENGTHS: list[tuple[Callable[[], bytes], str, int, str, str]] = [
     (lambda: film(greys(24)), "v2v", 24, "1", ""),
     (lambda: film(greys(15), fps=15), "v2v", 24, "1", ""),
     (lambda: film(greys(12), fps=4), "v2v", 72, "3", ""),
+    (lambda: film(greys(4), kind="webm", codec="libvpx", fps=30, times_ms=range(0, 2000, 500)), "v2v", 48, "2", ""),
     (lambda: film(greys(24)), "vfi", 70, "0.97", ""),
     (lambda: film(greys(42, step=5), fps=2), "v2v", 190, "7.92", "lasts 21.00 s; its first 7.92 s are taken"),
     (lambda: film(greys(3, (96, 65)), pix_fmt="yuv444p"), "vfi", 7, "0.1", "last row of pixels is left out"),
@@ -194,7 +194,8 @@ async def test_sound_stays_beside_the_frames(rig: Rig, kind: str, codec: str, so
     told = await Keeper(rig.store.url).finish(*chunks, key=f"videos/{job.id}/1.mp4", provenance={}, sound=source.key)
     result = b"".join(rig.store.read(told["key"], 0, told["size_bytes"]))
     name, length_s = heard(result)
-    assert (name, length_s) == (kept, pytest.approx(1.0, abs=0.1))
+    assert name == kept
+    assert length_s == pytest.approx(1.0, abs=0.1)
     with av.open(io.BytesIO(result)) as container:
         kinds = [packet.stream.type for packet in container.demux() if packet.size]
         assert len(list(itertools.groupby(kinds))) > 4  # interleaved, as a player reads them

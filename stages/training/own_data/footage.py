@@ -4,6 +4,7 @@ Takes an `Entry` of a manifest; gives (T, H, W, 3) uint8 at the rate and size th
 shown at each moment, scaled until it covers the size, and cut around the middle. Knows nothing of models.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from stages.media.pictures import animation_frames, cover, examine_animation
 from stages.media.times import shown_at
 from stages.media.types import Facts, MediaError
 from stages.media.videos import look_at_video, video_frames
-from stages.training.own_data.manifest import MOVING, Entry
+from stages.training.own_data.manifest import MOVING, STILL, Entry
 from stages.types import UInt8
 
 _TOLERANCE = 0.02  # of a frame rate: 23.976 counts as 24
@@ -29,6 +30,8 @@ def probe(entry: Entry) -> Facts:
         facts = examine_animation(entry.file) if _by_pillow(entry.file) else look_at_video(entry.file)
     except MediaError as error:
         raise InputError(f"{_name(entry)} {error}; or take it out.") from error
+    if entry.file.suffix.lower() in STILL:
+        facts = replace(facts, fps=0.0, duration_s=0.0)
     if entry.end_s is not None and entry.end_s > facts.duration_s + 0.05:
         raise InputError(
             f"{_name(entry)} ends at {entry.end_s:g} s, the file at {facts.duration_s:.2f} s; lower the end."
