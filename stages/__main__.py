@@ -18,6 +18,7 @@ from client._shell.ending import Parser
 from client._shell.outputs import OutputError, judge_output, written
 from stages.base import Report
 from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
+from stages.local.beginning import Beginning, begin
 from stages.presets import MAX_SEED, PRESETS, Plan, Preset, check_subject, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
@@ -41,6 +42,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", help="length, one that the preset allows")
     parser.add_argument("--steps", type=int, help="denoising steps of every stage")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance scale of every stage")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="picture to animate, in the place of T2I's")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="video to redraw or to interpolate, see --enter")
+    parser.add_argument("--enter", choices=("v2v", "vfi"), help="first stage that runs on --video")
     parser.add_argument("--without", default="", help=f"switch off, separated by commas: {', '.join(MECHANISMS)}")
     parser.add_argument("--device", type=device, default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
     parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="of torch (default: all cores)")
@@ -74,13 +78,16 @@ def run(words: list[str]) -> int:
         steps=args.steps,
         guidance=args.guidance,
     )
-    check_subject(preset, args.prompt)
+    begun = begin(work, preset, args.image, args.video, args.enter)
+    work = begun.plan if begun else work
+    if begun is None:
+        check_subject(preset, args.prompt)
     _judge(args.out, args.contact_sheet)
     if work.note:
         errors.print(work.note)
     with written(args.out) as video:
         with _progress() as progress:
-            frames = _run(args, preset, work, seed, progress, video)
+            frames = _run(args, preset, work, seed, progress, begun, video)
         if args.contact_sheet is not None:
             from stages.sheets import contact_sheet
 
@@ -105,7 +112,15 @@ def _progress() -> Progress:
     return Progress(*columns, console=errors)
 
 
-def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progress: Progress, video: Path) -> int:
+def _run(
+    args: argparse.Namespace,
+    preset: Preset,
+    work: Plan,
+    seed: int,
+    progress: Progress,
+    begun: Beginning | None,
+    video: Path,
+) -> int:
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
@@ -127,7 +142,8 @@ def _run(args: argparse.Namespace, preset: Preset, work: Plan, seed: int, progre
         return report
 
     pipeline = LocalPipeline.load(preset, args.device)
-    return write_mp4(video, pipeline.run(work, seed, report_for))
+    clips = pipeline.run(work, seed, report_for, begun.outputs() if begun else ())
+    return write_mp4(video, clips, begun.sound if begun else None)
 
 
 main = reports_errors(run, "Interrupted; nothing was kept.")

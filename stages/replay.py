@@ -135,6 +135,7 @@ class ReplayStage:
         window = join(*inputs) if isinstance(inputs[0], Piece) else inputs[0]
         new = len(window.clip.frames) - window.lead
         frames = params.factor * new if window.lead else params.factor * (new - 1) + 1
+        frames -= params.drop if window.last else 0
         nbytes = self.profile.bytes_out * frames // NOMINAL_FRAMES
         seen = zlib.crc32(window.clip.frames[:, ::16, ::16].tobytes())
         return Clip(_pixels(nbytes, frames, seed + seen), window.clip.fps * params.factor)

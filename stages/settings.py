@@ -204,6 +204,7 @@ class V2VParams:
 class VFIParams:
     factor: int  # frames a gap becomes: 3 puts two new ones between two neighbours
     gan: bool = True
+    drop: int = 0  # frames left out at the end of the video, at most `factor`
 
 
 StageParams = T2IParams | I2VParams | V2VParams | VFIParams
@@ -225,12 +226,23 @@ class Plan:
 
     @property
     def frames(self) -> int:
-        """Frames of the final video: F -> factor * (F - 1) + 1."""
-        return self.vfi.factor * (self.i2v.frames - 1) + 1
+        """Frames of the final video: F -> factor * (F - 1) + 1, without those that are dropped."""
+        return self.vfi.factor * (self.i2v.frames - 1) + 1 - self.vfi.drop
 
     @property
     def fps(self) -> float:
         return self.i2v.fps * self.vfi.factor
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is begun with in the place of a prompt's picture: the facts of a file, as it is shown."""
+
+    kind: Literal["picture", "video"]
+    enters: StageName  # the first stage that runs
+    size: tuple[int, int]  # (width, height)
+    frames: int = 1
+    fps: float = 0.0
 
 
 MECHANISMS = ("motion", "appearance", "control", "prior", "gan", "sharing")

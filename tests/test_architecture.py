@@ -42,7 +42,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             "drives jobs through the stages", ("files", "on_ray", "settings", "journal", "observe", "jobs")
         ),
         "tenants": Room("keys, the operator's commands, webhooks", ("settings", "journal", "jobs")),
-        "files": Room("the store, packing, the keeper, mp4, fragments, decoding", ("on_ray", "observe", "jobs")),
+        "files": Room("the store, packing, the keeper, mp4, fragments", ("on_ray", "observe", "jobs")),
         "replicas": Room("hosts a stage: turns, batches, warm-up", ("on_ray", "observe")),
         "on_ray": Room("Ray's private calls, routing, streams, failures, health", ("settings",)),
         "settings": Room("typed arguments; reading them; laptop and rehearsal", ("observe", "jobs")),
@@ -83,18 +83,22 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
                 *("t2i", "model/network", "model/weights"),
             ),
         ),
-        "training/vfi": Room("the interpolation GAN", ("training/loop", "training/scenes", "vfi")),
+        "training/vfi": Room(
+            "the interpolation GAN", ("training/loop", "training/scenes", "vfi", "media", "model/network")
+        ),
         "training/feedback": Room(
             "human feedback on the base UNet: ReFL, DPO, rewards",
             ("training/video", "training/loop", "model/sampling", "model/network", "model/weights"),
         ),
-        "training/own_data": Room("a user's clips and pictures", ("training/video", "model/network")),
+        "training/own_data": Room("a user's clips and pictures", ("training/video", "media", "model/network")),
         "training/video": Room(
             "the video network: what learns, its losses, batches", ("training/loop", "model/sampling", "model/network")
         ),
         "training/scenes": Room("the made-up world of the tiny weights"),
         "training/loop": Room("steps, averages, resume, processes, log"),
-        "local": Room("what runs without a server", ("t2i", "i2v", "v2v", "vfi", "model/sampling", "model/weights")),
+        "local": Room(
+            "what runs without a server", ("t2i", "i2v", "v2v", "vfi", "media", "model/sampling", "model/weights")
+        ),
         "cost": Room(
             "FLOPs, weights and peaks of a call, from configurations alone",
             ("t2i", "vfi", "model/hub", "model/sampling", "model/network", "model/weights"),
@@ -103,6 +107,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "v2v": Room("keyframes to high resolution", ("i2v", "model/hub", "model/sampling", "model/network")),
         "i2v": Room("picture to keyframes", ("model/hub", "model/sampling", "model/network")),
         "vfi": Room("frames between frames", ("model/sampling", "model/weights")),
+        "media": Room("what people send, opened and shown upright", ("model/sampling", "model/network")),
         "model": Room("what stages share; no code outside its rooms"),
         "model/hub": Room("whole pipelines of diffusers", ("model/sampling", "model/network", "model/weights")),
         "model/sampling": Room("the denoising loop, schedulers, prior, windows", ("model/network",)),

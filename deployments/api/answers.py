@@ -11,6 +11,7 @@ from client.schema import Status, Video
 from deployments.errors import DatabaseAwayError, VideoNotFoundError
 from deployments.intake.services import Services
 from deployments.jobs.outlook import Standing
+from deployments.jobs.plans import seconds_of
 from deployments.jobs.values import FINAL, Job, State, overall
 from deployments.journal.journal import Journal
 
@@ -67,7 +68,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
         created_at=int(job.created_at),
         completed_at=int(job.finished_at) if job.state == "succeeded" and job.finished_at is not None else None,
         prompt=job.request.prompt,
-        seconds=job.request.seconds,
+        seconds=seconds_of(job.request, planned),
         size=f"{planned.size[0]}x{planned.size[1]}",
         error=job.error,
         seed=job.request.seed,

@@ -22,15 +22,14 @@ import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
 from deployments.errors import StoreAwayError
-from deployments.files.decoding import last_frame, read_picture, read_video
 from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.files.packing import Record, pack, unpack
 from deployments.files.store import ArtifactError, ArtifactStore, CheckpointError
 from deployments.jobs.values import Source
 from deployments.observe.logs import Format, Level, set_up
 from deployments.on_ray.sweeping import collect_soon
-from stages.model.network.pictures import resize_frames
-from stages.model.sampling.windows import cut_piece, plan_windows
+from stages.media.entering import outputs_before
+from stages.media.types import MediaError
 from stages.presets import Plan
 from stages.types import Clip, Image, Keyframes, StageName
 
@@ -106,11 +105,19 @@ class Keeper:
             collect_soon()
 
     async def finish(
-        self, *chunks: EncodedChunk, key: str, provenance: Mapping[str, Any], before: str | None = None
+        self,
+        *chunks: EncodedChunk,
+        key: str,
+        provenance: Mapping[str, Any],
+        before: str | None = None,
+        sound: str | None = None,
     ) -> dict[str, Any]:
-        """Join a job's chunks, behind the kept video `before`, and write the file; gives its description."""
+        """Join a job's chunks, behind the kept video `before` and with the sound of `sound`, and write the file; gives
+        its description.
+        """
         try:
-            made = await asyncio.to_thread(Mp4Finisher(self._store.url).assemble, chunks, key, provenance, before)
+            finisher = Mp4Finisher(self._store.url)
+            made = await asyncio.to_thread(finisher.assemble, chunks, key, provenance, before, sound)
             return dataclasses.asdict(made)
         finally:
             collect_soon()
@@ -160,16 +167,14 @@ class Keeper:
 
     def _ingest(self, source: Source, plan: Plan, folder: str) -> dict[StageName, list[Record]]:
         data = self._read(source.key)
+        made: dict[StageName, list[Record]] = {}
         try:
-            values = outputs_of_upload(data, source, plan)
-        except Exception as error:  # decoders raise whatever they meet
-            raise CheckpointError(
-                f"The file that was sent cannot be decoded: {type(error).__name__}: {error}."
-            ) from error
-        return {
-            stage: [self._keep(value, f"{folder}-{stage}-{number}.bin") for number, value in enumerate(own)]
-            for stage, own in values.items()
-        }
+            for stage, value in outputs_before(data, source.given, plan):
+                own = made.setdefault(stage, [])
+                own.append(self._keep(value, f"{folder}-{stage}-{len(own)}.bin"))
+        except MediaError as error:
+            raise CheckpointError(f"The file that was sent {error}.") from error
+        return made
 
     def _show(self, key: str, sha256: str) -> tuple[bytes, str]:
         value = self._load(key, sha256)
@@ -187,22 +192,6 @@ class Keeper:
             finisher = Mp4Finisher(self._store.url)
             return dataclasses.asdict(finisher.assemble([finisher.encode(even(value.clip))], f"{key}.mp4", provenance))
         raise CheckpointError(f"A {type(value).__name__} is nothing to look at.")
-
-
-def outputs_of_upload(data: bytes, source: Source, plan: Plan) -> dict[StageName, list[Any]]:
-    """What the stages before the one that a source enters would have made, from a picture or a video."""
-    if source.kind == "picture":
-        return {"t2i": [Image(read_picture(data, plan.t2i.size))]}
-    if source.enters == "i2v":
-        return {"t2i": [Image(last_frame(data, plan.t2i.size))]}
-    frames, fps = plan.i2v.frames, plan.i2v.fps
-    if source.enters == "v2v":
-        taken = read_video(data, frames, fps, plan.i2v.size)
-        return {"t2i": [Image(resize_frames(taken[:1], plan.t2i.size)[0])], "i2v": [Keyframes(None, Clip(taken, fps))]}
-    taken = read_video(data, frames, None, plan.v2v.size)
-    spans = plan_windows(frames, plan.v2v.windows)
-    pieces = [cut_piece(taken[s.start : s.stop], fps, spans, index) for index, s in enumerate(spans)]
-    return {"v2v": pieces}
 
 
 def png_of(image: Image, provenance: Mapping[str, Any] | None = None) -> bytes:

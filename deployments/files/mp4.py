@@ -10,8 +10,10 @@ Full-range RGB becomes limited-range BT.709 yuv420p, tagged as such. Knows nothi
 
 import io
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +23,11 @@ import av
 from av.video.reformatter import ColorRange, Colorspace
 
 from deployments.files.store import Artifact, ArtifactStore, reaching
+from stages.media.sound import sound_beside
+from stages.media.types import MediaError
 from stages.types import Clip
+
+logger = logging.getLogger(__name__)
 
 _BT709 = 1  # the number of BT.709 in FFmpeg's tables of primaries, transfers and matrices
 _BITEXACT = {"fflags": "+bitexact"}  # no date and no library version in the file: same frames, same bytes
@@ -64,19 +70,33 @@ class Mp4Finisher:
         return encode_chunk(value, crf=self._crf, x264_preset=self._x264_preset)
 
     def assemble(
-        self, chunks: Sequence[EncodedChunk], key: str, provenance: Mapping[str, Any], before: str | None = None
+        self,
+        chunks: Sequence[EncodedChunk],
+        key: str,
+        provenance: Mapping[str, Any],
+        before: str | None = None,
+        sound: str | None = None,
     ) -> Artifact:
-        """Join the chunks, behind the video kept under `before`, and keep the file under `key`."""
+        """Join the chunks, behind the video kept under `before`, and keep the file under `key`, with the sound of the
+        file that is kept under `sound`.
+        """
         if before is not None:
-            chunks = [self._kept(before), *chunks]
+            chunks = [read_chunk(self._kept(before)), *chunks]
+        heard = None if sound is None else self._kept(sound)
         disk = reaching(f"The disk of {tempfile.gettempdir()}")
         with disk, tempfile.TemporaryDirectory(prefix="magicvideo-") as folder:
             path = Path(folder) / "video.mp4"
-            join_chunks(chunks, path, provenance)
+            try:
+                join_chunks(chunks, path, provenance, heard)
+            except (MediaError, av.FFmpegError) as error:
+                if heard is None:
+                    raise
+                logger.warning("The sound of %s does not go into %s and is left out: %s", sound, key, error)
+                join_chunks(chunks, path, provenance)
             return self._store.put_file(path, key)
 
-    def _kept(self, key: str) -> EncodedChunk:
-        return read_chunk(b"".join(self._store.read(key, 0, self._store.size(key))))
+    def _kept(self, key: str) -> bytes:
+        return b"".join(self._store.read(key, 0, self._store.size(key)))
 
 
 def read_chunk(data: bytes) -> EncodedChunk:
@@ -126,8 +146,11 @@ def encode_chunk(clip: Clip, *, crf: int = 16, x264_preset: str = "medium") -> E
     return EncodedChunk(buffer.getvalue(), len(clip.frames), (width, height), fps)
 
 
-def join_chunks(chunks: Sequence[EncodedChunk], path: Path, provenance: Mapping[str, Any]) -> None:
-    """Remux the chunks, in order, into one faststart mp4 at `path`, whose comment is `provenance` as JSON.
+def join_chunks(
+    chunks: Sequence[EncodedChunk], path: Path, provenance: Mapping[str, Any], sound: bytes | None = None
+) -> None:
+    """Remux the chunks, in order, into one faststart mp4 at `path`, whose comment is `provenance` as JSON; beside them
+    what is heard in the file `sound`.
 
     Raises:
         EncodeError: no chunk, or chunks of different size, rate or codec settings.
@@ -141,9 +164,10 @@ def join_chunks(chunks: Sequence[EncodedChunk], path: Path, provenance: Mapping[
                 f"Chunks of one video need one size and rate, got {first.size} at {first.fps} fps "
                 f"and {chunk.size} at {chunk.fps} fps."
             )
-    with av.open(path, "w", format="mp4", options={**_BITEXACT, "movflags": "+faststart"}) as out:
+    with ExitStack() as stack:
+        out = stack.enter_context(av.open(path, "w", format="mp4", options={**_BITEXACT, "movflags": "+faststart"}))
         out.metadata["comment"] = json.dumps(dict(provenance), ensure_ascii=False, sort_keys=True)
-        target = None
+        target, heard = None, None
         header: bytes | None = None
         ticks = Fraction(1) / first.fps
         position = 0
@@ -153,6 +177,8 @@ def join_chunks(chunks: Sequence[EncodedChunk], path: Path, provenance: Mapping[
                 if target is None:
                     target = out.add_stream_from_template(source)
                     target.time_base = source.time_base
+                    if sound is not None:
+                        heard = stack.enter_context(sound_beside(sound, out))
                     header = source.codec_context.extradata
                 elif source.codec_context.extradata != header:
                     raise EncodeError("Chunks of one video need one set of H.264 headers; encode them with one build.")
@@ -165,5 +191,9 @@ def join_chunks(chunks: Sequence[EncodedChunk], path: Path, provenance: Mapping[
                     packet.pts += offset
                     packet.dts += offset
                     packet.stream = target
+                    if heard is not None:
+                        heard.mux_until(packet.pts * base)
                     out.mux(packet)
             position += chunk.frames
+        if heard is not None:
+            heard.mux_until(position * ticks)

@@ -3,6 +3,7 @@
 Takes a request's fields and open files; gives a `Source`. A file that no job took is removed again by `drop`.
 """
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 from typing import IO
@@ -10,9 +11,11 @@ from typing import IO
 from client.schema import CreateVideo
 from deployments.errors import InvalidRequestError
 from deployments.files.store import ArtifactStore
-from deployments.intake.uploads import Limits, inspect
 from deployments.jobs.values import Source
 from deployments.settings.application import IngressArgs
+from stages.media.pictures import examine_picture
+from stages.media.types import Facts, Limits, MediaError
+from stages.media.videos import examine_video
 from stages.types import StageName
 
 FILES = ("input_reference", "input_video")  # the fields that hold one
@@ -79,20 +82,35 @@ def _kept(
     if not data:
         wanted = "image_url" if kind == "picture" else "video_url"
         raise _wrong(field, f"{field} is empty; send a file in a form, or {wanted} with a data: URL.")
-    facts = inspect(data, kind, field, Limits(limits.max_upload_side_px, limits.max_upload_frames))
+    facts = inspect(data, kind, field, limits)
     key = f"uploads/{uuid.uuid4().hex}/source.{facts.suffix}"
     store.put_bytes(data, key, _TYPES[facts.suffix])
     source = Source(
         key=key,
-        sha256=facts.sha256,
+        sha256=hashlib.sha256(data).hexdigest(),
         kind="picture" if kind == "picture" else "video",
         enters=enter,
         width=facts.size[0],
         height=facts.size[1],
         frames=facts.frames,
         fps=facts.fps,
+        sound=facts.sound,
+        note=" ".join(facts.notes),
     )
     return StartingPoint(source, enter=enter)
+
+
+def inspect(data: bytes, kind: str, field: str, limits: IngressArgs) -> Facts:
+    """What a file is; all of it is decoded, so that a broken one is found now.
+
+    Raises:
+        InvalidRequestError: not such a file, broken, or beyond the limits.
+    """
+    most = Limits(limits.max_upload_side_px, limits.max_upload_frames, limits.max_upload_pixels)
+    try:
+        return examine_picture(data, most) if kind == "picture" else examine_video(data, most)
+    except MediaError as error:
+        raise InvalidRequestError(f"The file in {field} {error}.", param=field, code="invalid_file") from error
 
 
 def _wrong(field: str, message: str) -> InvalidRequestError:

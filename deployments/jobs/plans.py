@@ -7,6 +7,7 @@ then asked for no frame in between. Knows nothing of HTTP or Ray.
 from dataclasses import replace
 
 from deployments.jobs.values import JobRequest, Planned
+from stages.media.fitting import fitted
 from stages.model.sampling.windows import plan_windows
 from stages.presets import Plan, get_preset, plan
 from stages.types import STAGE_NAMES, StageName
@@ -26,18 +27,19 @@ def plan_of(request: JobRequest) -> Plan:
         guidance=request.guidance,
         factor=request.factor,
     )
-    source = request.source
-    if source is not None and source.enters == "v2v":
-        wanted = round(source.frames / source.fps * preset.keyframe_fps)
-        frames = min(max(2, wanted), max(preset.keyframes.values()))
-        steps = replace(steps, i2v=replace(steps.i2v, frames=frames))
-    if source is not None and source.enters == "vfi":
-        size = (source.width // 2 * 2, source.height // 2 * 2)
-        i2v = replace(steps.i2v, frames=source.frames, fps=source.fps)
-        steps = replace(steps, i2v=i2v, v2v=replace(steps.v2v, size=size))
     if request.until == "v2v":
         steps = replace(steps, vfi=replace(steps.vfi, factor=1))
-    return steps
+    source = request.source
+    if source is None:
+        return steps
+    return fitted(replace(steps, note=" ".join(filter(None, (steps.note, source.note)))), preset, source.given)
+
+
+def seconds_of(request: JobRequest, planned: Planned) -> str:
+    """How long the result is: as the preset names it, or of a job that begins with a video what its frames last."""
+    if request.source is None or request.source.kind == "picture" or planned.fps is None:
+        return request.seconds
+    return f"{planned.frames / planned.fps:.2f}".rstrip("0").rstrip(".")
 
 
 def windows_of(steps: Plan) -> int:

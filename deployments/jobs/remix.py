@@ -114,6 +114,7 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
         height=shown.size[1],
         frames=shown.frames,
         fps=shown.fps,
+        sound=old.source is not None and old.source.sound,
     )
     new = old.model_copy(
         update={

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from client.schema import JobError, StageState
+from stages.settings import Given
 from stages.types import StageName
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -47,6 +48,13 @@ class Source(BaseModel):
     height: int
     frames: int = 1
     fps: float = 0.0
+    sound: bool = False
+    note: str = ""  # what is shown otherwise than the file has it
+
+    @property
+    def given(self) -> Given:
+        """What the stages see of it."""
+        return Given(self.kind, self.enters, (self.width, self.height), self.frames, self.fps)
 
 
 class JobRequest(BaseModel):

@@ -83,10 +83,12 @@ class Attempt:
         chunks = await self._redraw(image, keyframes)
         about = {"key": f"{self._key}.mp4", "provenance": provenance_of(request, self._steps)}
         before = request.extends.key if request.extends else None
+        source = request.source
+        sound = {"sound": source.key} if source is not None and source.sound else {}
         made = await self._kept.patiently(
             self._calls,
             "vfi",
-            lambda: self._calls.finish("vfi", [chunk.value for chunk in chunks], **about, before=before),
+            lambda: self._calls.finish("vfi", [chunk.value for chunk in chunks], **about, before=before, **sound),
         )
         self._progress.completed("vfi")
         return made

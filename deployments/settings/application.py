@@ -165,6 +165,7 @@ class IngressArgs(Args):
     body_limit_s: float = Field(default=300.0, gt=0, description="Within which a whole body must come.")
     max_upload_side_px: int = Field(default=4096, ge=16)
     max_upload_frames: int = Field(default=512, ge=2)
+    max_upload_pixels: int = Field(default=2**30, ge=256, description="Of all frames of a video together.")
     sync_limit_s: float = Field(default=300.0, gt=0, description="POST /v1/videos/sync waits so long for the end.")
     keys_fresh_s: float = Field(default=3.0, ge=0, description="A revoked API key still works for so long, at most.")
     blocked_terms: tuple[str, ...] = Field(default=(), description="A prompt with one of these words is refused.")

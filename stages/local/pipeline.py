@@ -4,9 +4,9 @@ Takes a preset and a `Plan`; gives the final clips in order, each as soon as it 
 layers once, where they are the built-in ones. Knows nothing of files or of serving.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from stages.base import Report
 from stages.i2v import I2V
@@ -19,6 +19,8 @@ from stages.v2v.together import share_backbone
 from stages.vfi import VFI
 
 ReportFor = Callable[[StageName], Report]
+Given = tuple[StageName, Any]
+"""A stage's name and its output."""
 
 
 @dataclass
@@ -41,18 +43,32 @@ class LocalPipeline:
         share_backbone(preset, i2v, v2v)
         return cls(T2I.load(preset, device), i2v, v2v, VFI.load(preset, device))
 
-    def run(self, plan: Plan, seed: int, report_for: ReportFor) -> Iterator[Clip]:
+    def run(self, plan: Plan, seed: int, report_for: ReportFor, given: Iterable[Given] = ()) -> Iterator[Clip]:
         """The video of `plan`, clip after clip.
+
+        Args:
+            given: what the first stages would have made, in their order, with their names; those do not run.
 
         Raises:
             InputError: as a stage says.
             Cancelled: a report asked to stop.
         """
-        image = self.t2i(params=plan.t2i, seed=seed, report=report_for("t2i"))
-        keyframes = self.i2v(image, params=plan.i2v, seed=seed, report=report_for("i2v"))
         before: Piece | None = None
-        for part in range(len(plan_windows(plan.i2v.frames, plan.v2v.windows))):
-            params = replace(plan.v2v, part=part)
-            piece = self.v2v(image, keyframes, params=params, seed=seed, report=report_for("v2v"))
+        for piece in self._pieces(plan, seed, report_for, iter(given)):
             yield self.vfi(join(piece, before), params=plan.vfi, seed=seed, report=report_for("vfi"))
             before = piece
+
+    def _pieces(self, plan: Plan, seed: int, report_for: ReportFor, given: Iterator[Given]) -> Iterator[Piece]:
+        """Of V2V; one after the other, also where they are given."""
+        made: dict[StageName, Any] = {}
+        for stage, value in given:
+            if stage == "v2v":
+                yield value
+            made[stage] = value
+        if "v2v" in made:
+            return
+        image = made.get("t2i") or self.t2i(params=plan.t2i, seed=seed, report=report_for("t2i"))
+        keyframes = made.get("i2v") or self.i2v(image, params=plan.i2v, seed=seed, report=report_for("i2v"))
+        for part in range(len(plan_windows(plan.i2v.frames, plan.v2v.windows))):
+            params = replace(plan.v2v, part=part)
+            yield self.v2v(image, keyframes, params=params, seed=seed, report=report_for("v2v"))

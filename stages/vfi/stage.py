@@ -6,9 +6,9 @@ the rate. A gap between two neighbours becomes `factor - 1` new frames at t = i 
     window 0, lead 0   A B C    ->  A a' a" B b' b" C          factor 3
     window 1, lead 1   C D      ->                   c' c" D   C is already delivered
 
-F frames in any number of windows become factor · (F - 1) + 1. Each new frame depends on its two neighbours and t alone,
-so the video does not depend on how it was cut into windows, byte for byte, and the memory in use beside the result is
-that of one gap. Frames that were there before are handed on unchanged.
+F frames in any number of windows become factor · (F - 1) + 1, less the `params.drop` last ones. Each new frame depends
+on its two neighbours and t alone, so the video does not depend on how it was cut into windows, byte for byte, and the
+memory in use beside the result is that of one gap. Frames that were there before are handed on unchanged.
 
 The flow model makes a frame; the GAN, where the preset has one and `params.gan` wants it, makes a better one of it
 (`stages.vfi.gan`). Across a scene cut (`stages.vfi.cuts`) nothing is blended: a new frame is a copy of the neighbour
@@ -77,13 +77,13 @@ class VFI:
             before: the piece before, where `window` is a `Piece` of V2V and not its first.
 
         Raises:
-            InputError: a factor below 1, or one that the weights cannot make; or a window in the middle of the clip
-                without its left neighbour.
+            InputError: a factor below 1, or one that the weights cannot make; more to drop than a gap gives; or a
+                window in the middle of the clip without its left neighbour.
             Cancelled: `report` asked to stop.
         """
         if isinstance(window, Piece):
             window = join(window, before)
-        self._check(window, params.factor)
+        self._check(window, params.factor, params.drop)
         frames, factor = window.clip.frames, params.factor
         gaps = len(frames) - 1
         first = 1 - window.lead
@@ -106,13 +106,17 @@ class VFI:
                 left = right
             result[at + factor - 1] = last
             report(gap + 1, gaps)
+        if window.last and params.drop:
+            result = result[: -params.drop]
         return Clip(result, fps=window.clip.fps * factor)
 
-    def _check(self, window: Window, factor: int) -> None:
+    def _check(self, window: Window, factor: int, drop: int) -> None:
         if factor < 1:
             raise InputError(
                 f"The interpolation factor is {factor}; it must be at least 1 (1 hands the frames on unchanged)."
             )
+        if not 0 <= drop <= factor:
+            raise InputError(f"VFI was asked to drop {drop} frames at the end; it can drop 0 to {factor}.")
         if self._fixed and not _only_middle(factor):
             raise InputError(f"{_too_many_times(self._fixed, factor)}; ask for factor 2, or load other weights.")
         if (window.start > 0) != (window.lead == 1):

@@ -176,7 +176,7 @@ def test_a_picture_takes_the_place_of_t2i(app: SecondApp) -> None:
 
 
 @pytest.mark.parametrize(
-    ("enter", "runs", "frames"), [("v2v", {"v2v": 1, "vfi": 1}, 3 * 8 - 2), ("vfi", {"vfi": 3}, 4 * 23 + 1)]
+    ("enter", "runs", "frames"), [("v2v", {"v2v": 1, "vfi": 1}, 24), ("vfi", {"vfi": 3}, 4 * 23 + 1)]
 )
 def test_a_video_enters_at_v2v_or_vfi(
     app: SecondApp, tmp_path: Any, enter: str, runs: dict[str, int], frames: int

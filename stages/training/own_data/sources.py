@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from stages.base import InputError
+from stages.media.types import Facts
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
-from stages.training.own_data.footage import Facts, check_length, probe, read_clip, span_of
+from stages.training.own_data.footage import check_length, probe, read_clip, span_of
 from stages.training.own_data.manifest import Entry, Pair
 from stages.training.video.batches import Batch
 from stages.types import UInt8
@@ -116,7 +117,7 @@ class PairFolder:
     ) -> None:
         def source(files: Sequence[Path]) -> FolderSource:
             entries = [Entry(file, pair.caption) for file, pair in zip(files, pairs, strict=True)]
-            still = [(entry, Facts(probe(entry).size, 0.0, 0.0)) for entry in entries]
+            still = [(entry, replace(probe(entry), fps=0.0, duration_s=0.0)) for entry in entries]
             return FolderSource(still, vae, Cut(1, 1.0, size), cache)
 
         self._better = source([pair.better for pair in pairs])

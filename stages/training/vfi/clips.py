@@ -20,12 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import PIL.Image
 
 from client._shell.texts import is_hidden
 from stages.base import InputError
+from stages.media.types import MediaError
+from stages.media.videos import video_frames
+from stages.model.network.pictures import BICUBIC, resize_frames
 from stages.training.scenes.backgrounds import SIZE_PX, paint
 from stages.training.scenes.captions import SUBJECTS, TIMES
 from stages.training.scenes.fetch import DataError, load_subjects
@@ -123,12 +125,10 @@ def find_videos(folder: Path) -> list[Path]:
 def _decode(path: Path, size: tuple[int, int] | None = None) -> Iterator[UInt8]:
     """The frames of a video, one by one, perhaps scaled to (width, height)."""
     try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                picture = frame if size is None else frame.reformat(width=size[0], height=size[1], format="rgb24")
-                yield picture.to_ndarray(format="rgb24")
-    except (av.FFmpegError, IndexError) as error:
-        raise DataError(f"{path} cannot be read as a video ({error}); remove it or encode it again.") from error
+        for frame in video_frames(path):
+            yield frame.pixels() if size is None else resize_frames(frame.pixels()[None], size, BICUBIC)[0]
+    except MediaError as error:
+        raise DataError(f"{path} {error}; or remove it.") from error
 
 
 class Film:

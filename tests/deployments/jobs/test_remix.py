@@ -92,9 +92,13 @@ def test_a_given_picture_stays_unless_it_is_drawn_anew() -> None:
 def test_a_video_that_was_sent_keeps_its_length_in_a_remix() -> None:
     parent = job(REQUEST.model_copy(update={"source": FILM, "enter": "v2v"}))
     steps = plan_of(parent.request)
-    assert steps.i2v.frames == 8  # a second at eight keyframes a second
+    assert (steps.i2v.frames, steps.frames, steps.fps) == (9, 24, 24.0)  # as many frames as came
     child = remix(parent, RemixVideo(factor=2))
-    assert plan_of(child.request).i2v.frames == 8
+    for factor, frames in ((2, 16), (8, 64)):
+        other = plan_of(child.request.model_copy(update={"factor": factor}))
+        assert (other.i2v.frames, other.frames) == (9, frames)
+    alone = plan_of(parent.request.model_copy(update={"until": "v2v"}))
+    assert (alone.i2v.frames, alone.frames, alone.fps) == (9, 8, 8.0)
     assert child.needs == {"v2v": range(windows_of(steps))}
 
 

@@ -8,7 +8,8 @@ import PIL.Image
 import pytest
 
 from stages.base import InputError
-from stages.training.own_data.footage import check_length, cover, probe, read_clip, span_of
+from stages.media.pictures import cover
+from stages.training.own_data.footage import check_length, probe, read_clip, span_of
 from stages.training.own_data.manifest import Entry, Pair, load_manifest, load_pairs, load_prompts, write_manifest
 from stages.types import UInt8
 from tests.stages.training.footage_files import FPS, write_lines, write_video, write_webp
@@ -159,7 +160,7 @@ def test_what_is_too_short_too_slow_or_broken_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match=r"a\.mp4 cannot be decoded from 5\.00 s"):
         read_clip(Entry(folder / "a.mp4", ""), 5.0, 8, 10.0, (32, 32))
     (folder / "e.mp4").write_bytes(b"not a video")
-    with pytest.raises(InputError, match=r"e\.mp4 cannot be read"):
+    with pytest.raises(InputError, match=r"e\.mp4 is no MP4 or WebM video"):
         probe(Entry(folder / "e.mp4", ""))
 
 

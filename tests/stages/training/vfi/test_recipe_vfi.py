@@ -102,7 +102,7 @@ def test_a_folder_without_videos_and_a_file_that_is_none_are_refused(tmp_path: P
         find_videos(tmp_path)
     (tmp_path / "notes.mp4").write_text("not a video")
     assert find_videos(tmp_path) == [tmp_path / "notes.mp4"]
-    with pytest.raises(DataError, match="cannot be read as a video"):
+    with pytest.raises(DataError, match="is no MP4 or WebM video"):
         Film(tmp_path / "notes.mp4", tmp_path)
 
 
