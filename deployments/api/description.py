@@ -27,6 +27,7 @@ _ERRORS = {
     401: "No API key, or one that is not known",
     403: "Refused without an API key, from another site, or by a limit of the tenant",
     404: "No such video",
+    408: "The body did not come in time",
     409: "Not in this state, or a key that was used with another body",
     410: "Its content was kept for a time, which is over, or is lost",
     413: "The body is too large",

@@ -31,7 +31,7 @@ from deployments.tenants.keys import KeyBook, KeyRing
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"
-_OPEN = frozenset({"/", "/healthz", "/openapi.json"})
+_OPEN = frozenset({"/", "/docs", "/healthz", "/openapi.json"})
 _OPEN_BELOW = "/assets/"
 _LOOPBACK_HOST = re.compile(r"(?:[A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})

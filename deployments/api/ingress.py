@@ -2,7 +2,7 @@
 
     /v1/videos ...   `deployments.api.videos`
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
-    /                the page, `deployments.api.page`
+    /  /docs         the page and the API's description, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing
     /metrics         `deployments.api.metrics`
 
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -27,10 +27,11 @@ from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
 from deployments.api.answers import away_answer, json_answer, webhook_answer
-from deployments.api.bodies import parameter_error
+from deployments.api.bodies import drop_body, parameter_error
 from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
+from deployments.api.hardening import HEADERS, Hardening
 from deployments.api.live import add_event_routes
 from deployments.api.metrics import NodeTexts, add_metrics_route
 from deployments.api.page import add_page_routes
@@ -174,12 +175,16 @@ def create_app(
         version=__version__,
         responses=errors(401, 500, 503),
         generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(drop_body)],
+        docs_url=None,  # `deployments.api.page` has one that loads nothing from elsewhere
+        redoc_url=None,
     )
     services = Services(args, journal, store, nudge, health, show, work, remake)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
     app.add_middleware(Gate, ring=ring)
     app.add_middleware(_Counter, counts=counts)
+    app.add_middleware(Hardening)
     add_session_routes(app, ring)
     app.state.services = services
     add_video_routes(app, services)
@@ -292,7 +297,7 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
             type="server_error",
             code="internal_error",
         )
-        return json_answer(ErrorBody(error=detail), 500)
+        return json_answer(ErrorBody(error=detail), 500, HEADERS)  # it is made outside of all middleware
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

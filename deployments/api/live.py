@@ -77,7 +77,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         response_model=Video,
         responses={
             202: {"model": Video, "description": "It is not finished yet, and goes on"},
-            **errors(400, 403, 404, 409, 413, 429),
+            **errors(400, 403, 404, 408, 409, 413, 429),
         },
         openapi_extra=body(CreateVideo, form=True),
     )

@@ -54,7 +54,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos",
         summary="Make a video of a prompt, a picture or a video",
         response_model=Video,
-        responses=errors(400, 403, 404, 409, 413, 429),
+        responses=errors(400, 403, 404, 408, 409, 413, 429),
         openapi_extra=body(CreateVideo, form=True),
     )
     async def create_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:

@@ -12,6 +12,7 @@ from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Admission
 from deployments.intake.intact import Intact, Remake
 from deployments.intake.prompts import PromptCheck
+from deployments.intake.room import UploadRoom
 from deployments.intake.stills import Stills
 from deployments.journal.journal import Journal
 from deployments.settings.application import AppArgs
@@ -47,6 +48,7 @@ class Services:
     healths: Shared[Health] = field(init=False)
     stills: Stills = field(init=False)
     intact: Intact = field(init=False)
+    uploads: UploadRoom = field(init=False)
     admission: Admission = field(init=False)
     prompts: PromptCheck = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -58,6 +60,7 @@ class Services:
         self.at_serve = Bulkhead("Ray Serve", threads=2, wait_s=5.0)
         self.at_decoder = Bulkhead("The decoder", threads=2, wait_s=30.0)
         self.healths = Shared(lambda: self.at_serve.run(self.health), _FRESH_S)
+        self.uploads = UploadRoom(ingress.max_uploads)
         self.stills = Stills(self.store, self.at_decoder)
         self.intact = Intact(self.store, self.remake)
         self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)

@@ -39,7 +39,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from deployments.errors import ConfigError
 from deployments.journal.damage import judge_file, judge_log
 
-SCHEMA = "0005"  # the newest revision in `migrations/versions`
+SCHEMA = "0006"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 _WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000

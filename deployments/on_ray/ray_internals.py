@@ -58,6 +58,11 @@ def own_actor() -> str | None:
     return ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
 
 
+def cluster_id() -> str:
+    """As Ray numbers the cluster that this process works in; empty without one."""
+    return str(ray._private.worker.global_worker.node.cluster_id.hex()) if ray.is_initialized() else ""
+
+
 def actor_ended(actor_id: str) -> bool:
     """Whether an actor has ended, as Ray's control store knows; False where that does not answer. Blocks."""
     try:

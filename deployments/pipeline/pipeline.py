@@ -42,6 +42,7 @@ from deployments.pipeline.kept import Kept, PutOffError
 from deployments.pipeline.lacking import Lacking
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
+from deployments.pipeline.standing import Standing
 from deployments.pipeline.sweeper import Sweeper
 from deployments.settings.application import AppArgs
 from deployments.settings.rollout import with_live
@@ -75,6 +76,7 @@ class Pipeline:
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
         self._database = Database(args.storage.database(), check=True)
         self._leases = Leases(self._database)
+        self._standing = Standing(self._database)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
         set_up(args.observability.log_format, args.observability.log_level)
         self._metrics = JobMetrics()
@@ -166,7 +168,7 @@ class Pipeline:
         while True:
             self._wake.clear()
             try:
-                while len(self._running) < self._args.pipeline.max_jobs:
+                while await self._standing.claims(self._args) and len(self._running) < self._args.pipeline.max_jobs:
                     claimed = await asyncio.to_thread(
                         self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
                     )

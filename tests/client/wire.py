@@ -186,6 +186,7 @@ class Wire:
         book = KeyBook(self.database)
         for key in book.all():
             book.revoke(key.id)
+        book.open()
 
     # Its life
 

@@ -100,12 +100,31 @@ async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
 async def test_page_health_and_description_need_no_key(rig: Rig) -> None:
     rig.keys.create("studio")
     stranger = rig.client("10.0.0.7")
-    for path in ("/healthz", "/openapi.json"):
+    for path in ("/healthz", "/openapi.json", "/docs"):
         assert (await stranger.get(path)).status_code == 200
     for path in ("/", "/assets/page.js"):
         assert (await stranger.get(path)).status_code in (200, 404)
     for path in ("/healthz/", "//v1/videos", "/assets/../v1/videos", "/assets%2f..%2fv1/videos"):
         assert (await stranger.get(path)).status_code in (401, 404), path
+
+
+async def test_every_answer_tells_browsers_to_load_frame_and_guess_nothing(rig: Rig) -> None:
+    async def broken() -> None:
+        raise RuntimeError
+
+    rig.app.add_api_route("/broken", broken)
+    done = await rig.finished()
+    asked = [("GET", path) for path in ("/", "/docs", "/assets/main.js", "/healthz", "/openapi.json", "/metrics")]
+    asked += [("GET", f"/v1/videos/{done}/content"), ("GET", "/nothing"), ("PUT", "/healthz"), ("GET", "/broken")]
+    answers = [await rig.client().request(method, path) for method, path in asked]
+    answers.append(await rig.client("10.0.0.7").get("/v1/videos"))
+    assert {answer.status_code for answer in answers} == {200, 401, 404, 405, 500}
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff", answer.url
+        assert answer.headers["referrer-policy"] == "no-referrer", answer.url
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy, answer.url
+        assert "frame-ancestors 'none'" in policy, answer.url
 
 
 def test_the_description_says_which_routes_want_a_key(rig: Rig) -> None:

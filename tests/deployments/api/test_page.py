@@ -125,6 +125,18 @@ def test_what_a_user_wrote_is_text(served: Served, browser: Browser) -> None:
 
 
 @needs_chromium
+def test_the_description_is_a_page_that_loads_nothing_from_elsewhere(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("/docs")
+        expect(page.get_by_role("heading", name="POST /v1/videos", exact=True)).to_be_visible()
+        assert page.get_by_text("input_reference", exact=True).count() > 0
+        assert asked
+        assert all(url.startswith(served.url) for url in asked)
+
+
+@needs_chromium
 def test_a_refused_prompt_says_why_and_loses_nothing(served: Served, browser: Browser) -> None:
     with opened(browser, served.url, allowed=("400",)) as page:
         page.get_by_label("What should happen").fill("a fox")

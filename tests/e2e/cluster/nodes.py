@@ -7,6 +7,7 @@ Serve's REST interface; the journal is read directly.
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
@@ -16,8 +17,11 @@ from typing import Any, Self
 import httpx
 import psutil
 import yaml
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
+from benchmarks.tools.ledger import reran
 from client.schema import Video
 from cluster.server_process import ROOT, free_port
 from deployments.app import APP_NAME
@@ -30,6 +34,7 @@ from stages.presets import get_preset, plan
 from tests.e2e.rig import wait_for
 
 POOLS = ("t2i", "i2v", "v2v", "v2v", "vfi")  # v2v starts with two replicas
+ONE = "all"  # a pool that has room for every stage, on one node
 STAGES = {"t2i": 1, "i2v": 1, "v2v": 2, "vfi": 1}
 SMALL: dict[str, Any] = {"object_store_memory": 100 * 2**20}
 PAPER = get_preset("paper")
@@ -69,6 +74,9 @@ class Nodes:
         self.port, self._dashboard = free_port(), free_port()
         self._folder, self._pools, self._head = folder, pools, head
         self.document = rehearsed(folder, self.port)
+        if ONE in pools:
+            for stage in self.document["applications"][0]["args"]["stages"].values():
+                stage.update(pool=ONE, num_cpus=1)
 
     def __enter__(self) -> Self:
         self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
@@ -96,7 +104,7 @@ class Nodes:
     # Nodes
 
     def add(self, pool: str, num_gpus: int = 1) -> Any:
-        gpus = 0 if pool == "control" else num_gpus
+        gpus = {"control": 0, ONE: len(POOLS)}.get(pool, num_gpus)
         node = self.cluster.add_node(num_cpus=8, num_gpus=gpus, labels={"pool": pool}, **SMALL)
         self.nodes.setdefault(pool, []).append(node)
         return node
@@ -111,6 +119,13 @@ class Nodes:
         """A node where a replica of it runs."""
         [where, *_] = [one["node_id"] for one in self.replicas(deployment)]
         return next(node for own in self.nodes.values() for node in own if node.node_id == where)
+
+    def drain(self, node: Any, notice_s: float) -> None:
+        """What Ray does on a node that is told to stop: it gets no new work and is gone by then."""
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        until_ms = int((time.time() + notice_s) * 1000)
+        accepted, why = GcsClient(address=self.cluster.address).drain_node(node.node_id, reason, "", until_ms)
+        assert accepted, why
 
     def pool_of(self, node_id: str) -> str:
         return next((pool for pool, own in self.nodes.items() for node in own if node.node_id == node_id), "head")
@@ -209,6 +224,10 @@ class Nodes:
     def computed(self, video_id: str) -> Counter[str]:
         """Outputs by stage, however often each was computed."""
         return Counter(event.data["stage"] for event in self.journal.events(video_id) if event.kind == "stage_output")
+
+    def rerun(self, *ids: str) -> int:
+        """Outputs that were computed though they were kept."""
+        return sum(reran(self.journal.events(one)) for one in ids)
 
     def computes(self, video_id: str, stage: str) -> None:
         """Until that stage computes a call of the video."""
