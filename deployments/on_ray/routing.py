@@ -5,14 +5,13 @@ sent at once, would so queue behind each other while a third replica idles. This
 heard of for a while, takes the least busy, and counts what it has just given away. Of two that are equally busy it
 takes the one whose last call was sent longer ago, for that one is free sooner. Calls of one caller are served in the
 order in which they were sent. When all replicas are full it leaves the choice to Serve, which asks two of them again
-and again. `replicas_of` tells what the routers of this process have been told, which costs nothing; asking Serve's
+and again. How many replicas there are it tells `deployments.on_ray.routed`, which costs nothing; asking Serve's
 controller takes a fifth of a second of CPU.
 
 Takes part in Serve through its public extension points, but for what `ForgetsEnded` mends; knows nothing of jobs.
 """
 
 import asyncio
-import logging
 import random
 import time
 from typing import Any
@@ -20,23 +19,12 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
+from deployments.on_ray import routed
 from deployments.on_ray.ray_internals import ForgetsEnded
 
 _ASKED = 16  # replicas that are asked at once, at most
 _ANSWER_S = 0.5
 _PROMISE_S = 0.5  # a call that was given a replica and not sent for so long was cancelled
-
-_counted: dict[str, dict[str, int]] = {}  # application -> deployment -> running replicas
-
-
-def replicas_of(app_name: str) -> dict[str, int]:
-    """Running replicas of the deployments that this process has called, as its routers know them."""
-    return dict(_counted.get(app_name, {}))
-
-
-def _no_queue(record: logging.LogRecord) -> bool:
-    """Serve warns again and again of a call behind full replicas; of one that does not answer it warns beside that."""
-    return not str(record.msg).startswith("Failed to route request after")
 
 
 class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
@@ -46,12 +34,12 @@ class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
         """Serve calls this once, before the first request."""
         self._promised: dict[ReplicaID, list[float]] = {}  # when calls were given a replica and not yet sent
         self._given: dict[ReplicaID, float] = {}  # when each was given its last call
-        logging.getLogger("ray.serve").addFilter(_no_queue)
+        routed.quiet()
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         """Serve calls this whenever replicas come or go."""
         super().update_replicas(replicas)
-        _counted.setdefault(self.app_name, {})[self.leads_to] = len(replicas)
+        routed.count(self.app_name, self.leads_to, len(replicas))
         there = {replica.replica_id for replica in replicas}
         self._given = {name: at for name, at in self._given.items() if name in there}
 

@@ -31,7 +31,7 @@ from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.failures import Fault, fault_of, words_of
 from deployments.on_ray.ray_internals import end_ghosts, own_actor
-from deployments.on_ray.routing import replicas_of
+from deployments.on_ray.routed import replicas_of
 from deployments.on_ray.sweeping import collect_soon
 from deployments.pipeline.attempt import Attempt, PausedJob, remake
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls

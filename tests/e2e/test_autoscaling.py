@@ -73,7 +73,8 @@ class Unplaceable:
 
 def states(app_name: str) -> list[str]:
     found = serve.status().applications.get(app_name)
-    return [] if found is None else [str(state) for state in found.deployments["Unplaceable"].replica_states]
+    deployment = found.deployments.get("Unplaceable") if found is not None else None
+    return [] if deployment is None else [str(state) for state in deployment.replica_states]
 
 
 def test_a_replica_that_was_called_off_before_it_had_a_place_is_ended(rig: Rig) -> None:

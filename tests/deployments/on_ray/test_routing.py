@@ -2,6 +2,8 @@
 
 import inspect
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 from ray.serve._private.request_router import request_router
+from ray.serve.config import RequestRouterConfig
 
 from deployments.on_ray.routing import IdleFirst
 
@@ -63,3 +66,21 @@ def propagating(logger: logging.Logger) -> Iterator[None]:
     before, logger.propagate = logger.propagate, True
     yield
     logger.propagate = before
+
+
+THERE = """
+import sys
+from ray import cloudpickle
+from deployments.on_ray.routed import replicas_of
+
+router = cloudpickle.loads(sys.stdin.buffer.read())
+router.update_replicas.__globals__["routed"].count("app", "v2v", 0)
+print(replicas_of("app"))
+"""
+
+
+def test_what_a_router_counts_is_seen_by_others_although_serve_pickles_it_by_value() -> None:
+    sent = RequestRouterConfig(request_router_class=IdleFirst).get_serialized_request_router_cls()
+    assert sent is not None
+    said = subprocess.run([sys.executable, "-c", THERE], input=sent, stdout=subprocess.PIPE, check=True)
+    assert said.stdout.strip() == b"{'v2v': 0}"
