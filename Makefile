@@ -7,16 +7,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test test-bench quick lint browser prometheus train bench quality gallery plots
+.PHONY: help setup demo serve test test-cluster test-bench quick lint browser prometheus redis train bench quality gallery plots
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
 	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
 	@echo "make test                        set up and run every test"
+	@echo "make test-cluster                tests on many Ray nodes of this machine: what dies, drains, lacks; minutes"
 	@echo "make test-bench                  the benchmarks of scaling with --quick, minutes each; not among the former"
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make browser                     Debian's Chromium for the tests of the page, as root; else they are skipped"
 	@echo "make prometheus                  Debian's Prometheus for the tests of alerts and dashboard, as root"
+	@echo "make redis                       Debian's Redis for the test of a control store that restarts, as root"
 	@echo "make train [EFFORT=1.0]          train the tiny weights from nothing; hours"
 	@echo "make bench                       every benchmark of speed, a few minutes each"
 	@echo "make gallery                     the README's pictures, with the weights at hand"
@@ -39,7 +41,10 @@ serve: setup
 	$(BIN)/python -m deployments serve --laptop --port $(PORT)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not bench"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not bench and not cluster"
+
+test-cluster: setup
+	$(BIN)/python -m pytest tests/e2e/cluster
 
 test-bench: setup
 	$(BIN)/python -m pytest -m bench
@@ -59,6 +64,9 @@ browser:
 
 prometheus:
 	command -v prometheus || ($(APT) prometheus)
+
+redis:
+	command -v redis-server || ($(APT) redis-server)
 
 train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install

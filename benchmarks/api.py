@@ -106,7 +106,7 @@ def _serve(args: AppArgs, port: int) -> None:
         raise RuntimeError(f"No picture of {key} in this benchmark.")
 
     store = ArtifactStore(args.storage.artifacts_url)
-    app = create_app(args, Journal(Database(args.storage.database_url)), store, nudge=nudge, health=health, show=show)
+    app = create_app(args, Journal(Database(args.storage.database())), store, nudge=nudge, health=health, show=show)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 

@@ -218,7 +218,7 @@ def measure_both(folder: Path, size: Size, policy: ServeDefault, traces: Sequenc
     }
     outcomes: dict[str, list[Outcome]] = {side: [] for side in SIDES}
     with running(both, port):
-        journals = {side: Journal(Database(args.storage.database_url)) for side, args in both.items()}
+        journals = {side: Journal(Database(args.storage.database())) for side, args in both.items()}
         for number, trace in enumerate(traces):
             for side in SIDES if number % 2 == 0 else SIDES[::-1]:
                 url = f"{Server('127.0.0.1', port, None).url}/{side}"

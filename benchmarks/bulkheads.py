@@ -68,12 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
     from tests.postgres import new_database
     from tests.s3 import new_bucket
 
+    os.environ["MAGICVIDEO_WEBHOOK_SECRET"] = SECRET
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as name, deaf() as deaf_url:
         database_url = new_database()
         args = rehearsal(laptop(load_config(), data_dir=Path(name)), PROFILES).model_copy(
             update={
                 "storage": StorageArgs(database_url=database_url, artifacts_url=new_bucket()),
-                "webhooks": WebhookArgs(secret=SECRET, allow_private=True),
+                "webhooks": WebhookArgs(allow_private=True),
                 "observability": ObservabilityArgs(otlp_url=f"{deaf_url}/v1/traces"),
             }
         )

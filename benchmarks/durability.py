@@ -1,8 +1,10 @@
 """Jobs survive anything: `python -m benchmarks.durability [--quick]`.
 
-The real server (HTTP, journal, pipeline, keeper, encoder; stages replayed, so that they need no GPU) takes 200 jobs
-while every two seconds one random process of it dies by SIGKILL: a stage's replica, the keeper, the pipeline, the
-ingress, the proxy, and at least twice everything at once, after which the server is started again on the same data.
+The real server (HTTP, journal on PostgreSQL, pipeline, keeper, encoder; stages replayed, so that they need no GPU)
+takes 200 jobs while every two seconds one random process of it dies by SIGKILL: a stage's replica, the keeper, the
+pipeline, the ingress, the proxy, and at least twice everything at once, after which the server is started again on the
+same data. At shares of the jobs PostgreSQL crashes and recovers, a process is stopped by SIGSTOP for longer than a
+lease, and the raylet dies, after which the server ends by itself and is started again.
 Most jobs run through; some end early, pause and are continued, are remixes of others, or are cancelled on purpose.
 Each is posted with an idempotency key until it is accepted. Afterwards the journal tells:
 
@@ -10,31 +12,44 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
     finished_twice  jobs with more than one end
     stages_rerun    outputs that were safe, and were computed again
     made_twice      jobs over the number of keys
+    wrong_bytes     results that are not in the store, or not as the journal recorded them
+    orphan_files    files that no row names, after the sweep
     kills           processes killed; killing everything counts as one
     recovery_s      median seconds from a kill to the next output of what was killed, or of any stage where that
                     computes nothing itself (of the keeper: to the next output that is safe)
     waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
                     middle of a call is in neither
 
-`--quick` makes 20 jobs. About five minutes.
+`--quick` makes 10 jobs. About five minutes.
 """
 
 import _thread
+import hashlib
 import itertools
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import httpx
 
-from benchmarks.tools.chaos import ALL, KINDS, Kill, Target, stand_in_config
+from benchmarks.tools.chaos import (
+    ALL,
+    FROZEN,
+    KINDS,
+    POSTGRES,
+    RAYLET,
+    Kill,
+    Target,
+    crash_postgres,
+    stand_in_config,
+)
 from benchmarks.tools.ledger import Ledger, read, recovery_s, reran
 from benchmarks.tools.result import parser_of, result
 from client import Client, Video
@@ -46,11 +61,20 @@ from client.errors import (
     ServerError,
     UnexpectedResponseError,
 )
+from deployments.files.store import ArtifactError, ArtifactStore
 from deployments.jobs.values import FINAL, Event, Job
-from deployments.journal.database import Database
+from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
+from deployments.journal.sweeps import Sweeps
+from deployments.observe.metrics import JobMetrics
+from deployments.pipeline.sweeper import FOLDERS, Sweeper
+from deployments.settings.application import AppArgs, RetentionArgs, StorageArgs
+from deployments.settings.reading import load_config
+from deployments.settings.variants import laptop
 from stages.replay import ReplayProfile
 from stages.types import StageName
+
+T = TypeVar("T")
 
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.1, bytes_out=1_000_000),
@@ -60,7 +84,10 @@ PROFILES: dict[StageName, ReplayProfile] = {
 }
 LEASE_S = 3.0
 KILL_EVERY_S = 2.0
-ALL_AT = (0.25, 0.6)  # everything dies once so many of the jobs have ended
+AT = ((0.1, POSTGRES), (0.2, RAYLET), (0.3, ALL), (0.4, FROZEN), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
+"""What happens once so many of the jobs have ended."""
+FROZEN_S = 2 * LEASE_S
+ENDS_S = 120.0  # within which a server without its raylet has ended
 IN_FLIGHT = 24  # jobs that wait or run at once, so that some are posted all the time
 POLL_S, REQUEST_S = 0.25, 5.0
 DEADLINE_S = 3600.0
@@ -79,25 +106,33 @@ class Run:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("durability", __doc__, quick="20 jobs instead of 200")
-    jobs = 20 if parser.parse_args(arguments).quick else 200
+    from tests.postgres import new_database
+
+    parser = parser_of("durability", __doc__, quick="10 jobs instead of 200")
+    jobs = 10 if parser.parse_args(arguments).quick else 200
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
-        with Target(config, folder / "data", folder) as target:
-            journal = Journal(Database(f"sqlite:///{folder}/data/jobs.sqlite"))
-            try:
-                run = survive(target, journal, jobs)
-                report(run, journal)
-            finally:
-                journal.database.close()
+        url = new_database(durable=True)
+        journal = Journal(Database(url))
+        try:
+            with Target(config, folder / "data", folder, database_url=url) as target:
+                run = survive(target, journal, jobs, url)
+            report(run, journal, url, find_store(folder / "data"))
+        finally:
+            journal.database.close()
 
 
-def survive(target: Target, journal: Journal, jobs: int) -> Run:
+def find_store(data_dir: Path) -> str:
+    """Where the server of that `--data-dir` keeps files."""
+    return laptop(load_config(), data_dir=data_dir).storage.artifacts_url
+
+
+def survive(target: Target, journal: Journal, jobs: int, database_url: str) -> Run:
     """All jobs through all kills."""
     run = Run()
     helpers = [
-        threading.Thread(target=kill_on_and_on, args=(target, journal, run, jobs), name="killer"),
+        threading.Thread(target=kill_on_and_on, args=(target, journal, run, jobs, database_url), name="killer"),
         threading.Thread(target=ask_on_and_on, args=(target.url, run), name="prober"),
     ]
     for helper in helpers:
@@ -184,8 +219,17 @@ def post_all(customer: Customer, journal: Journal, run: Run, jobs: int) -> None:
             customer.create(number)
 
 
+def looked_up(look: Callable[[], T]) -> T:
+    """Once the database answers."""
+    while True:
+        try:
+            return look()
+        except DATABASE_AWAY:
+            time.sleep(POLL_S)
+
+
 def unfinished(journal: Journal) -> int:
-    return sum(count for state, count in journal.counts().items() if state not in FINAL)
+    return sum(count for state, count in looked_up(journal.counts).items() if state not in FINAL)
 
 
 def a_finished(journal: Journal) -> str | None:
@@ -195,11 +239,11 @@ def a_finished(journal: Journal) -> str | None:
 
 
 def all_jobs(journal: Journal) -> list[Job]:
-    return journal.page(limit=10_000, order="asc")[0]
+    return looked_up(lambda: journal.page(limit=10_000, order="asc"))[0]
 
 
 def continue_paused(customer: Customer, journal: Journal) -> None:
-    for job in all_jobs(journal) if journal.counts().get("paused") else ():
+    for job in all_jobs(journal) if looked_up(journal.counts).get("paused") else ():
         if job.state == "paused":
             customer.go_on(job.id)
 
@@ -212,24 +256,33 @@ def wait_all(customer: Customer, journal: Journal) -> None:
         time.sleep(POLL_S)
 
 
-def kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int) -> None:
-    """A random process every two seconds; everything when `ALL_AT` says so. Without a server the run is over."""
+def kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int, database_url: str) -> None:
+    """A random process every two seconds, and what `AT` says. Without a server the run is over."""
     try:
-        _kill_on_and_on(target, journal, run, jobs)
+        _kill_on_and_on(target, journal, run, jobs, database_url)
     except BaseException:
         _thread.interrupt_main()
         raise
 
 
-def _kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int) -> None:
-    left = list(ALL_AT)
+def _kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int, database_url: str) -> None:
+    left = list(AT)
     began = time.monotonic()
     while not run.over.wait(KILL_EVERY_S):
-        ended = sum(count for state, count in journal.counts().items() if state in FINAL)
-        if left and ended >= left[0] * jobs:
-            left.pop(0)
-            told(run, began, ended, target.kill(ALL))
-            target.start()
+        ended = sum(count for state, count in looked_up(journal.counts).items() if state in FINAL)
+        if left and ended >= left[0][0] * jobs:
+            _, what = left.pop(0)
+            if what == POSTGRES:
+                kill: Kill | None = crash_postgres(database_url)
+            elif what == FROZEN:
+                kill = target.freeze(random.choice(target.present()), lambda: run.over.wait(FROZEN_S))
+            else:
+                kill = target.kill(what)
+            told(run, began, ended, kill)
+            if what == RAYLET and not target.ended(ENDS_S):
+                raise RuntimeError(f"The server without its raylet has not ended within {ENDS_S:g} s.")
+            if what in (RAYLET, ALL):
+                target.start()
         elif not target.alive():
             raise RuntimeError("The server ended by itself.")
         elif present := target.present():
@@ -254,7 +307,34 @@ def ask_on_and_on(url: str, run: Run) -> None:
                 continue
 
 
-def report(run: Run, journal: Journal) -> None:
+def wrong_bytes(jobs: Iterable[Job], store: ArtifactStore) -> int:
+    """Results that are not what was recorded."""
+    wrong = 0
+    for made in (job.result for job in jobs if job.result is not None):
+        digest = hashlib.sha256()
+        try:
+            for piece in store.read(made["key"], 0, store.size(made["key"])):
+                digest.update(piece)
+        except ArtifactError:
+            pass
+        wrong += digest.hexdigest() != made["sha256"]
+    return wrong
+
+
+def orphan_files(database: Database, storage: StorageArgs) -> tuple[int, int]:
+    """Files that no row names: before the sweep, and after it."""
+    store, sweeps = ArtifactStore(storage.artifacts_url), Sweeps(database)
+
+    def count() -> int:
+        return len(sweeps.unnamed([key for folder in FOLDERS for key, _ in store.files(folder)]))
+
+    before = count()
+    now = RetentionArgs(orphans_s=1e-9, orphans_every_s=1e-9)
+    Sweeper(AppArgs(storage=storage, retention=now), database, JobMetrics()).sweep()
+    return before, count()
+
+
+def report(run: Run, journal: Journal, database_url: str, artifacts_url: str) -> None:
     """The table and the figures."""
     jobs = {job.id: job for job in all_jobs(journal)}
     events = {job_id: journal.events(job_id) for job_id in jobs}
@@ -267,7 +347,11 @@ def report(run: Run, journal: Journal) -> None:
         if job_id not in jobs or jobs[job_id].state not in ("succeeded", "cancelled"):
             job = jobs.get(job_id)
             print(f"{job_id}: {job.state if job else 'absent'} {job.error if job else ''}")
-    result("durability", figures(ledger, run, len(jobs), recoveries))
+    storage = StorageArgs(database_url=database_url, artifacts_url=artifacts_url)
+    before, orphans = orphan_files(journal.database, storage)
+    print(f"{before} files that no row names before the sweep, {orphans} after it")
+    damage = {"wrong_bytes": wrong_bytes(jobs.values(), ArtifactStore(artifacts_url)), "orphan_files": orphans}
+    result("durability", {**figures(ledger, run, len(jobs), recoveries), **damage})
 
 
 def figures(ledger: Ledger, run: Run, jobs: int, recoveries: Sequence[float]) -> dict[str, float | int | None]:
@@ -286,7 +370,7 @@ def print_table(run: Run, by_time: Sequence[Event]) -> list[float]:
     """A line for each kind of process; gives all recoveries."""
     print(f"{'killed':<10}{'times':>6}{'median s to the next output':>30}{'longest':>10}{'HTTP back, median s':>22}")
     every: list[float] = []
-    for kind in (*KINDS, ALL):
+    for kind in (*KINDS, FROZEN, RAYLET, POSTGRES, ALL):
         kills = [kill for kill in run.kills if kill.kind == kind]
         own = [seconds for kill in kills if (seconds := recovery_s(kill, by_time)) is not None]
         back = [next((at - kill.at for at in run.answered if at > kill.at), None) for kill in kills]

@@ -120,7 +120,7 @@ def measure_ours(folder: Path, size: Size) -> tuple[dict[str, float | None], flo
         pipelining.burst(client, size.warm_up)
         took_s = pipelining.burst(client, size.burst)
     figures: dict[str, float | None] = {"efficiency": told("ours", took_s, size)}
-    journal = Journal(Database(args.storage.database_url))
+    journal = Journal(Database(args.storage.database()))
     times = arrivals_s(size)
     sent = live.send_openly(url, times)
     latencies = percentiles([row.latency_s for row in live.rows_of(sent, live.ended(journal, sent))])

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,6 +57,13 @@ class ServerProcess:
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def ended(self, limit_s: float) -> bool:
+        """Whether it has ended by itself, which is waited for so long."""
+        with suppress(subprocess.TimeoutExpired):
+            if self._process is not None:
+                self._process.wait(limit_s)
+        return not self.alive()
 
     def start(self) -> Self:
         """Returns when it serves.

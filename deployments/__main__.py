@@ -10,27 +10,38 @@ Each works on one of two servers:
     --cluster   on the Ray cluster that runs here, as serve_config.yaml says; `serve` ends it with this command, too. To
                 leave it running, hand the same file to Ray: `serve deploy serve_config.yaml`
 
-Whatever cannot be done ends in one sentence: exit code 2 for what is asked or configured, 3 for trouble from outside.
-Knows nothing of stages.
+Whatever cannot be done ends in one sentence: exit code 2 for what is asked or configured, 3 for trouble from outside,
+as when the own Ray of `serve` dies. Knows nothing of stages.
 """
 
 import argparse
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import get_args
 
 from client._shell.ending import OUTSIDE, WRONG, Parser, end
 from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level
-from deployments.server import LOCAL_STORE_BYTES, LocalRay, start, stop
+from deployments.server import (
+    LOCAL_STORE_BYTES,
+    LocalRay,
+    abandon,
+    adopt_orphans,
+    dead_part,
+    ray_parts,
+    start,
+    stop,
+)
 from deployments.settings.application import AppArgs
 from deployments.settings.reading import load_config
 from deployments.settings.variants import laptop
 from deployments.tenants.commands import add_admin_commands, add_place_options
 
 OWN_RAY = "own"
+_LOOK_S = 1.0  # between two looks at whether our own Ray lives
 
 
 class _Stopped(BaseException):
@@ -70,12 +81,18 @@ def _serve(options: argparse.Namespace) -> int:
     if not options.cluster or options.address == OWN_RAY:
         store = options.object_store_mb * 2**20
         where = LocalRay(max(2, cpus), store, quiet=not options.verbose, dashboard_port=options.dashboard_port)
+    adopt_orphans()
     print(f"Starting preset {args.preset}; this takes a moment ...", file=sys.stderr, flush=True)
     server = start(args, host=options.host, port=options.port, where=where)
     try:
         print(f"Serving preset {args.preset} at {server.url}", flush=True)
-        while True:
-            signal.pause()
+        parts = ray_parts()
+        while (dead := dead_part(parts)) is None:
+            time.sleep(_LOOK_S)
+        abandon(server.temp_dir)
+        print(f"error: Ray's {dead} has died and with it all replicas; start the server again.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(OUTSIDE)  # Ray's own farewell would wait for what has died
     finally:
         print("Stopping ...", file=sys.stderr, flush=True)
         stop(server.temp_dir)

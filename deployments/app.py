@@ -5,8 +5,13 @@
 
 `build` is what `import_path: deployments.app:build` names in serve_config.yaml; its `args` are those of
 `deployments.settings.application.AppArgs`. The classes are plain and become deployments here.
+
+A roll-out restarts what changed: each deployment's version is the digest of what its replicas are built of, and what
+they can take over while they work is their `user_config`.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,18 +20,23 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from cluster.pools.stage_args import labels_of
+from deployments import __version__
 from deployments.api.ingress import Ingress
 from deployments.files.keeper import Keeper
+from deployments.observe.logs import Format, Level
+from deployments.on_ray.ray_internals import has_room, with_version
 from deployments.on_ray.routing import IdleFirst
 from deployments.pipeline.pipeline import Pipeline
 from deployments.replicas.replica import Replica
 from deployments.settings.application import AppArgs, ScalingArgs
 from deployments.settings.reading import check_environment, parse_args, with_environment
+from deployments.settings.rollout import built_of, live
 from stages.types import STAGE_NAMES, StageName
 
 APP_NAME = "magicvideo"
 _MANY = 10_000  # callers of ingress and pipeline hold no device; Serve's default of 5 would starve them
 _HEALTH_S = 2.0  # between two looks at a replica: a dead one is replaced only then, and Serve's default is 10
+_ALL = 100  # per cent: the new replicas start before the old ones stop
 _MP4 = "deployments.files.mp4:Mp4Finisher"
 
 
@@ -44,19 +54,41 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
     pipeline = serve.deployment(
         name="pipeline",
         **_drivers(typed),
+        **_control(typed, typed.pipeline.num_cpus),
         max_ongoing_requests=_MANY,
-        ray_actor_options=_placed(typed.pipeline.num_cpus, labels_of(typed.control_pool)),
-        graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
-        health_check_period_s=_HEALTH_S,
-    )(Pipeline).bind(typed, **stages, **keeper)
-    return serve.deployment(
+    )(Pipeline)
+    ingress = serve.deployment(
         name="ingress",
         num_replicas=typed.ingress.replicas,
+        **_control(typed, typed.ingress.num_cpus),
         max_ongoing_requests=_MANY,
-        ray_actor_options=_placed(typed.ingress.num_cpus, labels_of(typed.control_pool)),
-        graceful_shutdown_wait_loop_s=typed.graceful_shutdown_wait_loop_s,
-        health_check_period_s=_HEALTH_S,
-    )(serve.ingress()(Ingress)).bind(typed, pipeline, **keeper)
+    )(serve.ingress()(Ingress))
+    made_of, told = built_of(typed), live(typed)
+    driven = _rolled(pipeline, made_of, told).bind(typed, **stages, **keeper)
+    return _rolled(ingress, made_of, told).bind(typed, driven, **keeper)
+
+
+def _rolled(deployment: serve.Deployment, made_of: Any, told: Mapping[str, Any]) -> serve.Deployment:
+    """The deployment whose replicas are replaced when `made_of` changes, and hear of `told` while they work."""
+    digest = hashlib.sha256(json.dumps([__version__, made_of], sort_keys=True).encode()).hexdigest()
+    return with_version(deployment.options(user_config=dict(told)), digest[:16])
+
+
+def _control(args: AppArgs, num_cpus: float) -> dict[str, Any]:
+    """What ingress, pipeline and keeper have in common."""
+    placed = _placed(num_cpus, labels_of(args.control_pool))
+    return {
+        "ray_actor_options": placed,
+        "max_surge_percent": _surge(_ALL, placed),
+        "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
+        "health_check_period_s": _HEALTH_S,
+    }
+
+
+def _surge(percent: int, placed: Mapping[str, Any]) -> int:
+    """How many more replicas than wanted a roll-out may have; in a full pool none, as it would wait for ever."""
+    resources = {"CPU": placed["num_cpus"], "GPU": placed.get("num_gpus", 0.0)}
+    return percent if has_room(placed.get("label_selector", {}), resources) else 0
 
 
 def _placed(num_cpus: float, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -83,26 +115,30 @@ def _keeper(args: AppArgs) -> dict[str, Application]:
     keeper = args.keeper
     if not keeper.enabled:
         return {}
-    logs = (args.observability.log_format, args.observability.log_level)
     deployment = serve.deployment(
         name="keeper",
         num_replicas=keeper.replicas,
+        **_control(args, keeper.num_cpus),
         max_ongoing_requests=keeper.max_ongoing_requests,
-        ray_actor_options=_placed(keeper.num_cpus, labels_of(args.control_pool)),
-        graceful_shutdown_wait_loop_s=args.graceful_shutdown_wait_loop_s,
-        health_check_period_s=_HEALTH_S,
         request_router_config=RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
-    )
-    return {"keeper": deployment(Keeper).bind(args.storage.artifacts_url, logs=logs)}
+    )(Keeper)
+    url, told = args.storage.artifacts_url, {"logs": _logs(args)}
+    return {"keeper": _rolled(deployment, url, told).bind(url, **told)}
+
+
+def _logs(args: AppArgs) -> tuple[Format, Level]:
+    return args.observability.log_format, args.observability.log_level
 
 
 def _stage(args: AppArgs, name: StageName) -> Application:
     stage = args.stages[name]
     guests = {other: args.factory(other) for other in STAGE_NAMES if other != name and args.home(other) == name}
     hosted = [stage, *(args.stages[other] for other in guests)]
+    placed = {**_placed(stage.num_cpus, stage.labels), "num_gpus": stage.num_gpus}
     options: dict[str, Any] = {
         "name": name,
-        "ray_actor_options": {**_placed(stage.num_cpus, stage.labels), "num_gpus": stage.num_gpus},
+        "ray_actor_options": placed,
+        "max_surge_percent": _surge(stage.surge_percent, placed),
         "max_ongoing_requests": stage.max_ongoing_calls,
         "graceful_shutdown_timeout_s": max(one.graceful_shutdown_timeout_s for one in hosted),
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
@@ -118,15 +154,15 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         bounds = {**stage.autoscaling.model_dump(exclude_none=True), "target_ongoing_requests": target}
         options["autoscaling_config"] = {**bounds, **own}
     finisher = {"finisher": _MP4, "finisher_options": {"artifacts_url": args.storage.artifacts_url}}
-    return serve.deployment(**options)(Replica).bind(
-        args.factory(name),
-        args.preset,
-        device=stage.device,
-        options=stage.options,
-        threads=stage.torch_threads,
-        stall_limit_s=max(one.stall_limit_s for one in hosted),
-        guests={other: (factory, args.stages[other].options) for other, factory in guests.items()},
-        batch=(stage.batch.size, stage.batch.wait_s),
-        logs=(args.observability.log_format, args.observability.log_level),
+    made_of = {
+        "factory": args.factory(name),
+        "preset": args.preset,
+        "device": stage.device,
+        "options": stage.options,
+        "threads": stage.torch_threads,
+        "guests": {other: (factory, args.stages[other].options) for other, factory in guests.items()},
+        "batch": (stage.batch.size, stage.batch.wait_s),
         **(finisher if name == STAGE_NAMES[-1] else {}),
-    )
+    }
+    told = {"stall_limit_s": max(one.stall_limit_s for one in hosted), "logs": _logs(args)}
+    return _rolled(serve.deployment(**options)(Replica), made_of, told).bind(**made_of, **told)

@@ -10,15 +10,18 @@ DeploymentError
 │   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
 │   ├── NotAllowedError      403  permission_error        the tenant's limits do not allow it
 │   ├── VideoNotFoundError   404  not_found_error
+│   ├── BodyTooSlowError     408  invalid_request_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
 │   ├── NotPausedError       409  conflict_error          `continue` of a job that does not wait for it
 │   ├── OutputsGoneError     409  conflict_error          a remix of a job whose outputs are not kept (any more)
 │   ├── IdempotencyError     409  conflict_error          the key was used with another body
+│   ├── VideoGoneError       410  not_found_error         its files were kept for a time, which is over, or are lost
 │   ├── BodyTooLargeError    413  invalid_request_error
 │   ├── RangeError           416  invalid_request_error
 │   ├── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
-│   │   └── QueueFullError   429  rate_limit_error        of all tenants together
+│   │   ├── QueueFullError   429  rate_limit_error        of all tenants together
+│   │   └── UploadsFullError 503  server_error            as many large bodies come in as may
 │   ├── DatabaseAwayError    503  server_error            the journal's database does not answer; with Retry-After
 │   └── UnavailableError     503  server_error            with Retry-After: what the request needs does not answer
 └── JobFailure               ends one job; becomes `Video.error`
@@ -128,6 +131,20 @@ class VideoNotReadyError(ApiError):
     type = "conflict_error"
 
 
+class VideoGoneError(ApiError):
+    """Content was asked of a job whose video is gone for good."""
+
+    status = 410
+    type = "not_found_error"
+
+    def __init__(self, video_id: str, why: str) -> None:
+        super().__init__(
+            f"The content of video {video_id} is gone: {why}; make it again, with the same seed for the same video.",
+            param="video_id",
+            code="video_gone",
+        )
+
+
 class VideoEndedError(ApiError):
     """A cancel of a job that has already ended otherwise."""
 
@@ -185,6 +202,19 @@ class BodyTooLargeError(ApiError):
     type = "invalid_request_error"
 
 
+class BodyTooSlowError(ApiError):
+    """A body that took too long to come."""
+
+    status = 408
+    type = "invalid_request_error"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"The body did not come within {limit_s:g} s, the limit; send it again, smaller or faster.",
+            code="body_too_slow",
+        )
+
+
 class RangeError(ApiError):
     """A Range that the content does not have."""
 
@@ -229,6 +259,18 @@ class QueueFullError(RateLimitError):
 
     def __init__(self, waiting: int, limit: int, retry_after_s: int) -> None:
         super().__init__(f"{waiting} videos are waiting and the limit is {limit}", retry_after_s, code="queue_full")
+
+
+class UploadsFullError(RateLimitError):
+    """As many large bodies are under way as may be, of all or of one tenant."""
+
+    status = 503
+    type = "server_error"
+
+    def __init__(self, under_way: int, limit: int) -> None:
+        super().__init__(
+            f"{under_way} large bodies are coming in and the limit is {limit}", RETRY_AFTER_S, code="uploads_full"
+        )
 
 
 class UnavailableError(ApiError):

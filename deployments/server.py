@@ -5,6 +5,7 @@ leaves nothing behind. Used by `python -m deployments serve`, by the tests and b
 """
 
 import contextlib
+import ctypes
 import io
 import logging
 import os
@@ -12,13 +13,15 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import ray
 from ray import serve
 
@@ -37,6 +40,8 @@ LOCAL_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0
 _DEPLOY_POLL_S = 0.2
 _CONNECT_S = 5.0
+_CLEAR_S = 10.0  # until no process of a Ray that died is left
+_SUBREAPER = 36  # of Linux' prctl: processes whose parent dies become our children
 _SENTENCE = re.compile(r"(?:StartError|ConfigError|MissingPoolError|ArtifactError)\S*: (.+)")
 
 
@@ -72,7 +77,7 @@ def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Serv
         StartError: one sentence; what had been started is stopped again.
     """
     check_environment()
-    check_exposure(host, args.storage.database_url)
+    check_exposure(host, args.storage.database())
     check_port(host, port)
     temp_dir = start_ray(where)
     deploying = False
@@ -268,6 +273,40 @@ def stop(temp_dir: Path | None) -> None:
                     serve.shutdown()
     finally:
         leave(temp_dir)
+
+
+def adopt_orphans() -> None:
+    """Replicas whose raylet dies stay our children, so that `abandon` finds them; Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def ray_parts() -> dict[str, psutil.Process]:
+    """Those of a Ray that was started here without which nothing works, by name."""
+    names = ("raylet", "gcs_server")
+    return {name: child for child in psutil.Process().children() if (name := child.name()) in names}
+
+
+def dead_part(parts: Mapping[str, psutil.Process]) -> str | None:
+    """The name of one of them that has died."""
+    for name, part in parts.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if part.status() != psutil.STATUS_ZOMBIE:
+                continue
+        return name
+    return None
+
+
+def abandon(temp_dir: Path | None) -> None:
+    """End every process of a Ray that has died, and remove its folder: it cannot be asked to stop any more."""
+    deadline = time.monotonic() + _CLEAR_S
+    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1.0)
+    if temp_dir is not None:
+        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def leave(temp_dir: Path | None) -> None:

@@ -18,7 +18,7 @@ from client._shell.ending import Parser
 from client._shell.outputs import OutputError, judge_output, written
 from stages.base import Report
 from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
-from stages.presets import MAX_SEED, PRESETS, Plan, Preset, get_preset, plan
+from stages.presets import MAX_SEED, PRESETS, Plan, Preset, check_subject, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
 
@@ -74,6 +74,7 @@ def run(words: list[str]) -> int:
         steps=args.steps,
         guidance=args.guidance,
     )
+    check_subject(preset, args.prompt)
     _judge(args.out, args.contact_sheet)
     if work.note:
         errors.print(work.note)

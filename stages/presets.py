@@ -64,12 +64,14 @@ __all__ = [
     "VFIParams",
     "Windows",
     "check_prompt",
+    "check_subject",
     "get_preset",
     "plan",
 ]
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"  # the committed ones, `embedded:` in a part's source
 MAX_PROMPT_CHARS = 1000
+_SHOWN_CHARS = 120  # of a prompt, in a message
 MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
 
@@ -264,6 +266,32 @@ def check_prompt(prompt: str) -> str:
     return text
 
 
+def check_subject(preset: Preset, prompt: str) -> None:
+    """Refuse a prompt of which T2I would draw noise.
+
+    Raises:
+        RequestError: the preset has a vocabulary, and the prompt names no subject of it.
+    """
+    if not preset.vocabulary:
+        return
+    vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
+    reading = vocabulary.read(prompt)
+    if reading.without_subject:
+        near = "".join(
+            f" Like {theirs!r} it knows {' and '.join(map(repr, ours))}." for theirs, ours in reading.near[:2]
+        )
+        examples = " or ".join(map(repr, vocabulary.examples))
+        raise RequestError(
+            "prompt",
+            f"Preset {preset.name!r} knows nothing to draw of {_shortened(prompt.strip())!r}.{near} "
+            f"Name one thing, in English, as in {examples}.",
+        )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS].rstrip()} ..."
+
+
 def plan(
     preset: Preset,
     prompt: str,
@@ -290,7 +318,10 @@ def plan(
     if preset.vocabulary:
         vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
         reading = vocabulary.read(text)
-        text, note, negative_prompt = reading.text, reading.note, vocabulary.read(negative_prompt).text
+        known, unknown = vocabulary.absent(negative_prompt)
+        text, note, negative_prompt = reading.text, reading.note, ", ".join(dict.fromkeys((*known, *reading.negative)))
+        if unknown:
+            note = f"{note} Of the negative prompt it leaves out {', '.join(map(repr, unknown))}.".strip()
     text = preset.prompt_style.format(prompt=text)
     if not 0 <= seed <= MAX_SEED:
         raise RequestError("seed", f"The seed is {seed}; it must be between 0 and {MAX_SEED}.")

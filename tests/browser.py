@@ -38,7 +38,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, allowed: tuple[str, ...] = (), **context: Any) -> Iterator[Page]:
+def opened(
+    browser: Browser, url: str, allowed: tuple[str, ...] = (), start: str = "/", **context: Any
+) -> Iterator[Page]:
     """A page of a profile of its own. At the end nothing may stand in its console but what holds one of `allowed`."""
     with browser.new_context(base_url=url, **context) as profile:
         page = profile.new_page()
@@ -46,7 +48,7 @@ def opened(browser: Browser, url: str, allowed: tuple[str, ...] = (), **context:
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
-        page.goto("/")
+        page.goto(start)
         yield page
         page.close()
     left = [line for line in complaints if not any(part in line for part in allowed)]

@@ -37,10 +37,10 @@ def _started(durable: bool) -> Any:
     return made
 
 
-def new_database(*, durable: bool = False) -> str:
-    """The address of an empty database."""
+def new_database(*, durable: bool = False, template: str = "template1") -> str:
+    """The address of a new database: an empty one, or a copy of another that nobody has open."""
     name = f"test_{next(_numbers)}"
     address = server(durable=durable).get_uri
     with psycopg.connect(address(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return str(address(database=name))

@@ -114,7 +114,9 @@ GROUND: Mapping[str, frozenset[str]] = {
     "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
     "client": frozenset({"_version", "schema", "errors"}),
-    "stages": frozenset({"__init__", "types", "base", "settings", "presets", "words", "sheets", "commands"}),
+    "stages": frozenset(
+        {"__init__", "types", "base", "settings", "presets", "words", "english", "tongues", "sheets", "commands"}
+    ),
 }
 
 # folder -> what it must not import

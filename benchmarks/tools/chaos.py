@@ -1,13 +1,14 @@
 """A real server whose processes can be killed: `python -m deployments serve --laptop` below this process.
 
-`Target` starts it, finds its processes by their titles, kills one of them or all of them with SIGKILL, and starts it
-again on the same data. It touches only processes that descend from what it started. `stand_in_config` writes the file
+`Target` starts it, finds its processes by their titles, kills one of them or all of them with SIGKILL, or stops one for
+a while, and starts it again on the same data. `crash_postgres` has its database go down and recover. They touch only
+processes that descend from what was started here. `stand_in_config` writes the file
 with replayed stages that the server is given. Knows nothing of jobs.
 """
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+import psycopg
 import yaml
 
 from cluster.server_process import STOP_S, ServerError, ServerProcess
@@ -25,6 +27,7 @@ from stages.types import STAGE_NAMES, StageName
 
 ALL = "all"  # the whole process tree
 KINDS: tuple[str, ...] = (*STAGE_NAMES, "keeper", "pipeline", "ingress", "proxy")
+RAYLET, POSTGRES, FROZEN = "raylet", "postgres", "frozen"
 STARTS = 5  # of the whole server, one after the other, before it counts as broken
 
 
@@ -52,10 +55,13 @@ def stand_in_config(path: Path, profiles: Mapping[StageName, ReplayProfile], lea
 class Target:
     """`with Target(...)` runs the server; `url` stays the same over every restart."""
 
-    def __init__(self, config: Path, data_dir: Path, temp_dir: Path, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, config: Path, data_dir: Path, temp_dir: Path, host: str = "127.0.0.1", database_url: str | None = None
+    ) -> None:
         """`temp_dir`: for what a killed Ray leaves behind; a short path, as Ray puts sockets there."""
         options = ("--laptop", "--host", host, "--config", config.absolute(), "--data-dir", data_dir, "--threads", 1)
-        self._server = ServerProcess(*options, environment={"TMPDIR": str(temp_dir)})
+        environment = {"TMPDIR": str(temp_dir), **({"DATABASE_URL": database_url} if database_url else {})}
+        self._server = ServerProcess(*options, environment=environment)
         self.url, self.port = self._server.url, self._server.port
         self.starts = 0
 
@@ -92,6 +98,21 @@ class Target:
             return Kill(kind, time.time(), frozenset({victim.pid}))
         return None
 
+    def freeze(self, kind: str, wait: Callable[[], object]) -> Kill | None:
+        """Stop one process of a kind with SIGSTOP until `wait` returns; None where there is none."""
+        for victim in self.processes(kind)[:1]:
+            at = time.time()
+            with suppress(psutil.NoSuchProcess):
+                victim.suspend()
+                wait()
+                victim.resume()
+            return Kill(FROZEN, at, frozenset({victim.pid}))
+        return None
+
+    def ended(self, limit_s: float) -> bool:
+        """Whether the server has ended by itself within that time."""
+        return self._server.ended(limit_s)
+
     def stop(self) -> None:
         """In order, as SIGTERM asks for; by force where that takes too long."""
         tree = self._tree()
@@ -107,7 +128,7 @@ class Target:
         return []
 
     def processes(self, kind: str) -> list[psutil.Process]:
-        title = "ProxyActor" if kind == "proxy" else f"ServeReplica:{APP_NAME}:{kind}"
+        title = {"proxy": "ProxyActor", RAYLET: "/raylet/raylet "}.get(kind, f"ServeReplica:{APP_NAME}:{kind}")
         return [process for process in self._tree() if title in _command(process)]
 
     def _kill_tree(self) -> Sequence[psutil.Process]:
@@ -124,6 +145,15 @@ class Target:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def crash_postgres(url: str) -> Kill:
+    """Kill one backend with SIGKILL: PostgreSQL then ends all of them, and recovers from its log."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        pid = connection.info.backend_pid
+        at = time.time()
+        psutil.Process(pid).kill()
+    return Kill(POSTGRES, at, frozenset({pid}))
 
 
 def _kill(tree: Sequence[psutil.Process]) -> None:

@@ -59,6 +59,7 @@ class Row:
     file: str | None = None
     seconds: float | None = None  # from its creation to its end, as the server says
     error: str | None = None
+    note: str | None = None  # what was done otherwise than the line asks
 
 
 class State:
@@ -210,13 +211,13 @@ class Batch:
         try:
             video = await self._client.videos.wait(entry.id)
             if video.paused_after is not None:
-                return Row(line.name, "paused", video.id)
+                return Row(line.name, "paused", video.id, note=video.note)
             await self._client.videos.download(video.id, target)
         except (VideoFailedError, NotFoundError) as error:
             self._state.put(line.name, replace(entry, error=_reason(error)))
             return Row(line.name, "failed", entry.id, error=_reason(error))
         seconds = None if video.completed_at is None else float(video.completed_at - video.created_at)
-        return Row(line.name, "done", video.id, str(target), seconds)
+        return Row(line.name, "done", video.id, str(target), seconds, note=video.note)
 
     async def _create(self, line: Line, key: str) -> Video:
         """Sent until the server has room for it."""

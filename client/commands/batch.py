@@ -87,7 +87,7 @@ def _refuse(problems: list[str], as_json: bool) -> None:
 
 
 def _said(row: "Row") -> str:
-    return f"{row.name}: {row.outcome}" + (f": {row.error}" if row.error else "")
+    return ": ".join(part for part in (row.name, row.outcome, row.error, row.note) if part)
 
 
 def _tell(rows: "list[Row]", as_json: bool) -> None:

@@ -72,7 +72,7 @@ def describe(video: Video) -> str:
     lines = [
         f"{video.id}  {state_of(video)}  {video.progress} %",
         f"prompt   {plain(video.prompt)}",
-        f"model    {video.model}, {video.size}, {video.seconds} s, seed {video.seed}",
+        f"model    {_asked(video)}",
         f"created  {_moment(video.created_at)}",
     ]
     if video.completed_at is not None:
@@ -83,6 +83,8 @@ def describe(video: Video) -> str:
         lines.append(f"paused   after {video.paused_after}; go on with: magicvideo continue {video.id}")
     if note := queue_note(video):
         lines.append(note.replace("queued: ", "queue    "))
+    if video.note:
+        lines.append(f"note     {plain(video.note)}")
     if video.waits_for is not None:
         lines.append(f"waits    {plain(video.waits_for)}")
     lines += [f"  {title_of(stage.name):<14} {stage.progress:>3} %  {note_of(stage)}" for stage in video.stages]
@@ -172,7 +174,7 @@ def _facts(video: Video) -> Iterable[tuple[str, str]]:
         "id": video.id,
         "status": f"{state_of(video)}, {video.progress} %",
         "prompt": video.prompt,
-        "model": f"{video.model}, {video.size}, {video.seconds} s, seed {video.seed}",
+        "model": _asked(video),
         "video": ", ".join(_shape(video)),
         "from": video.remixed_from_video_id,
         "until": video.until,
@@ -189,6 +191,11 @@ def _facts(video: Video) -> Iterable[tuple[str, str]]:
         "waits": video.waits_for,
     }
     return [(name, value) for name, value in known.items() if value]
+
+
+def _asked(video: Video) -> str:
+    length = "one picture" if video.until == "t2i" else f"{video.seconds} s"
+    return f"{video.model}, {video.size}, {length}, seed {video.seed}"
 
 
 def _shape(video: Video) -> list[str]:

@@ -41,15 +41,14 @@ def deliver(
 
         picture = until == "t2i"
         check_outputs(wishes.output, keyframe, wishes.contact_sheet, picture=picture, as_json=wishes.as_json)
-        quiet = wishes.quiet or wishes.detach
-        with connect(wishes) as client, watcher(quiet=quiet) as watch:
+        with connect(wishes) as client, watcher(quiet=wishes.quiet) as watch:
             video = start(client)
             job.append(video.id)
             pictures = Pictures(client, keyframe, watch)
             path = None
+            if video.note:
+                watch.say(video.note)
             if not wishes.detach:
-                if video.note and not wishes.quiet:
-                    watch.say(video.note)
                 video = follow(client, video, watch, pictures)
                 path = None if video.paused_after else _fetch(client, video, wishes, watch)
         _tell(video, path, wishes, None if keyframe is None else pictures.paths)

@@ -91,6 +91,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Checkpoints, a minute",
               {f"{_S} {{{{outcome}}}}": _rate("ray_magicvideo_checkpoints_total", "stage, outcome", 60)}),
         Panel("Written as checkpoints", {_S: _rate("ray_magicvideo_checkpoint_bytes_total", "stage")}, "Bps"),
+        Panel("Traces, a minute", {"{{outcome}}": _rate("ray_magicvideo_traces_total", "outcome", 60)}),
         Panel("Swept, a minute", {"{{what}}": _rate("ray_magicvideo_swept_total", "what", 60)}),
         Panel("Files to erase", {"files": "magicvideo_files_to_erase"}),
     ),

@@ -146,7 +146,7 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
         unused=tuple(pool.name for pool in file.pools if pool.name not in used),
         writers=_names(homes[STAGE_NAMES[-1]]),
         control_cpus=1 + max(1, round(sum(part.replicas * part.num_cpus for part in beside))),
-        database_in_config=not args.storage.database_url.startswith("sqlite"),
+        database_in_config=not args.storage.database_url.startswith(("sqlite", "env:")),
         artifacts_path=_shared_folder(args.storage.artifacts_url, source),
     )
 

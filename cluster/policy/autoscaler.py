@@ -8,8 +8,9 @@ a second with what it knows of each autoscaled deployment; once a `period_s` the
 replicas become a snapshot, and the policy decides. Its settings travel with the reports, so they stand in one place,
 `scaling` among the application's arguments.
 
-How long a replica takes from the wish to its first call is measured here and replaces what the settings say. Without a
-report nothing changes. It never raises and never blocks: Serve's control loop waits for it.
+How long a replica loads is measured by itself and comes with the reports; how long it waits for a place on a node is no
+part of that. One that should have loaded long ago counts as pending. Without a report nothing changes. It never raises
+and never blocks: Serve's control loop waits for it.
 """
 
 import logging
@@ -27,7 +28,7 @@ logger = logging.getLogger("ray.serve")  # the controller's own, so that an oper
 PIPELINE = "pipeline"
 _LATE_S = 3.0  # a stop begins, and is reported, at most so much later than it was wished
 _STALE_S = 15.0  # a replica that has said nothing for so long is not counted
-_WEIGHT = 0.3  # of the newest start-up in their mean
+_PLACE_S = 120.0  # beside twice its start-up: a replica that does not run after so long has no place
 _ROUNDING = 1e-3  # of a replica
 
 _Targets = dict[Any, int]
@@ -41,7 +42,7 @@ class Scaler:
         self._state: State = {}
         self._decided_s = -math.inf
         self._targets: dict[str, int] = {}
-        self._starts: dict[str, _StartUps] = {}
+        self._starts: dict[str, _Starts] = {}
         self._stops: dict[str, deque[tuple[float, int]]] = {}  # when how many replicas were let go
         self._complained = False
 
@@ -61,7 +62,7 @@ class Scaler:
     def _watch(self, contexts: Mapping[Any, Any], now_s: float) -> None:
         for key, context in contexts.items():
             target, ready = int(context.target_num_replicas), int(context.current_num_replicas)
-            starts = self._starts.setdefault(key.name, _StartUps())
+            starts = self._starts.setdefault(key.name, _Starts())
             if starts.target > target:
                 self._stops.setdefault(key.name, deque()).append((now_s, starts.target - target))
             starts.see(target, ready, now_s)
@@ -101,18 +102,18 @@ class Scaler:
         ready, target = int(context.current_num_replicas), int(context.target_num_replicas)
         waiting, running = round(stage.waiting), round(stage.running)
         busy = math.ceil(stage.busy - _ROUNDING) or running  # a pipeline of an older version says nothing of it
-        measured = self._starts[name].mean_s
         return StageNow(
             name,
             call_s=stage.call_s,
             calls=max(1, round(stage.calls)),
-            start_up_s=stage.start_up_s if measured is None else measured,
+            start_up_s=stage.start_up_s,
             waiting=waiting,
             running=running,
             remaining_s=stage.remaining_s,
             busy=min(busy, ready),
             ready=ready,
             starting=max(0, target - ready),
+            pending=self._starts[name].older(now_s - 2 * stage.start_up_s - _PLACE_S),
             stopping=min(self._let_go(name, now_s, stage.call_s), max(0, busy - ready)),
             target=target,
             min_replicas=int(context.capacity_adjusted_min_replicas),
@@ -144,12 +145,11 @@ def _drivers(report: Report, context: Any) -> int:
     return max(least, min(most, max(target, needed)))
 
 
-class _StartUps:
-    """How long replicas of one deployment take, from the target that asked for them until they run."""
+class _Starts:
+    """When the replicas of one deployment that do not run yet were wished for."""
 
     def __init__(self) -> None:
-        self.mean_s: float | None = None
-        self._asked: deque[float] = deque()  # when each replica that does not run yet was asked for
+        self._asked: deque[float] = deque()
         self._seen: tuple[int, int] | None = None  # target and running replicas
 
     @property
@@ -159,15 +159,16 @@ class _StartUps:
 
     def see(self, target: int, running: int, now_s: float) -> None:
         """The deployment as it is now."""
-        before, self._seen = self._seen, (target, running)
-        if before is None:
-            return
+        before, self._seen = self._seen or (running, running), (target, running)
         self._asked.extend([now_s] * max(0, target - max(before[0], running)))
         for _ in range(min(len(self._asked), max(0, running - before[1]))):
-            took_s = now_s - self._asked.popleft()
-            self.mean_s = took_s if self.mean_s is None else (1 - _WEIGHT) * self.mean_s + _WEIGHT * took_s
+            self._asked.popleft()
         while len(self._asked) > max(0, target - running):
             self._asked.pop()  # the wish was taken back
+
+    def older(self, before_s: float) -> int:
+        """Those that were wished for earlier."""
+        return sum(asked < before_s for asked in self._asked)
 
 
 def _reports(context: Any, now_s: float) -> list[Report]:

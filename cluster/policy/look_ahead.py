@@ -14,6 +14,9 @@ cost. Where the GPUs do not suffice, they go one by one to the stage with the mo
 all stages are short by the same factor: idle replicas of one become replicas of the bottleneck. A replica that computes
 is never taken away, and a GPU changes its stage only where the other one is clearly shorter.
 
+A replica that no node has a place for says where the pool ends: no more are wished for then, the stages behind are
+sized for what those that run let through, and the wish is not called off before it has been superfluous for long.
+
 Pure: a frozen snapshot and a state in, targets and a state out. Standard library only, never raises on a snapshot, and
 knows nothing of Ray, of clocks, or of what a job computes.
 """
@@ -39,6 +42,7 @@ class LookAhead:
     margin: float = 0.35  # replicas over the mean need, in square roots of it
     keep_idle: float = 0.5  # how long a superfluous replica stays, in start-ups
     min_keep_s: float = 10.0  # and at least so long
+    unplaced_s: float = 60.0  # or so long while some start: Serve cannot end one at once that has no place
     reaction_s: float = 5.0  # how long before they are needed replicas should be ready
     haste: float = 0.5  # 0: replicas by work alone; 1: as many for a cheap stage as for the dearest
     stickiness: float = 1.25  # how much shorter a stage must be to take a GPU from one that has it
@@ -46,7 +50,7 @@ class LookAhead:
     def __post_init__(self) -> None:
         if self.goal_s is not None and not self.goal_s > 0:
             raise PolicyError(f"look_ahead needs goal_s above 0, got {self.goal_s:g}.")
-        for name in ("margin", "keep_idle", "min_keep_s", "reaction_s"):
+        for name in ("margin", "keep_idle", "min_keep_s", "unplaced_s", "reaction_s"):
             if not getattr(self, name) >= 0:
                 raise PolicyError(f"look_ahead needs {name} of 0 or more, got {getattr(self, name):g}.")
         if not self.stickiness >= 1:
@@ -55,7 +59,7 @@ class LookAhead:
     def decide(self, now: Snapshot, state: State) -> Decision:
         """Targets within each stage's bounds, and within the budget unless what computes now already exceeds it."""
         in_time = _demand(self, now, all_of_it=False)
-        wanted = [min(s.max_replicas, math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, in_time, strict=True)]
+        wanted = [min(_most(s), math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, in_time, strict=True)]
         state = {
             stage.name: Memory(
                 levels=_remember(state.get(stage.name, Memory()).levels, now.now_s, level, self._keep_s(stage))
@@ -64,7 +68,9 @@ class LookAhead:
         }
         held = [max(level for _, level in state[stage.name].levels) for stage in now.stages]
         floors = [max(stage.min_replicas, min(stage.busy, stage.max_replicas)) for stage in now.stages]
-        ceilings = [max(floor, level) for floor, level in zip(floors, held, strict=True)]
+        ceilings = [
+            max(floor, min(level, _most(stage))) for floor, level, stage in zip(floors, held, now.stages, strict=True)
+        ]
         if now.budget_gpus is None:
             return Decision(_named(now, ceilings), state)
         in_the_end = _demand(self, now, all_of_it=True)
@@ -79,7 +85,7 @@ class LookAhead:
         room -= sum(count * stage.gpus for count, stage in zip(given, now.stages, strict=True))
         room = _deal(now.stages, given, floors, [1.0] * len(given), room, 1.0)
         # Everything that is on its way is dealt out, so that the first stages leave what the last ones will need soon.
-        due = [min(s.max_replicas, math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, needs, strict=True)]
+        due = [min(_most(s), math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, needs, strict=True)]
         fair = list(given)
         _deal(now.stages, fair, due, needs, room, self.stickiness)
         asked = [max(floor, min(share, level)) for floor, share, level in zip(given, fair, wanted, strict=True)]
@@ -93,7 +99,18 @@ class LookAhead:
         return asked
 
     def _keep_s(self, stage: StageNow) -> float:
-        return max(self.min_keep_s, self.keep_idle * stage.start_up_s)
+        return max(self.min_keep_s, self.keep_idle * stage.start_up_s, self.unplaced_s if stage.starting else 0.0)
+
+
+def _most(stage: StageNow) -> int:
+    """Replicas that can be had: those of now where the pool gives no more."""
+    return min(stage.max_replicas, stage.ready + stage.starting) if stage.pending else stage.max_replicas
+
+
+def _lets_through(stage: StageNow) -> float:
+    """Jobs per second, at most: of what runs or loads where the pool gives no more."""
+    able = max(0, _most(stage) - stage.pending)
+    return able / stage.job_s if stage.job_s > 0 else math.inf if able else 0.0
 
 
 def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]:
@@ -121,7 +138,7 @@ def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]
         mean = min(rate, deliverable) * stage.job_s
         haste = 0.0 if all_of_it else policy.haste
         needs.append(max(flow * stage.job_s ** (1 - haste) * longest**haste, mean + policy.margin * math.sqrt(mean)))
-        deliverable = min(deliverable, stage.max_replicas / stage.job_s if stage.job_s > 0 else math.inf)
+        deliverable = min(deliverable, _lets_through(stage))
     return needs
 
 

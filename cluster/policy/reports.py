@@ -24,7 +24,7 @@ class StageReport:
     call_s: float = 0.0  # of one alone, of late; 0: nobody knows
     calls: float = 1.0  # of one job
     gpus: float = 1.0  # of one replica
-    start_up_s: float = 0.0  # until somebody has measured it
+    start_up_s: float = 0.0  # of loading, of late
     batch: float = 1.0  # calls that a replica computes at once, at most
     batch_s: float = 0.0  # of that many together, of late; 0: nobody knows
 
@@ -88,7 +88,7 @@ def joined(reports: Sequence[Report]) -> Report | None:
             call_s=_mean_known([stage.call_s for stage in own]),
             calls=sum(stage.calls for stage in own) / len(own),
             gpus=own[0].gpus,
-            start_up_s=own[0].start_up_s,
+            start_up_s=_mean_known([stage.start_up_s for stage in own]),
             batch=own[0].batch,
             batch_s=_mean_known([stage.batch_s for stage in own]),
         )

@@ -27,13 +27,14 @@ class StageNow:
     name: str
     call_s: float  # mean seconds of one call on one replica, alone
     calls: int = 1  # of one job
-    start_up_s: float = 0.0  # from the decision to a replica that answers
+    start_up_s: float = 0.0  # of loading, from a place on a node to a replica that answers
     waiting: int = 0  # calls that no replica computes yet
     running: int = 0  # calls that are being computed
     remaining_s: float = 0.0  # of the busy replicas' time, added up
     busy: int = 0  # replicas that compute
     ready: int = 0  # replicas that compute or could
     starting: int = 0
+    pending: int = 0  # of those, replicas that no node has had a place for in all this time
     stopping: int = 0  # replicas that finish what they have, and hold their GPUs until then
     target: int = 0  # what was decided last
     min_replicas: int = 1

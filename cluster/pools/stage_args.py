@@ -28,7 +28,11 @@ def our_application(text: str, source: str) -> tuple[Mapping[str, Any], Mapping[
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ServeConfigError(f"{source} is no YAML: {' '.join(str(error).split())}.") from error
+        mark = getattr(error, "problem_mark", None)  # the line itself may hold a secret
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        raise ServeConfigError(
+            f"{source} is no YAML{where}: {getattr(error, 'problem', None) or 'not text'}."
+        ) from None
     applications = config.get("applications") if isinstance(config, dict) else None
     ours = [
         app
@@ -96,6 +100,9 @@ class StageArgs(Args):
     max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it; or batches.")
     batch: BatchArgs = Field(default_factory=BatchArgs, description="T2I alone can; off by default.")
     graceful_shutdown_timeout_s: float = Field(default=600.0, gt=0, description="Above the stage's p99.")
+    surge_percent: int = Field(
+        default=25, ge=0, le=100, description="Of its replicas, that a roll-out has more for a while, if there is room."
+    )
     run_timeout_s: float = Field(default=1800.0, gt=0, description="A call that computes longer fails its job.")
     stall_limit_s: float = Field(default=600.0, gt=0, description="A replica silent for longer is replaced.")
     max_start_attempts: int = Field(default=3, ge=1)

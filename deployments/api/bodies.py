@@ -1,25 +1,40 @@
 """Bodies, parameters and headers of requests: JSON or a form in; `CreateVideo` and files out.
 
-Reads at most `max_body_bytes` and refuses unknown and repeated fields; whether the preset can serve the values is
-`deployments.jobs.judging`'s to say. Each finding is one sentence that names the field.
+Every body has limits: of bytes and of time; JSON of nesting and of keys and values, before it is parsed; a form of
+fields. Files of a form go to a disk as they come. Unknown and repeated fields are refused; whether the preset can serve
+the values is `deployments.jobs.judging`'s to say. Each finding is one sentence that names the field.
 """
 
+import asyncio
 import base64
+import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi import Header, Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.types import Message
 
 from client.schema import CreateVideo
 from deployments.api.description import Absent
-from deployments.errors import BodyTooLargeError, InvalidRequestError
+from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
+from deployments.intake.room import UploadRoom
 from deployments.intake.sources import FILES, Files
+from deployments.settings.application import IngressArgs
 
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_JSON, _MULTIPART, _URLENCODED = "application/json", "multipart/form-data", "application/x-www-form-urlencoded"
+_SMALL_BYTES = 1_000_000  # more than that takes a place among the uploads
+_TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dropped
+_MAX_NESTED = 8
+_MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
+_MAX_FIELDS = 64  # of a form
+_INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 
@@ -35,36 +50,63 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def read_body(request: Request, max_bytes: int, max_form_bytes: int) -> tuple[CreateVideo, Files]:
-    """The fields of a request, and the files that came with it.
+@asynccontextmanager
+async def open_body(
+    request: Request, limits: IngressArgs, room: UploadRoom, tenant: str
+) -> AsyncIterator[tuple[CreateVideo, Files]]:
+    """The fields of a request, and the files that came with it, open until the end of the block.
 
     Raises:
         InvalidRequestError: another type of body, malformed, or a field that is unknown or of another type.
-        BodyTooLargeError: more than `max_bytes`.
+        BodyTooLargeError: more than the limit of its kind.
+        BodyTooSlowError: it did not come in time.
+        UploadsFullError: it is large, and as many are under way as may be.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind not in ("application/json", *_FORMS):
+    if kind not in (_JSON, _MULTIPART, _URLENCODED):
         raise InvalidRequestError(
             f"The body's Content-Type is {kind or 'missing'!r}; send application/json or multipart/form-data.",
             param="Content-Type",
             code="unsupported_content_type",
         )
-    is_json = kind == "application/json"
-    body = await _limited(request, max_bytes if is_json else max_form_bytes)
-    fields, files = (_json_fields(body), {}) if is_json else await _form_fields(request, body)
-    created = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, strict=is_json)
-    for name in FILES:
-        reference = getattr(created, name)
-        url = reference and (reference.image_url or reference.video_url)
-        if url:
-            files[name] = _decoded(url, name)
-    return created, files
+    files: Files = {}
+    with ExitStack() as stack:
+        if kind == _MULTIPART or not 0 <= _announced(request) <= _SMALL_BYTES:
+            stack.enter_context(room.place(tenant))
+        if kind == _JSON:
+            fields = _json_fields(await _limited(request, limits.max_body_bytes, limits.body_limit_s))
+        elif kind == _URLENCODED:
+            most = min(_SMALL_BYTES, limits.max_upload_bytes)
+            fields = _query_fields(await _limited(request, most, limits.body_limit_s))
+        else:
+            fields, files = await _form_fields(request, limits)
+        for file in files.values():
+            stack.callback(file.close)
+        created = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, strict=kind == _JSON)
+        for name in FILES:
+            reference = getattr(created, name)
+            url = reference and (reference.image_url or reference.video_url)
+            if url:
+                files[name] = io.BytesIO(_decoded(url, name))
+        yield created, files
 
 
-async def read_small(request: Request, model: type[BodyT], max_bytes: int) -> BodyT:
-    """The fields of a request that carries no file; an empty body has none. Raises as `read_body` does."""
-    body = await _limited(request, max_bytes)
+async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) -> BodyT:
+    """The fields of a request that carries no file; an empty body has none. Raises as `open_body` does."""
+    body = await _limited(request, min(_SMALL_BYTES, limits.max_body_bytes), limits.body_limit_s)
     return _typed(model, _json_fields(body) if body.strip() else {}, strict=True)
+
+
+async def drop_body(request: Request) -> None:
+    """What a request brings to a route that takes no body.
+
+    Raises:
+        BodyTooLargeError: more than can be dropped without a word.
+    """
+    takes_one = "requestBody" in (request.scope["route"].openapi_extra or {})
+    if not takes_one and ("content-length" in request.headers or "transfer-encoding" in request.headers):
+        limits: IngressArgs = request.app.state.services.args.ingress
+        await _limited(request, _TAKES_NONE_BYTES, limits.body_limit_s)
 
 
 def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InvalidRequestError:
@@ -112,21 +154,62 @@ def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT
     return created
 
 
-async def _limited(request: Request, max_bytes: int) -> bytes:
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > max_bytes:
+def _announced(request: Request) -> int:
+    """Bytes of the body, as its header says; -1 where it does not."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < 19 else -1
+
+
+def _counted(request: Request, max_bytes: int) -> Request:
+    """The same request, whose body raises BodyTooLargeError where it grows beyond `max_bytes`."""
+    left = max_bytes
+
+    async def receive() -> Message:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
             raise BodyTooLargeError(f"The body has more than {max_bytes} bytes, the limit.", code="body_too_large")
-    return bytes(received)
+        return message
+
+    if _announced(request) > max_bytes:
+        said = f"The body has {_announced(request)} bytes and the limit is {max_bytes}."
+        raise BodyTooLargeError(said, code="body_too_large")
+    return Request(request.scope, receive)
 
 
-def _json_fields(body: bytes) -> dict[str, Any]:
+@asynccontextmanager
+async def _in_time(limit_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise BodyTooSlowError(limit_s) from None
+
+
+async def _limited(request: Request, max_bytes: int, limit_s: float) -> bytearray:
+    received = bytearray()
+    async with _in_time(limit_s):
+        async for chunk in _counted(request, max_bytes).stream():
+            received += chunk
+    return received
+
+
+def _json_fields(body: bytearray) -> dict[str, Any]:
+    if sum(body.count(sign) for sign in b"{[,") > _MAX_SIGNS:  # counted, because parsing a million keys takes seconds
+        raise InvalidRequestError(
+            f"The body has more than {_MAX_SIGNS} keys and values, the limit; no request has so many.",
+            code="invalid_json",
+        )
     try:
         value = json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "it is nested too deep"
         raise InvalidRequestError(f"The body is not JSON: {reason}.", code="invalid_json") from error
+    if _is_deeper(value, _MAX_NESTED):
+        raise InvalidRequestError(
+            f"The body is nested deeper than {_MAX_NESTED}, the limit; no request is.", code="invalid_json"
+        )
     if not isinstance(value, dict):
         raise InvalidRequestError(
             f'The body must be a JSON object like {{"prompt": "a fox"}}, got {_shown(value)}.', code="invalid_json"
@@ -134,12 +217,40 @@ def _json_fields(body: bytes) -> dict[str, Any]:
     return value
 
 
-async def _form_fields(request: Request, body: bytes) -> tuple[dict[str, Any], Files]:
-    async def replay() -> Mapping[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner: Iterator[Any] = iter(())
+    if isinstance(value, dict | list):
+        inner = iter(value.values() if isinstance(value, dict) else value)
+    return levels < 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
+
+def _query_fields(body: bytearray) -> dict[str, Any]:
     try:
-        form = await Request(request.scope, replay).form()  # type: ignore[arg-type]
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"The form is not UTF-8: {error.reason}.", code="invalid_form") from error
+    except ValueError as error:
+        raise InvalidRequestError(f"The form has more than {_MAX_FIELDS} fields.", code="invalid_form") from error
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        _put(fields, name, value)
+    return fields
+
+
+def _put(fields: dict[str, Any], name: str, value: str) -> None:
+    """A text field of a form into `fields`; once."""
+    if inner := _INSIDE.fullmatch(name):
+        field, key = inner[1], inner[2] or "id"
+        fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
+    else:
+        fields |= _once([*fields.items(), (name, value)])
+
+
+async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str, Any], Files]:
+    counted = _counted(request, limits.max_upload_bytes)
+    try:
+        async with _in_time(limits.body_limit_s):
+            form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
     fields: dict[str, Any] = {}
@@ -153,11 +264,10 @@ async def _form_fields(request: Request, body: bytes) -> tuple[dict[str, Any], F
                     code="unknown_field",
                 )
             _once([*((known, None) for known in files), (name, None)])
-            files[name] = await value.read()
-        elif name in FILES:
-            fields |= _once([*fields.items(), (name, {"id": value})])
+            files[name] = value.file
         else:
-            fields |= _once([*fields.items(), (name, value)])
+            _put(fields, name, value)
+    _once([(name, None) for name in (*fields, *files)])
     return fields, files
 
 

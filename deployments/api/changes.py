@@ -25,12 +25,12 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos/{video_id}/remix",
         summary="A new job with changes, that reuses the stages before them",
         response_model=Video,
-        responses=errors(400, 403, 404, 409, 413, 429),
+        responses=errors(400, 403, 404, 408, 409, 413, 429),
         openapi_extra=body(RemixVideo),
     )
     async def remix_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         refuse_without_keeper(services)
-        change = await read_small(request, RemixVideo, args.ingress.max_body_bytes)
+        change = await read_small(request, RemixVideo, args.ingress)
         parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         child = remix(parent, change, reuse=await reuses(services, tenant, None))
         said = f"{request.url.path} {change.model_dump_json()}"
@@ -41,12 +41,12 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos/{video_id}/extend",
         summary="A new job whose video goes on where this one ends",
         response_model=Video,
-        responses=errors(400, 403, 404, 409, 413, 429),
+        responses=errors(400, 403, 404, 408, 409, 413, 429),
         openapi_extra=body(ExtendVideo),
     )
     async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         refuse_without_keeper(services)
-        change = await read_small(request, ExtendVideo, args.ingress.max_body_bytes)
+        change = await read_small(request, ExtendVideo, args.ingress)
         parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         said = f"{request.url.path} {change.model_dump_json()}"
         child = extend(parent, change)
@@ -57,11 +57,11 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos/{video_id}/continue",
         summary="Have a paused job go on",
         response_model=Video,
-        responses=errors(400, 404, 409, 413),
+        responses=errors(400, 404, 408, 409, 413),
         openapi_extra=body(ContinueVideo),
     )
     async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
-        wanted = await read_small(request, ContinueVideo, args.ingress.max_body_bytes)
+        wanted = await read_small(request, ContinueVideo, args.ingress)
         job = await services.at_journal.run(journal.go_on, video_id, wanted.candidate, tenant=tenant)
         services.nudge_pipeline()
         return await video_answer(services, job)

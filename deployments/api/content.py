@@ -8,8 +8,8 @@ from fastapi.responses import StreamingResponse
 from client.schema import Variant
 from deployments.api.answers import STATUS
 from deployments.api.ranges import parse_range
-from deployments.errors import InvalidRequestError, UnavailableError, VideoNotReadyError
-from deployments.files.store import Artifact, ArtifactError
+from deployments.errors import InvalidRequestError, UnavailableError, VideoGoneError, VideoNotReadyError
+from deployments.files.store import Artifact, ArtifactError, CheckpointError
 from deployments.intake.services import Services
 from deployments.jobs.values import FINAL, Job
 from stages.types import StageName
@@ -26,16 +26,16 @@ async def content_answer(
 
     Raises:
         VideoNotReadyError: there is no such thing yet, or any more.
+        VideoGoneError: the file is missing or damaged, for good.
         RangeError: the file has no such bytes.
     """
     if variant in ("keyframe", "preview"):
         return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", candidate, request)
-    artifact, store = _finished(job), services.store
+    artifact = _finished(job)
+    await services.intact.check(job.id, artifact)
     if variant != "video":
         picture, media_type = await services.stills.get(artifact, variant)
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
-    if not await services.at_store.run(store.exists, artifact.key):
-        raise ArtifactError(f"Artifact {artifact.key} of job {job.id} is not in {store.url}.")
     return _content(services, request, artifact, wanted)
 
 
@@ -87,6 +87,8 @@ async def _shown(services: Services, job: Job, stage: StageName, candidate: int 
         data, media_type = await services.at_decoder.wait(services.show(record["key"], record["sha256"]))
     except UnavailableError:
         raise
+    except CheckpointError as error:
+        raise VideoGoneError(job.id, f"output {number} of {stage} is missing or damaged") from error
     except Exception as error:
         raise ArtifactError(f"Output {number} of {stage} of job {job.id} cannot be shown: {error}") from error
     return _picture(request, data, etag, media_type)

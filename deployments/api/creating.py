@@ -7,7 +7,7 @@ import logging
 from fastapi import Request
 
 from client.schema import CreateVideo
-from deployments.api.bodies import read_body
+from deployments.api.bodies import open_body
 from deployments.intake.acceptance import accept_job, refuse_without_keeper, reuses
 from deployments.intake.services import Services
 from deployments.intake.sources import Files, StartingPoint, accept, drop
@@ -25,15 +25,19 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     Raises:
         ApiError: it is refused.
     """
+    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files):
+        return await _create(services, created, files, tenant, key)
+
+
+async def _create(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
     args, store = services.args, services.store
-    created, files = await read_body(request, args.ingress.max_body_bytes, args.ingress.max_upload_bytes)
     if created.input_reference is None and created.input_video is None:
         judge(created, args.preset, keeps=args.keeper.enabled)
     given = await services.at_decoder.run(accept, created, files, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)
-        said = _said(created, files)
+        said = await services.at_decoder.run(_said, created, files) if files else _said(created, files)
         job, is_new = await accept_job(
             services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id
         )
@@ -58,6 +62,9 @@ async def _child(services: Services, created: CreateVideo, given: StartingPoint,
 
 def _said(created: CreateVideo, files: Files) -> str:
     """All that a request says, its files by digest: what an idempotency key stands for."""
-    names = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    names = {}
+    for name, file in sorted(files.items()):
+        file.seek(0)
+        names[name] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it can be read
     said = created.model_dump(exclude=set(names))
     return json.dumps([said, names], sort_keys=True)

@@ -27,7 +27,9 @@ _ERRORS = {
     401: "No API key, or one that is not known",
     403: "Refused without an API key, from another site, or by a limit of the tenant",
     404: "No such video",
+    408: "The body did not come in time",
     409: "Not in this state, or a key that was used with another body",
+    410: "Its content was kept for a time, which is over, or is lost",
     413: "The body is too large",
     416: "The Range is not in the file",
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",
@@ -87,8 +89,12 @@ def _form_name(model: type[BaseModel]) -> str:
 
 
 def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields, those that hold files as files."""
+    """The same fields, those that hold files as files, or with a `data:` URL as the OpenAI SDKs name it."""
     fields = {name: _BYTES if name in FILES else field for name, field in schema["properties"].items()}
+    fields |= {
+        name: {"type": "string", "pattern": "^data:"}
+        for name in ("input_reference[image_url]", "input_video[video_url]")
+    }
     return {**schema, "title": _form_name(CreateVideo), "properties": fields}
 
 

@@ -1,13 +1,14 @@
 """Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session.
 
-While the database holds a valid key, every route needs one, but for the page, its assets, the API's description and
-`/healthz`. Without any key the server answers its own machine alone, whatever address it listens on, and under a
-loopback name only: a page whose name was pointed here (DNS rebinding) is refused. Everybody there is the tenant
-`NOBODY`. `Gate` stands before all routes, so that a new one cannot forget to ask; `Tenant` is what a route asks for.
-`check_exposure` is asked before a start.
+Once the database holds a key every route needs a valid one, but for the page, its assets, the API's description and
+`/healthz`; that stays so when the last key is revoked. Before the first key the server answers its own machine alone,
+whatever address it listens on, and under a loopback name only: a page whose name was pointed here (DNS rebinding) is
+refused. Everybody there is the tenant `NOBODY`. `Gate` stands before all routes, so that a new one cannot forget it;
+`Tenant` is what a route asks for. `check_exposure` is asked before a start.
 
     POST   /v1/session    puts the key of the request into an HttpOnly, same-site cookie: a browser sends no header
-                          with an event stream or a <video>
+                          with an event stream or a <video>. It names no path, which makes it one of `/v1`, below
+                          whatever prefix a proxy has put before it
     DELETE /v1/session    removes it
 
 A request without a bearer that changes something must not come from another site's page.
@@ -31,7 +32,7 @@ from deployments.tenants.keys import KeyBook, KeyRing
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"
-_OPEN = frozenset({"/", "/healthz", "/openapi.json"})
+_OPEN = frozenset({"/", "/docs", "/healthz", "/openapi.json"})
 _OPEN_BELOW = "/assets/"
 _LOOPBACK_HOST = re.compile(r"(?:[A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -113,13 +114,13 @@ def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
             raise AuthenticationError("A session begins with a key; send it as `Authorization: Bearer mv_...`.")
         answer = Response(status_code=204)
         secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-        answer.set_cookie(COOKIE, bearer, path="/v1", httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(COOKIE, bearer, path=None, httponly=True, samesite="strict", secure=secure)
         return answer
 
     @app.delete(SESSION, summary="Remove that cookie", status_code=204, response_class=Response, responses=errors(403))
     async def end_session() -> Response:
         answer = Response(status_code=204)
-        answer.delete_cookie(COOKIE, path="/v1", httponly=True, samesite="strict")
+        answer.set_cookie(COOKIE, "", max_age=0, path=None, httponly=True, samesite="strict")
         return answer
 
 

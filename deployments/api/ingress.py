@@ -2,7 +2,7 @@
 
     /v1/videos ...   `deployments.api.videos`
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
-    /                the page, `deployments.api.page`
+    /  /docs         the page and the API's description, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing
     /metrics         `deployments.api.metrics`
 
@@ -12,13 +12,15 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,10 +28,11 @@ from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
 from deployments.api.answers import away_answer, json_answer, webhook_answer
-from deployments.api.bodies import parameter_error
+from deployments.api.bodies import drop_body, parameter_error
 from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
+from deployments.api.hardening import HEADERS, Hardening
 from deployments.api.live import add_event_routes
 from deployments.api.metrics import NodeTexts, add_metrics_route
 from deployments.api.page import add_page_routes
@@ -38,6 +41,7 @@ from deployments.api.videos import add_video_routes
 from deployments.bulkheads import Shared
 from deployments.errors import ApiError, UnavailableError
 from deployments.files.store import ArtifactStore
+from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
@@ -46,6 +50,7 @@ from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.agents import node_texts
 from deployments.on_ray.health import Watch
 from deployments.settings.application import AppArgs
+from deployments.settings.rollout import with_live
 from deployments.tenants.keys import KeyBook, KeyRing
 from deployments.tenants.webhooks import Courier
 
@@ -71,21 +76,65 @@ class Ingress:
             flat = await pipeline.broadcast("record_autoscaling_stats").results_async(timeout_s=ANSWER_S)
             return joined([report for one in flat if (report := from_floats(one)) is not None])
 
-        database = Database(args.storage.database_url)
-        journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
-        hooks = args.webhooks
-        if hooks.secret is not None:
-            courier = Courier(
-                database, hooks.secret, partial(webhook_answer, journal), allow_private=hooks.allow_private
-            )
-            self._courier = asyncio.get_running_loop().create_task(courier.run())
-        watch = Watch(args)
-        self._asgi = create_app(
-            args, journal, store, nudge=nudge, health=watch.health, show=show, work=work, nodes=node_texts
-        )
+        async def remake(job_id: str) -> None:
+            await pipeline.remake.remote(job_id)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+        database = Database(args.storage.database())
+        journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
+        counts = RequestMetrics()
+        if (secret := args.webhooks.signing_secret()) is not None:
+            private = args.webhooks.allow_private
+            courier = Courier(database, secret, partial(webhook_answer, journal), allow_private=private)
+            self._courier = asyncio.get_running_loop().create_task(courier.run())
+
+        def made(args: AppArgs) -> FastAPI:
+            return create_app(
+                *(args, journal, store),
+                nudge=nudge,
+                health=Watch(args).health,
+                show=show,
+                work=work,
+                remake=remake,
+                nodes=node_texts,
+                counts=counts,
+            )
+
+        self._args, self._made = args, made
+        self._asgi = _Newest(made(args))
+
+    async def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes settings: requests that come go by them, and
+        those under way end as they began.
+        """
+        args = with_live(self._args, told)
+        if args != self._args:
+            set_up(args.observability.log_format, args.observability.log_level)
+            self._args = args
+            self._asgi.take(self._made(args))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._asgi
+
+
+class _Newest:
+    """The newest of several applications."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._handlers: list[tuple[Any, Any]] = []
+
+    def take(self, app: FastAPI) -> None:
+        for kind, handler in self._handlers:
+            app.add_exception_handler(kind, handler)
+        self._app = app
+
+    def add_exception_handler(self, kind: Any, handler: Any) -> None:
+        """Ray Serve has some of its own."""
+        self._handlers.append((kind, handler))
+        self._app.add_exception_handler(kind, handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 async def _no_nodes() -> list[str | None]:
@@ -93,6 +142,10 @@ async def _no_nodes() -> list[str | None]:
 
 
 async def _no_work() -> None:
+    return None
+
+
+async def _no_remake(_job_id: str) -> None:
     return None
 
 
@@ -105,7 +158,9 @@ def create_app(
     health: HealthOf,
     show: Show,
     work: WorkOf = _no_work,
+    remake: Remake = _no_remake,
     nodes: NodeTexts = _no_nodes,
+    counts: RequestMetrics | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -114,18 +169,24 @@ def create_app(
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
         nodes: gives what each node has counted.
+        counts: those of an application before, which go on.
     """
     app = FastAPI(
         title="magicvideo",
         version=__version__,
         responses=errors(401, 500, 503),
         generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(drop_body)],
+        docs_url=None,  # `deployments.api.page` has one that loads nothing from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
     )
-    services = Services(args, journal, store, nudge, health, show, work)
+    services = Services(args, journal, store, nudge, health, show, work, remake)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
-    counts = RequestMetrics()
+    counts = counts or RequestMetrics()
     app.add_middleware(Gate, ring=ring)
-    app.add_middleware(_Counter, counts=counts)
+    app.add_middleware(_Wire, counts=counts)
+    app.add_middleware(Hardening)
     add_session_routes(app, ring)
     app.state.services = services
     add_video_routes(app, services)
@@ -182,20 +243,44 @@ class Readiness:
         return found.model_copy(update={"status": "degraded", "problems": [*found.problems, problem]})
 
 
-class _Counter:
-    """Middleware: every answer by the pattern of its route; what a client asked for would be labels without end."""
+class _Wire:
+    """Middleware around all routes.
+
+    Counts every answer by the pattern of its route; what a client asked for would be labels without end. Answers HEAD
+    as GET, without the body; a path with a slash at its end as without it, for a redirect would have to know the
+    prefix that a proxy took off. A client that went away is no error.
+    """
 
     def __init__(self, app: ASGIApp, counts: RequestMetrics) -> None:
         self._app, self._counts = app, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counted(message: Message) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"].rstrip("/") or "/"
+        heads = method == "HEAD" and not path.endswith("/content")  # which has a HEAD of its own
+        inner = {**scope, "method": "GET" if heads else method, "path": path}
+
+        async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")
-                self._counts.answered(scope["method"], route, message["status"])
+                route = getattr(inner.get("route"), "path", "none")
+                self._counts.answered(method, route, message["status"])
+            elif heads:
+                await send({"type": "http.response.body"})
+                raise _HeadAnsweredError
             await send(message)
 
-        await self._app(scope, receive, counted if scope["type"] == "http" else send)
+        try:
+            await self._app(inner, receive, sent)
+        except _HeadAnsweredError:
+            pass  # the body that follows, which may have no end, is not made
+        except ClientDisconnect:
+            logger.debug("%s %s: the client went away.", method, path)
+
+
+class _HeadAnsweredError(Exception):
+    """Ends a route whose headers were all that is wanted."""
 
 
 def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
@@ -238,7 +323,7 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
             type="server_error",
             code="internal_error",
         )
-        return json_answer(ErrorBody(error=detail), 500)
+        return json_answer(ErrorBody(error=detail), 500, HEADERS)  # it is made outside of all middleware
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
@@ -246,4 +331,5 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     routes = (route for route in app.routes if isinstance(route, APIRoute))
     fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = [route for route in fitting if "{" not in route.path]  # a path of its own, not an id
-    return sorted({method for route in named or fitting for method in route.methods or ()})
+    found = {method for route in named or fitting for method in route.methods or ()}
+    return sorted(found | {"HEAD"} if "GET" in found else found)

@@ -77,7 +77,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         response_model=Video,
         responses={
             202: {"model": Video, "description": "It is not finished yet, and goes on"},
-            **errors(400, 403, 404, 409, 413, 429),
+            **errors(400, 403, 404, 408, 409, 413, 429),
         },
         openapi_extra=body(CreateVideo, form=True),
     )
@@ -91,7 +91,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         answer = await video_answer(services, now)
         if now.state not in FINAL:  # it goes on, and is polled like any other
             answer.status_code = 202
-            answer.headers["Location"] = f"/v1/videos/{job.id}"
+            answer.headers["Location"] = job.id  # beside /v1/videos/sync, whatever prefix a proxy has put before it
         return answer
 
 

@@ -1,4 +1,5 @@
-"""The web page at `/` and its parts below `/assets/`: files of `web/`, read once, told apart by digest.
+"""The web page at `/`, the API's description at `/docs`, and their parts below `/assets/`: files of `web/`, read once,
+told apart by digest.
 
 The page is plain HTML, CSS and modules of JavaScript; it needs no build and loads nothing from elsewhere, and its
 policy has browsers refuse what did not come from this server. It uses the API like any client: signed in by the cookie
@@ -13,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 WEB = Path(__file__).with_name("web")
-INDEX = "index.html"
+INDEX, DOCS = "index.html", "docs.html"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _POLICY = "; ".join(
     (
@@ -31,8 +32,6 @@ _POLICY = "; ".join(
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept by browsers, asked for again by digest: a new server shows its own page at once
     "Content-Security-Policy": _POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -62,9 +61,13 @@ def add_page_routes(app: FastAPI) -> None:
     async def page(request: Request) -> Response:
         return _answer(request, parts[INDEX])
 
+    @app.get("/docs", response_class=Response, include_in_schema=False)
+    async def description(request: Request) -> Response:
+        return _answer(request, parts[DOCS])
+
     @app.get("/assets/{name}", response_class=Response, include_in_schema=False)
     async def asset(name: str, request: Request) -> Response:
-        if name not in parts or name == INDEX:
+        if name not in parts or name in (INDEX, DOCS):
             raise HTTPException(404, "the page has no such part")
         return _answer(request, parts[name])
 

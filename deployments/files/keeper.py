@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import PIL.Image
@@ -24,8 +24,8 @@ from PIL.PngImagePlugin import PngInfo
 from deployments.errors import StoreAwayError
 from deployments.files.decoding import last_frame, read_picture, read_video
 from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
-from deployments.files.packing import CheckpointError, Record, pack, unpack
-from deployments.files.store import ArtifactError, ArtifactStore
+from deployments.files.packing import Record, pack, unpack
+from deployments.files.store import ArtifactError, ArtifactStore, CheckpointError
 from deployments.jobs.values import Source
 from deployments.observe.logs import Format, Level, set_up
 from deployments.on_ray.sweeping import collect_soon
@@ -44,6 +44,10 @@ class Keeper:
         self._store = ArtifactStore(artifacts_url)
         gc.collect()
         gc.freeze()  # collections, one a call, skip what start-up made
+
+    def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes what a keeper is told."""
+        set_up(*told["logs"])
 
     async def keep(self, value: Any, key: str) -> Record:
         """Write a value under a key that is used once; gives what the journal records: key, bytes, sha256.
@@ -110,6 +114,29 @@ class Keeper:
             return dataclasses.asdict(made)
         finally:
             collect_soon()
+
+    async def remake(
+        self, outputs: Sequence[tuple[str, str]], *, key: str, provenance: Mapping[str, Any], before: str | None = None
+    ) -> None:
+        """Write the result of a job once more, of its last stage's outputs, each a (key, sha256).
+
+        Raises:
+            CheckpointError: one of them is gone or damaged.
+            StoreAwayError: the store is full or cannot be reached.
+        """
+        try:
+            await asyncio.to_thread(self._remake, outputs, key, provenance, before)
+        finally:
+            collect_soon()
+
+    def _remake(
+        self, outputs: Sequence[tuple[str, str]], key: str, provenance: Mapping[str, Any], before: str | None
+    ) -> None:
+        values = [self._load(*output) for output in outputs]
+        if all(isinstance(value, EncodedChunk) for value in values):
+            Mp4Finisher(self._store.url).assemble(values, key, provenance, before)
+        else:
+            self._export(values[0], key.rpartition(".")[0], provenance)
 
     def _keep(self, value: Any, key: str) -> Record:
         made = self._store.put_pieces(pack(value), key, "application/octet-stream")

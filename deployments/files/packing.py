@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from deployments.files.mp4 import EncodedChunk
+from deployments.files.store import CheckpointError
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 Record = dict[str, Any]
@@ -21,10 +22,6 @@ Record = dict[str, Any]
 
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Image, Latents, Clip, Keyframes, Piece, EncodedChunk)}
 _DTYPES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}  # as safetensors names them
-
-
-class CheckpointError(Exception):
-    """A file that is gone, damaged, or of a type that nobody keeps."""
 
 
 def pack(value: Any) -> list[memoryview]:

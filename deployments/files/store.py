@@ -1,6 +1,7 @@
 """Where finished videos are kept: a folder, or any store that fsspec speaks (`s3://bucket/prefix`, `gs://...`).
 
-On a disk a file is written to a temporary name and moved, so that no reader ever sees half of one. Keys are made by the
+On a disk a file is written to a temporary name, synced and moved, so that no reader ever sees half of one, nor does a
+power cut leave one that a row of the journal names. Keys are made by the
 server (`videos/<job id>/<fence>.mp4`) and checked again here: a client's text never becomes part of a path. With more
 than one node the URL must name a store that all of them reach.
 
@@ -29,6 +30,10 @@ _CHUNK_BYTES = 256 * 1024
 
 class ArtifactError(Exception):
     """A key that is none of ours, or a file that is not there."""
+
+
+class CheckpointError(Exception):
+    """An output that is gone, damaged, or of a type that nobody keeps."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,7 @@ class ArtifactStore:
         try:
             with self._writing():
                 self._fs.put_file(str(source), partial)
-                if self._local:
-                    os.replace(partial, target)
+                self._settle(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -108,8 +112,7 @@ class ArtifactStore:
             with self._writing():
                 with self._fs.open(partial, "wb") as file:
                     file.write(data)
-                if self._local:
-                    os.replace(partial, target)
+                self._settle(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -125,7 +128,7 @@ class ArtifactStore:
         try:
             with self._writing():
                 size, sha256 = write_direct(Path(partial), pieces)
-                os.replace(partial, target)
+                self._settle(partial, target)
         except BaseException:
             self._forget(partial)
             raise
@@ -162,6 +165,21 @@ class ArtifactStore:
             if _KEY.fullmatch(key) and written_at is not None:
                 yield key, written_at.timestamp() if isinstance(written_at, datetime) else float(written_at)
 
+    def abort_uploads(self, before: float) -> int:
+        """Forget what S3 holds, unlisted, of uploads that began earlier and never ended; gives how many."""
+        if not hasattr(self._fs, "list_multipart_uploads"):
+            return 0
+        bucket, _, prefix = f"{self._root}/".partition("/")
+        found = [
+            {"Bucket": bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
+            for one in self._fs.list_multipart_uploads(bucket)
+            if one["Key"].startswith(prefix) and _KEY.fullmatch(one["Key"].removeprefix(prefix))
+            if one["Initiated"].timestamp() < before
+        ]
+        for one in found:
+            self._fs.call_s3("abort_multipart_upload", **one)
+        return len(found)
+
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive) in pieces of at most 256 KiB.
 
@@ -192,6 +210,17 @@ class ArtifactStore:
         """Where a file grows: on a disk elsewhere; an object store shows nothing before it is whole."""
         return f"{target}.{uuid.uuid4().hex}.partial" if self._local else target
 
+    def _settle(self, partial: str, target: str) -> None:
+        """On a disk: the bytes, then the name, then the folders that may be new survive a power cut from here on."""
+        if not self._local:
+            return
+        _sync(partial)
+        os.replace(partial, target)
+        folder = Path(target).parent
+        while folder.is_relative_to(self._root):
+            _sync(folder)
+            folder = folder.parent
+
     def _make_folder(self, target: str) -> None:
         if self._local:
             with self._writing():
@@ -205,3 +234,11 @@ class ArtifactStore:
         if not _KEY.fullmatch(key):
             raise ArtifactError(f"{key!r} is not an artifact key; keys look like 'videos/<job id>/<fence>.mp4'.")
         return f"{self._root}/{key}"
+
+
+def _sync(path: str | Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

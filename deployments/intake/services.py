@@ -10,7 +10,9 @@ from cluster.policy.reports import Report
 from deployments.bulkheads import Bulkhead, Shared
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Admission
+from deployments.intake.intact import Intact, Remake
 from deployments.intake.prompts import PromptCheck
+from deployments.intake.room import UploadRoom
 from deployments.intake.stills import Stills
 from deployments.journal.journal import Journal
 from deployments.settings.application import AppArgs
@@ -38,12 +40,15 @@ class Services:
     health: HealthOf
     show: Show
     work: WorkOf
+    remake: Remake
     at_journal: Bulkhead = field(init=False)
     at_store: Bulkhead = field(init=False)
     at_serve: Bulkhead = field(init=False)
     at_decoder: Bulkhead = field(init=False)
     healths: Shared[Health] = field(init=False)
     stills: Stills = field(init=False)
+    intact: Intact = field(init=False)
+    uploads: UploadRoom = field(init=False)
     admission: Admission = field(init=False)
     prompts: PromptCheck = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -55,7 +60,9 @@ class Services:
         self.at_serve = Bulkhead("Ray Serve", threads=2, wait_s=5.0)
         self.at_decoder = Bulkhead("The decoder", threads=2, wait_s=30.0)
         self.healths = Shared(lambda: self.at_serve.run(self.health), _FRESH_S)
+        self.uploads = UploadRoom(ingress.max_uploads)
         self.stills = Stills(self.store, self.at_decoder)
+        self.intact = Intact(self.store, self.remake)
         self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)
         self.admission = Admission(
             self.journal.database,

@@ -1,10 +1,11 @@
 """Files that come with a request: judged, put into the artifact store, and described for the job that begins from them.
 
-Takes a request's fields and bytes; gives a `Source`. A file that no job took is removed again by `drop`.
+Takes a request's fields and open files; gives a `Source`. A file that no job took is removed again by `drop`.
 """
 
 import uuid
 from dataclasses import dataclass
+from typing import IO
 
 from client.schema import CreateVideo
 from deployments.errors import InvalidRequestError
@@ -15,8 +16,8 @@ from deployments.settings.application import IngressArgs
 from stages.types import StageName
 
 FILES = ("input_reference", "input_video")  # the fields that hold one
-Files = dict[str, bytes]
-"""By the name of the field."""
+Files = dict[str, IO[bytes]]
+"""By the name of the field; large ones lie on a disk."""
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "mp4": "video/mp4", "webm": "video/webm"}
 
 
@@ -74,7 +75,7 @@ def drop(given: StartingPoint, store: ArtifactStore) -> None:
 def _kept(
     files: Files, field: str, kind: str, enter: StageName, store: ArtifactStore, limits: IngressArgs
 ) -> StartingPoint:
-    data = files.get(field)
+    data = files[field].read() if field in files else b""  # in memory only here, where few are at once
     if not data:
         wanted = "image_url" if kind == "picture" else "video_url"
         raise _wrong(field, f"{field} is empty; send a file in a form, or {wanted} with a data: URL.")

@@ -10,7 +10,7 @@ from client.schema import CreateVideo
 from deployments.errors import InvalidRequestError
 from deployments.jobs.plans import comes_before
 from deployments.jobs.values import JobRequest, Source
-from stages.presets import RequestError, get_preset, plan
+from stages.presets import RequestError, check_subject, get_preset, plan
 from stages.types import StageName
 
 MAX_CANDIDATES = 8
@@ -46,6 +46,8 @@ def judge(created: CreateVideo, preset_name: str, source: Source | None = None, 
             factor=created.factor,
         )
         _check_route(created, source, keeps)
+        if source is None:
+            check_subject(preset, created.prompt)
     except RequestError as error:
         raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
     return JobRequest(

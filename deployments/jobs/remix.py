@@ -13,7 +13,7 @@ from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.jobs.judging import check_route
 from deployments.jobs.plans import comes_before, plan_of
 from deployments.jobs.values import Job, JobRequest, Source
-from stages.presets import RequestError
+from stages.presets import RequestError, check_subject, get_preset
 from stages.types import STAGE_NAMES, StageName
 
 Needs = Mapping[StageName, Sequence[int]]
@@ -76,6 +76,8 @@ def remix(parent: Job, change: RemixVideo, *, reuse: bool = False) -> Child:
     try:
         check_route(start, new.until, pause, keeps=True)
         plan_of(new)
+        if start == "t2i":
+            check_subject(get_preset(new.model), new.prompt)
     except RequestError as error:
         raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
     return Child(new, needs_of(parent, start))

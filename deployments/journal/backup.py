@@ -19,6 +19,7 @@ from deployments.journal.database import SCHEMA, Database
 from deployments.journal.tables import metadata
 
 _ROWS = 1000  # at once
+_TABLES = [table for table in metadata.sorted_tables if table.info.get("kept", True)]
 
 
 def back_up(database: Database, path: Path) -> int:
@@ -35,7 +36,7 @@ def back_up(database: Database, path: Path) -> int:
     ):
         file.write(json.dumps({"magicvideo_journal": SCHEMA}) + "\n")
         streaming = connection.execution_options(yield_per=_ROWS)
-        for table in metadata.sorted_tables:
+        for table in _TABLES:
             for row in streaming.execute(select(table)).mappings():
                 file.write(json.dumps([table.name, dict(row)]) + "\n")
                 count += 1
@@ -50,7 +51,7 @@ def restore(database: Database, path: Path) -> int:
         ConfigError: the journal holds rows, or the file is no whole backup of this schema; nothing was written.
     """
     with database.write() as connection:
-        for table in metadata.sorted_tables:
+        for table in _TABLES:
             if connection.execute(select(func.count()).select_from(table)).scalar_one():
                 raise ConfigError(
                     f"The journal has rows in {table.name}; a backup is put back into an empty one alone."
@@ -63,7 +64,7 @@ def restore(database: Database, path: Path) -> int:
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise ConfigError(f"{path} is no whole backup of a journal ({type(error).__name__}: {error}).") from error
         if not database.is_sqlite:
-            for table in metadata.sorted_tables:
+            for table in _TABLES:
                 if "seq" in table.c:
                     highest = f"(SELECT COALESCE(max(seq), 0) + 1 FROM {table.name})"
                     connection.execute(

@@ -33,14 +33,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from client._shell.outputs import OutputError
 from deployments.errors import ConfigError, StartError
 from deployments.journal.damage import judge_file, judge_log
 
-SCHEMA = "0005"  # the newest revision in `migrations/versions`
+SCHEMA = "0006"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 _WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000
@@ -66,8 +66,18 @@ DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 def driver_url(url: str) -> URL:
-    """The address with the driver that we use; `postgres://` and `postgresql://` mean psycopg."""
-    parsed = make_url(url)
+    """The address with the driver that we use; `postgres://` and `postgresql://` mean psycopg.
+
+    Raises:
+        ConfigError: it is no address; it is not shown, because it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            "The address of the journal's database cannot be read; it must look like sqlite:////folder/jobs.sqlite or "
+            "postgresql://user:password@host/magicvideo, with @ : / ? in a password written as %40 %3A %2F %3F."
+        ) from None
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgres", "postgresql") else parsed
 
 

@@ -164,6 +164,16 @@ deliveries = Table(
     Index("deliveries_due", "due_at"),
 )
 
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("id", String, primary_key=True),  # Ray's
+    Column("since", Float, nullable=False),  # when it was seen first
+    Column("seen_at", Float, nullable=False),
+    Column("ready", Boolean, nullable=False),
+    info={"kept": False},  # not in a backup
+)
+
 job_events = Table(
     "job_events",
     metadata,

@@ -48,6 +48,7 @@ TABLE: dict[str, Series] = {
     "magicvideo_job_run_s": Series("histogram", "Seconds from the last claim to the end.", ("state",)),
     "magicvideo_job_first_frame_s": Series("histogram", "Seconds from acceptance until something can be played."),
     "magicvideo_swept": Series("counter", "Rows and files that were removed, by what they were.", ("what",)),
+    "magicvideo_traces": Series("counter", "Traces of jobs by what became of them.", ("outcome",)),
     "magicvideo_requests": Series("counter", "Answers of the API.", ("method", "route", "status")),
     "magicvideo_refused": Series("counter", "Requests that were refused, by the error's code.", ("code",)),
     "magicvideo_jobs_in_state": Series("gauge", "Jobs in the journal.", ("state",)),
@@ -145,6 +146,10 @@ class JobMetrics:
 
     def swept(self, what: str, count: int) -> None:
         self._counts.add("magicvideo_swept", count, what=what)
+
+    def traced(self, outcome: str) -> None:
+        """`outcome` is sent, failed or dropped."""
+        self._counts.add("magicvideo_traces", outcome=outcome)
 
     def ended(self, state: str, seconds: float) -> None:
         self._counts.add("magicvideo_jobs", state=state)

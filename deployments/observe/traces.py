@@ -8,12 +8,15 @@
 
 A trace is made of the journal's events when the job ends, so it also tells what happened under executors that have died
 since, and costs nothing while the job runs. Its id is the job's; whoever sends it twice sends the same. `spans_of` is
-pure; `Tracer` sends, and a collector that is away costs the trace, never the job.
+pure; `Tracer` sends, and a collector that is away costs the trace, never the job nor the end of the process.
 """
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +35,13 @@ from deployments.jobs.values import Event, Job
 logger = logging.getLogger(__name__)
 
 _SEND_S = 5.0
+_HELD = 256  # traces that wait for the collector
+_CLOSE_S = 1.0
 _NOTED = {"stage_retried", "stage_restored", "stage_kept"}
 _NOTED |= {"restarted", "job_restarted", "released", "paused", "continued"}
+
+
+_Read = Callable[[], tuple[Job, Sequence[Event]]]
 
 
 @dataclass(frozen=True)
@@ -88,27 +96,50 @@ def _plain(data: Mapping[str, Any]) -> dict[str, str | int | float]:
 
 
 class Tracer:
-    """Sends traces to a collector's OTLP/HTTP address."""
+    """Sends traces to a collector's OTLP/HTTP address, in a thread of its own that holds up nobody.
 
-    def __init__(self, url: str, service: str) -> None:
-        self._url = url
+    Behind a collector that takes none, or none in time, `_HELD` of them wait; what is more is dropped, and counted.
+    """
+
+    def __init__(self, url: str, service: str, counted: Callable[[str], None]) -> None:
+        """`counted` is told what became of each trace: sent, failed, dropped."""
+        self._url, self._counted = url, counted
         self._exporter = OTLPSpanExporter(endpoint=url, timeout=int(_SEND_S))
         self._resource = Resource.create({"service.name": service, "service.version": __version__})
         self._scope = InstrumentationScope("magicvideo", __version__)
+        self._waiting: queue.Queue[tuple[str, _Read] | None] = queue.Queue(_HELD)
+        self._thread = threading.Thread(target=self._send_all, name="traces", daemon=True)
+        self._thread.start()
 
-    def send(self, job: Job, events: Sequence[Event]) -> bool:
-        """Whether the collector has it; blocks for some seconds at most."""
+    def offer(self, job_id: str, read: _Read) -> None:
+        """Send the trace of what `read` gives, some time. Returns at once."""
         try:
-            result = self._exporter.export(self._readable(job.id, spans_of(job, events)))
-        except Exception as error:
-            logger.warning("The trace of job %s could not be sent to %s: %s", job.id, self._url, error)
-            return False
-        if result is not SpanExportResult.SUCCESS:
-            logger.warning("The trace of job %s was not taken by %s.", job.id, self._url)
-        return result is SpanExportResult.SUCCESS
+            self._waiting.put_nowait((job_id, read))
+        except queue.Full:
+            self._counted("dropped")
 
     def close(self) -> None:
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        """Send what waits while that goes fast; the rest is dropped."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(_CLOSE_S)
+        with suppress(queue.Empty):
+            while True:
+                if self._waiting.get_nowait() is not None:
+                    self._counted("dropped")
+        self._waiting.put(None)
+
+    def _send_all(self) -> None:
+        while (offered := self._waiting.get()) is not None:
+            job_id, read = offered
+            try:
+                result = self._exporter.export(self._readable(job_id, spans_of(*read())))
+                if result is not SpanExportResult.SUCCESS:
+                    raise ConnectionError("it did not take it")
+                self._counted("sent")
+            except Exception as error:
+                self._counted("failed")
+                logger.warning("The trace of job %s could not be sent to %s: %s", job_id, self._url, error)
 
     def _readable(self, job_id: str, spans: Sequence[Span]) -> list[ReadableSpan]:
         contexts: dict[str, SpanContext] = {}

@@ -70,6 +70,8 @@ def judge_health(args: AppArgs, found: Mapping[str, Replicas], lacks: tuple[Lack
         if not found.get(other, _NONE).running:
             problems.append(f"The {other} has no running replica, it needs 1; {_LOOK}")
             can_make = False
+    if args.pipeline.claims == "never":
+        problems.append("No new job is begun while pipeline.claims is never.")
     of_stages = {name: found.get(args.home(name), _NONE) for name in STAGE_NAMES}
     return Health(
         status="ok" if can_make else "degraded" if was_ok else "starting",

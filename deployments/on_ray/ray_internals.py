@@ -5,12 +5,15 @@ Ray is pinned, and `tests/e2e/test_streams.py` and `test_routing.py` there hold 
 
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import actors
+from ray._private.state import actors, available_resources_per_node
 from ray.exceptions import ActorDiedError, ObjectRefStreamEndOfStreamError, RayError
+from ray.serve._private.config import DeploymentConfig
+from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
 
@@ -55,6 +58,11 @@ def own_actor() -> str | None:
     return ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
 
 
+def cluster_id() -> str:
+    """As Ray numbers the cluster that this process works in; empty without one."""
+    return str(ray._private.worker.global_worker.node.cluster_id.hex()) if ray.is_initialized() else ""
+
+
 def actor_ended(actor_id: str) -> bool:
     """Whether an actor has ended, as Ray's control store knows; False where that does not answer. Blocks."""
     try:
@@ -69,6 +77,38 @@ def apply_config(config: Mapping[str, Any]) -> None:
     if client is None:
         raise RuntimeError("Ray Serve does not run.")
     client.deploy_apps(ServeDeploySchema.model_validate(config))
+
+
+class _OwnVersion(DeploymentConfig):  # type: ignore[misc]
+    """Keeps its version when Serve, which builds a config file's application, gives every deployment the same."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "version":
+            super().__setattr__(name, value)
+
+
+def with_version(deployment: Any, version: str) -> Any:
+    """The deployment whose replicas are replaced when `version` changes, and not when anything in the file does.
+
+    Serve's own version is a digest of all `args`.
+    """
+    made = deployment.options(version=version, _internal=True)
+    config = made._deployment_config
+    made._deployment_config = _OwnVersion.model_construct(**{**dict(config), "version": version})
+    return made
+
+
+def has_room(labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
+    """Whether a living node of these labels has so much that nobody uses; True where there is no cluster to ask."""
+    if not ray.is_initialized():
+        return True
+    free = available_resources_per_node()
+    return any(
+        all((node.get("Labels") or {}).get(key) == value for key, value in labels.items())
+        and all(free.get(node["NodeID"], {}).get(name, 0.0) >= amount for name, amount in resources.items())
+        for node in ray.nodes()
+        if node.get("Alive")
+    )
 
 
 @dataclass(frozen=True)
@@ -100,6 +140,22 @@ def replicas_of_app(app_name: str) -> dict[str, Replicas]:
     }
 
 
+def end_ghosts(app_name: str) -> int:
+    """End replicas that were called off before a node had a place for them; gives how many. Blocks.
+
+    Serve asks such a replica to shut down, which it cannot hear before it has a place: it stays STOPPING for
+    `graceful_shutdown_timeout_s`, asks for a node all that time, and holds up the next deploy.
+    """
+    client = _get_global_client()
+    application = ServeInstanceDetails(**client.get_serve_details()).applications.get(app_name) if client else None
+    replicas = [one for found in (application.deployments if application else {}).values() for one in found.replicas]
+    ghosts = [one.actor_name for one in replicas if one.state == "STOPPING" and one.node_id is None]
+    for name in filter(None, ghosts):
+        with suppress(ValueError):  # it has gone
+            ray.kill(ray.get_actor(name, namespace=SERVE_NAMESPACE))
+    return len(ghosts)
+
+
 class ForgetsEnded:
     """Mixed into a router of Serve: a call that is cancelled before it is sent is forgotten at once.
 
@@ -107,8 +163,14 @@ class ForgetsEnded:
     are its arguments: an idle server would keep a cancelled job's frames.
     """
 
+    _deployment_id: Any
     _pending_requests_to_fulfill: deque[Any]
     _pending_requests_to_route: deque[Any]
+
+    @property
+    def leads_to(self) -> str:
+        """The name of the deployment."""
+        return str(self._deployment_id.name)
 
     def _remove_pending_request_from_indices(self, pending_request: Any) -> None:
         """Serve calls this when a waiting call is given a replica, and when it is cancelled."""

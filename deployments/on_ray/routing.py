@@ -12,6 +12,7 @@ Takes part in Serve through its public extension points, but for what `ForgetsEn
 """
 
 import asyncio
+import logging
 import random
 import time
 from typing import Any
@@ -33,6 +34,11 @@ def replicas_of(app_name: str) -> dict[str, int]:
     return dict(_counted.get(app_name, {}))
 
 
+def _no_queue(record: logging.LogRecord) -> bool:
+    """Serve warns again and again of a call behind full replicas; of one that does not answer it warns beside that."""
+    return not str(record.msg).startswith("Failed to route request after")
+
+
 class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
     """The router of every stage."""
 
@@ -40,14 +46,12 @@ class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
         """Serve calls this once, before the first request."""
         self._promised: dict[ReplicaID, list[float]] = {}  # when calls were given a replica and not yet sent
         self._given: dict[ReplicaID, float] = {}  # when each was given its last call
-        self._names: set[str] = set()  # of the deployment that it leads to, once a replica has been seen
+        logging.getLogger("ray.serve").addFilter(_no_queue)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         """Serve calls this whenever replicas come or go."""
         super().update_replicas(replicas)
-        names = {replica.replica_id.deployment_id.name for replica in replicas} or self._names
-        _counted.setdefault(self.app_name, {}).update(dict.fromkeys(names, len(replicas)))
-        self._names = names
+        _counted.setdefault(self.app_name, {})[self.leads_to] = len(replicas)
         there = {replica.replica_id for replica in replicas}
         self._given = {name: at for name, at in self._given.items() if name in there}
 

@@ -29,6 +29,7 @@ class Info(TypedDict):
     run_s: NotRequired[float]  # computing since the output before; of a batch, this call's share
     batch: NotRequired[int]  # calls that are computed together with this one, itself too; 1 where it is left out
     queued_s: NotRequired[float]  # waiting for the device inside the replica
+    load_s: NotRequired[float]  # that the replica took to load, once, before its first call
     bytes: NotRequired[int]
     replica: NotRequired[str]  # host and process that computed the output
 

@@ -18,7 +18,7 @@ from typing import Any
 from deployments import __version__
 from deployments.errors import InputGoneError
 from deployments.jobs.plans import comes_before, plan_of, planned_of, windows_of
-from deployments.jobs.values import JobRequest
+from deployments.jobs.values import Job, JobRequest
 from deployments.pipeline.calls import StageCalls
 from deployments.pipeline.digests import digest_of, model_digest
 from deployments.pipeline.kept import Kept, PutOffError
@@ -81,7 +81,7 @@ class Attempt:
             if request.until == "i2v":
                 return await self._export("i2v", keyframes)
         chunks = await self._redraw(image, keyframes)
-        about = {"key": f"{self._key}.mp4", "provenance": self._provenance()}
+        about = {"key": f"{self._key}.mp4", "provenance": provenance_of(request, self._steps)}
         before = request.extends.key if request.extends else None
         made = await self._kept.patiently(
             self._calls,
@@ -163,18 +163,38 @@ class Attempt:
             raise PausedJob(stage)
 
     async def _export(self, stage: StageName, made: Output) -> dict[str, Any]:
-        return await self._kept.export(self._calls, stage, made.value, self._key, self._provenance())
+        about = provenance_of(self._request, self._steps)
+        return await self._kept.export(self._calls, stage, made.value, self._key, about)
 
-    def _provenance(self) -> dict[str, Any]:
-        about = self._request.model_dump(exclude_none=True, exclude={"source", "extends", "reuse", "pause_after"})
-        made_by = {
-            "generator": f"magicvideo {__version__}",
-            "ai_generated": True,
-            "model_sha256": self._model,
-            "frames": planned_of(self._request, self._steps).frames,
-        }
-        source = self._request.source
-        return {**made_by, **about, **({"source_sha256": source.sha256} if source else {})}
+
+def provenance_of(request: JobRequest, steps: Plan) -> dict[str, Any]:
+    """What the file says of how it was made."""
+    about = request.model_dump(exclude_none=True, exclude={"source", "extends", "reuse", "pause_after"})
+    made_by = {
+        "generator": f"magicvideo {__version__}",
+        "ai_generated": True,
+        "model_sha256": model_digest(request.model),
+        "frames": planned_of(request, steps).frames,
+    }
+    source = request.source
+    return {**made_by, **about, **({"source_sha256": source.sha256} if source else {})}
+
+
+async def remake(keeper: Any, job: Job) -> None:
+    """Have the keeper write a job's result again, of the last stage's checkpoints. Whether that gave the same file is
+    for the caller to see: where they are not kept, or were made by another version, it does not.
+
+    Raises:
+        CheckpointError: one is gone or damaged.
+    """
+    request, last = job.request, job.outputs.get(job.request.until, {})
+    steps = plan_of(request)
+    numbers = {"t2i": [request.candidate], "i2v": [0]}.get(request.until, range(windows_of(steps)))
+    if keeper is None or job.result is None or not set(numbers) <= set(last):
+        return
+    outputs = [(last[number]["key"], last[number]["sha256"]) for number in numbers]
+    before = request.extends.key if request.extends else None
+    await keeper.remake.remote(outputs, key=job.result["key"], provenance=provenance_of(request, steps), before=before)
 
 
 def candidate_seed(seed: int, number: int) -> int:

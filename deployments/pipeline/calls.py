@@ -27,6 +27,7 @@ from deployments.on_ray.streams import Info, pairs
 from deployments.pipeline.deaths import Deaths, Try
 from deployments.pipeline.demand import Demand
 from deployments.pipeline.fan_out import FanOut
+from deployments.pipeline.lacking import Lacking
 from deployments.pipeline.progress import JobProgress, Origin
 from stages.types import StageName
 
@@ -78,6 +79,7 @@ class StageCalls:
         demand: Demand,
         fan_out: FanOut,
         deaths: Deaths,
+        lacking: Lacking,
         keeper: Any = None,
         job_id: str | None = None,
         caller: str | None = None,
@@ -95,6 +97,7 @@ class StageCalls:
         self._keeper = keeper
         self._job_id = job_id
         self._deaths = deaths
+        self._lacking = lacking
         self._caller = caller
         self._computing = 0
         self.progress = progress
@@ -216,7 +219,7 @@ class StageCalls:
         deadline: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
         ended = False
-        with self._demand.call(stage) as call, self._counted():
+        with self._demand.call(stage) as call, self._lacking.call(stage, self.progress) as waiting, self._counted():
             async with self._fan_out.turn(stage, self):  # a window that has no turn yet counts as waiting
                 run = self._handles[stage].options(stream=True).run
                 about = {"job": self._job_id, "stage": stage, "caller": self._caller}
@@ -236,7 +239,10 @@ class StageCalls:
                             raise
                         if info["kind"] == "started":
                             started = loop.time()
+                            self._lacking.began(waiting)
                             self._demand.began(call, info.get("batch", 1))
+                            if load_s := info.get("load_s"):
+                                self._demand.loaded(stage, load_s)
                             self._metrics.queued(stage, started - sent)
                             deadline = started + self._limits.run_s[stage]
                         call.run_s = info.get("run_s", call.run_s)

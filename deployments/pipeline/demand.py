@@ -35,6 +35,7 @@ class _Stage:
     call_s: float  # of one alone, of late; 0: not known yet
     batch: int  # that a replica computes at once, at most
     batch_s: float  # of that many together, of late; 0: not known yet
+    load_s: float  # of the replica that began a call last; it waited for no GPU in that time
     calls: float = 1.0  # of one job, of late
     under_way: dict[int, Call] = field(default_factory=dict)
 
@@ -60,7 +61,17 @@ class Demand:
 
     def _begin_with(self, name: StageName) -> _Stage:
         said = self._scaling
-        return _Stage(said.call_s.get(name, 0.0), self._args.stages[name].batch.size, said.batch_s.get(name, 0.0))
+        batch = self._args.stages[name].batch.size
+        return _Stage(said.call_s.get(name, 0.0), batch, said.batch_s.get(name, 0.0), said.start_up_s.get(name, 0.0))
+
+    def take(self, args: AppArgs) -> None:
+        """Other settings; what was measured stays."""
+        self._args, before = args, self._scaling
+        self._scaling = args.scaling or ScalingArgs()
+        if self._scaling.arrivals_window_s != before.arrivals_window_s:
+            self._meter = ArrivalMeter(self._scaling.arrivals_window_s)
+        for name, own in self._stages.items():
+            own.batch = args.stages[name].batch.size
 
     @contextmanager
     def call(self, stage: StageName) -> Iterator[Call]:
@@ -79,6 +90,10 @@ class Demand:
     def began(self, call: Call, batch: int = 1) -> None:
         """A replica computes it, with others if `batch` says so."""
         call.began_s, call.batch = self._clock(), batch
+
+    def loaded(self, stage: StageName, load_s: float) -> None:
+        """A replica that computes took so long to load."""
+        self._stages[stage].load_s = load_s
 
     def expect(self, stage: StageName, calls: int) -> None:
         """A job will call the stage so often."""
@@ -124,7 +139,7 @@ class Demand:
             batch_s=own.batch_s,
             calls=own.calls,
             gpus=self._args.stages[name].num_gpus or 1.0,
-            start_up_s=self._scaling.start_up_s.get(name, 0.0),
+            start_up_s=own.load_s,
         )
 
 

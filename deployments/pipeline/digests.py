@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from deployments import __version__
+from stages.model.weights.identity import identity_of
 from stages.presets import WEIGHTS, get_preset
 
 
@@ -23,12 +24,17 @@ def digest_of(kind: str, *inputs: str, **values: Any) -> str:
 
 @cache
 def model_digest(preset_name: str) -> str:
-    """Of everything that a preset's stages compute with: its settings, this version, the weights that come along."""
-    own = hashlib.sha256()
+    """Of everything that a preset's stages compute with: its settings, this version, and the weights of every part, as
+    this process finds them first: stages load theirs once, too. A part that is not on this machine counts by its name.
+    """
+    preset, own = get_preset(preset_name), hashlib.sha256()
     for path in sorted(WEIGHTS.rglob("*.safetensors")):
         own.update(path.relative_to(WEIGHTS).as_posix().encode())
         own.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest_of("model", version=__version__, preset=get_preset(preset_name), weights=own.hexdigest())
+    parts = {
+        name: identity_of(name, part) for name, part in preset.parts.items() if not part.source.startswith("embedded:")
+    }
+    return digest_of("model", version=__version__, preset=preset, weights=own.hexdigest(), parts=parts)
 
 
 def _plain(value: Any) -> Any:

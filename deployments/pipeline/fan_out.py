@@ -53,6 +53,12 @@ class FanOut:
         self._replicas: Mapping[str, int] = {}
         self._jobs: dict[StageName, dict[Any, _Job]] = {name: {} for name in SPREAD}
 
+    def take(self, slots: Mapping[StageName, int], *, shares: bool) -> None:
+        """Other slots; without `shares` nothing is shared out from now on."""
+        self._slots = slots
+        if not shares:
+            self.know({})
+
     def know(self, replicas: Mapping[str, int]) -> None:
         """So many run now; a stage that is left out is not shared out."""
         self._replicas = dict(replicas)

@@ -12,7 +12,7 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ray import serve
 
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
-from deployments.jobs.values import Claim, Job
+from deployments.jobs.values import Claim, Event, Job
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -30,23 +30,27 @@ from deployments.observe.logs import job_context, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.failures import Fault, fault_of, words_of
-from deployments.on_ray.ray_internals import own_actor
+from deployments.on_ray.ray_internals import end_ghosts, own_actor
 from deployments.on_ray.routing import replicas_of
 from deployments.on_ray.sweeping import collect_soon
-from deployments.pipeline.attempt import Attempt, PausedJob
+from deployments.pipeline.attempt import Attempt, PausedJob, remake
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
 from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
 from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.kept import Kept, PutOffError
+from deployments.pipeline.lacking import Lacking
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
+from deployments.pipeline.standing import Standing
 from deployments.pipeline.sweeper import Sweeper
 from deployments.settings.application import AppArgs
+from deployments.settings.rollout import with_live
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
 
+_GHOSTS_S = 20.0  # between two looks for replicas that were called off
 _COUNT_S = 0.5  # between two looks at how many replicas there are
 
 _Stop = Literal["cancelled", "lost", "released"]
@@ -70,13 +74,15 @@ class Pipeline:
         self._args = args
         self._keeper = keeper
         self._handles: Mapping[StageName, Any] = {"t2i": t2i, "i2v": i2v, "v2v": v2v, "vfi": vfi}
-        self._database = Database(args.storage.database_url, check=True)
+        self._database = Database(args.storage.database(), check=True)
         self._leases = Leases(self._database)
+        self._standing = Standing(self._database)
         self._owner = f"pipeline-{uuid.uuid4().hex[:12]}"
         set_up(args.observability.log_format, args.observability.log_level)
         self._metrics = JobMetrics()
         telling = args.observability
-        self._tracer = Tracer(telling.otlp_url, telling.service) if telling.otlp_url else None
+        counted = self._metrics.traced
+        self._tracer = Tracer(telling.otlp_url, telling.service, counted) if telling.otlp_url else None
         self._recorder = Recorder(
             self._leases,
             flush_s=args.pipeline.flush_s,
@@ -86,23 +92,50 @@ class Pipeline:
         )
         self._demand = Demand(args, self._database)
         self._deaths = Deaths()
+        self._lacking = Lacking()
         self._caller = own_actor()
-        self._fan_out = FanOut({name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages})
+        self._fan_out = FanOut(_slots(args))
         self._running: dict[str, _Running] = {}
-        self._traces: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        loops = [self._claim_jobs(), self._recorder.run()]
-        if args.pipeline.share_windows:
-            loops.append(self._count_replicas())
-        if args.scaling is not None:
-            loops.append(self._look_out(args.scaling.report_s))
-        loops.append(Sweeper(args, self._database, self._metrics).run())
+        loops = (self._claim_jobs(), self._recorder.run(), self._count_replicas())
         self._loops = [asyncio.create_task(loop) for loop in loops]
+        self._beside = self._begin_beside()
+
+    def _begin_beside(self) -> list[asyncio.Task[None]]:
+        """What runs as the settings of the moment say."""
+        args = self._args
+        loops = [Sweeper(args, self._database, self._metrics).run()]
+        if args.scaling is not None:
+            loops += [self._look_out(args.scaling.report_s), self._end_ghosts()]
+        return [asyncio.create_task(loop) for loop in loops]
+
+    async def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes settings: they hold for what begins now."""
+        args = with_live(self._args, told)
+        if args == self._args:
+            return
+        set_up(args.observability.log_format, args.observability.log_level)
+        self._args = args
+        self._recorder.take(args.pipeline.flush_s, args.pipeline.lease_s)
+        self._demand.take(args)
+        self._fan_out.take(_slots(args), shares=args.pipeline.share_windows)
+        for loop in self._beside:
+            loop.cancel()
+        self._beside = self._begin_beside()
+        self._wake.set()
 
     async def nudge(self) -> None:
         """There is a new job, or a cancel to learn of: look now instead of at the next poll."""
         self._wake.set()
         self._recorder.beat_soon()
+
+    async def remake(self, job_id: str) -> None:
+        """Have the result of a finished job written again, of its checkpoints, as far as they are there."""
+        job = await asyncio.to_thread(Journal(self._database).get, job_id)
+        try:
+            await remake(self._keeper, job)
+        except Exception as error:
+            logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks, and hands it to the scaling policy (`cluster.policy.autoscaler`)."""
@@ -110,13 +143,13 @@ class Pipeline:
 
     def check_health(self) -> None:
         """Raise when this replica no longer claims or records."""
-        for loop in self._loops:
+        for loop in (*self._loops, *self._beside):
             if loop.done():
                 raise RuntimeError(f"The pipeline's {loop.get_coro()} has ended; it must run for ever.")
 
     async def __del__(self) -> None:
         """Ray Serve awaits this at shutdown: give the jobs back, so that another replica has them at once."""
-        for loop in self._loops:
+        for loop in (*self._loops, *self._beside):
             loop.cancel()
         claims = [running.claim for running in self._running.values()]
         drivers = [running.driver for running in self._running.values()]
@@ -125,6 +158,8 @@ class Pipeline:
         if drivers:
             await asyncio.wait(drivers, timeout=5.0)
         await asyncio.to_thread(self._leases.release, claims)
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         self._database.close()
 
     async def _claim_jobs(self) -> None:
@@ -133,7 +168,7 @@ class Pipeline:
         while True:
             self._wake.clear()
             try:
-                while len(self._running) < self._args.pipeline.max_jobs:
+                while await self._standing.claims(self._args) and len(self._running) < self._args.pipeline.max_jobs:
                     claimed = await asyncio.to_thread(
                         self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
                     )
@@ -153,12 +188,25 @@ class Pipeline:
                 logger.exception("The journal could not be asked for the scaling policy; trying again.")
             await asyncio.sleep(period_s)
 
+    async def _end_ghosts(self) -> None:
+        """The scaling policy may call off a replica that no node had a place for."""
+        while True:
+            await asyncio.sleep(_GHOSTS_S)
+            try:
+                if ended := await asyncio.to_thread(end_ghosts, serve.get_replica_context().app_name):
+                    logger.info("%d replicas that were called off before they had a place were ended.", ended)
+            except Exception as error:
+                logger.warning("Ray Serve could not be asked for replicas that were called off: %s", words_of(error))
+
     async def _count_replicas(self) -> None:
-        """Tell the fan-out how many replicas there are, while there is something to share out."""
+        """Tell who wants to know how many replicas there are, while there are jobs."""
         while True:
             if self._running:
                 counted = replicas_of(serve.get_replica_context().app_name)
-                self._fan_out.know({name: counted.get(self._args.home(name), 0) for name in self._handles})
+                homes = {name: self._args.home(name) for name in self._handles}
+                self._lacking.look({name: counted[home] for name, home in homes.items() if home in counted})
+                if self._args.pipeline.share_windows:
+                    self._fan_out.know({name: counted.get(home, 0) for name, home in homes.items()})
             await asyncio.sleep(_COUNT_S)
 
     def _begin(self, claim: Claim, job: Job) -> None:
@@ -201,7 +249,7 @@ class Pipeline:
                 await self._write(partial(self._leases.finish, last, state, error=error, result=result))
                 logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
                 if self._tracer is not None:
-                    self._send_trace(self._tracer, claim.job_id)
+                    self._tracer.offer(claim.job_id, partial(self._told, claim.job_id))
         except LeaseLostError as lost:
             logger.warning("%s", lost)
         except Exception:
@@ -224,17 +272,9 @@ class Pipeline:
                 logger.warning("The journal takes no word of a job; trying again: %s", words_of(error))
                 await asyncio.sleep(self._args.pipeline.poll_s)
 
-    def _send_trace(self, tracer: Tracer, job_id: str) -> None:
-        """Beside all else."""
-
-        def send() -> None:
-            with job_context(job_id):
-                journal = Journal(self._database)
-                tracer.send(journal.get(job_id), journal.events(job_id))
-
-        sending = asyncio.create_task(asyncio.to_thread(send))
-        self._traces.add(sending)
-        sending.add_done_callback(self._traces.discard)
+    def _told(self, job_id: str) -> tuple[Job, Sequence[Event]]:
+        journal = Journal(self._database)
+        return journal.get(job_id), journal.events(job_id)
 
     async def _make(self, claim: Claim, job: Job, progress: JobProgress) -> dict[str, Any]:
         """The video of one job, from its checkpoints again when an output died with its node."""
@@ -276,11 +316,17 @@ class Pipeline:
             demand=self._demand,
             fan_out=self._fan_out,
             deaths=self._deaths,
+            lacking=self._lacking,
             keeper=self._keeper,
             job_id=claim.job_id,
             caller=self._caller,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
+
+
+def _slots(args: AppArgs) -> dict[StageName, int]:
+    """Calls that one replica of each stage may hold."""
+    return {name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages}
 
 
 def _waits_for(error: BaseException) -> str | None:

@@ -57,15 +57,18 @@ class Recorder:
         on_cancel: Callable[[str], None],
     ) -> None:
         self._leases = leases
-        self._flush_s = flush_s
-        self._lease_s = lease_s
-        self._beat_s = min(1.0, lease_s / 4)  # a cancel that reached another replica is learnt by a heartbeat
+        self.take(flush_s, lease_s)
         self._on_lost = on_lost
         self._on_cancel = on_cancel
         self._watched: dict[str, _Watched] = {}
         self._beat_now = asyncio.Event()
         self._beaten = time.monotonic()  # when the newest beat that succeeded was sent
         self._writing = asyncio.Lock()  # the end of a job is written after what was said before it
+
+    def take(self, flush_s: float, lease_s: float) -> None:
+        """Work with these from now on."""
+        self._flush_s, self._lease_s = flush_s, lease_s
+        self._beat_s = min(1.0, lease_s / 4)  # a cancel that reached another replica is learnt by a heartbeat
 
     def watch(self, claim: Claim, progress: JobProgress) -> None:
         self._watched[claim.job_id] = _Watched(claim, progress)

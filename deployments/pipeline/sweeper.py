@@ -68,6 +68,7 @@ class Sweeper:
             for key in sorted(self._sweeps.unnamed(keys)):
                 self._store.delete(key)
                 found += 1
+        found += self._store.abort_uploads(before)
         if found:
             logger.warning("%d files that no job names were removed.", found)
         self._metrics.swept("orphans", found)

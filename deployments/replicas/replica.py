@@ -90,6 +90,7 @@ class Replica:
         Raises:
             StartError: one sentence on what is wrong with the path, the preset, the weights, the warm-up or the batch.
         """
+        began = time.monotonic()
         if logs is not None:
             set_up(*logs)
         self._stall_limit_s = stall_limit_s
@@ -112,6 +113,12 @@ class Replica:
         self._metrics = {name: StageMetrics(name) for name in self._stages}
         self._ended: Counter[str] = Counter()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
+        self._load_s = time.monotonic() - began
+
+    def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Ray Serve calls this at the start, and when a roll-out changes what a replica is told while it works."""
+        set_up(*told["logs"])
+        self._stall_limit_s = told["stall_limit_s"]
 
     async def run(
         self,
@@ -197,7 +204,7 @@ class Replica:
 
         self._last_sign = time.monotonic()
         stage = self._stages[call.stage]
-        call.start()
+        call.start(load_s=self._load_s)
         self._settle(call, lambda: stage(*call.inputs, params=call.params, seed=call.seed, report=report))
 
     def _together(self, calls: Sequence[Call]) -> None:
@@ -216,7 +223,7 @@ class Replica:
 
         began = self._last_sign = time.monotonic()
         for call in calls:
-            call.start(len(calls))
+            call.start(len(calls), self._load_s)
         try:
             assert self._batched is not None
             values = self._batched.batch([(call.params, call.seed) for call in calls], report)

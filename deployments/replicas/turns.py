@@ -45,10 +45,11 @@ class Call:
         self._loop = loop
         self._reported = self.made
 
-    def start(self, batch: int = 1) -> None:
-        """The device is its own now, or that of `batch` calls together."""
+    def start(self, batch: int = 1, load_s: float = 0.0) -> None:
+        """The device is its own now, or that of `batch` calls together; its replica took `load_s` to load."""
         self.started = self._reported = time.monotonic()  # a short call says nothing between its start and its output
-        self.put(None, {"kind": "started", "last": False, "queued_s": self.started - self.made, **_in_batch(batch)})
+        queued_s = self.started - self.made
+        self.put(None, {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s, **_in_batch(batch)})
 
     def report(self, step: int, total: int) -> None:
         """Tell of a step, now and then.

@@ -18,6 +18,7 @@ from cluster.pools.stage_args import BatchArgs as BatchArgs
 from cluster.pools.stage_args import StageArgs as StageArgs
 from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
+from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
@@ -45,8 +46,25 @@ class RouterArgs(Args):
 class StorageArgs(Args):
     """Where jobs and videos are kept. With several nodes: a database server and an object store."""
 
-    database_url: str = "sqlite:///data/jobs.sqlite"
+    database_url: str = Field(
+        default="sqlite:///data/jobs.sqlite", description="Or where it stands, as env:NAME or file:/path."
+    )
     artifacts_url: str = "file://data/artifacts"
+
+    @field_validator("database_url")
+    @classmethod
+    def _without_password(cls, url: str) -> str:
+        if not is_reference(url) and holds_password(url):
+            raise ValueError(f"it holds a password, which Ray's dashboard would show; say where it stands, as {HOW}")
+        return url
+
+    def database(self) -> str:
+        """The database's address itself.
+
+        Raises:
+            ConfigError: the reference names nothing here.
+        """
+        return resolved(self.database_url, "storage.database_url")
 
     @field_validator("artifacts_url")
     @classmethod
@@ -65,6 +83,11 @@ class PipelineArgs(Args):
     )
     num_cpus: float = Field(default=1.0, ge=0)
     max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
+    claims: Literal["newest", "always", "never"] = Field(
+        default="newest",
+        description="newest: of several clusters on one journal, the one that was started last, once it can make "
+        "videos. always: each. never: no job is claimed, and what is claimed goes on to its end.",
+    )
     share_windows: bool = Field(default=False, description="Under load, one window of a job at a time.")
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
     flush_s: float = Field(default=0.1, gt=0, description="Progress is gathered for so long, then written at once.")
@@ -136,6 +159,10 @@ class IngressArgs(Args):
     poll_after_ms: int = Field(default=500, ge=1, description="What clients are told to wait between two polls.")
     max_body_bytes: int = Field(default=16_000_000, ge=1, description="Of a JSON body, with any file in it.")
     max_upload_bytes: int = Field(default=100_000_000, ge=1, description="Of a form, with its file.")
+    max_uploads: int = Field(
+        default=8, ge=1, description="Forms, and large JSON bodies, that come in at once; of one tenant half."
+    )
+    body_limit_s: float = Field(default=300.0, gt=0, description="Within which a whole body must come.")
     max_upload_side_px: int = Field(default=4096, ge=16)
     max_upload_frames: int = Field(default=512, ge=2)
     sync_limit_s: float = Field(default=300.0, gt=0, description="POST /v1/videos/sync waits so long for the end.")

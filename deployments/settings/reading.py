@@ -14,6 +14,7 @@ from client._shell.texts import read_text
 from cluster.pools.stage_args import ServeConfigError, our_application
 from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs
+from deployments.settings.secrets import shown
 
 CONFIG_PATH = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 
@@ -37,13 +38,13 @@ def load_config(path: Path = CONFIG_PATH) -> AppArgs:
 def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None) -> AppArgs:
     """The same with what the environment says, which wins over a file.
 
-    `DATABASE_URL` names the database, so that passwords stay out of files; `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+    `DATABASE_URL` names the database, and is named here, not read; `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
     `OTEL_EXPORTER_OTLP_ENDPOINT` the collector of traces.
     """
     given = os.environ if environment is None else environment
     changed: dict[str, Any] = {}
-    if url := given.get("DATABASE_URL"):
-        changed["storage"] = args.storage.model_copy(update={"database_url": url})
+    if given.get("DATABASE_URL"):
+        changed["storage"] = args.storage.model_copy(update={"database_url": "env:DATABASE_URL"})
     base = given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
     if traces := given.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base}/v1/traces"):
         changed["observability"] = args.observability.model_copy(update={"otlp_url": traces})
@@ -60,10 +61,10 @@ def parse_args(args: dict[str, Any], source: str = "args") -> AppArgs:
         return AppArgs.model_validate(args)
     except ValidationError as error:
         findings = [
-            f"{'.'.join(str(part) for part in item['loc']) or 'args'}: {item['msg']} (got {item['input']!r})"
+            f"{'.'.join(str(part) for part in item['loc']) or 'args'}: {item['msg']}{shown(item)}"
             for item in error.errors()
         ]
-        raise ConfigError(f"{source}: {'; '.join(findings)}.") from error
+        raise ConfigError(f"{source}: {'; '.join(findings)}.") from None
 
 
 def check_environment(environment: dict[str, str] | None = None) -> None:

@@ -1,14 +1,17 @@
 """Arguments of what stands beside the path of a job: checkpoints, how long what is kept stays, webhooks."""
 
 import base64
-import binascii
 import os
 
 from pydantic import Field, field_validator
 
 from cluster.pools.stage_args import Args
+from deployments.errors import ConfigError
+from deployments.settings.secrets import HOW, is_reference, resolved
 
 _DAY_S = 86_400.0
+_OWN_SECRET = "env:MAGICVIDEO_WEBHOOK_SECRET"
+_AT = "What webhooks.secret names"
 
 
 class KeeperArgs(Args):
@@ -38,17 +41,32 @@ class WebhookArgs(Args):
     """Telling whoever made a job that it has ended."""
 
     secret: str | None = Field(
-        default_factory=lambda: os.environ.get("MAGICVIDEO_WEBHOOK_SECRET"),
-        description="Signs what is sent; without one there are no webhooks. Base64, as `whsec_...`.",
+        default_factory=lambda: _OWN_SECRET if os.environ.get(_OWN_SECRET.removeprefix("env:")) else None,
+        description="Where the secret stands that signs what is sent, as env:NAME or file:/path; without one there are "
+        "no webhooks. Base64, as `whsec_...`.",
     )
     allow_private: bool = Field(default=False, description="Whether to post into private networks, too.")
 
     @field_validator("secret")
     @classmethod
-    def _base64(cls, secret: str | None) -> str | None:
+    def _by_reference(cls, secret: str | None) -> str | None:
+        if secret is not None and not is_reference(secret):
+            raise ValueError(f"it must say where the secret stands, as {HOW}: Ray's dashboard shows what stands here")
+        return secret
+
+    def signing_secret(self) -> str | None:
+        """The secret itself.
+
+        Raises:
+            ConfigError: it is not there, or none that signs.
+        """
+        if self.secret is None:
+            return None
+        secret = resolved(self.secret, "webhooks.secret")
         try:
-            if secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) < 16:
-                raise ValueError("the webhook secret has fewer than 16 bytes")
-        except binascii.Error as error:
-            raise ValueError("the webhook secret is not base64, as openssl rand -base64 32 makes it") from error
+            size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            raise ConfigError(f"{_AT} is not base64, as `openssl rand -base64 32` makes it.") from None
+        if size < 16:
+            raise ConfigError(f"{_AT} has {size} bytes; it needs 16 at least, as `openssl rand -base64 32` makes it.")
         return secret

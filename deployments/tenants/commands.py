@@ -3,6 +3,8 @@
     keys create --tenant NAME [--label TEXT]    prints the key, once, alone on stdout
     keys list                                   every key but its secret
     keys revoke ID                              it is refused within `ingress.keys_fresh_s`
+    keys open                                   forget revoked keys, none being valid: this machine then needs none
+    keys adopt --tenant NAME                    hand over the videos that were made before there was a key
     limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none]
                [--max-priority N|none] [--reuse|--no-reuse]
     limits show                                 of every tenant
@@ -28,6 +30,7 @@ from deployments.jobs.values import Limits
 from deployments.journal.backup import back_up, restore
 from deployments.journal.database import Database, opened, redacted_url
 from deployments.journal.limits import LimitBook
+from deployments.journal.owners import hand_over, ownerless
 from deployments.settings.application import AppArgs
 from deployments.settings.reading import CONFIG_PATH, load_config
 from deployments.settings.variants import laptop
@@ -41,7 +44,7 @@ _Act = Callable[[argparse.Namespace, AppArgs, Database], None]
 
 def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Put them beside `serve`; each sets `run`, which takes the options and gives the exit code."""
-    keys = commands.add_parser("keys", help="API keys: create, list, revoke").add_subparsers(
+    keys = commands.add_parser("keys", help="API keys: create, list, revoke, open, adopt").add_subparsers(
         required=True, metavar="ACTION"
     )
     create = _action(keys, "create", _create_key, "make a key and print it; it is shown only then")
@@ -50,6 +53,9 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     _action(keys, "list", _list_keys, "every key but its secret")
     revoke = _action(keys, "revoke", _revoke_key, "make a key invalid")
     revoke.add_argument("id", help="as `keys list` shows it")
+    _action(keys, "open", _open, "forget the revoked keys, none being valid, so that this machine needs no key")
+    adopt = _action(keys, "adopt", _adopt, "hand the videos that were made before there was a key to a tenant")
+    adopt.add_argument("--tenant", type=_tenant, required=True, help="whose they are from then on")
 
     limits = commands.add_parser("limits", help="what each tenant may do: set, show").add_subparsers(
         required=True, metavar="ACTION"
@@ -104,7 +110,7 @@ def _run(act: _Act, options: argparse.Namespace) -> int:
     args = load_config(options.config)
     if not options.cluster:
         args = laptop(args, data_dir=options.data_dir)
-    url = args.storage.database_url
+    url = args.storage.database()
     with opened(url) as database:
         try:
             act(options, args, database)
@@ -114,12 +120,16 @@ def _run(act: _Act, options: argparse.Namespace) -> int:
 
 
 def _create_key(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
-    key, text = KeyBook(database).create(options.tenant, options.label)
+    book = KeyBook(database)
+    is_first = not book.in_use()
+    key, text = book.create(options.tenant, options.label)
     print(text)
     _note(
-        f"Key {key.id} of tenant {key.tenant}, in {redacted_url(args.storage.database_url)}. Keep it: it cannot be "
+        f"Key {key.id} of tenant {key.tenant}, in {redacted_url(args.storage.database())}. Keep it: it cannot be "
         "shown again. Clients send it as `Authorization: Bearer ...`, or read it from MAGICVIDEO_API_KEY."
     )
+    if is_first:
+        _note(f"From now on every request needs a key, from this machine too.{_said_of_ownerless(database)}")
 
 
 def _list_keys(_options: argparse.Namespace, args: AppArgs, database: Database) -> None:
@@ -130,14 +140,41 @@ def _list_keys(_options: argparse.Namespace, args: AppArgs, database: Database) 
     ]
     _table(("ID", "TENANT", "CREATED", "REVOKED", "LABEL"), rows)
     if not any(key.revoked_at is None for key in keys):
-        where = redacted_url(args.storage.database_url)
-        _note(f"{where} holds no valid key; the server answers its own machine alone, without one.")
+        _note(f"{redacted_url(args.storage.database())} holds no valid key; {_without_valid(bool(keys))}")
 
 
 def _revoke_key(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
-    key = KeyBook(database).revoke(options.id)
+    book = KeyBook(database)
+    key = book.revoke(options.id)
     print(f"Key {key.id} of tenant {key.tenant} is revoked since {_when(key.revoked_at or 0.0)}.")
     _note(f"A server that runs refuses it within {args.ingress.keys_fresh_s:g} s.")
+    if not book.known().valid:
+        _note(f"It was the last valid one; {_without_valid(True)}")
+
+
+def _open(_options: argparse.Namespace, args: AppArgs, database: Database) -> None:
+    count = KeyBook(database).open()
+    print(f"{count} revoked {'key is' if count == 1 else 'keys are'} forgotten; {_without_valid(False)}")
+    _note(f"A server that runs knows it within {args.ingress.keys_fresh_s:g} s.")
+
+
+def _adopt(options: argparse.Namespace, _args: AppArgs, database: Database) -> None:
+    count = hand_over(database, options.tenant)
+    print(f"{count} {'video that was' if count == 1 else 'videos that were'} nobody's belong to {options.tenant} now.")
+
+
+def _without_valid(closed: bool) -> str:
+    if closed:
+        return "the server refuses every request until there is one, or `keys open` forgets the revoked ones."
+    return "the server answers its own machine alone, without a key."
+
+
+def _said_of_ownerless(database: Database) -> str:
+    count = ownerless(database)
+    if not count:
+        return ""
+    which = "The video that was made without one is" if count == 1 else f"The {count} videos that were made without are"
+    return f" {which} hidden from everybody; `keys adopt --tenant NAME` hands them over."
 
 
 def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
@@ -164,14 +201,14 @@ def _show_limits(_options: argparse.Namespace, args: AppArgs, database: Database
 def _back_up(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     count = back_up(database, options.file)
     tell(
-        f"{options.file} holds the {count} rows of {redacted_url(args.storage.database_url)}.",
+        f"{options.file} holds the {count} rows of {redacted_url(args.storage.database())}.",
         err=str(options.file) == "-",
     )
 
 
 def _restore(options: argparse.Namespace, args: AppArgs, database: Database) -> None:
     count = restore(database, options.file)
-    print(f"{redacted_url(args.storage.database_url)} has the {count} rows of {options.file}.")
+    print(f"{redacted_url(args.storage.database())} has the {count} rows of {options.file}.")
 
 
 def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:

@@ -3,8 +3,10 @@
 A key reads `mv_<id>_<secret>`. Its text is shown once, when it is made; the database keeps an argon2 hash of it. The id
 says which hash to compare with and is no secret.
 
-    KeyBook    the table: make, list, revoke; synchronous and thread-safe
+    KeyBook    the table: make, list, revoke, open; synchronous and thread-safe
     KeyRing    in an ingress replica: from a key to its tenant, without a query or argon2 for most requests
+
+A server that ever had a key stays closed, also once the last one is revoked, until an operator says `keys open`.
 
 The ring reads the valid keys at most every `fresh_s`, so a revoked key is refused after that time. That a key fits
 its hash, or does not, never changes, so it is found out once and remembered by a digest of the key. Argon2 runs in one
@@ -24,10 +26,10 @@ from dataclasses import asdict, dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 
 from deployments.bulkheads import Bulkhead, Shared
-from deployments.errors import DeploymentError, RateLimitError
+from deployments.errors import ConfigError, DeploymentError, RateLimitError
 from deployments.journal.database import Database
 from deployments.journal.tables import api_keys
 
@@ -58,6 +60,14 @@ class Key:
 class _Valid:
     tenant: str
     hash: str
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a ring reads: whether there is any key, and those that are not revoked, by id."""
+
+    closed: bool
+    valid: Mapping[str, _Valid]
 
 
 class KeyBook:
@@ -101,17 +111,31 @@ class KeyBook:
             )
         return _key(row)
 
-    def in_use(self) -> bool:
-        """Whether there is a valid key."""
-        with self._database.read() as connection:
-            valid = select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at.is_(None))
-            return connection.execute(valid).scalar_one() > 0
+    def open(self) -> int:
+        """Forget the revoked keys, so that the server answers its own machine without one; gives how many there were.
 
-    def valid(self) -> dict[str, _Valid]:
-        """Keys that are not revoked, by id."""
-        query = select(api_keys.c.id, api_keys.c.tenant, api_keys.c.hash).where(api_keys.c.revoked_at.is_(None))
+        Raises:
+            ConfigError: a key is valid.
+        """
+        with self._database.write() as connection:
+            valid = connection.execute(select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None))).scalars().all()
+            if valid:
+                raise ConfigError(
+                    f"The server cannot be opened while a key is valid, and {len(valid)} are; revoke them first: "
+                    f"{' '.join(sorted(valid))}."
+                )
+            return connection.execute(api_keys.delete().where(api_keys.c.revoked_at.is_not(None))).rowcount
+
+    def in_use(self) -> bool:
+        """Whether there is a key, or was one: from then on every request needs a valid one."""
+        return self.known().closed
+
+    def known(self) -> _Known:
+        """All keys, as a ring needs them."""
+        query = select(api_keys.c.id, api_keys.c.tenant, api_keys.c.hash, api_keys.c.revoked_at)
         with self._database.read() as connection:
-            return {row.id: _Valid(row.tenant, row.hash) for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return _Known(bool(rows), {row.id: _Valid(row.tenant, row.hash) for row in rows if row.revoked_at is None})
 
 
 class KeyRing:
@@ -120,7 +144,7 @@ class KeyRing:
     def __init__(
         self, book: KeyBook, at_journal: Bulkhead, *, fresh_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._valid = Shared[Mapping[str, _Valid]](lambda: at_journal.run(book.valid), fresh_s, clock)
+        self._known = Shared[_Known](lambda: at_journal.run(book.known), fresh_s, clock)
         self._fresh_s = fresh_s
         self._right, self._wrong = _Digests(), _Digests()
         self._comparing: dict[bytes, asyncio.Task[bool]] = {}
@@ -129,8 +153,8 @@ class KeyRing:
         self.compared = 0  # how often argon2 ran
 
     async def in_use(self) -> bool:
-        """Whether there is a valid key: from then on every request needs one."""
-        return bool(await self._valid.get())
+        """As `KeyBook.in_use`."""
+        return (await self._known.get()).closed
 
     async def tenant_of(self, text: str) -> str | None:
         """Whose key this is; None for one that is not valid.
@@ -142,9 +166,9 @@ class KeyRing:
         if shaped is None:
             return None
         key_id = shaped[1]
-        key = (await self._valid.get()).get(key_id)
+        key = (await self._known.get()).valid.get(key_id)
         if key is None:
-            key = (await self._valid.get(min(_RECHECK_S, self._fresh_s))).get(key_id)
+            key = (await self._known.get(min(_RECHECK_S, self._fresh_s))).valid.get(key_id)
         if key is None or not await self._fits(text, key_id, key.hash):
             return None
         return key.tenant

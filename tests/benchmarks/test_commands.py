@@ -113,7 +113,7 @@ def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_durability_gives_its_figures_and_loses_nothing() -> None:
     figures = figures_of(run("durability", "--quick"))
-    nothing = {"lost", "finished_twice", "stages_rerun", "made_twice"}
+    nothing = {"lost", "finished_twice", "stages_rerun", "made_twice", "wrong_bytes", "orphan_files"}
     assert set(figures) == nothing | {"kills", "recovery_s", "waste_ratio"}
     assert {figures[name] for name in nothing} == {0}
     assert figures["kills"] >= 2

@@ -42,7 +42,7 @@ from tests.client.standin import Standin, video
 
 ARGS = AppArgs(
     ingress=IngressArgs(poll_after_ms=1, keys_fresh_s=0),
-    webhooks=WebhookArgs(secret="whsec_dGhlIHNlY3JldCBvZiB0aGUgdGVzdHM="),
+    webhooks=WebhookArgs(secret="env:SECRET_OF_THE_TESTS"),
 )
 
 
@@ -186,6 +186,7 @@ class Wire:
         book = KeyBook(self.database)
         for key in book.all():
             book.revoke(key.id)
+        book.open()
 
     # Its life
 

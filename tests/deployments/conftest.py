@@ -8,13 +8,14 @@ import pytest
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
+from tests.deployments.api.served import Served
 from tests.deployments.rig import Rig
-from tests.postgres import new_database
+from tests.journals import postgres_journal, sqlite_journal
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()
+    return sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()
 
 
 @pytest.fixture
@@ -34,3 +35,11 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(tmp_path)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    running = Served(tmp_path)
+    running.start()
+    yield running
+    running.stop()

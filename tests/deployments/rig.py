@@ -18,6 +18,7 @@ from deployments.journal.leases import Leases
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
+from tests.journals import sqlite_journal
 
 BODY = {"prompt": "a fox"}
 CONTENT = bytes(range(256)) * 4
@@ -28,7 +29,7 @@ class Rig:
     """The app, what lies behind it, and clients."""
 
     def __init__(self, folder: Path, args: AppArgs = ARGS) -> None:
-        self.database = Database(f"sqlite:///{folder}/jobs.sqlite")
+        self.database = Database(sqlite_journal(folder))
         self.journal, self.leases = Journal(self.database), Leases(self.database)
         self.store = ArtifactStore(f"file://{folder}/artifacts")
         self.keys = KeyBook(self.database)
@@ -36,6 +37,7 @@ class Rig:
         self.nudges = 0
         self.health = Health(status="ok", model="tiny", version="1", stages={"t2i": 1})
         self.calls: Report | None = None
+        self.remade: dict[str, bytes] = {}  # what a file is replaced with when it is to be made again, by job
         self._clients: list[httpx.AsyncClient] = []
         self.app = self.served(args)
         self.http = self.client()
@@ -44,11 +46,21 @@ class Rig:
         """Another ingress over the same journal and files."""
         show = Keeper(self.store.url).show
         return create_app(
-            args, self.journal, self.store, nudge=self.nudge, health=lambda: self.health, show=show, work=self.work
+            *(args, self.journal, self.store),
+            nudge=self.nudge,
+            health=lambda: self.health,
+            show=show,
+            work=self.work,
+            remake=self.remake,
         )
 
     async def nudge(self) -> None:
         self.nudges += 1
+
+    async def remake(self, job_id: str) -> None:
+        result = self.journal.get(job_id).result
+        if job_id in self.remade and result is not None:
+            self.store.put_bytes(self.remade[job_id], result["key"], "video/mp4")
 
     async def work(self) -> Report | None:
         return self.calls

@@ -67,7 +67,7 @@ class Rig:
         self._server = start(self.args, host="127.0.0.1", port=free_port(), where=local)
         self.url = self._server.url
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
-        self.journal = Journal(Database(self.args.storage.database_url))
+        self.journal = Journal(Database(self.args.storage.database()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,7 +141,7 @@ class SecondApp:
         self.name, self.args = name, args
         self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=30.0)
         self.deploy()
-        self.journal = Journal(Database(args.storage.database_url))
+        self.journal = Journal(Database(args.storage.database()))
 
     def deploy(self) -> None:
         """Start it, or change it to what `args` say now."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ray import serve
 
+from deployments.on_ray.ray_internals import end_ghosts
 from deployments.server import declare
 from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, StorageArgs
 from deployments.settings.reading import load_config
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "scaled"
 BUDGET = 6
+LOAD_S = 4.0  # of V2V: a job that finds none waits for long enough to be told
 T2I_S = 3.0  # a burst is in it for many seconds, so V2V's replicas can be seen to come before its work
 
 
@@ -43,7 +46,8 @@ class Declared(SecondApp):
 @pytest.fixture(scope="module")
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared]:
     folder = tmp_path_factory.mktemp("scaled")
-    args = rehearsal(laptop(load_config(), data_dir=folder), {**PROFILES, "t2i": replace(PROFILES["t2i"], run_s=T2I_S)})
+    t2i, v2v = replace(PROFILES["t2i"], run_s=T2I_S), replace(PROFILES["v2v"], load_s=LOAD_S)
+    args = rehearsal(laptop(load_config(), data_dir=folder), {**PROFILES, "t2i": t2i, "v2v": v2v})
     one, some = AutoscalingArgs(min_replicas=1, max_replicas=1), AutoscalingArgs(min_replicas=0, max_replicas=3)
     stages = {
         name: stage.model_copy(update={"autoscaling": some if name == "v2v" else one})
@@ -63,6 +67,25 @@ def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared
     made.close()
 
 
+class Unplaceable:
+    """No node has a place for it."""
+
+
+def states(app_name: str) -> list[str]:
+    found = serve.status().applications.get(app_name)
+    return [] if found is None else [str(state) for state in found.deployments["Unplaceable"].replica_states]
+
+
+def test_a_replica_that_was_called_off_before_it_had_a_place_is_ended(rig: Rig) -> None:
+    alone: Any = serve.deployment(ray_actor_options={"num_cpus": 1000}, graceful_shutdown_timeout_s=600)(Unplaceable)
+    serve._run(alone.bind(), name="ghosts", route_prefix="/ghosts", _blocking=False)
+    wait_for("a replica that starts", lambda: states("ghosts") == ["STARTING"])
+    serve.delete("ghosts", _blocking=False)
+    wait_for("it to be called off", lambda: states("ghosts") == ["STOPPING"])
+    wait_for("it to be found", lambda: end_ghosts("ghosts"))
+    wait_for("its end", lambda: not states("ghosts"), deadline_s=60.0)
+
+
 def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_back(rig: Rig, app: Declared) -> None:
     wait_for("V2V to fall to zero without jobs", lambda: app.stopped("v2v"))
     jobs = [app.create(seed=seed) for seed in range(4)]
@@ -73,4 +96,12 @@ def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_b
     assert {app.ended(job).status for job in jobs} == {"completed"}
     wait_for("V2V to fall to zero after the burst", lambda: app.stopped("v2v"))
     assert [app.replicas(stage) for stage in ("t2i", "i2v", "vfi")] == [1, 1, 1]
-    assert app.ended(app.create(seed=9)).status == "completed"
+    first = app.create(seed=9)
+    assert app.ended(first).status == "completed"
+
+    wait_for("V2V to fall to zero once more", lambda: app.stopped("v2v"))
+    remixed = app.http.post(f"/v1/videos/{first}/remix", json={"from_stage": "v2v", "seed": 10}).json()["id"]
+    assert app.ended(remixed).status == "completed"
+    reasons = [event.data["reason"] for event in app.journal.events(remixed) if event.kind == "waiting"]
+    assert reasons == ["Stage v2v has no replica that runs; the job waits for one."]
+    assert app.video(remixed).waits_for is None

@@ -10,18 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import ray
 import yaml
 
 from cluster.pools.needs import StageNeed
-from cluster.server_process import free_port
+from cluster.server_process import ServerProcess, free_port
 from deployments.errors import MissingPoolError
 from deployments.on_ray.health import stage_needs
 from deployments.server import ROOT, check_pools, sentence_of
 from deployments.settings.application import StageArgs
 from deployments.settings.reading import CONFIG_PATH, load_config
 from deployments.settings.variants import laptop
+from stages.types import STAGE_NAMES
 from tests.e2e.rig import DEADLINE_S, Rig, wait_for
 
 pytestmark = pytest.mark.slow
@@ -150,6 +152,23 @@ def test_the_server_says_its_url_serves_and_stops_cleanly_on_ctrl_c(tmp_path: Pa
     assert "Traceback" not in said
     assert (tmp_path / "data" / "jobs.sqlite").exists()
     assert len(list((tmp_path / "data" / "artifacts").rglob("*.mp4"))) == 1
+
+
+def test_a_server_whose_raylet_dies_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    played = {name: {"factory": "stages.replay:ReplayStage", "options": {"stage": name}} for name in STAGE_NAMES}
+    log = tmp_path / "log"
+    with config_with(tmp_path, stages=played) as config:
+        server = ServerProcess("--laptop", "--config", config, "--data-dir", tmp_path / "data", log=log).start()
+        started = psutil.Process(server.pid).children(recursive=True)
+        try:
+            [raylet] = [process for process in started if process.name() == "raylet"]
+            raylet.kill()
+            wait_for("the end of the command", lambda: not server.alive(), 30.0)
+        finally:
+            server.stop()
+    assert server.returncode == 3
+    assert log.read_text().strip().splitlines()[-1].startswith("error: Ray's raylet has died")
+    assert psutil.wait_procs(started, timeout=5.0)[1] == []
 
 
 def test_the_needs_follow_the_arguments(tmp_path: Path) -> None:

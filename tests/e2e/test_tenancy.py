@@ -88,7 +88,10 @@ def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, short_fold
 
         for known in KeyBook(database).all():
             KeyBook(database).revoke(known.id)
-        wait_for("the end of the key", lambda: inside.get(f"/v1/videos/{ids[0]}", headers=studio).status_code == 404)
+        wait_for("the end of the keys", lambda: inside.get(f"/v1/videos/{ids[0]}", headers=studio).status_code == 401)
+        assert inside.get("/v1/videos").status_code == 401
+        KeyBook(database).open()
+        wait_for("an open server", lambda: inside.get("/v1/videos").status_code == 200)
         assert inside.get("/v1/videos").json()["data"] == []
         assert outside.get("/v1/videos").status_code == 401
         assert inside.get("/v1/videos", headers={"x-forwarded-for": "1.2.3.4"}).status_code == 401

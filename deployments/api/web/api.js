@@ -1,4 +1,5 @@
-// The server's API: calls, the sign-in that a 401 asks for, and a job's events.
+// The server's API: calls, the sign-in that a 401 asks for, and a job's events. Every address here and in the page is
+// relative to the page's own, which may lie below a prefix.
 
 export class ApiError extends Error {
   constructor(status, message, param, code) {
@@ -15,7 +16,7 @@ export async function call(method, path, body, headers = {}) {
     const options = { method, headers: { ...headers } };
     if (body instanceof FormData) options.body = body;
     else if (body !== undefined) {
-      options.body = JSON.stringify(body);
+      options.body = written(body);
       options.headers["Content-Type"] = "application/json";
     }
     let response;
@@ -24,7 +25,7 @@ export async function call(method, path, body, headers = {}) {
     } catch {
       throw new ApiError(0, "The server cannot be reached; it may be restarting. Your jobs are kept.", null, "offline");
     }
-    if (response.ok) return response.status === 204 ? null : response.json();
+    if (response.ok) return response.status === 204 ? null : read(await response.text());
     const said = await response.json().catch(() => null);
     const error = said?.error ?? { message: `The server answered ${response.status}.` };
     if (response.status === 401 && signIn && !headers.Authorization) {
@@ -34,6 +35,11 @@ export async function call(method, path, body, headers = {}) {
     throw new ApiError(response.status, error.message, error.param, error.code);
   }
 }
+
+// A seed may be larger than any number that JavaScript holds exactly: here it is a text of digits, on the wire a number.
+// Inside a string of JSON every quote has a backslash before it, so that nothing a user wrote looks like the key.
+export function read(json) { return JSON.parse(json.replace(/"seed":\s*(\d+)/g, '"seed":"$1"')); }
+export function written(body) { return JSON.stringify(body).replace(/"seed":"(-?(?:0|[1-9]\d*))"/g, '"seed":$1'); }
 
 const KINDS = [
   "queued", "started", "restarted", "job_restarted", "released", "stage_queued", "stage_started", "stage_progress",
@@ -53,7 +59,7 @@ export function follow(id, onEvent, onTick) {
   let last = 0;
 
   function open() {
-    source = new EventSource(`/v1/videos/${encodeURIComponent(id)}/events?after=${last}`);
+    source = new EventSource(`v1/videos/${encodeURIComponent(id)}/events?after=${last}`);
     source.onopen = () => { clearInterval(timer); timer = null; };
     source.onerror = () => {
       timer ??= setInterval(tick, POLL_MS);

@@ -3,7 +3,7 @@
 let found = null;
 
 export async function choices() {
-  found ??= fetch("/openapi.json")
+  found ??= fetch("openapi.json")
     .then((response) => { if (!response.ok) throw new Error(`${response.status}`); return response.json(); })
     .then((description) => read(description.components.schemas.CreateVideo.properties))
     .catch((error) => { found = null; throw error; });
@@ -20,6 +20,5 @@ function read(fields) {
     factor: of("factor").maximum,
     candidates: of("candidates").maximum,
     promptChars: of("prompt").maxLength,
-    seed: of("seed").maximum,
   };
 }

@@ -1,6 +1,6 @@
 // The first view: a prompt with its options, and the videos there are, newest first.
 
-import { call } from "./api.js";
+import { ApiError, call } from "./api.js";
 import { choices } from "./choices.js";
 import { h, say } from "./dom.js";
 import { STAGES } from "./stages.js";
@@ -36,7 +36,7 @@ async function promptForm() {
       h("div", { class: "fields" },
         field("Size", select("size", offers.sizes.map((size) => [size, size.replace("x", " × ")]))),
         field("Length", select("seconds", offers.seconds.map((text) => [text, `${text} s`]))),
-        field("Seed", number("seed", 0, offers.seed, "drawn for you")),
+        field("Seed", seed("drawn for you")),
         field("Steps", number("steps", 1, offers.steps, "the preset's")),
         field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "the preset's" })),
         field("Frames per keyframe", number("factor", 2, offers.factor, "the preset's")),
@@ -55,7 +55,8 @@ async function promptForm() {
     for (const marked of form.querySelectorAll("[aria-invalid]")) marked.removeAttribute("aria-invalid");
     button.disabled = true;
     try {
-      const made = await call("POST", "/v1/videos", bodyOf(form), { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) });
+      refuseUnread(form);
+      const made = await call("POST", "v1/videos", bodyOf(form), { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) });
       location.hash = `#/video/${made.id}`;
     } catch (refused) {
       error.textContent = refused.message;
@@ -72,14 +73,14 @@ async function promptForm() {
 
 // What the form says, without what was left empty: as JSON, or as a form when a file goes with it.
 export function bodyOf(form) {
-  const filled = [...new FormData(form)].filter(([, value]) => (value instanceof File ? value.size > 0 : value !== ""));
+  const filled = [...new FormData(form)].filter(([, value]) => (value instanceof File ? value.name : value) !== "");
   const body = new FormData();
   for (const [name, value] of filled) body.append(name, value);
   if (!body.has("input_video")) body.delete("enter");
   if (body.has("candidates")) body.append("pause_after", "t2i");
   if ([...body.values()].some((value) => value instanceof File)) return body;
   const plain = Object.fromEntries(body);
-  for (const name of ["seed", "steps", "guidance", "factor", "candidates"]) {
+  for (const name of ["steps", "guidance", "factor", "candidates"]) {
     if (name in plain) plain[name] = Number(plain[name]);
   }
   return { prompt: "", ...plain };
@@ -97,7 +98,7 @@ class Gallery {
   }
 
   async load(after) {
-    const page = await call("GET", `/v1/videos?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
+    const page = await call("GET", `v1/videos?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
     for (const video of page.data) this.put(video, true);
     this.last = page.last_id;
     this.more.hidden = !page.has_more;
@@ -109,7 +110,7 @@ class Gallery {
     if (document.hidden || !unfinished || this.asking) return;
     this.asking = true;
     try {
-      const page = await call("GET", `/v1/videos?limit=${PAGE}`);
+      const page = await call("GET", `v1/videos?limit=${PAGE}`);
       for (const video of page.data.reverse()) this.put(video, false);
     } catch {
       // the health line says that the server is away; the next round asks again
@@ -134,14 +135,14 @@ function cardOf(video) {
   const done = video.status === "completed";
   const state = video.error?.code === "cancelled" ? "cancelled" : video.paused_after ? "waits for you" : video.status.replace("_", " ");
   const picture = done
-    ? h("img", { src: `/v1/videos/${encodeURIComponent(video.id)}/content?variant=thumbnail`, alt: "", loading: "lazy",
+    ? h("img", { src: `v1/videos/${encodeURIComponent(video.id)}/content?variant=thumbnail`, alt: "", loading: "lazy",
         onerror: (event) => event.target.replaceWith(h("span", { class: "blank" }, "no longer kept")) })
     : h("span", { class: "blank" }, video.status === "failed" ? "" : h("progress", { max: 100, value: video.progress, "aria-label": "Progress" }));
   return h("li", {},
     h("a", { class: "tile", href: `#/video/${encodeURIComponent(video.id)}`, "data-status": video.status },
       picture,
       h("span", { class: "caption" }, video.prompt || "(no prompt)"),
-      h("span", { class: "meta" }, done ? `${video.size.replace("x", " × ")}, ${video.seconds} s` : state)));
+      h("span", { class: "meta" }, done ? `${video.size.replace("x", " × ")}, ${lengthOf(video)}` : state)));
 }
 
 export function field(text, control, kind = "") {
@@ -150,6 +151,19 @@ export function field(text, control, kind = "") {
 
 export function select(name, options) {
   return h("select", { name }, options.map(([value, text]) => h("option", { value }, text)));
+}
+
+export function lengthOf(video) { return video.until === "t2i" ? "one picture" : `${video.seconds} s`; }
+
+// As text, because an input of numbers rounds large ones.
+export function seed(placeholder) {
+  return h("input", { name: "seed", type: "text", inputmode: "numeric", autocomplete: "off", placeholder });
+}
+
+// What a field shows and its value lacks, since it is no number, would be lost without a word.
+export function refuseUnread(form) {
+  const unread = [...form.elements].find((control) => control.validity?.badInput);
+  if (unread) throw new ApiError(0, `${unread.closest("label").innerText.trim()}: this is no number.`, unread.name, "invalid_field");
 }
 
 function number(name, min, max, placeholder) {

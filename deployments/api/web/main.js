@@ -60,7 +60,7 @@ onSignIn((message) => {
     form.onsubmit = async (event) => {
       event.preventDefault();
       try {
-        await call("POST", "/v1/session", undefined, { Authorization: `Bearer ${field.value.trim()}` });
+        await call("POST", "v1/session", undefined, { Authorization: `Bearer ${field.value.trim()}` });
       } catch (refused) {
         error.textContent = refused.message;
         field.focus();
@@ -85,7 +85,7 @@ function shownSignOut() {
 
 document.getElementById("sign-out").addEventListener("click", async () => {
   try {
-    await call("DELETE", "/v1/session");
+    await call("DELETE", "v1/session");
   } catch (error) {
     say(error.message);
     return;
@@ -98,7 +98,7 @@ document.getElementById("sign-out").addEventListener("click", async () => {
 async function health() {
   const place = document.getElementById("health");
   try {
-    const response = await fetch("/healthz");
+    const response = await fetch("healthz");
     const state = await response.json();
     place.dataset.status = state.status;
     place.title = state.problems.join(" ");

@@ -15,7 +15,7 @@ export async function pools(view, signal) {
     h("p", { class: "hint" }, "Each stage has replicas of its own. The stage whose calls wait is the bottleneck."), table, jobs));
 
   async function ask() {
-    const state = await call("GET", "/v1/pools");
+    const state = await call("GET", "v1/pools");
     if (signal.aborted) return;
     for (const stage of state.stages) {
       if (!rows.has(stage.stage)) {

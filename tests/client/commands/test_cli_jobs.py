@@ -102,6 +102,8 @@ def test_a_job_that_ends_with_a_picture_gives_one(shell: Shell, wire: Wire) -> N
     assert (shell.out, Path(f"{first}.png").read_bytes()) == (f"{first}.png\n", keyframe())
     assert shell("generate", "a fox", "--until", "t2i", "--seed", "7") == 0
     assert shell.out.startswith(f"{wire.last.id}.png  one picture, 256x256, seed 7\n")
+    assert shell("status", wire.last.id) == 0
+    assert "model    tiny, 256x256, one picture, seed 7" in shell.out.splitlines()
     assert shell("download", first, "--wait", "-q") == 0
     assert shell.out == f"{first}.png\n"
 
@@ -210,7 +212,7 @@ def test_show_tells_everything(shell: Shell, wire: Wire) -> None:
         "model     tiny, 256x256, 2 s, seed 7",
     ]
     assert "error     V2V needs  more. (out_of_memory)" in lines
-    note = "This model does not know every word: it leaves out 'Paris'."
+    note = "This model knows few words: it reads 'Paris' as 'a city'."
     assert f"note      {note}" in lines
     table = [line.split() for line in lines[lines.index("") + 1 :]]
     assert table[0] == ["stage", "status", "progress", "queued", "run", "out"]

@@ -107,17 +107,27 @@ def test_it_decides_once_a_period_and_repeats_itself_between() -> None:
     assert targets(scaler, contexts(report(queued_jobs=50.0), at=NOW + 1.0)) != before
 
 
-def test_a_start_up_is_measured_from_the_wish_until_the_replica_runs() -> None:
-    scaler = Scaler()
-    busy = report(queued_jobs=9.0)
-    targets(scaler, contexts(busy, v2v=Context(1, 1)))
-    targets(scaler, contexts(busy, at=NOW + 1, v2v=Context(1, 3)))
-    targets(scaler, contexts(busy, at=NOW + 41, v2v=Context(2, 3)))
-    assert scaler._starts["v2v"].mean_s == pytest.approx(40.0)
-    targets(scaler, contexts(busy, at=NOW + 42, v2v=Context(2, 2)))  # the third is not wanted any more
-    targets(scaler, contexts(busy, at=NOW + 43, v2v=Context(2, 3)))
-    targets(scaler, contexts(busy, at=NOW + 53, v2v=Context(3, 3)))
-    assert scaler._starts["v2v"].mean_s == pytest.approx(0.7 * 40 + 0.3 * 10)
+@pytest.mark.parametrize("pended_s", [0.0, 600.0, 1800.0, 3600.0])
+def test_a_start_that_pended_for_a_gpu_is_no_start_up(pended_s: float) -> None:
+    scaler, few = Scaler(), StageReport(call_s=10.0, start_up_s=5.0)
+
+    def v2v(ready: int, target: int) -> Context:
+        return Context(ready, target, capacity_adjusted_max_replicas=16)
+
+    for at, ready, target in ((0.0, 0, 0), (1.0, 0, 1), (1.0 + pended_s, 0, 1), (6.0 + pended_s, 1, 1)):
+        targets(scaler, contexts(report(stages={"v2v": few}), at=NOW + at, v2v=v2v(ready, target)))
+    many = report(stages={"v2v": StageReport(waiting=60, call_s=10.0, start_up_s=5.0)})
+    assert targets(scaler, contexts(many, at=NOW + 10 + pended_s, v2v=v2v(1, 1)))["v2v"] == 16
+
+
+def test_a_replica_that_should_have_loaded_long_ago_has_no_place_and_no_more_are_wished_for() -> None:
+    scaler, waiting = Scaler(), {"v2v": StageReport(waiting=20, call_s=10.0, start_up_s=5.0)}
+    first = targets(scaler, contexts(report(stages=waiting), v2v=Context(1, 1)))["v2v"]
+    assert first == 8
+    waiting = {"v2v": StageReport(waiting=200, call_s=10.0, start_up_s=5.0)}
+    for at, ready, expected in ((1.0, 1, 12), (200.0, 4, 6), (201.0, 6, 12)):
+        v2v = Context(ready, 1 if at == 0 else 6, capacity_adjusted_max_replicas=12)
+        assert targets(scaler, contexts(report(stages=waiting), at=NOW + at, v2v=v2v))["v2v"] == expected
 
 
 def test_the_pipeline_grows_with_jobs_and_shrinks_only_without_any() -> None:

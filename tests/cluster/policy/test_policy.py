@@ -33,7 +33,8 @@ def stages(draw: st.DrawFn, name: str) -> StageNow:
         remaining_s=busy * call_s * draw(st.floats(0.0, 1.0)),
         busy=busy,
         ready=ready,
-        starting=draw(st.integers(0, 4)),
+        starting=(starting := draw(st.integers(0, 4))),
+        pending=draw(st.integers(0, starting)),
         stopping=draw(st.integers(0, 3)),
         target=draw(st.integers(0, 16)),
         min_replicas=least,
@@ -174,6 +175,44 @@ def test_superfluous_replicas_go_after_a_start_up_and_not_before() -> None:
     late = policy.decide(Snapshot(61.0, empty), soon.state)
     assert soon.targets["v2v"] == level
     assert late.targets["v2v"] == 0
+
+
+def test_behind_a_stage_that_cannot_start_nothing_is_built() -> None:
+    jobs = {"waiting": 30}
+    none: dict[str, float] = {"ready": 0, "target": 0}
+    starts = pipeline(t2i={**jobs, **none, "starting": 4}, i2v=none, v2v=none, vfi=none)
+    ahead = LookAhead().decide(Snapshot(0.0, starts), {}).targets
+    assert ahead["i2v"] > 1  # it loads, and they will be needed
+    stuck = (replace(starts[0], pending=4), *starts[1:])
+    for arrivals in (0.0, 1.0):
+        targets = LookAhead().decide(Snapshot(0.0, stuck, arrivals_per_s=arrivals, queued_jobs=9), {}).targets
+        assert targets == {"t2i": 4, "i2v": 0, "v2v": 0, "vfi": 0}
+        budget = LookAhead().decide(Snapshot(0.0, stuck, arrivals_per_s=arrivals, budget_gpus=24.0), {}).targets
+        assert (budget["i2v"], budget["v2v"]) == (0, 0)
+
+
+def test_stages_behind_are_sized_for_the_replicas_that_have_a_place() -> None:
+    def of_v2v(**t2i: int) -> int:
+        given = pipeline(t2i={"call_s": 40.0, "waiting": 60, "running": 2, "remaining_s": 40, "busy": 2, **t2i})
+        return LookAhead().decide(Snapshot(0.0, given), {}).targets["v2v"]
+
+    free, short = of_v2v(ready=2, starting=14), of_v2v(ready=2, starting=14, pending=14)
+    assert free > 2 * short
+    assert short == of_v2v(ready=2, max_replicas=2)
+
+
+def test_a_wish_that_has_no_place_is_not_called_off_and_had_again() -> None:
+    """Demand that comes and goes: each wish that is called off before it has a place stays as a ghost for long."""
+    state: State = {}
+    seen = []
+    for step in range(30):
+        given = pipeline(v2v={"waiting": 60 if step % 5 == 0 else 0, "starting": 9, "pending": 9, "target": 10})
+        decision = LookAhead(keep_idle=0.0).decide(Snapshot(11.0 * step, given), state)
+        state = decision.state
+        seen.append(decision.targets["v2v"])
+    assert set(seen) == {10}
+    late = LookAhead(keep_idle=0.0).decide(Snapshot(400.0, pipeline(v2v={"starting": 9, "target": 10})), state)
+    assert late.targets["v2v"] == 0  # but not for ever
 
 
 def test_to_zero_and_back() -> None:

@@ -51,19 +51,19 @@ def erlang_c(servers: int, load: float) -> float:
 
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (1, 0.7), (3, 2.1), (10, 8.0)])
 def test_mean_waits_are_those_of_m_m_c(servers: int, load: float) -> None:
-    run = simulate(one_stage(servers), poisson(load, 40_000), seed=2)
+    run = simulate(one_stage(servers), poisson(load, 20_000), seed=2)
     expected = erlang_c(servers, load) / (servers - load)
     assert waits(run).mean() == pytest.approx(expected, rel=0.1)
     assert run.metrics.busy_share["a"] == pytest.approx(load / servers, rel=0.03)
 
 
 def test_the_mean_wait_of_constant_service_is_half_of_exponential_service() -> None:
-    run = simulate(one_stage(1, cv=0.0), poisson(0.7, 40_000))
+    run = simulate(one_stage(1, cv=0.0), poisson(0.7, 20_000))
     assert waits(run).mean() == pytest.approx(0.5 * 0.7 / 0.3, rel=0.1)  # Pollaczek-Khinchine
 
 
 def test_measured_variance_is_the_asked_one() -> None:
-    run = simulate(one_stage(1000, mean_s=4.0, cv=0.3), poisson(1.0, 20_000))
+    run = simulate(one_stage(1000, mean_s=4.0, cv=0.3), poisson(1.0, 10_000))
     taken = np.array([row.latency_s for row in run.rows])
     assert taken.mean() == pytest.approx(4.0, rel=0.02)
     assert taken.std() / taken.mean() == pytest.approx(0.3, rel=0.05)

@@ -100,12 +100,37 @@ async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
 async def test_page_health_and_description_need_no_key(rig: Rig) -> None:
     rig.keys.create("studio")
     stranger = rig.client("10.0.0.7")
-    for path in ("/healthz", "/openapi.json"):
+    for path in ("/healthz", "/openapi.json", "/docs"):
         assert (await stranger.get(path)).status_code == 200
     for path in ("/", "/assets/page.js"):
         assert (await stranger.get(path)).status_code in (200, 404)
-    for path in ("/healthz/", "//v1/videos", "/assets/../v1/videos", "/assets%2f..%2fv1/videos"):
+    for path in (
+        "/v1/videos/",
+        "/healthz/../v1/videos",
+        "//v1/videos",
+        "/assets/../v1/videos",
+        "/assets%2f..%2fv1/videos",
+    ):
         assert (await stranger.get(path)).status_code in (401, 404), path
+
+
+async def test_every_answer_tells_browsers_to_load_frame_and_guess_nothing(rig: Rig) -> None:
+    async def broken() -> None:
+        raise RuntimeError
+
+    rig.app.add_api_route("/broken", broken)
+    done = await rig.finished()
+    asked = [("GET", path) for path in ("/", "/docs", "/assets/main.js", "/healthz", "/openapi.json", "/metrics")]
+    asked += [("GET", f"/v1/videos/{done}/content"), ("GET", "/nothing"), ("PUT", "/healthz"), ("GET", "/broken")]
+    answers = [await rig.client().request(method, path) for method, path in asked]
+    answers.append(await rig.client("10.0.0.7").get("/v1/videos"))
+    assert {answer.status_code for answer in answers} == {200, 401, 404, 405, 500}
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff", answer.url
+        assert answer.headers["referrer-policy"] == "no-referrer", answer.url
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy, answer.url
+        assert "frame-ancestors 'none'" in policy, answer.url
 
 
 def test_the_description_says_which_routes_want_a_key(rig: Rig) -> None:
@@ -127,11 +152,15 @@ async def test_a_key_works_until_it_is_revoked(rig: Rig) -> None:
     assert text not in error.message
 
 
-async def test_when_the_last_key_is_revoked_other_machines_stay_outside(rig: Rig) -> None:
+async def test_when_the_last_key_is_revoked_the_server_is_closed_until_it_is_opened(rig: Rig) -> None:
     key, text = rig.keys.create("studio")
     rig.keys.revoke(key.id)
-    assert (await rig.client("10.0.0.7", authorization=f"Bearer {text}").get("/v1/videos")).status_code == 401
+    stranger = rig.client("10.0.0.7", authorization=f"Bearer {text}")
+    for client in (stranger, rig.client(authorization=f"Bearer {text}"), rig.client()):
+        error_of(await client.get("/v1/videos"), 401)
+    rig.keys.open()
     assert (await rig.client().get("/v1/videos")).status_code == 200
+    error_of(await stranger.get("/v1/videos"), 401)
 
 
 async def test_another_tenants_video_does_not_exist(rig: Rig) -> None:
@@ -184,7 +213,8 @@ async def test_a_browsers_session_reads_and_changes_from_its_own_page_alone(rig:
     begun = await browser.post("/v1/session", headers={"authorization": f"Bearer {text}"})
     assert begun.status_code == 204
     cookie = begun.headers["set-cookie"].lower()
-    assert all(word in cookie for word in ("httponly", "samesite=strict", "path=/v1"))
+    assert all(word in cookie for word in ("httponly", "samesite=strict"))
+    assert "path=" not in cookie, "it is one of /v1 by where it is set, below whatever prefix"
     assert "secure" not in cookie
     own = {"origin": "http://localhost"}
     made = await browser.post("/v1/videos", json=BODY, headers=own)
@@ -243,6 +273,8 @@ def test_an_address_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
     key, _ = KeyBook(database).create("studio")
     check_exposure("0.0.0.0", url)
     KeyBook(database).revoke(key.id)
+    check_exposure("0.0.0.0", url)  # it is closed
+    KeyBook(database).open()
     with pytest.raises(ConfigError):
         check_exposure("0.0.0.0", url)
     database.close()

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from deployments.journal.database import DATABASE_AWAY, IDLE_LIMIT_MS, STATEMENT_LIMIT_MS, Database
 from deployments.journal.sweeps import Sweeps
 from tests.deployments.rig import BODY, Rig, error_of
-from tests.postgres import new_database
+from tests.journals import postgres_journal
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_a_video_is_forgotten_while_the_store_is_away_and_its_file_goes_la
 
 
 def test_postgres_is_given_up_when_its_host_vanishes() -> None:
-    database = Database(new_database())
+    database = Database(postgres_journal())
     with database.read() as connection:
         driver = connection.connection.driver_connection
         asked = driver.info.get_parameters() if driver is not None else {}
@@ -80,7 +80,7 @@ def test_postgres_is_given_up_when_its_host_vanishes() -> None:
 
 
 def test_a_statement_that_takes_too_long_counts_as_away() -> None:
-    database = Database(new_database())
+    database = Database(postgres_journal())
     slow = text("SELECT set_config('statement_timeout', '10', true)"), text("SELECT pg_sleep(20)")
 
     def wait() -> None:

@@ -1,10 +1,12 @@
 """Content over HTTP: the file whole or in parts, and what there is to look at of a job."""
 
+import asyncio
 import io
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pytest
 
 from deployments.files.keeper import Keeper
 from stages.local.mp4 import write_mp4
@@ -39,6 +41,40 @@ async def test_content_comes_whole_in_parts_and_never_from_another_file(rig: Rig
     assert error_of(await rig.http.get(path, params={"variant": "frames"}), 400).param == "variant"
 
 
+def file_of(rig: Rig, job_id: str) -> Path:
+    result = rig.journal.get(job_id).result
+    assert result is not None
+    return rig.folder / "artifacts" / str(result["key"])
+
+
+@pytest.mark.parametrize("left", [None, b"", CONTENT[:-1], CONTENT + b"x", b"x" + CONTENT[1:]])
+async def test_a_file_that_is_not_what_was_recorded_is_made_again_or_gone(rig: Rig, left: bytes | None) -> None:
+    job_id = await rig.finished()
+    path, file = f"/v1/videos/{job_id}/content", file_of(rig, job_id)
+    file.unlink() if left is None else file.write_bytes(left)
+    for variant in ("video", "thumbnail"):
+        error = error_of(await rig.http.get(path, params={"variant": variant}), 410)
+        why = "its file is not in the artifact store" if left is None else "its file is damaged"
+        assert error.message == (
+            f"The content of video {job_id} is gone: {why}, and what it was made of is not kept; make it again, with "
+            "the same seed for the same video."
+        )
+    rig.remade[job_id] = b"x" * len(CONTENT)
+    assert error_of(await rig.http.get(path), 410).code == "video_gone"  # another video is not that one
+    rig.remade[job_id] = CONTENT
+    assert (await rig.http.get(path)).content == CONTENT
+
+
+async def test_a_file_that_vanishes_after_it_was_read_is_made_again(rig: Rig) -> None:
+    job_id = await rig.finished()
+    path = f"/v1/videos/{job_id}/content"
+    assert (await rig.http.get(path)).content == CONTENT
+    file_of(rig, job_id).unlink()
+    rig.remade[job_id] = CONTENT
+    answers = await asyncio.gather(*(rig.http.get(path) for _ in range(4)))
+    assert {answer.content for answer in answers} == {CONTENT}
+
+
 async def test_a_contact_sheet_is_made_of_the_finished_video(rig: Rig, tmp_path: Path) -> None:
     ramp = np.broadcast_to(np.arange(11, dtype=np.uint8)[:, None, None, None] * 20, (11, 32, 64, 3))
     write_mp4(tmp_path / "ramp.mp4", [Clip(ramp, 24.0)])
@@ -70,5 +106,8 @@ async def test_a_keyframe_is_shown_before_the_video_is_there(rig: Rig) -> None:
     assert (again.status_code, again.content) == (304, b"")
     preview = await rig.http.get(path, params={"variant": "preview"})
     assert (preview.headers["content-type"], preview.content[4:8]) == ("video/mp4", b"ftyp")
+    (rig.folder / "artifacts" / f"checkpoints/{video.id}/2.bin").write_bytes(b"x")
+    gone = error_of(await rig.http.get(path, params={"variant": "preview"}), 410)
+    assert "output 0 of i2v is missing or damaged" in gone.message
     wrong = error_of(await rig.http.get(path, params={"variant": "keyframe", "candidate": "1"}), 400)
     assert "candidate is 1; video" in wrong.message

@@ -58,6 +58,9 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [
     ({"prompt": None}, "prompt", ("None",)),
     ({"prompt": 7}, "prompt", ("7", "string")),
     ({"prompt": "\ud800"}, "prompt", ("surrogate",)),
+    ({"prompt": "waves on rocks"}, "prompt", ("'waves on rocks'", "'a robot jumping in a city at night'")),
+    ({"prompt": "ein Wolf im Wald"}, "prompt", ("'ein Wolf im Wald'", "in English")),
+    ({"prompt": "a wolf in a city"}, "prompt", ("'wolf'", "'fox' and 'dog'")),
     ({"negative_prompt": LONG}, "negative_prompt", (str(MAX_PROMPT_CHARS),)),
     ({"model": "huge"}, "model", ("'huge'", "tiny, paper")),
     ({"model": "paper"}, "model", ("'tiny'", "'paper'")),
@@ -185,6 +188,44 @@ async def test_a_picture_in_json_is_kept_once_for_its_job(rig: Rig) -> None:
     job = rig.journal.get(answer.json()["id"])
     assert job.request.source is not None
     assert (job.request.enter, job.request.source.width, job.request.source.height) == ("i2v", 40, 20)
+
+
+def large_png() -> bytes:
+    """More than the megabyte that the form's reader allows a text by itself."""
+    buffer = io.BytesIO()
+    PIL.Image.effect_noise((1200, 1200), 100).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+async def test_a_picture_in_a_form_may_be_named_as_the_sdk_for_node_does(rig: Rig) -> None:
+    picture = large_png()
+    url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    args = AppArgs()
+    rig.app = rig.served(args)
+    fields = {"prompt": "a fox", "input_reference[image_url]": url}
+    answer = await rig.client().post("/v1/videos", files={name: (None, value) for name, value in fields.items()})
+    assert answer.status_code == 200, answer.text
+    [file] = rig.folder.glob("artifacts/uploads/*/*")
+    assert (file.read_bytes() == picture, answer.json()["stages"][0]["origin"]) == (True, None)
+    video_id = await rig.finished()
+    fields = {"prompt": "a fox", "input_video[id]": video_id, "enter": "vfi"}
+    assert error_of(await rig.http.post("/v1/videos", data=fields), 409).code == "outputs_gone"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ([("input_reference[image_url]", "a"), ("input_reference[image_url]", "b")], "given twice"),
+        ([("input_reference[image_url]", "a"), ("input_reference", ("a.png", PNG, "image/png"))], "given twice"),
+        ([("input_reference[file_id]", "file_1")], "input_reference.file_id"),
+        ([("input_reference[image_url]", "https://10.0.0.1/a.png")], "fetches nothing"),
+        ([("prompt[0]", "a")], "Unknown field 'prompt[0]'"),
+    ],
+)
+async def test_a_form_field_inside_another_is_judged(rig: Rig, fields: list[tuple[str, Any]], says: str) -> None:
+    parts = [(name, value if isinstance(value, tuple) else (None, value)) for name, value in fields]
+    answer = await rig.http.post("/v1/videos", files=[("prompt", (None, "a fox")), *parts])
+    assert says in error_of(answer, 400).message
 
 
 async def test_without_a_keeper_no_job_begins_or_pauses_in_the_middle(rig: Rig) -> None:

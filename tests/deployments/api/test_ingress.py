@@ -144,10 +144,11 @@ async def test_routes_methods_and_failures_that_are_not_ours_have_the_same_shape
     error_of(await rig.http.get("/v1/films"), 404)
     error_of(await rig.http.put("/v1/videos"), 405)
     lost = await rig.finished()
-    rig.store.delete((rig.journal.get(lost).result or {})["key"])
+    (rig.folder / "artifacts").rename(rig.folder / "aside")
+    (rig.folder / "artifacts").write_text("no folder")
     error = error_of(await rig.http.get(f"/v1/videos/{lost}/content"), 500)
     assert (error.type, error.code) == ("server_error", "internal_error")
-    assert "ArtifactError" in error.message
+    assert "StoreAwayError" in error.message
 
 
 async def test_a_remix_of_nothing_and_of_nobody_is_refused(rig: Rig) -> None:

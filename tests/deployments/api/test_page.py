@@ -1,87 +1,34 @@
 """The page on the real HTTP application in a real browser, without Ray: what the pipeline would do is done here."""
 
+import json
 import re
-import threading
-import time
+import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, expect
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, FilePayload, expect
 
-from client.schema import Health, JobError, StageState
+from client import Client
+from client.schema import JobError, StageState
 from cluster.server_process import free_port
-from deployments.api.ingress import create_app
 from deployments.api.page import WEB, read_parts
-from deployments.files.keeper import Keeper
-from deployments.files.store import ArtifactStore
-from deployments.jobs.values import Claim, Update
-from deployments.journal.database import Database
-from deployments.journal.journal import Journal
-from deployments.journal.leases import Leases
-from deployments.settings.application import AppArgs
+from deployments.jobs.values import Update
 from deployments.tenants.keys import KeyBook
+from stages.presets import MAX_SEED
 from tests.browser import chromium, needs_chromium, opened
+from tests.deployments.api.served import Served
+from tests.e2e.rig import wait_for
 
-EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>'
-
-
-class Served:
-    """The application on a port of its own, and its journal."""
-
-    def __init__(self, folder: Path) -> None:
-        self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
-        self.leases = Leases(self.journal.database)
-        self.store = ArtifactStore(f"file://{folder}/artifacts")
-        self.app: FastAPI = create_app(
-            AppArgs(), self.journal, self.store, nudge=self.nudge, health=self.health, show=Keeper(self.store.url).show
-        )
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self._server = uvicorn.Server(uvicorn.Config(self.app, port=port, log_level="warning", lifespan="off"))
-        self._thread = threading.Thread(target=self._server.run)
-
-    async def nudge(self) -> None:
-        """Nobody listens."""
-
-    @staticmethod
-    def health() -> Health:
-        return Health(status="ok", model="tiny", version="1", stages={"t2i": 1})
-
-    def start(self) -> None:
-        self._thread.start()
-        end = time.monotonic() + 30
-        while not self._server.started:
-            assert time.monotonic() < end, "waited 30 s for the server"
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._server.force_exit = True  # open event streams end with it
-        self._thread.join()
-        self.journal.database.close()
-
-    def create(self, prompt: str) -> str:
-        answer = httpx.post(f"{self.url}/v1/videos", json={"prompt": prompt, "seed": 7})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["id"])
-
-    def claim(self) -> Claim:
-        claimed = self.leases.claim("test", 60.0)
-        assert claimed is not None
-        return claimed[0]
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    running = Served(tmp_path)
-    running.start()
-    yield running
-    running.stop()
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+EVIL = 'a fox <img src=x onerror="document.title=1"><script>document.title=1</script>'
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +44,7 @@ def test_the_page_and_its_parts_are_served_once(tmp_path: Path) -> None:
     assert "default-src 'none'" in first.headers["content-security-policy"]
     again = client.get("/", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    named = set(re.findall(r"/assets/([\w.]+)", first.text))
+    named = set(re.findall(r"\bassets/([\w.]+)", first.text))
     for name in named:
         assert client.get(f"/assets/{name}").status_code == 200
     for name in ("index.html", "nothing.js", "..%2Fauth.py"):
@@ -125,6 +72,18 @@ def test_what_a_user_wrote_is_text(served: Served, browser: Browser) -> None:
 
 
 @needs_chromium
+def test_the_description_is_a_page_that_loads_nothing_from_elsewhere(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("/docs")
+        expect(page.get_by_role("heading", name="POST /v1/videos", exact=True)).to_be_visible()
+        assert page.get_by_text("input_reference", exact=True).count() > 0
+        assert asked
+        assert all(url.startswith(served.url) for url in asked)
+
+
+@needs_chromium
 def test_a_refused_prompt_says_why_and_loses_nothing(served: Served, browser: Browser) -> None:
     with opened(browser, served.url, allowed=("400",)) as page:
         page.get_by_label("What should happen").fill("a fox")
@@ -135,7 +94,11 @@ def test_a_refused_prompt_says_why_and_loses_nothing(served: Served, browser: Br
         expect(page.get_by_label("Steps")).to_be_focused()
         expect(page.get_by_label("What should happen")).to_have_value("a fox")
         page.get_by_label("Steps").fill("")
-        page.get_by_label("What should happen").focus()
+        page.get_by_label("What should happen").fill("a wolf in a city")
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.get_by_role("alert")).to_contain_text("Like 'wolf' it knows 'fox' and 'dog'.")
+        expect(page.get_by_label("What should happen")).to_have_value("a wolf in a city")
+        page.get_by_label("What should happen").fill("a fox")
         page.keyboard.press("Control+Enter")
         expect(page.locator("h1")).to_have_text("a fox")
     assert served.journal.counts() == {"queued": 1}
@@ -183,3 +146,126 @@ def test_an_unknown_address_and_an_unknown_video(served: Served, browser: Browse
         expect(page.locator("h1")).to_have_text("There is no such video")
         page.goto("/#/elsewhere")
         expect(page.locator("h1")).to_have_text("There is no such page")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def nginx(folder: Path, upstream: str) -> Iterator[str]:
+    """The address of a real proxy that serves `upstream` below /films/, as its users write it."""
+    port = free_port()
+    lines = f"""
+        daemon off; pid {folder}/pid; error_log stderr; worker_processes 1; user root;
+        events {{}}
+        http {{
+          access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
+          uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+          server {{
+            listen 127.0.0.1:{port};
+            location /films/ {{ proxy_pass {upstream}/; proxy_set_header Host $http_host;
+                               proxy_set_header X-Forwarded-For $remote_addr; }}
+          }}
+        }}"""
+    config = folder / "nginx.conf"
+    config.write_text(lines)
+    assert NGINX is not None
+    with subprocess.Popen([NGINX, "-c", str(config)]) as running:
+        try:
+            wait_for("nginx", lambda: listens(port))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            running.terminate()
+
+
+@needs_chromium
+@pytest.mark.skipif(NGINX is None, reason="no nginx here; `apt-get install nginx-light` brings it")
+def test_all_of_it_works_below_a_prefix(served: Served, browser: Browser, tmp_path: Path) -> None:
+    _, key = KeyBook(served.journal.database).create("ours")
+    with nginx(tmp_path, served.url) as proxy, opened(browser, proxy, allowed=("401",), start="/films/") as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Nothing yet")).to_be_visible()
+        page.get_by_label("What should happen").fill("a fox")
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.locator(".status")).to_contain_text("Queued")
+        page.get_by_role("link", name="Pools").click()
+        expect(page.locator(".pool.v2v")).to_be_visible()
+        page.reload()
+        expect(page.locator("#health")).to_have_text("Preset tiny")
+        page.get_by_role("link", name="MagicVideo").click()
+        page.locator(".tile").click()
+        expect(page.locator(".status")).to_contain_text("Queued")
+        wait_for("its events", lambda: any("/events" in url for url in asked))
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+        with Client(f"{proxy}/films", api_key=key) as client:
+            assert [video.prompt for video in client.videos.list().data] == ["a fox"]
+    assert all(url.startswith(f"{proxy}/films/") for url in asked), asked
+
+
+@needs_chromium
+def test_a_seed_beyond_what_javascript_counts_is_kept(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url, allowed=("400",)) as page:
+        page.get_by_text("Options", exact=True).click()
+        for seed in (2**53 + 1, MAX_SEED):
+            page.get_by_label("What should happen").fill('"seed":9007199254740993')
+            page.get_by_label("Seed").fill(str(seed))
+            page.get_by_role("button", name="Make the video").click()
+            expect(page.get_by_text(f"seed {seed}, ")).to_be_visible()
+            assert [job.request.seed for job in served.journal.page(limit=1)[0]] == [seed]
+            page.goto("/")
+            page.get_by_text("Options", exact=True).click()
+        for wrong, says in ((str(MAX_SEED + 1), f"between 0 and {MAX_SEED}"), ("-1", "between 0"), ("007", "'007'")):
+            page.get_by_label("What should happen").fill("a fox")
+            page.get_by_label("Seed").fill(wrong)
+            page.get_by_role("button", name="Make the video").click()
+            expect(page.get_by_role("alert").first).to_contain_text(says)
+            expect(page.get_by_label("Seed")).to_be_focused()
+
+
+@needs_chromium
+def test_seeds_survive_the_page_whatever_stands_beside_them(served: Served, browser: Browser) -> None:
+    texts = st.text() | st.sampled_from(['"seed":1', '\\"seed":"2"', "seed", '{"seed": 3}', "\\"])
+    with opened(browser, served.url) as page:
+
+        @settings(max_examples=100, deadline=None)
+        @given(st.integers(0, MAX_SEED), texts)
+        def survives(seed: int, text: str) -> None:
+            body = {"prompt": text, "seed": seed, "data": [{"seed": seed, "note": text}]}
+            circle = "async (said) => { const { read, written } = await import('./assets/api.js');"
+            circle += " const found = read(said); return [found.prompt, found.seed, written(found)]; }"
+            prompt, shown, again = page.evaluate(circle, json.dumps(body))
+            assert (prompt, shown, json.loads(again)) == (text, str(seed), body)
+
+        survives()
+
+
+@needs_chromium
+def test_a_job_that_ends_with_a_picture_gives_one_picture(served: Served, browser: Browser) -> None:
+    made = httpx.post(f"{served.url}/v1/videos", json={"prompt": "a fox", "seed": 7, "until": "t2i"}).json()
+    with opened(browser, served.url) as page:
+        page.goto(f"/#/video/{made['id']}")
+        expect(page.get_by_text("seed 7, 256 × 256, one picture, tiny")).to_be_visible()
+        expect(page.get_by_text("null")).to_have_count(0)
+
+
+@needs_chromium
+def test_what_a_field_shows_is_never_left_out(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url, allowed=("400",)) as page:
+        page.get_by_label("What should happen").fill("a fox")
+        page.get_by_text("Options", exact=True).click()
+        page.get_by_label("Steps").press_sequentially("1e")
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.get_by_role("alert").first).to_have_text("Steps: this is no number.")
+        expect(page.get_by_label("Steps")).to_be_focused()
+        page.get_by_label("Steps").fill("")
+        empty = FilePayload(name="empty.png", mimeType="image/png", buffer=b"")
+        page.get_by_label("Begin with this picture").set_input_files(empty)
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.get_by_role("alert").first).to_contain_text("input_reference is empty")
+    assert served.journal.counts() == {}

@@ -55,7 +55,9 @@ async def test_a_job_is_shown_as_it_was_accepted_though_it_could_not_be_planned_
     journal: Journal, leases: Leases, tmp_path: Path
 ) -> None:
     async with client(journal, tmp_path) as http:
-        created = (await http.post("/v1/videos", json={"prompt": "a wombat", "seconds": "2"})).raise_for_status().json()
+        created = (
+            (await http.post("/v1/videos", json={"prompt": "a fox in Paris", "seconds": "2"})).raise_for_status().json()
+        )
         assert created["note"], "the tiny preset says which words it does not know"
         forget_the_preset(journal)
         shown = [{name: said[name] for name in ("size", "frames", "fps", "note")} for said in [created]]

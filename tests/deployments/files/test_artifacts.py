@@ -1,6 +1,7 @@
 """The artifact store: whole files or none, exact ranges, and no key that leaves its folder."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,36 @@ def test_what_is_kept_is_read_back(store: ArtifactStore, source: Path) -> None:
     assert not store.exists(KEY)
     with pytest.raises(ArtifactError, match="is not in"):
         list(store.read(KEY, 0, 1))
+
+
+@pytest.mark.parametrize("how", ["file", "bytes", "pieces"])
+def test_bytes_then_name_then_folders_are_on_the_disk_once_it_is_kept(
+    tmp_path: Path, source: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []
+    sync, move = os.fsync, os.replace
+
+    def synced(fd: int) -> None:
+        sync(fd)
+        done.append(("synced", os.fstat(fd).st_ino))
+
+    def moved(old: str, new: str) -> None:
+        done.append(("moved", os.stat(old).st_ino))
+        move(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved)
+    store = ArtifactStore(f"file://{tmp_path}/kept")
+    if how == "file":
+        store.put_file(source, KEY)
+    elif how == "bytes":
+        store.put_bytes(DATA, KEY, "video/mp4")
+    else:
+        store.put_pieces([memoryview(DATA)], KEY, "video/mp4")
+    kept = tmp_path / "kept"
+    own = (kept / KEY).stat().st_ino
+    folders = [(kept / name).stat().st_ino for name in ("videos/video_1", "videos", ".")]
+    assert done == [("synced", own), ("moved", own), *(("synced", folder) for folder in folders)]
 
 
 def test_nothing_half_written_stays_behind(tmp_path: Path, source: Path) -> None:

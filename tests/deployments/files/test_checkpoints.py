@@ -9,8 +9,8 @@ import pytest
 
 from deployments.files.keeper import Keeper
 from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
-from deployments.files.packing import CheckpointError, pack, unpack
-from deployments.files.store import ArtifactStore
+from deployments.files.packing import pack, unpack
+from deployments.files.store import ArtifactStore, CheckpointError
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 RNG = np.random.default_rng(0)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from client.schema import ExtendVideo, RemixVideo
+from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.jobs.judging import judge
 from deployments.jobs.plans import plan_of, planned_of, windows_of
 from deployments.jobs.remix import extend, remix
 from deployments.jobs.values import Job, JobRequest, Source
@@ -43,6 +44,14 @@ def test_a_remix_begins_at_the_first_stage_that_changes(change: Any, start: str,
     assert child.request.seed == change.get("seed", 7)
 
 
+def test_a_prompt_needs_a_subject_only_where_a_picture_is_drawn() -> None:
+    assert remix(job(), RemixVideo(prompt="a wolf in the snow", from_stage="i2v")).request.enter == "i2v"
+    drawn = CreateVideo(prompt="it walks in the snow")
+    with pytest.raises(InvalidRequestError):
+        judge(drawn, "tiny")
+    assert judge(drawn, "tiny", PICTURE).prompt == drawn.prompt
+
+
 def test_a_job_that_ended_early_goes_on_from_there() -> None:
     child = remix(job(REQUEST.model_copy(update={"until": "i2v"})), RemixVideo())
     assert (child.request.enter, child.request.until, child.needs) == ("v2v", "vfi", {"t2i": [0], "i2v": [0]})
@@ -58,6 +67,7 @@ def test_the_chosen_candidate_is_the_one_that_is_taken_over() -> None:
     [
         ({}, "prompt", "Nothing would change"),
         ({"prompt": "a fox"}, "prompt", "Nothing would change"),
+        ({"prompt": "a wolf"}, "prompt", "Like 'wolf' it knows 'fox' and 'dog'"),
         ({"prompt": "a cat", "from_stage": "vfi"}, "prompt", "prompt changes nothing at vfi; begin at t2i"),
         ({"from_stage": "v2v", "until": "i2v"}, "until", "until is 'i2v', but this job begins at v2v"),
         ({"from_stage": "v2v", "pause_after": "t2i"}, "pause_after", "pause_after is 't2i'"),

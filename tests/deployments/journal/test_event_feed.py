@@ -14,7 +14,7 @@ from deployments.journal.feed import EventFeed
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.steps import log_event
-from tests.postgres import new_database
+from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 20.0
@@ -22,7 +22,7 @@ DEADLINE_S = 20.0
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()))
+    opened = Journal(Database(sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()))
     yield opened
     opened.database.close()
 
@@ -149,7 +149,7 @@ async def test_an_event_whose_transaction_ends_after_a_later_one_is_told(
 
 @pytest.fixture
 def postgres() -> Iterator[Journal]:
-    opened = Journal(Database(new_database()))
+    opened = Journal(Database(postgres_journal()))
     yield opened
     opened.database.close()
 

@@ -2,9 +2,15 @@
 
 import json
 import logging
+import queue
 import re
+import socket
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -29,6 +35,7 @@ from deployments.observe.metrics import TABLE
 from deployments.observe.traces import Tracer, spans_of
 from deployments.settings.application import AppArgs, ObservabilityArgs
 from deployments.settings.reading import parse_args, with_environment
+from tests.journals import sqlite_journal
 
 README = (Path(__file__).parents[3] / "deployments" / "README.md").read_text()
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=1)
@@ -43,7 +50,7 @@ ray_serve_other_total{a="b"} 1.0
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
+    made = Journal(Database(sqlite_journal(tmp_path)))
     yield made
     made.database.close()
 
@@ -148,8 +155,10 @@ def test_a_collector_gets_one_trace_with_every_stage_below_its_root(journal: Jou
     collector = Collector()
     try:
         job_id = failed_job(journal)
-        tracer = Tracer(collector.url, "ours")
-        assert tracer.send(journal.get(job_id), journal.events(job_id))
+        became = queue.Queue[str]()
+        tracer = Tracer(collector.url, "ours", became.put)
+        tracer.offer(job_id, lambda: (journal.get(job_id), journal.events(job_id)))
+        assert became.get(timeout=30) == "sent"
         tracer.close()
     finally:
         collector.close()
@@ -179,11 +188,71 @@ def test_a_trace_holds_what_earlier_executors_did(journal: Journal) -> None:
 
 
 def test_a_collector_that_is_away_costs_a_warning(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
-    job_id = failed_job(journal)
-    tracer = Tracer(f"http://127.0.0.1:{free_port()}/v1/traces", "ours")
-    tracer.close()  # no second try: a closed exporter refuses at once
-    assert not tracer.send(journal.get(job_id), journal.events(job_id))
+    job_id, became = failed_job(journal), queue.Queue[str]()
+    tracer = Tracer(f"http://127.0.0.1:{free_port()}/v1/traces", "ours", became.put)
+    tracer.offer(job_id, lambda: (journal.get(job_id), journal.events(job_id)))
+    assert became.get(timeout=30) == "failed"
+    tracer.close()
     assert job_id in caplog.text
+
+
+def test_traces_that_a_collector_does_not_take_are_dropped_and_counted(journal: Journal) -> None:
+    """It accepts and never answers; nobody waits for it, at the end neither."""
+    job = journal.get(failed_job(journal))
+    became: Counter[str] = Counter()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        tracer = Tracer(
+            f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/traces", "ours", lambda what: became.update([what])
+        )
+        for _ in range(1000):
+            tracer.offer(job.id, lambda: (job, ()))
+        tracer.close()
+    assert 1000 - 256 - 1 <= became["dropped"] <= 1000
+    assert became["sent"] == 0
+    assert became.total() >= 998  # at the two that are left the thread may be, for some seconds
+
+
+ENDS = """
+import sys
+from deployments.journal.database import Database
+from deployments.journal.journal import Journal
+from deployments.observe.traces import Tracer
+
+journal = Journal(Database(sys.argv[1]))
+tracer = Tracer(sys.argv[2], "ours", print)
+for _ in range(3):
+    tracer.offer(sys.argv[3], lambda: (journal.get(sys.argv[3]), ()))
+sys.stdin.read()
+tracer.close()
+"""
+
+
+def test_a_process_ends_although_the_collector_dribbles_for_ever(journal: Journal, tmp_path: Path) -> None:
+    """Each byte of its answer is in time, and there is no last one."""
+    job_id, over = failed_job(journal), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces"
+        command = [sys.executable, "-c", ENDS, f"sqlite:///{tmp_path}/jobs.sqlite", url, job_id]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            taken, _ = server.accept()
+
+            def dribble() -> None:
+                with suppress(OSError):
+                    taken.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                    while not over.wait(0.2):
+                        taken.sendall(b"x")
+
+            dribbling = threading.Thread(target=dribble)
+            dribbling.start()
+            try:
+                assert process.stdin is not None
+                process.stdin.close()
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
+                over.set()
+                dribbling.join()
+                taken.close()
 
 
 def test_where_traces_go_is_read_from_the_environment_too() -> None:

@@ -1,7 +1,14 @@
 """Whom the router of a stage chooses, on replicas made here; tests/e2e has live ones."""
 
+import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
+from ray.serve._private.request_router import request_router
 
 from deployments.on_ray.routing import IdleFirst
 
@@ -38,3 +45,21 @@ async def test_of_two_that_compute_the_one_that_began_earlier_is_taken() -> None
 async def test_full_replicas_are_left_to_serve() -> None:
     made, replicas = router({"a": 2, "b": 2})
     assert len((await made.choose_replicas(replicas))[0]) == 2
+
+
+def test_calls_that_wait_behind_full_replicas_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert '"Failed to route request after "' in inspect.getsource(request_router)
+    router({})
+    router({})
+    serve = logging.getLogger("ray.serve")
+    with caplog.at_level("WARNING", logger="ray.serve"), propagating(serve):
+        serve.warning("Failed to route request after 50 attempts over 9.81s. Retrying. Request ID: 1.")
+        serve.warning("Failed to get queue length from a within 0.1s.")
+    assert set(caplog.messages) == {"Failed to get queue length from a within 0.1s."}
+
+
+@contextmanager
+def propagating(logger: logging.Logger) -> Iterator[None]:
+    before, logger.propagate = logger.propagate, True
+    yield
+    logger.propagate = before

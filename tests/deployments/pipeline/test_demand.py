@@ -95,6 +95,12 @@ async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Jou
     assert 0 < report.arrivals_per_s <= 3 / 75  # no less than a quarter of the window counts
 
 
+def test_how_long_replicas_load_is_what_they_say_and_replaces_what_was_said(journal: Journal) -> None:
+    demand = Demand(ARGS, journal.database)
+    demand.loaded("v2v", 41.0)
+    assert (read(demand).stages["v2v"].start_up_s, read(demand).stages["t2i"].start_up_s) == (41.0, 0.0)
+
+
 def test_the_settings_travel_with_it(journal: Journal) -> None:
     report = read(Demand(ARGS, journal.database))
     assert (report.budget_gpus, report.options, report.max_jobs) == (8, {"margin": 0.1}, ARGS.pipeline.max_jobs)

@@ -17,6 +17,7 @@ from deployments.journal.tables import jobs
 from deployments.on_ray.streams import Info
 from deployments.pipeline.progress import JobProgress
 from deployments.pipeline.recorder import Recorder
+from tests.journals import sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 10.0
@@ -56,7 +57,7 @@ class Watched:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    return Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
+    return Journal(Database(sqlite_journal(tmp_path)))
 
 
 async def test_progress_reaches_the_journal_and_the_last_words_the_end(journal: Journal, leases: Leases) -> None:
@@ -138,7 +139,7 @@ async def test_a_job_that_was_taken_over_is_reported_lost_and_not_written(journa
 
 async def test_a_lease_is_renewed_again_and_again(journal: Journal, tmp_path: Path) -> None:
     job = Watched(journal, lease_s=0.4)
-    database = Database(f"sqlite:///{tmp_path}/jobs.sqlite")
+    database = Database(sqlite_journal(tmp_path))
 
     def lease_until() -> float:
         with database.read() as connection:

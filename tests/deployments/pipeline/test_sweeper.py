@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import fsspec
+import pytest
+
 from client.schema import JobError
 from deployments.files.store import ArtifactStore
 from deployments.jobs.values import NewJob, Update
@@ -12,14 +15,16 @@ from deployments.observe.metrics import JobMetrics
 from deployments.pipeline.sweeper import Sweeper
 from deployments.settings.application import AppArgs, KeeperArgs, RetentionArgs, StorageArgs
 from tests.deployments.journal.job_acts import REQUEST, claim, finished, kept, submit
+from tests.s3 import new_bucket
 
 NOW = RetentionArgs(
     paused_s=1e-9, events_s=1e-9, deliveries_s=1e-9, results_s=1e-9, orphans_s=1e-9, orphans_every_s=1e-9
 )
 
 
-def sweeper(journal: Journal, folder: Path, retention: RetentionArgs = NOW, **keeper: float) -> Sweeper:
-    storage = StorageArgs(artifacts_url=f"file://{folder}/artifacts")
+def sweeper(journal: Journal, folder: Path | str, retention: RetentionArgs = NOW, **keeper: float) -> Sweeper:
+    """Over a folder's `artifacts`, or another store's address."""
+    storage = StorageArgs(artifacts_url=folder if isinstance(folder, str) else f"file://{folder}/artifacts")
     args = AppArgs(storage=storage, retention=retention, keeper=KeeperArgs.model_validate(keeper))
     return Sweeper(args, journal.database, JobMetrics())
 
@@ -68,18 +73,44 @@ def test_a_paused_job_that_nobody_continues_fails_with_a_sentence(
     assert (job.state, job.error and job.error.code) == ("failed", "pause_expired")
 
 
-def test_files_that_no_row_names_go_and_others_stay(journal: Journal, tmp_path: Path) -> None:
-    store = ArtifactStore(f"file://{tmp_path}/artifacts")
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"file://{tmp_path}/artifacts" if request.param == "file" else new_bucket()
+
+
+def test_files_that_no_row_names_go_and_others_stay(journal: Journal, artifacts: str) -> None:
+    store = ArtifactStore(artifacts)
     job_id = finished(journal)
     half = "videos/half/1.mp4." + 32 * "0" + ".partial"
     lost = [f"checkpoints/lost/{number}.bin" for number in range(3)] + ["uploads/lost/source.png", half]
     write(store, *lost, f"videos/{job_id}/1.mp4")
-    foreign = tmp_path / "artifacts" / "videos" / "NOTES.txt"
-    foreign.write_text("mine")
-    assert sweeper(journal, tmp_path).sweep_orphans() == len(lost)
+    foreign, beside = f"{artifacts}/videos/NOTES.txt", f"{artifacts}-of-others/videos/lost/1.mp4"
+    for mine in (foreign, beside):
+        with fsspec.open(mine, "wb", auto_mkdir=True) as file:
+            file.write(b"mine")
+    assert sweeper(journal, artifacts, RetentionArgs()).sweep_orphans() == 0  # they are young
+    assert sweeper(journal, artifacts).sweep_orphans() == len(lost)
     assert [key for key in lost if store.exists(key)] == []
     assert store.exists(f"videos/{job_id}/1.mp4")
-    assert foreign.exists()
+    for mine in (foreign, beside):
+        files, path = fsspec.core.url_to_fs(mine)
+        assert files.exists(path)
+
+
+@pytest.mark.slow
+def test_an_upload_that_was_cut_off_goes(journal: Journal) -> None:
+    """S3 keeps, and bills, its parts; no listing shows them."""
+    bucket = new_bucket()
+    files = fsspec.filesystem("s3")
+    name = bucket.removeprefix("s3://").partition("/")[0]
+    for key in ("kept/videos/lost/1.mp4", "others/videos/lost/1.mp4"):
+        half = files.open(f"{name}/{key}", "wb", block_size=5 * 2**20)
+        half.write(bytes(11 * 2**20))
+        half.closed = True  # its process was killed
+    assert len(files.list_multipart_uploads(name)) == 2
+    assert sweeper(journal, bucket, RetentionArgs()).sweep_orphans() == 0
+    assert sweeper(journal, bucket).sweep_orphans() == 1
+    assert [left["Key"] for left in files.list_multipart_uploads(name)] == ["others/videos/lost/1.mp4"]
 
 
 def test_a_file_whose_row_is_refused_goes(journal: Journal, leases: Leases, tmp_path: Path) -> None:

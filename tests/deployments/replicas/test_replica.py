@@ -108,6 +108,7 @@ async def test_one_value_comes_between_its_start_and_its_end() -> None:
     assert isinstance(payload, Image)
     assert (info["last"], info["index"], info["bytes"]) == (True, 0, payload.nbytes)
     assert all(value is None for value, info in given if info["kind"] != "output")
+    assert given[0][1]["load_s"] > 0
 
 
 async def test_a_long_call_says_how_far_it_is_and_a_short_one_saves_the_messages() -> None:

@@ -165,5 +165,5 @@ def test_the_database_of_the_environment_wins_everywhere(tmp_path: Path, monkeyp
     assert with_environment(AppArgs(), {}).storage.database_url == AppArgs().storage.database_url
     monkeypatch.setenv("DATABASE_URL", url)
     given = load_config()
-    assert (given.storage.database_url, laptop(given, data_dir=tmp_path).storage.database_url) == (url, url)
+    assert (given.storage.database(), laptop(given, data_dir=tmp_path).storage.database()) == (url, url)
     assert given.storage.artifacts_url == "file:///var/lib/magicvideo/artifacts"

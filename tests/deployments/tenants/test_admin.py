@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import select
 
 from deployments.__main__ import main
-from deployments.jobs.values import Limits
+from deployments.jobs.values import JobRequest, Limits, NewJob
 from deployments.journal.database import opened
+from deployments.journal.journal import Journal
+from deployments.journal.leases import Leases
 from deployments.journal.limits import LimitBook
-from deployments.journal.tables import tenants
+from deployments.journal.tables import checkpoints, tenants
 from deployments.settings.reading import CONFIG_PATH
 from deployments.tenants.keys import KeyBook
 from tests.postgres import new_database
@@ -71,8 +74,38 @@ def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(shell: Shel
     assert text not in "".join(out)
     code, out, err = shell.run("keys", "revoke", key.id)
     assert (code, "is revoked since" in out[0], "within 3 s" in err) == (0, True, True)
+    assert "refuses every request until there is one" in err
+    assert "refuses every request until there is one" in shell.run("keys", "list")[2]
+    code, out, err = shell.run("keys", "open")
+    assert (code, "1 revoked key is forgotten" in out[0], "without a key" in out[0]) == (0, True, True)
     with opened(shell.url) as database:
         assert not KeyBook(database).in_use()
+
+
+def test_while_a_key_is_valid_the_server_is_not_opened(shell: Shell) -> None:
+    text = shell.run("keys", "create", "--tenant", "studio")[1][0]
+    assert text.split("_")[1] in shell.refusal("keys", "open")
+
+
+def test_the_first_key_says_what_it_hides_and_who_gets_it(shell: Shell) -> None:
+    request = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
+    with opened(shell.url) as database:
+        journal, leases = Journal(database), Leases(database)
+        ids = [journal.submit(NewJob(request, idem_key=key))[0].id for key in ("k", None)]
+        claimed = leases.claim("test", 60.0)
+        assert claimed is not None
+        leases.keep(claimed[0], "t2i", 0, {"key": "checkpoints/a/b.bin", "digest": "d"})
+    err = shell.run("keys", "create", "--tenant", "studio")[2]
+    assert "The 2 videos that were made without are hidden from everybody; `keys adopt --tenant NAME`" in err
+    assert "hidden" not in shell.run("keys", "create", "--tenant", "other")[2]
+    with opened(shell.url) as database:
+        Journal(database).submit(NewJob(request, tenant="studio", idem_key="k"))
+    assert shell.run("keys", "adopt", "--tenant", "studio")[1] == ["2 videos that were nobody's belong to studio now."]
+    with opened(shell.url) as database:
+        assert {job.id for job in Journal(database).page(tenant="studio")[0]} > set(ids)
+        with database.read() as connection:
+            assert set(connection.execute(select(checkpoints.c.tenant)).scalars()) == {"studio"}
+    assert shell.run("keys", "adopt", "--tenant", "studio")[1][0].startswith("0 videos")
 
 
 def test_an_unknown_key_is_named_with_its_database(shell: Shell) -> None:
@@ -132,10 +165,13 @@ def test_a_database_that_cannot_be_opened_is_one_sentence(capsys: pytest.Capture
     assert "--data-dir" in said
 
 
-def test_a_password_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     document = yaml.safe_load(CONFIG_PATH.read_text())
     url = "postgresql://magicvideo:s3cret@127.0.0.1:1/magicvideo"
-    document["applications"][0]["args"]["storage"] = {"database_url": url}
+    monkeypatch.setenv("OURS", url)
+    document["applications"][0]["args"]["storage"] = {"database_url": "env:OURS"}
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(document))
     said = Shell(["--cluster", "--config", str(tmp_path / "serve.yaml")], "", capsys).refusal("keys", "list", code=3)
     assert "magicvideo:***@127.0.0.1:1/magicvideo cannot be used" in said

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from deployments.bulkheads import Bulkhead
-from deployments.errors import RateLimitError
+from deployments.errors import ConfigError, RateLimitError
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.tables import api_keys
 from deployments.tenants.keys import KeyBook, KeyRing, UnknownKeyError
+from tests.journals import sqlite_journal
 
 FRESH_S = 3.0
 AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
@@ -19,7 +20,7 @@ AT_JOURNAL = Bulkhead("The journal's database", threads=8, wait_s=60.0)
 
 @pytest.fixture
 def book(tmp_path: Path) -> KeyBook:
-    return KeyBook(Database(f"sqlite:///{tmp_path}/jobs.sqlite"))
+    return KeyBook(Database(sqlite_journal(tmp_path)))
 
 
 class Clock:
@@ -57,9 +58,12 @@ def test_a_revoked_key_stays_listed_with_the_time_of_its_end(journal: Journal) -
     assert revoked.revoked_at is not None
     assert book.revoke(key.id) == revoked
     assert [known.revoked_at is None for known in book.all()] == [False, True]
-    assert list(book.valid()) == [other.id]
+    assert list(book.known().valid) == [other.id]
+    with pytest.raises(ConfigError, match=f"1 are; revoke them first: {other.id}"):
+        book.open()
     book.revoke(other.id)
-    assert not book.in_use()
+    assert book.in_use()
+    assert (book.open(), book.all(), book.in_use()) == (2, [], False)
     with pytest.raises(UnknownKeyError, match="'nobody'"):
         book.revoke("nobody")
 
@@ -92,7 +96,7 @@ async def test_a_revoked_key_is_refused_once_the_ring_looks_again(book: KeyBook)
     book.revoke(key.id)
     clock.now_s += FRESH_S
     assert await ring.tenant_of(text) is None
-    assert not await ring.in_use()
+    assert await ring.in_use()
     assert ring.compared == 1
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import gzip
+import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +25,16 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import deliveries
-from deployments.tenants.webhooks import RETRY_S, Courier, PrivateAddressError, judge_url, public_address
-from tests.postgres import new_database
+from deployments.tenants.webhooks import (
+    AT_ONCE,
+    PER_TENANT,
+    RETRY_S,
+    Courier,
+    PrivateAddressError,
+    judge_url,
+    public_address,
+)
+from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -72,14 +83,15 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(Database(f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()))
+    opened = Journal(Database(sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()))
     yield opened
     opened.database.close()
 
 
-def row(journal: Journal) -> Any:
+def row(journal: Journal, job_id: str | None = None) -> Any:
+    which = [] if job_id is None else [deliveries.c.job_id == job_id]
     with journal.database.read() as connection:
-        return connection.execute(select(deliveries)).one()
+        return connection.execute(select(deliveries).where(*which)).one()
 
 
 def hurry(journal: Journal) -> None:
@@ -88,9 +100,12 @@ def hurry(journal: Journal) -> None:
         connection.execute(update(deliveries).where(deliveries.c.due_at.is_not(None)).values(due_at=0.0))
 
 
-async def deliver(journal: Journal, until: Callable[[], bool], *, private: bool = True) -> None:
+async def deliver(
+    journal: Journal, until: Callable[[], bool], *, private: bool = True, post_s: float = DEADLINE_S
+) -> None:
     """Run the courier until something holds; every attempt is due at once."""
-    courier = Courier(journal.database, SECRET, partial(webhook_answer, journal), allow_private=private, poll_s=0.01)
+    body = partial(webhook_answer, journal)
+    courier = Courier(journal.database, SECRET, body, allow_private=private, poll_s=0.01, post_s=post_s)
     running = asyncio.create_task(courier.run())
     async with asyncio.timeout(DEADLINE_S):
         while not until():
@@ -104,13 +119,13 @@ async def deliver(journal: Journal, until: Callable[[], bool], *, private: bool 
 def ended(journal: Journal, url: str, error: JobError | None = None) -> str:
     leases = Leases(journal.database)
     job = journal.submit(NewJob(REQUEST, webhook_url=url))[0]
-    assert row(journal).due_at is None
+    assert row(journal, job.id).due_at is None
     claimed = leases.claim("a", 60.0)
     assert claimed is not None
     leases.finish(
         Update(claimed[0]), "failed" if error else "succeeded", error=error, result=None if error else {"key": "k"}
     )
-    assert row(journal).due_at is not None
+    assert row(journal, job.id).due_at is not None
     return job.id
 
 
@@ -134,6 +149,80 @@ async def test_a_failure_is_told_too_and_repeated_under_one_id_until_it_is_taken
     assert [Webhook(SECRET).verify(body, headers)["type"] for headers, body in receiver.posts] == ["video.failed"] * 3
     assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 1
     assert row(journal).attempts == 3
+
+
+class Slow(socketserver.ThreadingTCPServer):
+    """Answers with a beginning, then with the same bytes for ever; counts what it could send."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, beginning: bytes, again: bytes, pause_s: float) -> None:
+        super().__init__(("127.0.0.1", 0), _SlowHandler)
+        self.beginning, self.again, self.pause_s = beginning, again, pause_s
+        self.open, self.sent = 0, 0
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.server_address[1]}/hook"
+
+
+class _SlowHandler(socketserver.BaseRequestHandler):
+    server: Slow
+
+    def handle(self) -> None:
+        self.server.open += 1
+        with suppress(OSError):
+            self.request.sendall(self.server.beginning)
+            while True:
+                self.request.sendall(self.server.again)
+                self.server.sent += len(self.server.again)
+                time.sleep(self.server.pause_s)
+        self.server.open -= 1
+
+
+@contextmanager
+def slow(beginning: bytes, again: bytes, pause_s: float = 0.05) -> Iterator[Slow]:
+    with Slow(beginning, again, pause_s) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+async def test_a_place_that_drips_headers_holds_up_nobody_else_and_has_one_deadline(
+    journal: Journal, receiver: Receiver
+) -> None:
+    with slow(b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n") as dripping:
+        ids = [ended(journal, dripping.url) for _ in range(PER_TENANT + 1)]
+        ended(journal, receiver.url)
+        await deliver(journal, lambda: len(receiver.posts) > 0)
+        await deliver(journal, lambda: all(row(journal, one).attempts for one in ids), post_s=0.1)
+    assert row(journal, ids[0]).delivered_at is None
+
+
+async def test_an_answer_without_end_is_taken_by_its_status_and_never_read(journal: Journal) -> None:
+    bomb = gzip.compress(bytes(2**20))
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 9999999999\r\n\r\n"
+    with slow(head, bomb * 64, pause_s=0.0) as endless:
+        ended(journal, endless.url)
+        await deliver(journal, lambda: row(journal).delivered_at is not None)
+        async with asyncio.timeout(DEADLINE_S):
+            while endless.open:
+                await asyncio.sleep(0.01)
+    assert endless.sent < 32 * 2**20  # what sockets hold
+
+
+def test_no_tenant_has_all_posts(journal: Journal) -> None:
+    leases, courier = Leases(journal.database), Courier(journal.database, SECRET, lambda _: None, allow_private=True)
+    for number in range(AT_ONCE):
+        journal.submit(NewJob(REQUEST, tenant="a", webhook_url=f"http://host{number}.example"))
+    journal.submit(NewJob(REQUEST, tenant="b", webhook_url="http://host1.example.com"))
+    while (claimed := leases.claim("a", 60.0)) is not None:
+        leases.finish(Update(claimed[0]), "succeeded", result={"key": "k"})
+    taken: list[Any] = []
+    while (due := courier._take(taken)) is not None:
+        taken.append(due)
+    assert [due.tenant for due in taken] == ["a"] * PER_TENANT + ["b"]
 
 
 @pytest.mark.parametrize(("status", "posts"), [(410, 1), (500, len(RETRY_S) + 1)])

@@ -1,0 +1,91 @@
+"""serve_config.yaml on a cluster of seven nodes: where it runs, and what a roll-out and a lost node cost."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.cluster.nodes import ONCE, STAGES, Nodes
+from tests.e2e.rig import wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with Nodes(tmp_path_factory.mktemp("nodes")) as made:
+        made.deploy()
+        made.ready()
+        yield made
+
+
+def test_every_deployment_runs_in_its_pool_and_a_video_is_made(nodes: Nodes) -> None:
+    for name in ("ingress", "pipeline", "keeper"):
+        assert [nodes.pool_of(one["node_id"]) for one in nodes.replicas(name)] == ["control"]
+    for name, count in STAGES.items():
+        assert [nodes.pool_of(one["node_id"]) for one in nodes.replicas(name)] == [name] * count
+    video_id = nodes.create()
+    nodes.ended(video_id)
+    assert nodes.computed(video_id) == ONCE
+    assert nodes.ask(f"/v1/videos/{video_id}/content").status_code == 200
+
+
+def test_a_changed_setting_of_http_restarts_nothing_and_http_stays_up(nodes: Nodes) -> None:
+    before, stop, failures = nodes.running(), threading.Event(), list[str]()
+    video_id = nodes.create()
+
+    def ask() -> None:
+        while not stop.wait(0.05):
+            answer = nodes.http.get(f"/v1/videos/{video_id}")
+            if answer.status_code != 200:
+                failures.append(answer.text)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    args = nodes.args()
+    args["ingress"]["poll_after_ms"] = 1234
+    try:
+        nodes.deploy(args)
+        queued = nodes.create()
+        wait_for(
+            "the new setting",
+            lambda: nodes.http.get(f"/v1/videos/{queued}").headers.get("openai-poll-after-ms") in ("1234", None),
+        )
+    finally:
+        stop.set()
+        asking.join()
+    nodes.ended(video_id, queued)
+    assert failures == []
+    assert nodes.running() == before
+    assert nodes.computed(video_id) == ONCE
+
+
+def test_a_changed_stage_restarts_alone_and_a_bad_one_costs_nothing(nodes: Nodes) -> None:
+    """Its pool has one GPU: there is no room for a replica more, so the old one stops first."""
+    before, good = nodes.running(), nodes.args()
+    bad = nodes.args()
+    bad["stages"]["t2i"]["options"]["nonsense"] = 1
+    bad["stages"]["t2i"]["max_start_attempts"] = 1
+    nodes.deploy(bad, waits=False)
+    wait_for("the deploy to fail", lambda: nodes.application()["status"] == "DEPLOY_FAILED")
+    ids = [nodes.create(seed=seed) for seed in range(3)]
+    wait_for("a word of it", lambda: any("nonsense" in one for one in nodes.ask("/healthz").json()["problems"]))
+    nodes.deploy(good)
+    nodes.ended(*ids)
+    after = nodes.running()
+    assert {name for name in before if before[name] != after[name]} == {"t2i"}
+    assert all(nodes.computed(video_id) == ONCE for video_id in ids)
+
+
+def test_a_node_that_dies_under_a_call_costs_that_call_alone(nodes: Nodes) -> None:
+    args = nodes.args()
+    args["stages"]["v2v"]["options"]["run_s"] = 3.0
+    nodes.deploy(args)
+    video_id = nodes.create(seed=5)
+    nodes.computes(video_id, "v2v")
+    nodes.kill(nodes.node_with("v2v"))
+    nodes.add("v2v")
+    nodes.ended(video_id)
+    made = nodes.computed(video_id)
+    assert (made["t2i"], made["i2v"]) == (1, 1)
+    wait_for("every replica", lambda: nodes.ask("/healthz").json().get("stages") == STAGES)
