@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from client._shell.texts import read_text
 from deployments.errors import ConfigError
 
 _REFERENCE = re.compile(r"(env|file):((?<=env:)\w+|(?<=file:)/(?!/).+)")
@@ -33,10 +34,9 @@ def resolved(text: str, field: str) -> str:
         return text
     kind, name = found.groups()
     try:
-        value = os.environ.get(name, "") if kind == "env" else Path(name).read_text().strip()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigError(f"{field} is {text}, which cannot be read on this node ({reason}).") from None
+        value = os.environ.get(name, "") if kind == "env" else read_text(Path(name), ConfigError).strip()
+    except ConfigError as error:
+        raise ConfigError(f"{field} is {text}, which cannot be read on this node: {error}") from None
     if not value:
         lack = "this node's environment lacks" if kind == "env" else "is empty"
         raise ConfigError(f"{field} is {text}, which {lack}; set it for every replica of ingress and pipeline.")

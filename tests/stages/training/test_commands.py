@@ -240,7 +240,7 @@ def test_a_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["i2v", "--preset", "modern"], 2, "makes i2v with a pipeline of the hub"),
         (["i2v", "--preset", "paper-fast", "--train", "motion,spatial"], 2, "merges LoRA lcm into the spatial layers"),
         (["i2v", "--frames", "40", "--image-ratio", "1"], 2, "--frames is 40; the motion module knows at most 32."),
-        (["i2v", "--size", "65x64"], 2, "multiples of 16 pixels, the size is 65x64"),
+        (["i2v", "--frames", "4", "--size", "65x64"], 2, "multiples of 16 pixels, the size is 65x64"),
         (["i2v", "--frames", "30"], 2, "frames/s, training needs 30"),
         (["v2v", "--least-size", "500x500"], 2, "None of the 6 files is at least 500x500, the largest is 80x80"),
         (["refl", "--reward", "stages.training.feedback.rewards:beauty"], 2, "has no attribute 'beauty'"),
