@@ -34,7 +34,7 @@ from stages.settings import (
     VFIParams,
     Windows,
 )
-from stages.words import load_vocabulary
+from stages.words import cut_prompt, load_vocabulary
 
 __all__ = [
     "MAX_PROMPT_CHARS",
@@ -127,6 +127,7 @@ TINY = Preset(
     strength=0.3,
     i2v_windows=Windows(length=16, overlap=5),
     v2v_windows=Windows(length=10, overlap=3),
+    reads=30,
     vocabulary="tiny/words.json",
 )
 
@@ -170,6 +171,7 @@ PAPER = Preset(
     strength=0.45,
     i2v_windows=Windows(length=32, overlap=12),
     v2v_windows=Windows(length=18, overlap=4),
+    reads=75,
 )
 
 PAPER_FAST = replace(
@@ -264,6 +266,27 @@ def check_prompt(prompt: str) -> str:
     return text
 
 
+def _read(preset: Preset, prompt: str, *, negative: bool = False) -> tuple[str, str]:
+    """A prompt as the model's text encoder gets it, and what of it is replaced, left out or cut."""
+    text, said = prompt, []
+    if preset.vocabulary:
+        reading = load_vocabulary(WEIGHTS / preset.vocabulary).read(text)
+        text = reading.text
+        if negative:
+            reading = replace(reading, without_subject=False)  # it may well name none
+        said.append(reading.note)
+    if not negative:
+        text = preset.prompt_style.format(prompt=text)
+    if preset.reads:
+        text, behind = cut_prompt(text, preset.reads)
+        if behind:
+            said.append(
+                f"This model reads only the first {preset.reads} words and signs; behind them stands {behind!r}."
+            )
+    note = " ".join(part for part in said if part)
+    return text, f"Of the negative prompt: {note}" if negative and note else note
+
+
 def plan(
     preset: Preset,
     prompt: str,
@@ -286,12 +309,9 @@ def plan(
             "negative_prompt",
             f"The negative prompt has {len(negative_prompt)} characters, the limit is {MAX_PROMPT_CHARS}; shorten it.",
         )
-    text, note = check_prompt(prompt), ""
-    if preset.vocabulary:
-        vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
-        reading = vocabulary.read(text)
-        text, note, negative_prompt = reading.text, reading.note, vocabulary.read(negative_prompt).text
-    text = preset.prompt_style.format(prompt=text)
+    text, note = _read(preset, check_prompt(prompt))
+    negative_prompt, unread = _read(preset, negative_prompt, negative=True)
+    note = " ".join(part for part in (note, unread) if part)
     if not 0 <= seed <= MAX_SEED:
         raise RequestError("seed", f"The seed is {seed}; it must be between 0 and {MAX_SEED}.")
     wanted_size = preset.default_size if size is None else size

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Reading", "Vocabulary", "load_vocabulary"]
+__all__ = ["Reading", "Vocabulary", "cut_prompt", "load_vocabulary"]
+
+_PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # what CLIP's tokenizer cuts a text into: at least a token each
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _LEAST_LIKENESS, _LEAST_LETTERS = 0.82, 4  # of a word that is taken for a misspelling of another
@@ -88,6 +90,18 @@ class Vocabulary:
             alike = difflib.get_close_matches(word, begun, 1, _LEAST_LIKENESS)
             return alike[0] if alike else None
         return None
+
+
+def cut_prompt(text: str, most: int) -> tuple[str, str]:
+    """The part of a prompt that a text encoder of `most` tokens reads, and the words behind it.
+
+    Exact for words that are a token each, as those of a vocabulary are; else more may be left unread than is said.
+    """
+    pieces = list(_PIECE.finditer(text))
+    if len(pieces) <= most:
+        return text, ""
+    end = pieces[most].start()
+    return text[:end].rstrip(" ,.-"), text[end:].strip()
 
 
 @cache

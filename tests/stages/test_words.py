@@ -5,14 +5,18 @@ import io
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages import presets
-from stages.presets import TINY, plan
+from stages.model.weights.loading import load_tokenizer
+from stages.presets import PAPER, TINY, plan
 from stages.training.scenes.captions import all_scenes, caption_words, plain_caption
 from stages.training.tiny import words
-from stages.words import Vocabulary, load_vocabulary
+from stages.words import Vocabulary, cut_prompt, load_vocabulary
 
 VOCABULARY = Vocabulary(
     known={"a", "fox", "flying", "saucer", "in", "the", "snow", "walking", "city", "at", "night", "3d"},
@@ -38,6 +42,11 @@ VOCABULARY = Vocabulary(
 )
 def test_a_prompt_becomes_words_that_are_known(prompt: str, text: str) -> None:
     assert VOCABULARY.read(prompt).text == text
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer(TINY, "tokenizer")
 
 
 def test_what_was_changed_is_told_and_what_was_not_is_not() -> None:
@@ -110,5 +119,35 @@ def test_a_preset_with_a_vocabulary_reads_its_prompts(tmp_path: Path, monkeypatc
     reads = replace(TINY, vocabulary="few.json")
     work = plan(reads, "a wolf", negative_prompt="blurry wolf")
     assert (work.t2i.prompt, work.t2i.negative_prompt, work.v2v.prompt) == ("a fox", "fox", "a fox")
-    assert work.note == "This model does not know every word: it reads 'wolf' as 'fox'."
+    told = "This model does not know every word: it reads 'wolf' as 'fox'"
+    assert work.note == f"{told}. Of the negative prompt: {told} and leaves out 'blurry'."
     assert plan(replace(TINY, vocabulary=""), "a wolf").note == ""
+
+
+def test_a_prompt_longer_than_the_encoder_reads_says_what_is_not_read() -> None:
+    long = " ".join(["a fox walking through a snowy forest at dusk"] * 4)[:160]
+    work = plan(TINY, f"{long}, oil painting style")
+    said = "This model reads only the first 30 words and signs; behind them stands "
+    assert said in work.note
+    assert "oil painting style" in work.note
+    assert "oil" not in work.t2i.prompt
+    assert plan(TINY, "a fox, oil painting style").note == ""
+    assert said in plan(TINY, "a fox", negative_prompt=long + long).note
+    assert "first 75 words" in plan(PAPER, "word " * 76).note
+    assert plan(PAPER, "word " * 75).note == ""
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*sorted(caption_words()), ",", ".", "'s"]), min_size=1, max_size=60))
+def test_the_encoder_sees_all_of_a_prompt_that_is_cut(tokenizer: Any, words: list[str]) -> None:
+    text = " ".join(words)
+    kept, behind = cut_prompt(text, 30)
+    assert len(tokenizer(kept).input_ids) - 2 <= 30
+    assert (behind == "") == (len(tokenizer(text).input_ids) - 2 <= 30)
+    assert text.startswith(kept)
+
+
+def test_a_word_of_a_negative_prompt_that_is_left_out_is_told() -> None:
+    note = plan(TINY, "a fox", negative_prompt="xyzzy").note
+    assert note == "Of the negative prompt: This model does not know every word: it leaves out 'xyzzy'."
+    assert plan(TINY, "a fox", negative_prompt="snow").note == ""
