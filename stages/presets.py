@@ -34,7 +34,7 @@ from stages.settings import (
     VFIParams,
     Windows,
 )
-from stages.words import load_vocabulary
+from stages.words import cut_prompt, load_vocabulary
 
 __all__ = [
     "MAX_PROMPT_CHARS",
@@ -129,6 +129,7 @@ TINY = Preset(
     strength=0.3,
     i2v_windows=Windows(length=16, overlap=5),
     v2v_windows=Windows(length=10, overlap=3),
+    reads=30,
     vocabulary="tiny/words.json",
 )
 
@@ -172,6 +173,7 @@ PAPER = Preset(
     strength=0.45,
     i2v_windows=Windows(length=32, overlap=12),
     v2v_windows=Windows(length=18, overlap=4),
+    reads=75,
 )
 
 PAPER_FAST = replace(
@@ -292,6 +294,15 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS].rstrip()} ..."
 
 
+def _cut(preset: Preset, text: str, of: str = "") -> tuple[str, str]:
+    """What the text encoder has room for, and what is said of the rest; `of` names a text that is not the prompt."""
+    if not preset.reads:
+        return text, ""
+    text, behind = cut_prompt(text, preset.reads)
+    said = f"{of}This model reads only the first {preset.reads} words and signs; behind them stands {behind!r}."
+    return text, said if behind else ""
+
+
 def plan(
     preset: Preset,
     prompt: str,
@@ -322,7 +333,9 @@ def plan(
         text, note, negative_prompt = reading.text, reading.note, ", ".join(dict.fromkeys((*known, *reading.negative)))
         if unknown:
             note = f"{note} Of the negative prompt it leaves out {', '.join(map(repr, unknown))}.".strip()
-    text = preset.prompt_style.format(prompt=text)
+    text, behind = _cut(preset, preset.prompt_style.format(prompt=text))
+    negative_prompt, unread = _cut(preset, negative_prompt, "Of the negative prompt: ")
+    note = " ".join(part for part in (note, behind, unread) if part)
     if not 0 <= seed <= MAX_SEED:
         raise RequestError("seed", f"The seed is {seed}; it must be between 0 and {MAX_SEED}.")
     wanted_size = preset.default_size if size is None else size

@@ -147,6 +147,7 @@ class Preset:
     gan: bool = True  # VFI uses its GAN beside the flow model, where the preset names one
     max_steps: int = 150
     prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
+    reads: int = 0  # tokens of a prompt that its text encoders see; 0: more than any prompt has
     vocabulary: str = ""  # file of `stages.words` inside `stages/weights`; empty: the text encoder knows the language
 
     @property

@@ -8,6 +8,7 @@ A preset whose text encoder knows the language has no vocabulary. Knows nothing 
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,9 @@ from stages.english import (
 )
 from stages.tongues import Tongues
 
-__all__ = ["Reading", "Vocabulary", "load_vocabulary", "spelt_words"]
+_PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # what CLIP's tokenizer cuts a text into: at least a token each
+
+__all__ = ["Reading", "Vocabulary", "cut_prompt", "load_vocabulary", "spelt_words"]
 
 _LEAST_LETTERS = 5  # of a word that may be a misspelling of another
 _LONGEST = 6  # words of a phrase
@@ -305,6 +308,18 @@ class Vocabulary:
                 if form in self._near:
                     yield form, tuple(self._near[form])
                     break
+
+
+def cut_prompt(text: str, most: int) -> tuple[str, str]:
+    """The part of a prompt that a text encoder of `most` tokens reads, and the words behind it.
+
+    Exact for words that are a token each, as those of a vocabulary are; else more may be left unread than is said.
+    """
+    pieces = list(_PIECE.finditer(text))
+    if len(pieces) <= most:
+        return text, ""
+    end = pieces[most].start()
+    return text[:end].rstrip(" ,.-"), text[end:].strip()
 
 
 @cache

@@ -18,7 +18,6 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from stages.base import InputError
-from stages.media.types import Facts
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.weights.loading import load_module
@@ -33,6 +32,7 @@ from stages.training.judging import find_precision, find_preset
 from stages.training.loop.journal import console
 from stages.training.loop.loop import Options, Precision, Schedule
 from stages.training.loop.team import Team
+from stages.training.own_data.footage import Facts
 from stages.training.own_data.manifest import Entry, load_manifest, load_pairs, load_prompts
 from stages.training.own_data.sources import Cut, FolderSource, PairFolder, clips_and_pictures, open_files
 from stages.training.tiny.recipe import TARGET, train_all, train_without_pictures

@@ -4,14 +4,18 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages import presets
 from stages.__main__ import main
+from stages.model.weights.loading import load_tokenizer
 from stages.presets import PAPER, TINY, WEIGHTS, RequestError, check_subject, plan
 from stages.training.scenes.captions import ADJECTIVES, Scene, all_scenes, plain_caption, write_caption
-from stages.words import Vocabulary, load_vocabulary
+from stages.words import Vocabulary, cut_prompt, load_vocabulary
 
 GRADED = [line.split("\t") for line in (Path(__file__).parent / "prompts.tsv").read_text().splitlines()]
 TINY_WORDS = load_vocabulary(WEIGHTS / TINY.vocabulary)
@@ -147,3 +151,29 @@ def test_a_prompt_without_a_subject_is_refused_with_examples(capsys: pytest.Capt
     check_subject(PAPER, "a wolf")
     assert main(["waves crashing on rocks"]) == 2
     assert "knows nothing to draw" in capsys.readouterr().err
+
+
+def test_a_prompt_longer_than_the_encoder_reads_says_what_is_not_read() -> None:
+    note = plan(PAPER, f"{'word ' * 75}, oil painting style").note
+    assert note.startswith("This model reads only the first 75 words and signs; behind them stands ")
+    assert "oil painting style" in note
+    assert plan(PAPER, "word " * 75).note == ""
+    assert "Of the negative prompt: " in plan(PAPER, "a fox", negative_prompt="word " * 76).note
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer(TINY, "tokenizer")
+
+
+WORDS = sorted({word for scene in all_scenes()[::7] for word in plain_caption(scene).replace(",", "").split()})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*WORDS, ",", ".", "'s"]), min_size=1, max_size=60))
+def test_the_encoder_sees_all_of_a_prompt_that_is_cut(tokenizer: Any, words: list[str]) -> None:
+    text = " ".join(words)
+    kept, behind = cut_prompt(text, 30)
+    assert len(tokenizer(kept).input_ids) - 2 <= 30
+    assert (behind == "") == (len(tokenizer(text).input_ids) - 2 <= 30)
+    assert text.startswith(kept)

@@ -17,6 +17,8 @@ from stages.media.videos import look_at_video, video_frames
 from stages.training.own_data.manifest import MOVING, STILL, Entry
 from stages.types import UInt8
 
+__all__ = ["Facts", "check_length", "probe", "read_clip", "span_of"]
+
 _TOLERANCE = 0.02  # of a frame rate: 23.976 counts as 24
 
 
