@@ -15,7 +15,7 @@ not only the one that is awaited. Knows Ray's handles, not what the stages compu
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,7 @@ from stages.types import StageName
 logger = logging.getLogger(__name__)
 
 _LOAD_S = 120.0  # a store that gives a checkpoint no sooner is away
+_NOTICE_S = 2.0  # between two looks at whether a stage that is called has a replica
 _FARTHER = 0.1  # of a call: a replica that dies so much later than ever before was not killed by it
 MAX_PAUSE_S = 10.0  # between two looks at whether what the platform lacks is there
 
@@ -78,13 +79,15 @@ class StageCalls:
         demand: Demand,
         fan_out: FanOut,
         deaths: Deaths,
+        replicas: Callable[[StageName], int],
         keeper: Any = None,
         job_id: str | None = None,
         caller: str | None = None,
     ) -> None:
         """`failed`: calls that have raised under earlier claims of the job; they count. `job_id` is for the logs.
 
-        `caller`: the actor that this process is; replicas stop its calls when it dies.
+        `replicas`: how many of a stage run, as this process knows. `caller`: the actor that it is; replicas stop its
+        calls when it dies.
         """
         self._handles = handles
         self._limits = limits
@@ -95,6 +98,7 @@ class StageCalls:
         self._keeper = keeper
         self._job_id = job_id
         self._deaths = deaths
+        self._replicas = replicas
         self._caller = caller
         self._computing = 0
         self.progress = progress
@@ -222,6 +226,7 @@ class StageCalls:
                 about = {"job": self._job_id, "stage": stage, "caller": self._caller}
                 response = run.remote(*inputs, params=params, seed=seed, **about)
                 stream = pairs(response)
+                noticing = asyncio.create_task(self._notice(stage))
                 try:
                     while True:
                         try:
@@ -235,6 +240,7 @@ class StageCalls:
                                 raise self._too_long(stage) from None
                             raise
                         if info["kind"] == "started":
+                            noticing.cancel()
                             started = loop.time()
                             self._demand.began(call, info.get("batch", 1))
                             self._metrics.queued(stage, started - sent)
@@ -242,10 +248,23 @@ class StageCalls:
                         call.run_s = info.get("run_s", call.run_s)
                         yield payload, info
                 finally:
+                    noticing.cancel()
                     if not ended:
                         response.cancel()
                         if started is not None:
                             self._metrics.wasted(stage, (loop.time() - started) / call.batch)
+
+    async def _notice(self, stage: StageName) -> None:
+        """Say what a call waits for that Serve holds back, without an error, because no replica runs."""
+        waits = False
+        while True:
+            await asyncio.sleep(_NOTICE_S)
+            if not self._replicas(stage):
+                waits = True
+                self.progress.waits(stage, f"No replica of stage {stage} runs; GET /healthz says why.")
+            elif waits:
+                waits = False
+                self.progress.goes_on(stage)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

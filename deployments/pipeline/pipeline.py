@@ -184,6 +184,9 @@ class Pipeline:
                 self._fan_out.know({name: counted.get(self._args.home(name), 0) for name in self._handles})
             await asyncio.sleep(_COUNT_S)
 
+    def _replicas_of(self, stage: StageName) -> int:
+        return replicas_of(serve.get_replica_context().app_name).get(self._args.home(stage), 0)
+
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
         if job.claims == 1:
@@ -299,6 +302,7 @@ class Pipeline:
             demand=self._demand,
             fan_out=self._fan_out,
             deaths=self._deaths,
+            replicas=self._replicas_of,
             keeper=self._keeper,
             job_id=claim.job_id,
             caller=self._caller,

@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 import psutil
 import yaml
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
