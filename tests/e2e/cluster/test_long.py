@@ -72,7 +72,8 @@ def test_a_missing_pool_is_named_and_waited_for(nodes: Nodes) -> None:
     nodes.kill(nodes.node_with("vfi"))
     video_id = nodes.create(seed=7)
     wait_for("a word of it", lambda: says(nodes, "labelled pool=vfi, but"))
-    assert nodes.journal.get(video_id).state in ("queued", "running")
+    why = wait_for("the job to say so", lambda: nodes.journal.get(video_id).waits_for)
+    assert why == "No replica of stage vfi runs; GET /healthz says why."
     nodes.add("vfi")
     nodes.ended(video_id)
     assert nodes.rerun(video_id) == 0
