@@ -27,6 +27,7 @@ _EBML = b"\x1a\x45\xdf\xa3"
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders leave it out
 _MISSING_S = 0.2  # between the end that a header promises and the real one
 _RATES = (1.0, 240.0)
+_BOUNDED = {"max_pixels": str(2**26)}  # of a frame: more is not even allocated
 _BROKEN = "is no MP4 or WebM video that can be read to its end: broken or cut off; send it again, or encode it anew"
 
 Look = Callable[[av.VideoFrame], None]
@@ -156,6 +157,7 @@ def opened(file: File) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise MediaError("is no MP4 or WebM video that can be read: it holds no moving pictures")
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = 2  # each holds frames
+            stream.codec_context.options = _BOUNDED
             yield c, stream
     except MediaError:
         raise
@@ -191,7 +193,10 @@ def _decoded(
 
 def _raw(container: InputContainer, stream: VideoStream, look: Look) -> Iterator[av.VideoFrame]:
     own = _WITH_ALPHA.get(stream.codec_context.name) if stream.metadata.get("alpha_mode") == "1" else None
-    decoder = av.CodecContext.create(own, "r") if own else stream.codec_context
+    decoder = stream.codec_context
+    if own:
+        decoder = av.CodecContext.create(own, "r")
+        decoder.options = _BOUNDED
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise MediaError(_BROKEN)
