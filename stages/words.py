@@ -45,10 +45,22 @@ class Reading:
 
 
 class Vocabulary:
-    """`known` words, of which `subjects` can be the hero of a video, `nearest` for other words, `silent` ones."""
+    """`known` words, of which `subjects` can be the hero of a video, `nearest` for other words, `silent` ones.
 
-    def __init__(self, known: set[str], subjects: set[str], nearest: dict[str, str], silent: set[str]) -> None:
+    `alone`: what stands for a known word where the captions' own phrase is not around it, as (another word of that
+    phrase, what stands for it).
+    """
+
+    def __init__(
+        self,
+        known: set[str],
+        subjects: set[str],
+        nearest: dict[str, str],
+        silent: set[str],
+        alone: dict[str, tuple[str, str]] | None = None,
+    ) -> None:
         self._known, self._subjects, self._nearest, self._silent = known, subjects, nearest, silent
+        self._alone = alone or {}
         self._listed = sorted(word for word in known if len(word) >= _LEAST_LETTERS)
 
     def read(self, prompt: str) -> Reading:
@@ -56,6 +68,7 @@ class Vocabulary:
         replaced: dict[str, str] = {}
         unknown: dict[str, None] = {}
         used: set[str] = set()
+        said = {match[0].lower() for match in _WORD.finditer(prompt)}
 
         def of(match: re.Match[str]) -> str:
             word = match[0].lower().removesuffix("'s")
@@ -65,6 +78,9 @@ class Vocabulary:
             if ours is None:
                 unknown.setdefault(match[0])
                 return ""
+            beside, instead = self._alone.get(ours, ("", ""))
+            if instead and beside not in said and not said & set(instead.split()):
+                ours = instead
             if ours != word and not _same_word(word, ours):
                 replaced[match[0]] = ours
             used.update(ours.split())
@@ -108,7 +124,7 @@ def cut_prompt(text: str, most: int) -> tuple[str, str]:
 def load_vocabulary(path: Path) -> Vocabulary:
     """The vocabulary in a file that `stages.training.tiny.words` wrote."""
     kept = json.loads(path.read_text(encoding="utf-8"))
-    return Vocabulary(set(kept["known"]), set(kept["subjects"]), kept["nearest"], set(kept["silent"]))
+    return Vocabulary(set(kept["known"]), set(kept["subjects"]), kept["nearest"], set(kept["silent"]), kept["alone"])
 
 
 def _stems(word: str) -> list[str]:

@@ -113,7 +113,7 @@ def test_the_nearest_subject_comes_from_wordnet(tmp_path: Path, monkeypatch: pyt
 
 def test_a_preset_with_a_vocabulary_reads_its_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "few.json").write_text(
-        '{"known": ["a", "fox"], "subjects": ["fox"], "nearest": {"wolf": "fox"}, "silent": []}'
+        '{"known": ["a", "fox"], "subjects": ["fox"], "nearest": {"wolf": "fox"}, "alone": {}, "silent": []}'
     )
     monkeypatch.setattr(presets, "WEIGHTS", tmp_path)
     reads = replace(TINY, vocabulary="few.json")
@@ -150,4 +150,20 @@ def test_the_encoder_sees_all_of_a_prompt_that_is_cut(tokenizer: Any, words: lis
 def test_a_word_of_a_negative_prompt_that_is_left_out_is_told() -> None:
     note = plan(TINY, "a fox", negative_prompt="xyzzy").note
     assert note == "Of the negative prompt: This model does not know every word: it leaves out 'xyzzy'."
-    assert plan(TINY, "a fox", negative_prompt="snow").note == ""
+    assert plan(TINY, "a fox", negative_prompt="forest").note == ""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("a fox in the snow", "a fox in the snowy forest"),
+        ("Snow, a fox", "snowy forest, a fox"),
+        ("a fox in a forest covered with snow", "a fox in a forest covered with snow"),
+        ("a fox in the snow of a snowy forest", "a fox in the snow of a snowy forest"),
+        ("a snowman and snowy mountains", "a snowman and snowy mountains"),
+    ],
+)
+def test_snow_alone_is_the_snowy_place_that_was_taught(prompt: str, text: str) -> None:
+    work = plan(TINY, prompt)
+    assert work.t2i.prompt == text
+    assert ("as 'snowy forest'" in work.note) == (text != prompt)

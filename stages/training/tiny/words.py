@@ -96,6 +96,9 @@ _NEAREST: dict[str, str] = {
     "3d render": "realistic photorealistic photo photograph rendered cgi",
 }
 
+# ours -> (another word of the captions' phrase, what means the same without it): "a forest covered with snow"
+_ALONE = {"snow": ("covered", "snowy forest")}
+
 _SILENT = (
     "an and or with of to from into onto at for by as is are was be being it its his her their this that these those "
     "while very there some something someone who which where when has have having two three many few more most also "
@@ -114,6 +117,7 @@ def build_words(cache_folder: Path) -> dict[str, object]:
         "known": sorted(known),
         "subjects": sorted(heroes),
         "nearest": dict(sorted(nearest.items())),
+        "alone": _ALONE,
         "silent": sorted(set(_SILENT.split()) - known),
     }
 
