@@ -73,7 +73,7 @@ def test_a_missing_pool_is_named_and_waited_for(nodes: Nodes) -> None:
     video_id = nodes.create(seed=7)
     wait_for("a word of it", lambda: says(nodes, "labelled pool=vfi, but"))
     why = wait_for("the job to say so", lambda: nodes.journal.get(video_id).waits_for)
-    assert why == "No replica of stage vfi runs; GET /healthz says why."
+    assert why == "Stage vfi has no replica that runs; the job waits for one."
     nodes.add("vfi")
     nodes.ended(video_id)
     assert nodes.rerun(video_id) == 0
