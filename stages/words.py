@@ -110,7 +110,7 @@ class Vocabulary:
         tokens = tokens_of(prompt)
         names = self._tongues.names_in(prompt, [token for token in tokens if token.word])
         if names is not None:
-            return self._read_foreign(prompt, tokens, names)
+            return self._read_foreign(prompt, names)
         negated = negated_in(tokens)
         found = [*self._phrases(tokens)]
         wanted = [one for one in found if one.start not in negated]
@@ -143,7 +143,7 @@ class Vocabulary:
         closed = word in SILENT or word in WITHIN or word in NEGATORS or word in PRONOUNS
         return closed or any(form in self._english for form in (word, *singulars(word)))
 
-    def _read_foreign(self, prompt: str, tokens: Sequence[Token], names: Sequence[tuple[int, int, str]]) -> Reading:
+    def _read_foreign(self, prompt: str, names: Sequence[tuple[int, int, str]]) -> Reading:
         """Of a prompt in another language, the first subject that it names."""
         kept, text = names[:1], ""
         if kept:
