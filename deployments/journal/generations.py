@@ -28,11 +28,12 @@ class Generations:
         """
         with self._database.write() as connection:
             now = self._database.now(connection)
-            seen = {"seen_at": now, "ready": ready}
+            seen = {"seen_at": now, **({"ready": True} if ready else {})}  # once it was, it stays so
             own = clusters.c.id == self._cluster
             if not connection.execute(update(clusters).where(own).values(**seen)).rowcount:
                 connection.execute(clusters.delete().where(clusters.c.seen_at < now - _FORGET_S))
-                connection.execute(clusters.insert().values(id=self._cluster, since=now, **seen))
+                made = {"id": self._cluster, "since": now, "seen_at": now, "ready": ready}
+                connection.execute(clusters.insert().values(**made))
             there = select(clusters.c.id).where(clusters.c.ready, clusters.c.seen_at >= now - alive_s)
             newest = connection.execute(there.order_by(clusters.c.since.desc(), clusters.c.id).limit(1)).scalar()
         return newest in (None, self._cluster)

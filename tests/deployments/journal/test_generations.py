@@ -16,5 +16,7 @@ def test_the_newest_that_is_ready_claims_and_an_older_one_when_it_is_gone(journa
     assert old.stand(ready=True, alive_s=LONG_S)
     assert new.stand(ready=True, alive_s=LONG_S)
     assert not old.stand(ready=True, alive_s=LONG_S)
+    assert new.stand(ready=False, alive_s=LONG_S)  # a pipeline that has just started beside others of its cluster
+    assert not old.stand(ready=True, alive_s=LONG_S)
     assert old.stand(ready=True, alive_s=GONE_S)
     assert not old.stand(ready=True, alive_s=LONG_S)  # however often it says so, it is the older one
