@@ -211,6 +211,7 @@ async def test_a_growing_video_is_judged_by_every_frame(rig: Rig) -> None:
     assert "has 512x512 pixels; each side must be between 16 and 256" in error_of(answer, 400).message
 
 
+@pytest.mark.slow
 def test_a_large_film_in_a_small_file_is_decoded_in_little_memory(tmp_path: Path) -> None:
     """40 frames of 2048x2048, 480 MiB raw: examined, and cut into pieces that follow each other."""
     black = av.VideoFrame.from_ndarray(np.zeros((3072, 2048), np.uint8), format="yuv420p")
