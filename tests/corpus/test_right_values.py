@@ -154,6 +154,7 @@ def test_a_video_is_shown_as_it_is_meant(name: str, tmp_path: Path) -> None:
     assert looked.duration_s == pytest.approx(facts.duration_s, abs=0.002)
 
 
+@pytest.mark.slow
 def test_colours_of_a_wide_gamut_are_mapped_and_hdr_is_tone_mapped() -> None:
     """A grey of 10, 203 and 1000 nits keeps its order and no colour; 203 nits, which are white paper, do not burn."""
     codes = [round(64 + 876 * value) for value in (0.302, 0.581, 0.752)]  # PQ
