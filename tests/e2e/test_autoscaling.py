@@ -71,20 +71,24 @@ class Unplaceable:
     """No node has a place for it."""
 
 
-def states(app_name: str) -> list[str]:
-    found = serve.status().applications.get(app_name)
-    deployment = found.deployments.get("Unplaceable") if found is not None else None
-    return [] if deployment is None else [str(state) for state in deployment.replica_states]
-
-
 def test_a_replica_that_was_called_off_before_it_had_a_place_is_ended(rig: Rig) -> None:
-    alone: Any = serve.deployment(ray_actor_options={"num_cpus": 1000}, graceful_shutdown_timeout_s=600)(Unplaceable)
-    serve._run(alone.bind(), name="ghosts", route_prefix="/ghosts", _blocking=False)
-    wait_for("a replica that starts", lambda: states("ghosts") == ["STARTING"])
+    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 1000}, "graceful_shutdown_timeout_s": 600}
+
+    def deploy(replicas: int) -> None:
+        alone: Any = serve.deployment(num_replicas=replicas, **options)(Unplaceable)
+        serve._run(alone.bind(), name="ghosts", route_prefix="/ghosts", _blocking=False)
+
+    def states() -> dict[str, int]:
+        found = serve.status().applications["ghosts"].deployments.get("Unplaceable")
+        return {} if found is None else {str(state): count for state, count in found.replica_states.items()}
+
+    deploy(2)
+    wait_for("replicas that start", lambda: states() == {"STARTING": 2})
+    deploy(1)
+    wait_for("one to be called off", lambda: states() == {"STARTING": 1, "STOPPING": 1}, 30.0)
+    assert end_ghosts("ghosts") == 1
+    wait_for("its end", lambda: states() == {"STARTING": 1}, 60.0)
     serve.delete("ghosts", _blocking=False)
-    wait_for("it to be called off", lambda: states("ghosts") == ["STOPPING"])
-    wait_for("it to be found", lambda: end_ghosts("ghosts"))
-    wait_for("its end", lambda: not states("ghosts"), deadline_s=60.0)
 
 
 def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_back(rig: Rig, app: Declared) -> None:
