@@ -22,6 +22,7 @@ DeploymentError
 │   ├── RateLimitError       429  rate_limit_error        with Retry-After: a limit, or a deadline out of reach
 │   │   ├── QueueFullError   429  rate_limit_error        of all tenants together
 │   │   └── UploadsFullError 503  server_error            as many large bodies come in as may
+│   ├── StorageFullError     507  server_error            a disk has no room; what deletes still works
 │   ├── DatabaseAwayError    503  server_error            the journal's database does not answer; with Retry-After
 │   └── UnavailableError     503  server_error            with Retry-After: what the request needs does not answer
 └── JobFailure               ends one job; becomes `Video.error`
@@ -34,7 +35,7 @@ DeploymentError
     └── DeadlineError        code deadline_exceeded       it still waited when its deadline passed
 
 Two stand apart. `LeaseLostError` stops an executor whose job was taken over, and is never shown to a client.
-`StoreAwayError`: the artifact store is full, away or refuses; a job waits for it, a request is answered with 500.
+`StoreAwayError`: the artifact store is full, away or refuses; a job waits for it, a request is answered with 503.
 This module knows nothing of FastAPI or Ray.
 """
 
@@ -254,6 +255,18 @@ class DatabaseAwayError(ApiError):
         self.headers["Retry-After"] = str(self.retry_after_s)
 
 
+class StorageFullError(ApiError):
+    """The disk of the journal or of the artifacts has no room. `about` names it."""
+
+    status = 507
+
+    def __init__(self, about: str) -> None:
+        super().__init__(
+            f"The disk of {about} is full, so nothing new is taken in; delete videos, or have the operator make room.",
+            code="storage_full",
+        )
+
+
 class QueueFullError(RateLimitError):
     """The journal holds as many waiting jobs as it may."""
 
@@ -274,14 +287,14 @@ class UploadsFullError(RateLimitError):
 
 
 class UnavailableError(ApiError):
-    """What a request needs (`about`) has not answered within `waited_s`. What was asked may still be done."""
+    """What a request needs (`about`) has not answered within `waited_s`, or refuses. What was asked may be done yet."""
 
     status = 503
 
-    def __init__(self, about: str, waited_s: float) -> None:
+    def __init__(self, about: str, waited_s: float | None = None) -> None:
+        what = "cannot be used now" if waited_s is None else f"has not answered for {waited_s:g} s"
         super().__init__(
-            f"{about} has not answered for {waited_s:g} s; try again in {RETRY_AFTER_S} s, a POST with the same "
-            "Idempotency-Key.",
+            f"{about} {what}; try again in {RETRY_AFTER_S} s, a POST with the same Idempotency-Key.",
             code="unavailable",
         )
         self.headers["Retry-After"] = str(RETRY_AFTER_S)

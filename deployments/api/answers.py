@@ -8,11 +8,20 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from client.schema import Status, Video
-from deployments.errors import DatabaseAwayError, VideoNotFoundError
+from deployments.errors import (
+    ApiError,
+    DatabaseAwayError,
+    StorageFullError,
+    StoreAwayError,
+    UnavailableError,
+    VideoNotFoundError,
+)
+from deployments.files.store import is_full as is_store_full
 from deployments.intake.services import Services
 from deployments.jobs.outlook import Standing
 from deployments.jobs.plans import seconds_of
 from deployments.jobs.values import FINAL, Job, State, overall
+from deployments.journal.database import is_full
 from deployments.journal.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -32,14 +41,25 @@ STATUS: dict[State, Status] = {
 
 
 def away_answer(error: Exception) -> Response:
-    """503: the journal's database is away. Said in the log once in a while, however many ask."""
+    """507 where a disk is full, else 503: the journal's database or the artifact store is away. Said in the log once
+    in a while, however many ask.
+    """
     global _said_away
     if (now := time.monotonic()) - _said_away > _SAY_EVERY_S:
         _said_away = now
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        logger.warning("The journal's database does not answer (%s); clients are told to try again.", reason)
-    away = DatabaseAwayError()
+        what = "artifact store" if isinstance(error, StoreAwayError) else "journal's database"
+        logger.warning("The %s does not answer (%s); clients are told to try again.", what, reason)
+    away = _away(error)
     return json_answer(away.body(), away.status, away.headers)
+
+
+def _away(error: Exception) -> ApiError:
+    if isinstance(error, StoreAwayError):
+        return (
+            StorageFullError("the artifact store") if is_store_full(error) else UnavailableError("The artifact store")
+        )
+    return StorageFullError("the journal's database") if is_full(error) else DatabaseAwayError()
 
 
 async def video_answer(services: Services, job: Job) -> Response:

@@ -35,6 +35,7 @@ _ERRORS = {
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",
     500: "The server failed",
     503: "What the request needs does not answer; Retry-After says when to come back",
+    507: "A disk is full, so nothing new is taken in",
 }
 
 

@@ -13,6 +13,7 @@ Ray: what the pipeline and the cluster do comes in as functions.
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -39,8 +40,8 @@ from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
 from deployments.bulkheads import Shared
-from deployments.errors import ApiError, UnavailableError
-from deployments.files.store import ArtifactStore
+from deployments.errors import ApiError, StoreAwayError, UnavailableError
+from deployments.files.store import ArtifactStore, free_bytes
 from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
@@ -56,6 +57,7 @@ from deployments.tenants.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 
+LEAST_FREE_BYTES = 32 * 2**20
 ANSWER_S = 5.0  # for Ray Serve, the pipeline and the database, before they count as gone
 
 
@@ -174,7 +176,7 @@ def create_app(
     app = FastAPI(
         title="magicvideo",
         version=__version__,
-        responses=errors(401, 500, 503),
+        responses=errors(401, 500, 503, 507),
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(drop_body)],
         docs_url=None,  # `deployments.api.page` has one that loads nothing from elsewhere
@@ -232,11 +234,35 @@ class Readiness:
             return self._ill(f"{why} Look at its controller's log.", services.healths.known)
         try:
             waits = await services.at_journal.run(services.journal.waits)
+            small = await self._small_disks()
         except Exception as error:
             logger.warning("The journal's database does not answer: %s", error)
             return self._ill(f"The journal's database does not answer ({type(error).__name__}); look at it.", found)
+        if small:
+            return self._ill(" ".join(self._full(*disk) for disk in small), found)
         said = [f"{count} {'video waits' if count == 1 else 'videos wait'}: {why}" for why, count in waits.items()]
         return found.model_copy(update={"problems": [*found.problems, *said]}) if said else found
+
+    async def _small_disks(self) -> list[tuple[str, int]]:
+        """Those that a job might not fit on, and the bytes they have left. Of a store that hangs nothing is known."""
+        left: dict[str, int | None] = {
+            "the journal's database": await self._services.at_journal.run(self._journal_left)
+        }
+        with suppress(UnavailableError):
+            left["the artifact store"] = await self._services.at_store.run(self._services.store.free_bytes)
+        return [(what, free) for what, free in left.items() if free is not None and free < LEAST_FREE_BYTES]
+
+    def _journal_left(self) -> int | None:
+        database = self._services.journal.database
+        database.keep_reserve()
+        return None if database.file is None else free_bytes(database.file)
+
+    @staticmethod
+    def _full(what: str, free: int) -> str:
+        return (
+            f"The disk of {what} has {free / 2**20:.0f} MiB left, and a job may need {LEAST_FREE_BYTES // 2**20}; "
+            "delete videos or make room."
+        )
 
     def _ill(self, problem: str, known: Health | None = None) -> Health:
         found = known or Health(status="degraded", model=self._services.args.preset, version=__version__)
@@ -292,10 +318,10 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
         return json_answer(error.body(), error.status, error.headers)
 
     async def away(_request: Request, error: Exception) -> Response:
-        counts.refused("database_away")
+        counts.refused("store_away" if isinstance(error, StoreAwayError) else "database_away")
         return away_answer(error)
 
-    for kind in DATABASE_AWAY:
+    for kind in (*DATABASE_AWAY, StoreAwayError):
         app.add_exception_handler(kind, away)
 
     @app.exception_handler(RequestValidationError)

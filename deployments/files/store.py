@@ -8,9 +8,11 @@ than one node the URL must name a store that all of them reach.
 Takes bytes and local files, gives sizes, digests and ranges of bytes. Knows nothing of Ray, HTTP or jobs.
 """
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -65,6 +67,16 @@ def reaching(what: str, *through: type[Exception]) -> Iterator[None]:
             raise
         said = " ".join(str(error).split()) or type(error).__name__
         raise StoreAwayError(f"{what} cannot be used: {said[:200]}.") from error
+
+
+def free_bytes(place: Path) -> int:
+    """Of the disk on which `place` is, or will be."""
+    return shutil.disk_usage(next(found for found in (place, *place.absolute().parents) if found.exists())).free
+
+
+def is_full(error: StoreAwayError) -> bool:
+    """Whether it says that the store's disk has no room."""
+    return getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArtifactStore:
@@ -146,6 +158,10 @@ class ArtifactStore:
                 return int(self._fs.size(self._path(key)))
         except FileNotFoundError as error:
             raise ArtifactError(f"Artifact {key} is not in {self.url}; was it deleted by hand?") from error
+
+    def free_bytes(self) -> int | None:
+        """Of the disk that files are written to; None of an object store."""
+        return free_bytes(Path(self._root)) if self._local else None
 
     def exists(self, key: str) -> bool:
         return bool(self._fs.exists(self._path(key)))

@@ -49,7 +49,7 @@ def windows_of(steps: Plan) -> int:
 
 def planned_of(request: JobRequest, steps: Plan) -> Planned:
     """What the job will give."""
-    windows, note = windows_of(steps), steps.note
+    windows, note = windows_of(steps), " ".join(filter(None, (steps.note, _unused(request))))
     if request.until == "t2i":
         return Planned(frames=1, fps=None, size=steps.t2i.size, windows=windows, note=note)
     if request.until == "i2v":
@@ -57,6 +57,16 @@ def planned_of(request: JobRequest, steps: Plan) -> Planned:
         return Planned(frames=keyframes.frames, fps=keyframes.fps, size=keyframes.size, windows=windows, note=note)
     before = request.extends.frames if request.extends else 0
     return Planned(frames=before + steps.frames, fps=steps.fps, size=steps.v2v.size, windows=windows, note=note)
+
+
+def _unused(request: JobRequest) -> str:
+    """What was asked for and makes no difference to a job that runs from there to there, in a sentence."""
+    if request.factor is not None and request.until != "vfi":
+        return f"factor {request.factor} is VFI's and makes no difference to a job that ends after {request.until}."
+    if request.source is None or request.source.enters != "vfi":
+        return ""
+    asked = [name for name in ("negative_prompt", "steps", "guidance") if getattr(request, name) not in (None, "")]
+    return f"{', '.join(asked)}: VFI denoises nothing, so this makes no difference." if asked else ""
 
 
 def stages_of(request: JobRequest) -> tuple[StageName, ...]:

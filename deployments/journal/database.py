@@ -10,13 +10,14 @@ is given up after some twenty seconds. Alembic
 There is one clock, the database's: whatever is written, compared or shown comes from `now`, because hosts disagree.
 """
 
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -55,14 +56,24 @@ _DEAD_HOST = {
     "tcp_user_timeout": 20_000,  # ms
 }
 _POOL_WAIT_S = 5.0
+_RESERVE_BYTES = 2 * 2**20  # beside an SQLite file: spent where a full disk would not let anything be deleted
+_DISK_FULL = "53100"  # of PostgreSQL
 _MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _SCHEMA_LOCK = 0x6D61_6769  # of PostgreSQL, while the schema is looked at and changed
+
+T = TypeVar("T")
 
 DatabaseError = DBAPIError
 """What a transaction raises when the database is away, hangs up or refuses."""
 
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 """Those of them that may pass: it does not answer, is full, locked or cannot be reached."""
+
+
+def is_full(error: Exception) -> bool:
+    """Whether it says that the database's disk has no room."""
+    orig = getattr(error, "orig", None)
+    return getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(orig, "sqlstate", "") == _DISK_FULL
 
 
 def driver_url(url: str) -> URL:
@@ -120,6 +131,7 @@ class Database:
         """
         parsed = driver_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.file = Path(parsed.database) if self.is_sqlite and parsed.database else None
         if not self.is_sqlite and parsed.get_backend_name() != "postgresql":
             raise ConfigError(
                 f"The journal's database is {parsed.get_backend_name()!r}; it must be 'sqlite' or 'postgresql', as in "
@@ -142,6 +154,7 @@ class Database:
                 driver: Any = connection.connection.driver_connection
                 judge_file(driver)
         self._migrate()
+        self.keep_reserve()
 
     def now(self, connection: Connection) -> float:
         """Seconds since the epoch: PostgreSQL's own clock; SQLite has none but that of its one host."""
@@ -171,6 +184,33 @@ class Database:
         options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
+
+    def freeing(self, write: Callable[[], T]) -> T:
+        """What `write` gives, which frees room: also on a full disk, of which some is kept back for it."""
+        try:
+            return write()
+        except OperationalError as error:
+            if not is_full(error) or self._reserve is None or not self._reserve.exists():
+                raise
+            self._reserve.unlink(missing_ok=True)
+            return write()
+
+    def keep_reserve(self) -> None:
+        """Keep that room back, if it is not and there is any."""
+        if self._reserve is None or self._reserve.exists():
+            return
+        with suppress(OSError):
+            try:
+                with self._reserve.open("xb") as file:
+                    os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
+            except FileExistsError:
+                return  # another process has just done it
+            except OSError:
+                self._reserve.unlink(missing_ok=True)
+
+    @property
+    def _reserve(self) -> Path | None:
+        return None if self.file is None else self.file.with_name(f"{self.file.name}-reserve")
 
     def close(self) -> None:
         self.engine.dispose()

@@ -178,6 +178,9 @@ class Journal:
         Raises:
             VideoNotFoundError: there is no such job.
         """
+        return self._database.freeing(partial(self._request_cancel, job_id, tenant))
+
+    def _request_cancel(self, job_id: str, tenant: str | None) -> State:
         with self._database.write() as connection:
             state: State = lock_job(connection, job_id, tenant).state
             now = self._database.now(connection)
@@ -224,6 +227,9 @@ class Journal:
         Raises:
             VideoNotFoundError: there is no such job.
         """
+        return self._database.freeing(partial(self._delete, job_id, tenant))
+
+    def _delete(self, job_id: str, tenant: str | None) -> list[str] | None:
         with self._database.write() as connection:
             row = lock_job(connection, job_id, tenant)
             return None if row.state not in FINAL else forget_jobs(connection, [row], self._database.now(connection))

@@ -1,12 +1,20 @@
 """What is answered while the journal's database or the artifact store is away."""
 
+import io
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import PIL.Image
 import pytest
 from sqlalchemy import text
 
 from deployments.journal.database import DATABASE_AWAY, IDLE_LIMIT_MS, STATEMENT_LIMIT_MS, Database
 from deployments.journal.sweeps import Sweeps
+from deployments.settings.application import AppArgs
 from tests.deployments.rig import BODY, Rig, error_of
 from tests.journals import postgres_journal
 
@@ -91,3 +99,69 @@ def test_a_statement_that_takes_too_long_counts_as_away() -> None:
     with pytest.raises(DATABASE_AWAY):
         wait()
     database.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], check=False).returncode != 0:
+        pytest.skip("no small disk can be made here: mounting needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Until nothing more can be written there."""
+    file = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
+    with suppress(OSError):
+        while True:
+            os.write(file, bytes(4096))
+    os.close(file)
+    return folder / "filler"
+
+
+async def test_on_a_full_disk_nothing_is_taken_in_all_is_read_and_what_deletes_works(small_disk: Path) -> None:
+    rig = Rig(small_disk, AppArgs())
+    picture = io.BytesIO()
+    PIL.Image.effect_noise((400, 400), 100).save(picture, "PNG")
+    finished = [await rig.finished(bytes(200_000)) for _ in range(2)]
+    waiting = await rig.create()
+    assert (await rig.http.get("/healthz")).status_code == 200
+    filler = fill(small_disk)
+    for body in ({}, {"input_reference": ("a.png", picture.getvalue(), "image/png")}):
+        answer = await rig.http.post("/v1/videos", files={"prompt": (None, "a fox"), **body})
+        error = error_of(answer, 507)
+        assert (error.code, "is full" in error.message, "delete videos" in error.message) == (
+            "storage_full",
+            True,
+            True,
+        )
+    health = await rig.http.get("/healthz")
+    assert health.status_code == 503
+    said = health.json()["problems"][0]
+    assert all(part in said for part in ("the artifact store has 0 MiB left", "the journal's database has 0 MiB left"))
+    assert (await rig.http.get(f"/v1/videos/{finished[0]}/content")).status_code == 200
+    for video_id in (*finished, waiting.id):
+        assert (await rig.http.delete(f"/v1/videos/{video_id}")).status_code == 200
+    assert not list((small_disk / "artifacts").glob("videos/*/*"))
+    filler.unlink()
+    assert (await rig.http.get("/healthz")).status_code == 200
+    assert (small_disk / "jobs.sqlite-reserve").stat().st_size > 0
+    await rig.create()
+    await rig.close()
+
+
+async def test_a_store_that_refuses_is_503_in_a_sentence(rig: Rig) -> None:
+    (rig.folder / "artifacts").write_bytes(b"no folder")
+    picture = io.BytesIO()
+    PIL.Image.new("RGB", (32, 32)).save(picture, "PNG")
+    files: Any = {"prompt": (None, "a fox"), "input_reference": ("a.png", picture.getvalue(), "image/png")}
+    error = error_of(await rig.http.post("/v1/videos", files=files), 503)
+    assert (error.code, error.message.startswith("The artifact store cannot be used now; try again")) == (
+        "unavailable",
+        True,
+    )

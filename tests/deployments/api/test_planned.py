@@ -119,3 +119,23 @@ def test_a_job_from_before_plans_were_kept_is_planned_when_it_is_read(journal: J
     with journal.database.write() as connection:
         connection.execute(update(jobs).values(planned=null()))
     assert journal.get(job_id).planned == planned
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"factor": 4, "until": "i2v"}, "factor 4 is VFI's"),
+        ({"factor": 4, "until": "v2v"}, "ends after v2v"),
+        (
+            {"source": FILM.model_copy(update={"enters": "vfi"}), "enter": "vfi", "steps": 4},
+            "steps: VFI denoises nothing",
+        ),
+        ({"factor": 4}, ""),
+        ({"steps": 4, "until": "t2i"}, ""),
+    ],
+)
+def test_what_was_asked_for_and_makes_no_difference_is_told(change: dict[str, Any], says: str) -> None:
+    request = JobRequest.model_validate({**REQUEST.model_dump(), **change})
+    note = planned_of(request, plan_of(request)).note
+    assert says in note
+    assert bool(says) == ("no difference" in note)
