@@ -1,5 +1,6 @@
 """A job's content: the file of a finished one, whole or a Range of it, or something of it to look at."""
 
+import logging
 from collections.abc import Iterator
 
 from fastapi import Request, Response
@@ -8,11 +9,16 @@ from fastapi.responses import StreamingResponse
 from client.schema import Variant
 from deployments.api.answers import STATUS
 from deployments.api.ranges import parse_range
-from deployments.errors import InvalidRequestError, UnavailableError, VideoNotReadyError
+from deployments.errors import InvalidRequestError, UnavailableError, VideoGoneError, VideoNotReadyError
 from deployments.files.store import Artifact, ArtifactError
 from deployments.intake.services import Services
 from deployments.jobs.values import FINAL, Job
 from stages.types import StageName
+
+logger = logging.getLogger(__name__)
+
+EXPIRED = "it was kept for `retention.results_s` from its end, which are over"
+_LOST = "its file is not in the artifact store any more"
 
 
 async def content_answer(
@@ -25,23 +31,30 @@ async def content_answer(
         wanted: the header Range.
 
     Raises:
-        VideoNotReadyError: there is no such thing yet, or any more.
+        VideoNotReadyError: there is no such thing yet.
+        VideoGoneError: there is none any more.
         RangeError: the file has no such bytes.
     """
     if variant in ("keyframe", "preview"):
         return await _shown(services, job, "t2i" if variant == "keyframe" else "i2v", candidate, request)
     artifact, store = _finished(job), services.store
     if variant != "video":
-        picture, media_type = await services.stills.get(artifact, variant)
+        try:
+            picture, media_type = await services.stills.get(artifact, variant)
+        except ArtifactError:
+            raise VideoGoneError(job.id, _LOST) from None
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
     if not await services.at_store.run(store.exists, artifact.key):
-        raise ArtifactError(f"Artifact {artifact.key} of job {job.id} is not in {store.url}.")
+        logger.warning("Artifact %s of job %s is not in %s.", artifact.key, job.id, store.url)
+        raise VideoGoneError(job.id, _LOST)
     return _content(services, request, artifact, wanted)
 
 
 def _finished(job: Job) -> Artifact:
     if job.result is not None:
         return Artifact(**job.result)
+    if job.state == "succeeded":
+        raise VideoGoneError(job.id, EXPIRED)
     status = STATUS[job.state]
     why = f" ({job.error.code}: {job.error.message})" if job.error else ""
     todo = "poll it until its status is completed" if job.state not in FINAL else "it will have no content"

@@ -119,14 +119,14 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         name="head_content",
         summary="Size and digest of the video",
         response_class=Response,
-        responses={**_HEADS, **errors(400, 404, 409, 416)},
+        responses={**_HEADS, **errors(400, 404, 409, 410, 416)},
     )
     @app.get(
         "/v1/videos/{video_id}/content",
         name="download_content",
         summary="The video, or something of it to look at",
         response_class=Response,
-        responses={200: binary("The video, or the variant", *_MEDIA), **_PARTS, **errors(400, 404, 409, 416)},
+        responses={200: binary("The video, or the variant", *_MEDIA), **_PARTS, **errors(400, 404, 409, 410, 416)},
     )
     async def content(
         video_id: str,
