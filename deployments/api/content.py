@@ -1,5 +1,6 @@
 """A job's content: the file of a finished one, whole or a Range of it, or something of it to look at."""
 
+import logging
 from collections.abc import Iterator
 
 from fastapi import Request, Response
@@ -14,6 +15,11 @@ from deployments.intake.services import Services
 from deployments.jobs.values import FINAL, Job
 from stages.types import StageName
 
+logger = logging.getLogger(__name__)
+
+EXPIRED = "it was kept for `retention.results_s` from its end, which are over"
+_LOST = "its file is not in the artifact store any more"
+
 
 async def content_answer(
     services: Services, job: Job, request: Request, variant: Variant, candidate: int | None, wanted: str | None
@@ -25,8 +31,8 @@ async def content_answer(
         wanted: the header Range.
 
     Raises:
-        VideoNotReadyError: there is no such thing yet, or any more.
-        VideoGoneError: the file is missing or damaged, for good.
+        VideoNotReadyError: there is no such thing yet.
+        VideoGoneError: there is none any more, or its file is missing or damaged for good.
         RangeError: the file has no such bytes.
     """
     if variant in ("keyframe", "preview"):
@@ -34,7 +40,10 @@ async def content_answer(
     artifact = _finished(job)
     await services.intact.check(job.id, artifact)
     if variant != "video":
-        picture, media_type = await services.stills.get(artifact, variant)
+        try:
+            picture, media_type = await services.stills.get(artifact, variant)
+        except ArtifactError:
+            raise VideoGoneError(job.id, _LOST) from None
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
     return _content(services, request, artifact, wanted)
 
@@ -42,6 +51,8 @@ async def content_answer(
 def _finished(job: Job) -> Artifact:
     if job.result is not None:
         return Artifact(**job.result)
+    if job.state == "succeeded":
+        raise VideoGoneError(job.id, EXPIRED)
     status = STATUS[job.state]
     why = f" ({job.error.code}: {job.error.message})" if job.error else ""
     todo = "poll it until its status is completed" if job.state not in FINAL else "it will have no content"

@@ -16,10 +16,11 @@ from fastapi.responses import StreamingResponse
 from client.schema import CreateVideo, Event, Video
 from deployments.api.answers import video_answer
 from deployments.api.bodies import IdempotencyKey
+from deployments.api.content import EXPIRED
 from deployments.api.creating import create_job
 from deployments.api.description import Absent, binary, body, errors
 from deployments.api.gate import Tenant
-from deployments.errors import InvalidRequestError, VideoNotReadyError
+from deployments.errors import InvalidRequestError, VideoGoneError, VideoNotReadyError
 from deployments.files.fragments import Fragments
 from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
@@ -62,7 +63,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         "/v1/videos/{video_id}/stream",
         summary="The video as fragmented mp4 while it is made",
         response_class=Response,
-        responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409)},
+        responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409, 410)},
     )
     async def stream_video(video_id: str, tenant: Tenant) -> Response:
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
@@ -141,6 +142,8 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
         async for _ in feed.follow(job.id, steps=False):
             pass
         now = await services.at_journal.run(services.journal.get, job.id)
+    if now.state == "succeeded" and now.result is None:
+        raise VideoGoneError(job.id, EXPIRED)
     if now.result is None:
         why = f" ({now.error.message})" if now.error else ""
         raise VideoNotReadyError(

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from sqlalchemy import update
 
 from deployments.files.keeper import Keeper
+from deployments.journal.sweeps import Sweeps
+from deployments.journal.tables import jobs
 from stages.local.mp4 import write_mp4
 from stages.types import Clip, Image, Keyframes
 from tests.deployments.rig import CONTENT, Rig, error_of
@@ -19,6 +22,22 @@ async def test_the_content_of_an_unfinished_video_is_a_conflict(rig: Rig) -> Non
     error = error_of(await rig.http.get(f"/v1/videos/{video.id}/content"), 409)
     assert (error.code, error.type) == ("video_not_ready", "conflict_error")
     assert "queued" in error.message
+
+
+async def test_content_that_is_gone_for_good_says_so(rig: Rig) -> None:
+    expired = await rig.finished()
+    with rig.database.write() as connection:
+        connection.execute(update(jobs).values(finished_at=0.0))
+    assert Sweeps(rig.database).results(ttl_s=60.0) == 1
+    lost = await rig.finished()
+    [file] = rig.folder.glob(f"artifacts/videos/{lost}/*")
+    file.unlink()
+    for job_id, why in ((expired, "retention.results_s"), (lost, "not in the artifact store")):
+        for asked in ("content", "content?variant=thumbnail", *(["stream"] if job_id == expired else [])):
+            error = error_of(await rig.http.get(f"/v1/videos/{job_id}/{asked}"), 410)
+            assert (error.code, error.type) == ("video_gone", "not_found_error")
+            assert why in error.message
+    assert (await rig.http.get(f"/v1/videos/{expired}")).json()["status"] == "completed"
 
 
 async def test_content_comes_whole_in_parts_and_never_from_another_file(rig: Rig) -> None:
