@@ -39,7 +39,7 @@ from deployments.api.metrics import NodeTexts, add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, add_pool_routes
 from deployments.api.videos import add_video_routes
-from deployments.bulkheads import Shared
+from deployments.bulkheads import Bulkhead, Shared
 from deployments.errors import ApiError, StoreAwayError, UnavailableError
 from deployments.files.store import ArtifactStore, free_bytes
 from deployments.intake.intact import Remake
@@ -222,6 +222,7 @@ class Readiness:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._at_disk = Bulkhead("The artifact store", threads=1, wait_s=2.0)  # reads that hang do not hold a probe
         self.check = Shared(self._check, 0.0).get
 
     async def _check(self) -> Health:
@@ -249,7 +250,7 @@ class Readiness:
             "the journal's database": await self._services.at_journal.run(self._journal_left)
         }
         with suppress(UnavailableError):
-            left["the artifact store"] = await self._services.at_store.run(self._services.store.free_bytes)
+            left["the artifact store"] = await self._at_disk.run(self._services.store.free_bytes)
         return [(what, free) for what, free in left.items() if free is not None and free < LEAST_FREE_BYTES]
 
     def _journal_left(self) -> int | None:

@@ -24,9 +24,9 @@ _REMEMBERED = 10_000  # files
 class Intact:
     """One for each ingress replica."""
 
-    def __init__(self, store: ArtifactStore, remake: Remake) -> None:
-        self._store, self._remake = store, remake
-        self._at_store = Bulkhead("The artifact store", threads=4, wait_s=60.0)
+    def __init__(self, store: ArtifactStore, at_store: Bulkhead, remake: Remake) -> None:
+        self._store, self._at_store, self._remake = store, at_store, remake
+        self._reading = Bulkhead("The artifact store", threads=4, wait_s=60.0)
         self._at_pipeline = Bulkhead("The pipeline", threads=1, wait_s=60.0)
         self._seen: OrderedDict[Artifact, None] = OrderedDict()  # the last found whole at the end
         self._looking: dict[Artifact, asyncio.Task[None]] = {}
@@ -39,6 +39,8 @@ class Intact:
             UnavailableError: the store or the pipeline does not answer.
             StoreAwayError: the store cannot be used.
         """
+        if artifact in self._seen and await self._at_store.run(self._store.exists, artifact.key):
+            return
         if artifact not in self._looking:
             self._looking[artifact] = asyncio.create_task(self._look(job_id, artifact))
         await asyncio.shield(self._looking[artifact])
@@ -59,7 +61,7 @@ class Intact:
         """What is wrong with the file."""
         if artifact in self._seen:
             return None if await self._at_store.run(self._store.exists, artifact.key) else _MISSING
-        if (why := await self._at_store.run(_examined, self._store, artifact)) is None:
+        if (why := await self._reading.run(_examined, self._store, artifact)) is None:
             self._seen[artifact] = None
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)

@@ -62,7 +62,7 @@ class Services:
         self.healths = Shared(lambda: self.at_serve.run(self.health), _FRESH_S)
         self.uploads = UploadRoom(ingress.max_uploads)
         self.stills = Stills(self.store, self.at_decoder)
-        self.intact = Intact(self.store, self.remake)
+        self.intact = Intact(self.store, self.at_store, self.remake)
         self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)
         self.admission = Admission(
             self.journal.database,

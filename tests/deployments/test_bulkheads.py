@@ -107,7 +107,7 @@ def frozen_store(rig: Rig, freezer: Freezer, tmp_path: Path) -> Rig:
     fsspec.register_implementation("frozen", FrozenFiles, clobber=True)
     FrozenFiles.clear_instance_cache()
     services = rig.app.state.services
-    services.store = services.stills._store = ArtifactStore(f"frozen://{tmp_path}/artifacts")
+    services.store = services.stills._store = services.intact._store = ArtifactStore(f"frozen://{tmp_path}/artifacts")
     services.at_store.wait_s = 0.2
     return rig
 
@@ -116,10 +116,12 @@ async def test_a_store_that_hangs_holds_content_and_nothing_else(frozen_store: R
     rig = frozen_store
     video_id = await rig.finished()
     content = f"/v1/videos/{video_id}/content"
+    assert (await rig.http.get(content)).status_code == 200  # is examined; from now on it is asked whether it is there
     rig.app.state.services.at_store.wait_s = LONG_S
     waiting = [asyncio.create_task(rig.http.get(content)) for _ in range(12)]
-    while freezer.calls < 8:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(LONG_S):
+        while freezer.calls < 8:
+            await asyncio.sleep(0.01)
     for path in (f"/v1/videos/{video_id}", "/v1/videos", "/healthz", "/v1/pools", "/openapi.json"):
         assert (await rig.http.get(path)).status_code == 200, path
     assert (await rig.create()).status == "queued"

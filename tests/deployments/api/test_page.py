@@ -213,7 +213,7 @@ def test_a_seed_beyond_what_javascript_counts_is_kept(served: Served, browser: B
     with opened(browser, served.url, allowed=("400",)) as page:
         page.get_by_text("Options", exact=True).click()
         for seed in (2**53 + 1, MAX_SEED):
-            page.get_by_label("What should happen").fill('"seed":9007199254740993')
+            page.get_by_label("What should happen").fill('a fox "seed":9007199254740993')
             page.get_by_label("Seed").fill(str(seed))
             page.get_by_role("button", name="Make the video").click()
             expect(page.get_by_text(f"seed {seed}, ")).to_be_visible()
