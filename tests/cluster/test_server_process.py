@@ -16,7 +16,7 @@ def test_what_does_not_start_is_one_sentence_with_its_reason(tmp_path: Path) -> 
     server = ServerProcess("--laptop", "--config", tmp_path / "absent.yaml", log=log)
     with pytest.raises(ServerError, match=r"The server did not start: .*absent\.yaml.* \(all of it: .*server\.log\)"):
         server.start()
-    assert (server.alive(), server.returncode) == (False, 1)
+    assert (server.alive(), server.returncode) == (False, 2)
 
 
 def test_it_serves_at_its_address_until_it_is_stopped(tmp_path: Path) -> None:
