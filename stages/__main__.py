@@ -80,9 +80,9 @@ def run(words: list[str]) -> int:
     )
     begun = begin(work, preset, args.image, args.video, args.enter)
     work = begun.plan if begun else work
+    _judge(args.out, args.contact_sheet)
     if begun is None:
         check_subject(preset, args.prompt)
-    _judge(args.out, args.contact_sheet)
     if work.note:
         errors.print(work.note)
     with written(args.out) as video:
