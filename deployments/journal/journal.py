@@ -33,11 +33,10 @@ from deployments.errors import (
 from deployments.jobs.plans import plan_of, planned_of, stages_of
 from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, NewJob, Planned, State
 from deployments.journal.database import Database
-from deployments.journal.deliveries import add_delivery
 from deployments.journal.limits import Admit
 from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, hurry_twins, twin_of
 from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
-from deployments.journal.steps import CANCELLED, end_job, forget_jobs, log_event, tallied
+from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
 

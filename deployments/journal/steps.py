@@ -1,4 +1,5 @@
-"""What happens to a job's rows whoever changes them: it ends, its stages end or begin anew, an event is written.
+"""What happens to a job's rows whoever changes them: it ends, its stages end or begin anew, an event is
+written, a webhook is to be delivered (`deployments.tenants.webhooks` does).
 
 Works inside a transaction of `Journal` or `Leases`; `now` is the database's clock.
 """
@@ -10,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from deployments.jobs.values import State
-from deployments.journal.deliveries import schedule_delivery
 from deployments.journal.outputs import drop_files
 from deployments.journal.tables import (
     checkpoints,
@@ -109,3 +109,16 @@ def reset_stages(connection: Connection, job_id: str) -> None:
 def log_event(connection: Connection, job_id: str, kind: str, now: float, /, **data: Any) -> None:
     """Readers of the job's events see it once the transaction is through."""
     connection.execute(job_events.insert().values(job_id=job_id, at=now, kind=kind, data=data))
+
+
+def add_delivery(connection: Connection, job_id: str, url: str | None) -> None:
+    """In the transaction that writes the job."""
+    if url is not None:
+        connection.execute(deliveries.insert().values(job_id=job_id, url=url, attempts=0))
+
+
+def schedule_delivery(connection: Connection, job_id: str, now: float) -> None:
+    """In the transaction that ends the job."""
+    connection.execute(
+        update(deliveries).where(deliveries.c.job_id == job_id, deliveries.c.delivered_at.is_(None)).values(due_at=now)
+    )
