@@ -158,9 +158,9 @@ def _may_yield(plan: Plan, running: Running, call: Call) -> bool:
 
 
 def _told(plan: Plan, job: str) -> int:
-    """Calls of a job that are yielding."""
+    """Calls of a job that are yielding; none of a job without a name."""
     there = (device.running for device in plan.queue.devices if device.running is not None and device.running.yielding)
-    return sum(running.call.job == job for running in there)
+    return sum(bool(job) and running.call.job == job for running in there)
 
 
 def _can_stop(running: Running, rules: Rules) -> bool:

@@ -2,8 +2,8 @@
 
 The way of a job is a `Stop` for each stage that it still passes: the stage's queue, what its calls take there, and the
 calls of earlier jobs that will come. Stage after stage the new calls are put into the forecast, with whatever the order
-would do to save calls in danger. What nobody knows is who comes later with less time: `load` is the share of a stage
-that such calls have had of late, and stretches the wait; `Rules.safety` is added to the whole.
+would do to save calls in danger; `Rules.safety` is added for seconds that spread. Who comes later with less time is
+refused where it would break this promise, as this job is where it would break an earlier one.
 
 Pure, standard library only.
 """
@@ -23,7 +23,6 @@ class Stop:
     calls_s: Sequence[float]  # of each of its calls, all of which may run at once
     after_s: float = 0.0  # that it will need behind this stage
     coming: Sequence[Call] = ()  # of jobs that are before this stage; each is ready when its job leaves there
-    load: float = 0.0  # share of the replicas that calls with less time, yet to come, will take
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ def promise(
         slots = [plan.slots[call.id] for call in calls if call.id in plan.slots]
         if len(slots) < len(calls):
             return Promise(float("inf"), keeps=False, late=late)
-        waits_s = max((slot.start_s - end_s for slot in slots), default=0.0)
-        end_s = max((slot.end_s for slot in slots), default=end_s) + waits_s * stop.load / max(1e-3, 1 - stop.load)
+        end_s = max((slot.end_s for slot in slots), default=end_s)
         for call, done_s in plan.ends():
             leaves[call.job] = max(done_s, leaves.get(call.job, done_s))
     end_s += rules.safety * (end_s - begun_s)

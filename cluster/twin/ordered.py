@@ -11,7 +11,7 @@ pace from then on.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ import simpy
 from cluster.policy.calls import Call as Seen
 from cluster.policy.calls import Device, Queue, Rules, Running, Tenant, soft_deadline_s
 from cluster.policy.order import decide
-from cluster.policy.promises import Promise, Stop, promise
+from cluster.policy.promises import Stop, promise
 from cluster.policy.use import UseMeter
 from cluster.traffic.traces import Arrival
 from cluster.twin.parts import Call, Gpus, Replica
@@ -269,18 +269,21 @@ class OrderedPool(StagePool):
         self._decide()
 
 
-def promised(scenario: Scenario, pools: Sequence[OrderedPool], arrival: Arrival) -> Promise:
-    """Whether a job that has just arrived would be in time."""
+def is_refused(scenario: Scenario, pools: Iterable[StagePool], arrival: Arrival, queued: Iterable[Any]) -> bool:
+    """Whether the deadline of a job that has just arrived cannot be promised; `queued` jobs wait before all stages."""
     about, way = class_of(scenario, arrival.kind), list[Stop]()
-    before: set[Any] = set()  # jobs at an earlier stage
+    if about.deadline_s is None:
+        return False
+    before = {job for job in queued if job.outcome is None}  # at an earlier stage
     for pool in pools:
+        assert isinstance(pool, OrderedPool)
         own_s = pool.times.call_s * factor(scenario, arrival.kind, pool.name)
         coming = [call for job in sorted(before, key=lambda job: int(job.id)) for call in pool.coming(job)]
         after_s = behind_s(scenario, arrival.kind, pool.index)
         way.append(Stop(pool.queue_now(), [own_s] * pool.times.windows, after_s, coming))
         before |= pool.jobs()
-    until_s = deadline_of(scenario, arrival)
-    return promise(way, until_s, scenario.order or Rules(), priority=about.priority, tenant=about.tenant)
+    until_s, rules = deadline_of(scenario, arrival), scenario.order or Rules()
+    return not promise(way, until_s, rules, priority=about.priority, tenant=about.tenant).keeps
 
 
 def deadline_of(scenario: Scenario, arrival: Arrival) -> float:

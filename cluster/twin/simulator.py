@@ -27,7 +27,7 @@ from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
 from cluster.traffic.traces import Arrival, Trace
-from cluster.twin.ordered import OrderedPool, class_of, factor, promised
+from cluster.twin.ordered import OrderedPool, factor, is_refused
 from cluster.twin.parts import Call, Gpus
 from cluster.twin.scenario import Faults, JobClass, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
@@ -147,9 +147,10 @@ class _Twin:
             if delay > 0:
                 yield self._env.timeout(delay)
             self._meter.add(self._env.now)
+            refused = self._scenario.refuses and is_refused(self._scenario, self._pools, job.arrival, self._journal)
             self._journal.append(job)
             self._queued += 1
-            if self._is_refused(job.arrival):
+            if refused:
                 self._end(job, "refused")
                 continue
             if job.arrival.cancel_s is not None:
@@ -216,12 +217,6 @@ class _Twin:
         self._samples.append(Sample(self._env.now, self._queued, self._in_flight, stages))
 
     # A job's way
-
-    def _is_refused(self, arrival: Arrival) -> bool:
-        if not self._scenario.refuses or class_of(self._scenario, arrival.kind).deadline_s is None:
-            return False
-        ordered = [pool for pool in self._pools if isinstance(pool, OrderedPool)]
-        return not promised(self._scenario, ordered, arrival).keeps
 
     def _claim(self) -> None:
         limit = self._scenario.max_jobs
@@ -356,20 +351,14 @@ class _Twin:
         """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
         job: _Job = call.job
         drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
-        if not job.arrival.kind:
-            return drawn
         return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage])
 
     def _draw(self, name: str, index: int, seed: int) -> list[float]:
         """Seconds of every call of a stage, by job and window."""
-        unknown = {arrival.kind for arrival in self._trace.arrivals} - {
-            "",
-            *self._scenario.kinds,
-            *self._scenario.classes,
-        }
-        if unknown:
-            known = ", ".join({**self._scenario.kinds, **self._scenario.classes}) or "none"
-            raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {known}.")
+        known = {**self._scenario.kinds, **self._scenario.classes}
+        if unknown := {arrival.kind for arrival in self._trace.arrivals} - {"", *known}:
+            told = ", ".join(known) or "none"
+            raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {told}.")
         times = self._scenario.stages[name]
         count = len(self._trace.arrivals) * times.windows
         if times.cv == 0 or times.mean_s == 0:

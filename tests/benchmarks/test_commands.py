@@ -97,9 +97,8 @@ def test_pipelining_gives_its_figures() -> None:
 
 def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     figures = figures_of(run("papers", "--quick"))
-    names = {"bound", "central", "attain", "accepted"}
-    disagfusion = {f"sim_{name}_065" for name in names} | {"sim_promises_kept"}
-    assert set(figures) == {"sim_attain_s_inflight", "sim_attain_l_inflight"} | disagfusion
+    disagfusion = {f"sim_{name}_065" for name in ("bound", "central", "attain", "accepted", "kept")}
+    assert set(figures) == {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")} | disagfusion
     assert figures["sim_attain_s_inflight"] == figures["sim_attain_l_inflight"] == 1
     assert figures["sim_attain_065"] >= figures["sim_central_065"] > figures["sim_bound_065"]
     for name, workload in papers.WORKLOADS.items():

@@ -45,11 +45,6 @@ def test_later_stages_wait_for_those_that_are_on_their_way() -> None:
     assert promise(way, 110.0, RULES).keeps is False
 
 
-def test_more_urgent_calls_that_may_yet_come_stretch_the_wait() -> None:
-    stays = replace(LONG, step_s=0.0)
-    assert promise([stop(running=stays, load=0.5)], 999.0, RULES).end_s == 50 + 200 + 20
-
-
 def test_a_stage_without_a_replica_promises_nothing() -> None:
     assert not promise([Stop(Queue(0.0), [1.0])], 1e9, RULES).keeps
     assert promise([], 5.0, RULES).keeps
