@@ -171,8 +171,8 @@ def gfdit(names: Sequence[str]) -> dict[str, float]:
         if counts != workload.counts:
             raise ValueError(f"Workload {name} has {counts} videos where the paper has {dict(workload.counts)}.")
         print(f"{name}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}; in time, percent of S, M, L")
-        for row, shares in workload.published.items():
-            _say(f"paper: {row}", dict(zip(SECONDS, (None if x is None else x / 100 for x in shares), strict=True)))
+        for row, percent in workload.published.items():
+            _say(f"paper: {row}", dict(zip(SECONDS, (None if x is None else x / 100 for x in percent), strict=True)))
         _say("ideal, L stops", ideal(trace, "L"))
         _say("ideal, M and L stop", ideal(trace, "ML"))
         _say("first come, bound behind running ones", of_run(simulate(mixed(None, max_ongoing=2), trace)))
@@ -193,9 +193,8 @@ def doubled() -> dict[str, float]:
     known = WORKLOADS["trident"]
     phases = tuple(replace(phase, per_minute=2 * phase.per_minute) for phase in known.phases)
     traces = [replace(known, phases=phases).trace("doubled", seed) for seed in SEEDS]
-    spread = {"stages": {"denoise": StageTimes(1.0, cv=0.1)}}
     for refuses in (False, True):
-        scenario = replace(mixed(Rules(), refuses=refuses), **spread)
+        scenario = replace(mixed(Rules(), refuses=refuses), stages={"denoise": StageTimes(1.0, cv=0.1)})
         rows = [row for trace in traces for row in simulate(scenario, trace).rows]
         accepted = [row for row in rows if row.outcome != "refused"]
         kept = sum(row.latency_s <= DUE[row.kind] * SECONDS[row.kind] for row in accepted) / len(accepted)
