@@ -172,7 +172,7 @@ def test_download_and_wait(shell: Shell, wire: Wire) -> None:
     assert Path("fox.mp4").read_bytes() == wire.payload
     running = wire.add("an owl")
     assert shell("download", running) == 2
-    assert "is queued; poll it until its status is completed" in shell.err
+    assert f"Video {running} is queued; add --wait, or look with `magicvideo status`." in shell.err
     assert shell("download", running, "--wait", "--json", "-q") == 0
     assert json.loads(shell.out) == {"id": running, "path": f"{running}.mp4", "bytes": len(wire.payload)}
 
