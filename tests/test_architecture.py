@@ -45,7 +45,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "files": Room("the store, packing, the keeper, mp4, fragments", ("on_ray", "observe", "jobs")),
         "replicas": Room("hosts a stage: turns, batches, warm-up", ("on_ray", "observe")),
         "on_ray": Room("Ray's private calls, routing, streams, failures, health", ("settings",)),
-        "settings": Room("typed arguments; reading them; laptop and rehearsal", ("observe", "jobs")),
+        "settings": Room("typed arguments; reading them; laptop, GPU box, rehearsal", ("observe", "jobs")),
         "journal": Room("all SQL of jobs: for who asks, for who executes", ("jobs",)),
         "observe": Room("logs, metrics, traces", ("jobs",)),
         "jobs": Room("pure values and judgements: requests, plans, remix, outlook"),
