@@ -3,8 +3,9 @@
     serve          the whole server in the foreground, until SIGINT or SIGTERM
     keys, limits   API keys, and what each tenant may do: `deployments.tenants.commands`
     backup, restore    the journal into a file, and back
+    mcp            tools for assistants, of a server that runs anywhere: `deployments.mcp`
 
-Each works on one of two servers:
+Each but the last works on one of two servers:
 
     --laptop    (default) everything on this machine: a Ray of its own, preset tiny, no GPU; with `--preset paper` or
                 `--gpus auto|0,1` the same on this machine's GPUs, after it has said what it puts where
@@ -27,6 +28,7 @@ from client._shell.ending import OUTSIDE, WRONG, Parser, end
 from deployments import box as boxes
 from deployments.api.gate import check_exposure
 from deployments.errors import ConfigError, StartError
+from deployments.mcp.command import add_mcp_command
 from deployments.observe.logs import Format, Level
 from deployments.server import (
     LOCAL_STORE_BYTES,
@@ -154,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_admin_commands(commands)
+    add_mcp_command(commands)
     command = commands.add_parser("serve", help="start the server and stay in the foreground until SIGINT or SIGTERM")
     command.set_defaults(run=_serve_until_signal)
     add_place_options(command)

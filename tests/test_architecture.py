@@ -30,6 +30,7 @@ class Room:
 
 ROOMS: Mapping[str, Mapping[str, Room]] = {
     "deployments": {
+        "mcp": Room("tools for assistants, a client of the HTTP API"),
         "api": Room(
             "HTTP and nothing else; with the page in `web/`",
             ("intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
@@ -138,12 +139,14 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("cluster", "client"): ("client._shell",),
     ("deployments", "cluster"): ("cluster.pools", "cluster.policy", "cluster.server_process"),
     ("cluster/experiments", "client"): ("client",),
+    ("deployments/mcp", "client"): ("client",),
 }
 # library -> the rooms that may touch it; "" is the folder's own files
 TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "fastapi"): ("api",),
     ("deployments", "starlette"): ("api",),
     ("deployments", "sqlalchemy"): ("journal", "tenants"),
+    ("deployments", "mcp"): ("mcp",),
     ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
     ("deployments", "torch"): (),
     ("deployments", "diffusers"): (),
