@@ -121,7 +121,10 @@ GROUND: Mapping[str, frozenset[str]] = {
     "cluster": frozenset({"__init__", "server_process"}),
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
-        {"__init__", "types", "base", "settings", "presets", "words", "english", "tongues", "sheets", "commands"}
+        {
+            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *("sheets", "commands"),
+        }
     ),
 }
 

@@ -136,7 +136,11 @@ def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))
     speeds = {f"exact_speedup_{size}" for size in ("mid", "mid_control", "mid_sparse", "tiny")}
     speeds |= {"cached_speedup_mid", "cached2_speedup_mid", "cached_speedup_tiny", "bf16_speedup_mid"}
-    assert set(figures) == speeds | {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    costs = {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    stops = {"state_mb", "take_ms", "restore_ms", "bytes_equal"}
+    assert set(figures) == speeds | costs | stops
+    assert figures["bytes_equal"] == 1
+    assert 1.4 < figures["state_mb"] < 1.6  # 32 x 75 x 75 x 4 float16
     assert all(figures[name] > 0 for name in figures)
     assert figures["exact_speedup_mid"] == min(
         figures["exact_speedup_mid_control"], figures["exact_speedup_mid_sparse"]
