@@ -69,7 +69,7 @@ def check(cost: Cost, work: Callable[[], Any], networks: Sequence[nn.Module]) ->
 @pytest.fixture(scope="module", params=["tiny", "like paper"])
 def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Preset:
     like = paper_like(tmp_path_factory.mktemp("parts")) if request.param == "like paper" else TINY
-    few = {name: replace(getattr(like, name), steps=4) for name in ("t2i", "i2v", "v2v")}
+    few = {name: replace(getattr(like, name), steps=2) for name in ("t2i", "i2v", "v2v")}
     return replace(like, **few)
 
 
