@@ -162,6 +162,7 @@ def paper() -> VideoNetwork:
     return sketch(PAPER)
 
 
+@pytest.mark.slow
 def test_half_precision_halves_and_a_part_may_differ(paper: VideoNetwork) -> None:
     half, single = paper, sketch(replace(PAPER, dtype="float32"))
     assert weight_bytes(modules_of(half)) * 2 == weight_bytes(modules_of(single))
@@ -171,6 +172,7 @@ def test_half_precision_halves_and_a_part_may_differ(paper: VideoNetwork) -> Non
     assert weight_bytes([mixed.unet]) == weight_bytes([half.unet])
 
 
+@pytest.mark.slow
 def test_what_offloading_leaves_on_the_gpu(paper: VideoNetwork) -> None:
     network = paper
     everything, denoisers = weight_bytes(modules_of(network)), weight_bytes([*network.denoisers])
