@@ -9,9 +9,9 @@ process has seen of the pools, and the videos that the journal says were complet
 """
 
 import logging
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Response
@@ -49,7 +49,10 @@ class PoolBoard:
 
     def watch(self) -> None:
         """Look every now and then, so that there is a history when somebody asks; needs a running event loop."""
-        self._history.watch(self.read, self._nodes)
+        self._history.watch(self.read, self._nodes, self._now)
+
+    async def _now(self) -> float:
+        return await self._services.at_journal.run(self._services.journal.database.time)
 
     async def with_history(self) -> Pools:
         if not self._history.is_watched:
@@ -97,6 +100,7 @@ def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     async def read_pools(
         history: Annotated[bool, Query(description="With the last hour beside what is so now.")] = False,
     ) -> Response:
+        """Replicas, calls and jobs of the whole server, a second old at most."""
         return json_answer(await (board.with_history() if history else board.read()))
 
 
@@ -185,18 +189,20 @@ class Readiness:
 
 def add_model_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
-    created, args = int(time.time()), services.args
+    created, args = int(Path(__file__).stat().st_mtime), services.args
     preset = get_preset(args.preset)
     models = {name: _model(name, preset, created) for name in (preset.name, *args.served_names)}
 
     @app.get("/v1/models", summary="What may stand in `model`", response_model=ModelList)
     async def list_models() -> Response:
+        """The preset that this server runs, under each of its names, with sizes, seconds, steps and defaults."""
         return json_answer(ModelList(data=list(models.values())))
 
     @app.get(
         "/v1/models/{model:path}", summary="What may be asked of a model", response_model=Model, responses=errors(404)
     )
     async def retrieve_model(model: str) -> Response:
+        """One of the list."""
         if model not in models:
             raise ModelNotFoundError(model[:80], list(models))
         return json_answer(models[model])

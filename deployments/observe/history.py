@@ -7,7 +7,6 @@ replicas. Each process that serves HTTP has one of its own, which begins when th
 import asyncio
 import logging
 import re
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
@@ -30,21 +29,25 @@ class PoolHistory:
         self.memory: Mapping[str, int] = {}  # bytes of the replicas of each deployment
         self._watching: asyncio.Task[None] | None = None
 
-    def watch(self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts) -> None:
+    def watch(
+        self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts, now: Callable[[], Awaitable[float]]
+    ) -> None:
         """Look from now on, in the running event loop, and in the place of who looked before."""
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = asyncio.get_running_loop().create_task(self._watch(read, nodes))
+        self._watching = asyncio.get_running_loop().create_task(self._watch(read, nodes, now))
 
     @property
     def is_watched(self) -> bool:
         return self._watching is not None and not self._watching.done()
 
-    async def _watch(self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts) -> None:
+    async def _watch(
+        self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts, now: Callable[[], Awaitable[float]]
+    ) -> None:
         while True:
             try:
                 self.memory = memory_of(text for text in await nodes() if text is not None)
-                self.moments.append(moment_of(await read(), time.time()))
+                self.moments.append(moment_of(await read(), await now()))
             except Exception as error:
                 logger.debug("The pools could not be looked at: %s", error)  # who asks for them is told
             await asyncio.sleep(EVERY_S)
