@@ -37,6 +37,7 @@ from stages.settings import (
 from stages.words import cut_prompt, load_vocabulary, read_prompt
 
 __all__ = [
+    "DRAWN_SEEDS",
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MODERN",
@@ -74,7 +75,7 @@ MAX_PROMPT_CHARS = 1000
 _SHOWN_CHARS = 120  # of a prompt, in a message
 MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
-
+DRAWN_SEEDS = 2**31  # those that nobody gave stay below, so that JavaScript and 32-bit tools can hold them
 
 _OPENRAIL = "CreativeML Open RAIL-M"
 

@@ -206,6 +206,7 @@ def create_app(
         responses={503: {"model": Health, "description": "It cannot; problems say what is missing"}},
     )
     async def check_health() -> Response:
+        """For probes; needs no key. Each problem is a sentence."""
         found = await readiness.check()
         return json_answer(found, 200 if found.status == "ok" else 503)
 

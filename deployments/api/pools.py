@@ -22,6 +22,7 @@ from deployments.bulkheads import Bulkhead, Shared
 from deployments.errors import ModelNotFoundError, UnavailableError
 from deployments.files.store import free_bytes
 from deployments.intake.services import Services
+from deployments.jobs.work import Speed
 from stages.presets import Preset, get_preset
 from stages.types import STAGE_NAMES, StageName
 
@@ -49,7 +50,7 @@ class PoolBoard:
                 raise
             health = services.healths.known
             logger.warning("Ray Serve does not say which replicas run; what it said last is shown.")
-        return pools_of(services, health, outlook.seconds, work, await services.at_journal.run(services.journal.counts))
+        return pools_of(services, health, outlook.speeds, work, await services.at_journal.run(services.journal.counts))
 
     async def _work(self) -> Report | None:
         try:
@@ -64,13 +65,14 @@ def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
 
     @app.get("/v1/pools", summary="What runs and waits at every stage", response_model=Pools)
     async def read_pools() -> Response:
+        """Replicas, calls and jobs of the whole server, a second old at most."""
         return json_answer(await board.read())
 
 
 def pools_of(
     services: Services,
     health: Health,
-    medians: Mapping[StageName, float],
+    speeds: Mapping[StageName, Speed],
     work: Report | None,
     jobs: Mapping[str, int],
 ) -> Pools:
@@ -88,7 +90,7 @@ def pools_of(
                 queued=round(calls.waiting),
                 running=round(calls.running),
                 utilisation=min(1.0, calls.busy / replicas) if replicas else 0.0,
-                median_run_s=medians.get(name),
+                median_run_s=speeds[name].median_s if name in speeds else None,
             )
         )
     return Pools(stages=states, jobs=dict(jobs))
