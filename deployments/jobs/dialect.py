@@ -204,7 +204,7 @@ class _Request:
         if word.kind == "refused":
             raise _refused(name, f"Field {name} is known elsewhere, but not here: {word.says}; leave it out.")
         if not _fits(word, ours):
-            raise _refused(name, f"Field {name} has no place in this request ({word.means} elsewhere); the {fields}")
+            raise _refused(name, f"Field {name}, which is {word.means}, has no place in this request; the {fields}")
         return word.means if word.kind == "renamed" else _ALIKE.get(name, name)
 
     def _plain(self, target: str, value: Any) -> Any:
