@@ -260,7 +260,7 @@ class Model(Answer):
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(description="When this version was installed, in seconds since the epoch.")
+    created: int = Field(description="When the paper appeared, in seconds since the epoch.")
     owned_by: Literal["magicvideo"] = "magicvideo"
     root: str = Field(description="The preset.")
     sizes: list[str]

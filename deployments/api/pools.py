@@ -11,7 +11,6 @@ process has seen of the pools, and the videos that the journal says were complet
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Response
@@ -35,6 +34,7 @@ from stages.types import STAGE_NAMES, StageName
 logger = logging.getLogger(__name__)
 
 _FRESH_S = 1.0
+_PAPER_AT = 1704758400  # 9 January 2024, in seconds since the epoch
 LEAST_FREE_BYTES = 32 * 2**20
 
 
@@ -189,9 +189,8 @@ class Readiness:
 
 def add_model_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
-    created, args = int(Path(__file__).stat().st_mtime), services.args
-    preset = get_preset(args.preset)
-    models = {name: _model(name, preset, created) for name in (preset.name, *args.served_names)}
+    args, preset = services.args, get_preset(services.args.preset)
+    models = {name: _model(name, preset) for name in (preset.name, *args.served_names)}
 
     @app.get("/v1/models", summary="What may stand in `model`", response_model=ModelList)
     async def list_models() -> Response:
@@ -208,11 +207,11 @@ def add_model_routes(app: FastAPI, services: Services) -> None:
         return json_answer(models[model])
 
 
-def _model(name: str, preset: Preset, created: int) -> Model:
+def _model(name: str, preset: Preset) -> Model:
     factor = preset.vfi_factor
     return Model(
         id=name,
-        created=created,
+        created=_PAPER_AT,
         root=preset.name,
         sizes=list(preset.sizes),
         seconds=list(preset.keyframes),
