@@ -32,8 +32,9 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
     "deployments": {
         "api": Room(
             "HTTP and nothing else; with the page in `web/`",
-            ("intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
+            ("api/headers", "intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
         ),
+        "api/headers": Room("what headers say: hardening, CORS, Accept, Range"),
         "intake": Room(
             "whether a job may come in: admission, prompts, uploads, acceptance",
             ("tenants", "files", "settings", "journal", "jobs"),
@@ -142,7 +143,7 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
 # library -> the rooms that may touch it; "" is the folder's own files
 TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "fastapi"): ("api",),
-    ("deployments", "starlette"): ("api",),
+    ("deployments", "starlette"): ("api", "api/headers"),
     ("deployments", "sqlalchemy"): ("journal", "tenants"),
     ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
     ("deployments", "torch"): (),

@@ -25,21 +25,30 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     Raises:
         ApiError: it is refused.
     """
-    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files):
-        return await _create(services, created, files, tenant, key)
+    async with open_body(request, services, tenant, CreateVideo) as (created, files):
+        return await create_from(services, created, files, tenant, key)
 
 
-async def _create(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
+async def create_from(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
+    """As `create_job`, of what was read."""
     args, store = services.args, services.store
-    if created.input_reference is None and created.input_video is None:
+    picture, video = created.input_reference, created.input_video
+    if picture is None and video is None and created.remixed_from_video_id is None:
         judge(created, args.preset, keeps=args.keeper.enabled)
-    given = await services.at_decoder.run(accept, created, files, store, args.ingress)
+    file_id = (picture and picture.file_id) or (video and video.file_id)
+    upload = await services.at_journal.run(services.files.get, file_id, tenant=tenant) if file_id else None
+    given = await services.at_decoder.run(accept, created, files, upload, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)
         said = await services.at_decoder.run(_said, created, files) if files else _said(created, files)
         job, is_new = await accept_job(
-            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id
+            *(services, child, created),
+            tenant=tenant,
+            key=key,
+            said=said,
+            parent_id=given.parent_id,
+            upload_id=given.upload_id,
         )
     finally:
         if not is_new and given.source is not None:
@@ -57,7 +66,7 @@ async def _child(services: Services, created: CreateVideo, given: StartingPoint,
         return Child(request.model_copy(update={"reuse": reuse}), {})
     refuse_without_keeper(services)
     parent = await services.at_journal.run(services.journal.get, given.parent_id, tenant=tenant)
-    return remix(parent, enter_change(created, given.enter), reuse=reuse)
+    return remix(parent, enter_change(created, given.enter, parent), reuse=reuse)
 
 
 def _said(created: CreateVideo, files: Files) -> str:

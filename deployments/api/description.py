@@ -11,7 +11,15 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema, models_json_schema
 
-from client.schema import ContinueVideo, CreateVideo, ErrorBody, ExtendVideo, RemixVideo
+from client.schema import (
+    ContinueVideo,
+    CreateVideo,
+    EditVideo,
+    ErrorBody,
+    ExtendVideo,
+    ExtensionVideo,
+    RemixVideo,
+)
 from deployments.intake.sources import FILES
 from deployments.jobs.judging import MAX_CANDIDATES
 from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, MAX_SEED, Preset, get_preset
@@ -19,9 +27,27 @@ from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, MAX_SEED, Preset, get_p
 Absent = SkipJsonSchema[None]
 """Beside a parameter's type: it may be left out, but nobody sends null."""
 
-_BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, CreateVideo, ExtendVideo, RemixVideo)
+_FORMS: tuple[type[BaseModel], ...] = (CreateVideo, EditVideo, ExtensionVideo)
+_BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, ExtendVideo, RemixVideo, *_FORMS)
+_INSIDE: Mapping[str, Any] = {
+    "input_reference[image_url]": {"type": "string", "pattern": "^(data:|https?://)"},
+    "input_video[video_url]": {"type": "string", "pattern": "^(data:|https?://)"},
+    "input_reference[file_id]": {"type": "string"},
+    "input_video[file_id]": {"type": "string"},
+    "video[id]": {"type": "string"},
+}
 _REF = "#/components/schemas/{model}"
 _BYTES = {"type": "string", "format": "binary"}
+_FILE_FORM = {
+    "type": "object",
+    "properties": {
+        "file": _BYTES,
+        "purpose": {"type": "string", "description": "What for, as OpenAI names it; vision for a picture or a video."},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 60},
+    },
+    "required": ["file"],
+}
 _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",
@@ -35,6 +61,7 @@ _ERRORS = {
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",
     500: "The server failed",
     503: "What the request needs does not answer; Retry-After says when to come back",
+    504: "It has not ended in time, and goes on",
     507: "A disk is full, so nothing new is taken in",
 }
 
@@ -58,6 +85,11 @@ def body(model: type[BaseModel], *, form: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": content}}
 
 
+def file_body() -> dict[str, Any]:
+    """For `openapi_extra`: the form of `POST /v1/files`."""
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILE_FORM}}}}
+
+
 def describe(app: FastAPI, preset_name: str) -> None:
     """Have the application say all of it."""
     without, preset = app.openapi, get_preset(preset_name)
@@ -78,7 +110,8 @@ def _complete(made: dict[str, Any], preset: Preset) -> None:
     schemas.update(definitions["$defs"])
     for model in _BODIES:
         _narrow(schemas[model.__name__]["properties"], preset)
-    schemas[_form_name(CreateVideo)] = _form(schemas["CreateVideo"])
+    for model in _FORMS:
+        schemas[_form_name(model)] = _form(model, schemas[model.__name__])
     for operation in (one for methods in made["paths"].values() for one in methods.values()):
         operation["responses"].pop("422", None)  # FastAPI's own, in the place of which stands a 400
     for name in ("HTTPValidationError", "ValidationError"):
@@ -89,14 +122,12 @@ def _form_name(model: type[BaseModel]) -> str:
     return f"{model.__name__}Form"
 
 
-def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields, those that hold files as files, or with a `data:` URL as the OpenAI SDKs name it."""
+def _form(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields, those that hold files as files, or with what is inside as the OpenAI SDKs name it."""
     fields = {name: _BYTES if name in FILES else field for name, field in schema["properties"].items()}
-    fields |= {
-        name: {"type": "string", "pattern": "^data:"}
-        for name in ("input_reference[image_url]", "input_video[video_url]")
-    }
-    return {**schema, "title": _form_name(CreateVideo), "properties": fields}
+    fields |= {name: field for name, field in _INSIDE.items() if name.partition("[")[0] in schema["properties"]}
+    required = [name for name in schema.get("required", ()) if name not in FILES]
+    return {**schema, "title": _form_name(model), "properties": fields, "required": required}
 
 
 def _narrow(fields: dict[str, Any], preset: Preset) -> None:

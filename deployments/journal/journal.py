@@ -34,7 +34,14 @@ from deployments.jobs.plans import plan_of, planned_of, stages_of
 from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, NewJob, Planned, State
 from deployments.journal.database import Database
 from deployments.journal.limits import Admit
-from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, hurry_twins, twin_of
+from deployments.journal.outputs import (
+    add_files,
+    content_hash_of,
+    copy_outputs,
+    hold_upload,
+    hurry_twins,
+    twin_of,
+)
 from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
@@ -59,6 +66,7 @@ class Journal:
 
         Raises:
             VideoNotFoundError: there is no such parent.
+            UploadNotFoundError: the file that it begins from was deleted.
             OutputsGoneError: the parent does not have those outputs (any more).
             IdempotencyError: the key was used with another body.
             QueueFullError: `max_queued` jobs are waiting.
@@ -92,6 +100,8 @@ class Journal:
                 raise QueueFullError(waiting, max_queued, retry_after_s)
             if admit is not None:
                 admit(connection, now)
+            if new.upload_id is not None:
+                hold_upload(connection, new.upload_id, tenant)
             job_id, content_hash = f"video_{uuid.uuid4().hex}", content_hash_of(request, new.parent_id)
             connection.execute(
                 jobs.insert().values(
