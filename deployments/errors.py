@@ -9,9 +9,9 @@ DeploymentError
 │   ├── AuthenticationError  401  invalid_request_error   no API key, or one that is not valid
 │   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
 │   ├── NotAllowedError      403  permission_error        the tenant's limits do not allow it
-│   ├── LinkError            403  permission_error        a signed address that is over, or not ours
 │   ├── VideoNotFoundError   404  not_found_error
 │   ├── UploadNotFoundError  404  not_found_error
+│   ├── ModelNotFoundError   404  not_found_error
 │   ├── BodyTooSlowError     408  invalid_request_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
@@ -43,6 +43,7 @@ This module knows nothing of FastAPI or Ray.
 """
 
 import math
+from collections.abc import Sequence
 
 from client.schema import ErrorBody, ErrorDetail
 
@@ -108,20 +109,10 @@ class CrossSiteError(ApiError):
 
 
 class NotAllowedError(ApiError):
-    """Something that this API key's tenant may not ask for."""
+    """Something that this API key's tenant may not ask for, or a link that is over."""
 
     status = 403
     type = "permission_error"
-
-
-class LinkError(ApiError):
-    """A signed address that is over, or that this server did not sign."""
-
-    status = 403
-    type = "permission_error"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="signature", code="invalid_link")
 
 
 class VideoNotFoundError(ApiError):
@@ -150,6 +141,16 @@ class UploadNotFoundError(ApiError):
             param="file_id",
             code="file_not_found",
         )
+
+
+class ModelNotFoundError(ApiError):
+    """This server runs no model of that name."""
+
+    status = 404
+    type = "not_found_error"
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        super().__init__(f"This server runs {', '.join(names)}, not {name!r}.", param="model", code="model_not_found")
 
 
 class VideoNotReadyError(ApiError):

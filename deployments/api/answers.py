@@ -149,7 +149,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING, url: str | None = None)
 
 def file_name(job: Job) -> str | None:
     """What a client may call the file of a finished job."""
-    return None if job.result is None else f"{job.id}.{str(job.result['key']).rpartition('.')[2]}"
+    return None if job.result is None else f"{job.id}.{str(job.result.get('key', '')).rpartition('.')[2]}"
 
 
 def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

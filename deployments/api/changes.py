@@ -35,10 +35,13 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(RemixVideo),
     )
     async def remix_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """What is left out stays as it was. The stages before `from_stage`, or before the first that a change reaches,
+        are not computed again.
+        """
         refuse_without_keeper(services)
-        change = await read_small(request, RemixVideo, args.ingress)
+        change, note = await read_small(request, RemixVideo, args.ingress)
         said = f"{request.url.path} {change.model_dump_json()}"
-        return await video_answer(services, await _remixed(services, video_id, change, tenant, key, said))
+        return await video_answer(services, await _remixed(services, video_id, change, tenant, key, said, note))
 
     @app.post(
         "/v1/videos/{video_id}/extend",
@@ -48,10 +51,11 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(ExtendVideo),
     )
     async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """The new video begins with the old one and goes on from its last frame."""
         refuse_without_keeper(services)
-        change = await read_small(request, ExtendVideo, args.ingress)
+        change, note = await read_small(request, ExtendVideo, args.ingress)
         said = f"{request.url.path} {change.model_dump_json()}"
-        return await video_answer(services, await _extended(services, video_id, change, tenant, key, said))
+        return await video_answer(services, await _extended(services, video_id, change, tenant, key, said, note))
 
     @app.post(
         "/v1/videos/{video_id}/continue",
@@ -61,7 +65,8 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(ContinueVideo),
     )
     async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
-        wanted = await read_small(request, ContinueVideo, args.ingress)
+        """Of a job that `pause_after` holds; with `candidates` from the picture that `candidate` names."""
+        wanted, _ = await read_small(request, ContinueVideo, args.ingress)
         job = await services.at_journal.run(journal.go_on, video_id, wanted.candidate, tenant=tenant)
         services.nudge_pipeline()
         return await video_answer(services, job)
@@ -74,12 +79,15 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(EditVideo, form=True),
     )
     async def edit_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
-        async with open_body(request, services, tenant, EditVideo) as (asked, files):
+        """As newer OpenAI SDKs ask for a remix. A video that comes along, or is named by `video_url` or `file_id`, is
+        redrawn by V2V.
+        """
+        async with open_body(request, services, tenant, EditVideo) as (asked, files, note):
             if asked.video.id is not None:
                 said = f"{request.url.path} {asked.model_dump_json()}"
-                job = await _remixed(services, asked.video.id, asked, tenant, key, said)
+                job = await _remixed(services, asked.video.id, asked, tenant, key, said, note)
             else:
-                job = await _redrawn(services, asked, files, tenant, key)
+                job = await _redrawn(services, asked, files, note, tenant, key)
         return await video_answer(services, job)
 
     @app.post(
@@ -90,7 +98,8 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(ExtensionVideo, form=True),
     )
     async def extend_named_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
-        async with open_body(request, services, tenant, ExtensionVideo) as (asked, _):
+        """As newer OpenAI SDKs ask for an extension; `video` names one that this server made by its `id`."""
+        async with open_body(request, services, tenant, ExtensionVideo) as (asked, _, note):
             if asked.video.id is None:
                 raise InvalidRequestError(
                     'video holds no id; only a video that this server made can be extended, as {"id": "video_..."}.',
@@ -98,31 +107,35 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
                     code="not_extendable",
                 )
             said = f"{request.url.path} {asked.model_dump_json()}"
-            job = await _extended(services, asked.video.id, asked, tenant, key, said)
+            job = await _extended(services, asked.video.id, asked, tenant, key, said, note)
         return await video_answer(services, job)
 
 
 async def _remixed(
-    services: Services, video_id: str, change: RemixVideo, tenant: str, key: str | None, said: str
+    services: Services, video_id: str, change: RemixVideo, tenant: str, key: str | None, said: str, note: str
 ) -> Job:
     refuse_without_keeper(services)
     parent = await services.at_journal.run(services.journal.get, video_id, tenant=tenant)
     child = remix(parent, change, reuse=await reuses(services, tenant, None))
-    job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
+    job, _ = await accept_job(
+        services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id, note=note
+    )
     return job
 
 
 async def _extended(
-    services: Services, video_id: str, change: ExtendVideo, tenant: str, key: str | None, said: str
+    services: Services, video_id: str, change: ExtendVideo, tenant: str, key: str | None, said: str, note: str
 ) -> Job:
     refuse_without_keeper(services)
     parent = await services.at_journal.run(services.journal.get, video_id, tenant=tenant)
     child = extend(parent, change)
-    job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
+    job, _ = await accept_job(
+        services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id, note=note
+    )
     return job
 
 
-async def _redrawn(services: Services, asked: EditVideo, files: Files, tenant: str, key: str | None) -> Job:
+async def _redrawn(services: Services, asked: EditVideo, files: Files, note: str, tenant: str, key: str | None) -> Job:
     """A video that comes along enters at V2V, which draws over it what the prompt says."""
     if asked.from_stage in ("t2i", "i2v"):
         raise InvalidRequestError(
@@ -134,7 +147,7 @@ async def _redrawn(services: Services, asked: EditVideo, files: Files, tenant: s
     created = CreateVideo(**{"prompt": "", **same}, input_video=asked.video, enter=asked.from_stage or "v2v")
     given = {"input_video": files["video"]} if "video" in files else {}
     try:
-        return await create_from(services, created, given, tenant, key)
+        return await create_from(services, created, given, note, tenant, key)
     except InvalidRequestError as error:
         if error.param == "input_video":  # which this request calls otherwise
             error.param, error.message = "video", error.message.replace("input_video", "video")

@@ -25,19 +25,22 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     Raises:
         ApiError: it is refused.
     """
-    async with open_body(request, services, tenant, CreateVideo) as (created, files):
-        return await create_from(services, created, files, tenant, key)
+    async with open_body(request, services, tenant, CreateVideo) as (created, files, note):
+        return await create_from(services, created, files, note, tenant, key)
 
 
-async def create_from(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
+async def create_from(
+    services: Services, created: CreateVideo, files: Files, note: str, tenant: str, key: str | None
+) -> Job:
     """As `create_job`, of what was read."""
     args, store = services.args, services.store
     picture, video = created.input_reference, created.input_video
-    if picture is None and video is None and created.remixed_from_video_id is None:
-        judge(created, args.preset, keeps=args.keeper.enabled)
     file_id = (picture and picture.file_id) or (video and video.file_id)
     upload = await services.at_journal.run(services.files.get, file_id, tenant=tenant) if file_id else None
-    given = await services.at_decoder.run(accept, created, files, upload, store, args.ingress)
+    if picture is None and video is None:
+        given = accept(created, files, upload, store, args.ingress)
+    else:
+        given = await services.at_decoder.run(accept, created, files, upload, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)
@@ -49,6 +52,7 @@ async def create_from(services: Services, created: CreateVideo, files: Files, te
             said=said,
             parent_id=given.parent_id,
             upload_id=given.upload_id,
+            note=note,
         )
     finally:
         if not is_new and given.source is not None:

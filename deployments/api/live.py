@@ -63,6 +63,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
     async def follow_events(
         video_id: str, tenant: Tenant, after: _After = 0, last_event_id: _LastEventId = None
     ) -> Response:
+        """All from the beginning, or from where a stream broke, then those to come; ends with the job."""
         after = after if last_event_id is None else last_event_id
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         standing = await services.admission.standing(job)
@@ -76,6 +77,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409, 410)},
     )
     async def stream_video(video_id: str, tenant: Tenant) -> Response:
+        """Plays from the first finished window on, long before the job is completed."""
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         _check_streams(job)
         pieces = _fragments(services, feed, job)
@@ -98,9 +100,12 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
     async def create_and_wait(
         request: Request, tenant: Tenant, key: IdempotencyKey = None, wanted: _Format = None
     ) -> Response:
-        wants_bytes = (
-            wanted == "mp4" if wanted else prefers(request.headers.get("accept"), "video/mp4", "application/json")
-        )
+        """As `POST /v1/videos`, but answered when the job has ended: with its bytes, or with JSON of it where that
+        is asked for. One that takes longer than the server waits goes on: 504, with JSON 202; poll it where `Location`
+        says.
+        """
+        gladly = prefers(request.headers.get("accept"), "video/mp4", "application/json")
+        wants_bytes = wanted == "mp4" if wanted else gladly
         job = await create_job(services, request, tenant, key)
         limit_s = services.args.ingress.sync_limit_s
         with suppress(TimeoutError):

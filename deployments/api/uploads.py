@@ -52,6 +52,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=file_body(),
     )
     async def create_file(request: Request, tenant: Tenant) -> Response:
+        """In the shape of OpenAI's files. The form's `file` is decoded whole before the answer."""
         with services.uploads.place(tenant):
             file, fields = await _read(request, args.ingress)
             keep_s = _kept_s(fields, args.files.keep_s)
@@ -78,6 +79,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         order: Annotated[Order, Query(description="By age.")] = "desc",
         purpose: _Purpose = None,
     ) -> Response:
+        """The newest first; of this tenant alone."""
         try:
             found, more = await services.at_journal.run(
                 book.page, tenant=tenant, after=after, limit=limit, order=order, purpose=purpose
@@ -91,6 +93,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/files/{file_id}", summary="What a file is", response_model=File, responses=errors(404))
     async def retrieve_file(file_id: str, tenant: Tenant) -> Response:
+        """Its name, size and when it goes."""
         return json_answer(_file(await services.at_journal.run(book.get, file_id, tenant=tenant)))
 
     @app.get(
@@ -100,6 +103,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The file", *MEDIA_TYPES.values()), **errors(404)},
     )
     async def download_file(file_id: str, tenant: Tenant) -> Response:
+        """As they were sent."""
         upload = await services.at_journal.run(book.get, file_id, tenant=tenant)
         key, suffix = upload.source.key, upload.source.key.rpartition(".")[2]
         if not await services.at_store.run(services.store.exists, key):
@@ -113,6 +117,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
 
     @app.delete("/v1/files/{file_id}", summary="Forget a file", response_model=DeletedFile, responses=errors(404))
     async def delete_file(file_id: str, tenant: Tenant) -> Response:
+        """Jobs that began from it keep its bytes."""
         unused = await services.at_journal.run(book.delete, file_id, tenant=tenant)
         await services.at_store.run(Sweeps(services.journal.database).erase, services.store.delete, unused)
         return json_answer(DeletedFile(id=file_id))

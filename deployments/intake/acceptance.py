@@ -22,6 +22,7 @@ async def accept_job(
     said: str,
     parent_id: str | None = None,
     upload_id: str | None = None,
+    note: str = "",
 ) -> tuple[Job, bool]:
     """Write the job, or find the one that the idempotency key has already made. Gives (job, whether it is new).
 
@@ -30,6 +31,7 @@ async def accept_job(
         key: the idempotency key.
         said: all that the request says, which the key stands for.
         upload_id: the file of `POST /v1/files` that the job begins from.
+        note: what is to be told of how the request was read.
 
     Raises:
         ApiError: the job is refused.
@@ -50,11 +52,12 @@ async def accept_job(
         needs=child.needs,
         webhook_url=wish.webhook_url,
         upload_id=upload_id,
+        note=note,
     )
     job, is_new = await services.at_journal.run(
         services.journal.submit,
         new,
-        admit=await services.admission.judge(tenant, priority, deadline_s),
+        admit=await services.admission.judge(child.request, tenant, priority, deadline_s),
         max_queued=ingress.max_queued_jobs,
         retry_after_s=ingress.retry_after_s,
     )

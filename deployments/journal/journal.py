@@ -72,7 +72,7 @@ class Journal:
             QueueFullError: `max_queued` jobs are waiting.
             ApiError: what `admit` raised about a new job.
         """
-        planned = planned_of(new.request, plan_of(new.request))
+        planned = planned_of(new.request, plan_of(new.request)).noted(new.note)
         write = partial(self._submit, new, planned, admit, max_queued, retry_after_s)
         try:
             return write()
@@ -103,6 +103,7 @@ class Journal:
             if new.upload_id is not None:
                 hold_upload(connection, new.upload_id, tenant)
             job_id, content_hash = f"video_{uuid.uuid4().hex}", content_hash_of(request, new.parent_id)
+            twin = twin_of(connection, tenant, content_hash)
             connection.execute(
                 jobs.insert().values(
                     id=job_id,
@@ -116,12 +117,13 @@ class Journal:
                     preset=request.model,
                     parent_id=new.parent_id,
                     content_hash=content_hash,
-                    follows=twin_of(connection, tenant, content_hash),
+                    follows=twin,
                     created_at=now,
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
                 )
             )
-            hurry_twins(connection, tenant, content_hash, new.priority)
+            if twin is not None:
+                hurry_twins(connection, tenant, content_hash, new.priority)
             add_files(connection, job_id, tenant, request)
             add_delivery(connection, job_id, new.webhook_url)
             if new.parent_id is not None:

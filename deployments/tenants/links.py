@@ -19,7 +19,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.exc import IntegrityError
 
 from deployments.bulkheads import Bulkhead
-from deployments.errors import LinkError, VideoNotFoundError
+from deployments.errors import NotAllowedError, VideoNotFoundError
 from deployments.journal.database import Database
 from deployments.journal.tables import api_keys, jobs, link_secrets
 
@@ -51,14 +51,14 @@ class Links:
         """Whose video a link opens.
 
         Raises:
-            LinkError: it is none of ours, or over.
+            NotAllowedError: it is none of ours, or over.
             VideoNotFoundError: its video is gone, or its tenant has no valid key any more.
         """
         wanted = _signature(await self._known(), video_id, expires)
         if not hmac.compare_digest(wanted.encode(), signature.encode()):
-            raise LinkError("This address is not signed by this server; take the video's url from GET /v1/videos/{id}.")
+            raise _refused("is not signed by this server")
         if int(expires) <= self._clock():
-            raise LinkError("This address has expired; take a new one, the video's url, from GET /v1/videos/{id}.")
+            raise _refused("has expired")
         tenant = await self._at_journal.run(self._tenant, video_id)
         if tenant is None:
             raise VideoNotFoundError(video_id)
@@ -88,6 +88,11 @@ class Links:
             with self._database.read() as connection:
                 found = connection.execute(query).scalar_one()
         return str(found)
+
+
+def _refused(why: str) -> NotAllowedError:
+    said = f"This address {why}; take the video's url from GET /v1/videos/{{id}}."
+    return NotAllowedError(said, param="signature", code="invalid_link")
 
 
 def _signature(secret: bytes, video_id: str, expires: str) -> str:

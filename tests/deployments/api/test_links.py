@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from deployments.bulkheads import Bulkhead
-from deployments.errors import LinkError, VideoNotFoundError
+from deployments.errors import NotAllowedError, VideoNotFoundError
 from deployments.jobs.values import JobRequest, NewJob
 from deployments.journal.journal import Journal
 from deployments.settings.application import AppArgs, IngressArgs
@@ -147,7 +147,7 @@ async def test_a_link_lasts_its_time_and_replicas_agree_on_one_secret(journal: J
     clock.now_s = int(fields["expires"]) - 1
     assert await two.tenant_of(video_id, **fields) == "studio"
     clock.now_s += 1
-    with pytest.raises(LinkError, match="has expired"):
+    with pytest.raises(NotAllowedError, match="has expired"):
         await two.tenant_of(video_id, **fields)
     clock.now_s = 1_000_000.0
     journal.request_cancel(video_id)

@@ -22,14 +22,16 @@ from tests.deployments.rig import BODY, Rig, error_of
 
 def gets(rig: Rig) -> list[str]:
     """Every path that GET is answered at, with the id of a finished video and a part of the page."""
-    return [route.path for route in rig.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())]
+    return [
+        route.path_format for route in rig.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())
+    ]
 
 
 async def test_head_is_get_without_the_body_on_every_route(rig: Rig, tmp_path: Path) -> None:
     write_mp4(tmp_path / "two.mp4", [Clip(np.zeros((2, 32, 64, 3), np.uint8), 24.0)])
     video_id = await rig.finished((tmp_path / "two.mp4").read_bytes())
     sent = await rig.http.post("/v1/files", files={"file": ("fox.png", PNG)})
-    names = {"video_id": video_id, "file_id": sent.json()["id"], "name": "main.js"}
+    names = {"video_id": video_id, "file_id": sent.json()["id"], "name": "main.js", "model": "tiny"}
     paths = [path.format(**names) for path in gets(rig)]
     assert {"/", "/healthz", "/metrics", "/v1/videos", "/v1/pools", "/assets/main.js"} <= set(paths)
     for path in paths:
