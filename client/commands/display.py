@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .._shell.terminal import make_console, plain
-from ..schema import Health, Pools, StageState, StageStatus, Status, Video, VideoList
+from ..schema import STAGES, Health, Pools, StageState, StageStatus, Status, Video, VideoList
 
-LABELS = {"t2i": "image", "i2v": "keyframes", "v2v": "redraw", "vfi": "frames"}
 _NARROW, _LEAST = 16, 8  # columns of a terminal, for the last of a table
 _STATUS: dict[Status, StageStatus] = {
     "queued": "queued",
@@ -35,7 +34,7 @@ def stages_of(video: Video) -> list[StageState]:
 
 
 def title_of(name: str) -> str:
-    return f"{plain(name)} {LABELS[name]}" if name in LABELS else plain(name)
+    return f"{name} {STAGES[name][0]}" if name in STAGES else plain(name)
 
 
 def note_of(stage: StageState) -> str:
@@ -126,7 +125,7 @@ def print_pools(pools: Pools) -> None:
     """The pool of every stage as a row, and the jobs by state."""
     rows = (
         (
-            plain(pool.stage),
+            title_of(pool.stage),
             plain(pool.pool or "-"),
             f"{pool.replicas} of {pool.wanted}",
             str(pool.queued),
