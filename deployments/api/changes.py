@@ -9,10 +9,19 @@ POST /v1/videos/extensions      `extend` likewise
 
 from fastapi import FastAPI, Request, Response
 
-from client.schema import ContinueVideo, CreateVideo, EditVideo, ExtendVideo, ExtensionVideo, RemixVideo, Video
+from client.schema import (
+    ContinueVideo,
+    CreateVideo,
+    EditVideo,
+    ExtendVideo,
+    ExtensionVideo,
+    Reference,
+    RemixVideo,
+    Video,
+)
 from deployments.api.answers import video_answer
 from deployments.api.bodies import IdempotencyKey, open_body, read_small
-from deployments.api.creating import create_from
+from deployments.api.creating import create_from, digest_of
 from deployments.api.description import body, errors
 from deployments.api.gate import Tenant
 from deployments.errors import InvalidRequestError
@@ -79,13 +88,14 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(EditVideo, form=True),
     )
     async def edit_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
-        """As newer OpenAI SDKs ask for a remix. A video that comes along, or is named by `video_url` or `file_id`, is
-        redrawn by V2V.
+        """As newer OpenAI SDKs ask for a remix; the file of a video that this server made is as good as its id. Another
+        that comes along, or is named by `video_url` or `file_id`, is redrawn by V2V.
         """
         async with open_body(request, services, tenant, EditVideo) as (asked, files, note):
-            if asked.video.id is not None:
-                said = f"{request.url.path} {asked.model_dump_json()}"
-                job = await _remixed(services, asked.video.id, asked, tenant, key, said, note)
+            parent_id = await _parent_of(services, asked.video, files, tenant)
+            if parent_id is not None:
+                said = f"{request.url.path} {parent_id} {asked.model_dump_json(exclude={'video'})}"
+                job = await _remixed(services, parent_id, asked, tenant, key, said, note)
             else:
                 job = await _redrawn(services, asked, files, note, tenant, key)
         return await video_answer(services, job)
@@ -98,17 +108,35 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(ExtensionVideo, form=True),
     )
     async def extend_named_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
-        """As newer OpenAI SDKs ask for an extension; `video` names one that this server made by its `id`."""
-        async with open_body(request, services, tenant, ExtensionVideo) as (asked, _, note):
-            if asked.video.id is None:
+        """As newer OpenAI SDKs ask for an extension; `video` is the id or the file of one that this server made."""
+        async with open_body(request, services, tenant, ExtensionVideo) as (asked, files, note):
+            parent_id = await _parent_of(services, asked.video, files, tenant)
+            if parent_id is None:
                 raise InvalidRequestError(
-                    'video holds no id; only a video that this server made can be extended, as {"id": "video_..."}.',
+                    "video is none that this server made and keeps, and no other can be extended; name one as "
+                    '{"id": "video_..."}.',
                     param="video",
                     code="not_extendable",
                 )
-            said = f"{request.url.path} {asked.model_dump_json()}"
-            job = await _extended(services, asked.video.id, asked, tenant, key, said, note)
+            said = f"{request.url.path} {parent_id} {asked.model_dump_json(exclude={'video'})}"
+            job = await _extended(services, parent_id, asked, tenant, key, said, note)
         return await video_answer(services, job)
+
+
+async def _parent_of(services: Services, video: Reference, files: Files, tenant: str) -> str | None:
+    """The id of the video that a body names, or sends as this server made it, byte for byte: openai-python sends files
+    alone. None of any other.
+    """
+    if sum(value is not None for _, value in video) != 1:
+        raise InvalidRequestError(
+            "video holds one of: the id of a video, a file of the form, video_url, file_id.",
+            param="video",
+            code="invalid_field",
+        )
+    if "video" not in files:
+        return video.id
+    digest = await services.at_decoder.run(digest_of, files["video"])
+    return await services.at_journal.run(services.journal.made, digest, tenant=tenant)
 
 
 async def _remixed(

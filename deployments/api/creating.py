@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from typing import IO
 
 from fastapi import Request
 
@@ -75,9 +76,14 @@ async def _child(services: Services, created: CreateVideo, given: StartingPoint,
 
 def _said(created: CreateVideo, files: Files) -> str:
     """All that a request says, its files by digest: what an idempotency key stands for."""
-    names = {}
-    for name, file in sorted(files.items()):
-        file.seek(0)
-        names[name] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it can be read
+    names = {name: digest_of(file) for name, file in sorted(files.items())}
     said = created.model_dump(exclude=set(names))
     return json.dumps([said, names], sort_keys=True)
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """SHA-256 of all of a file, which stands at its beginning then."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it can be read
+    file.seek(0)
+    return digest

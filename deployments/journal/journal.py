@@ -35,6 +35,7 @@ from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, N
 from deployments.journal.database import Database
 from deployments.journal.limits import Admit
 from deployments.journal.outputs import (
+    RESULT,
     add_files,
     content_hash_of,
     copy_outputs,
@@ -44,7 +45,7 @@ from deployments.journal.outputs import (
 )
 from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
-from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
+from deployments.journal.tables import checkpoints, forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
 
 
@@ -244,6 +245,13 @@ class Journal:
         with self._database.write() as connection:
             row = lock_job(connection, job_id, tenant)
             return None if row.state not in FINAL else forget_jobs(connection, [row], self._database.now(connection))
+
+    def made(self, sha256: str, *, tenant: str) -> str | None:
+        """The newest job of the tenant whose result, byte for byte, is this file."""
+        own = and_(checkpoints.c.tenant == tenant, checkpoints.c.digest == sha256, checkpoints.c.idx == RESULT)
+        query = select(jobs.c.id).join(checkpoints, checkpoints.c.job_id == jobs.c.id).where(own)
+        with self._database.read() as connection:
+            return connection.execute(query.order_by(jobs.c.created_at.desc(), jobs.c.id).limit(1)).scalar()
 
     def waits(self) -> dict[str, int]:
         """What unfinished jobs say they wait for, with how many of them do."""

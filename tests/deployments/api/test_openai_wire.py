@@ -59,6 +59,9 @@ def test_edits_are_remixes_and_extensions_extend(served: Served, openai: OpenAI)
     assert child.remixed_from_video_id == longer.remixed_from_video_id == parent.id
     requests = [served.journal.get(one.id).request for one in (child, longer)]
     assert [(one.prompt, one.seed, one.enter) for one in requests] == [("a red fox", 3, "t2i"), ("it runs", 4, "i2v")]
+    by_file = openai.videos.edit(prompt="a red fox", video=("fox.mp4", io.BytesIO(b"video")))
+    on = openai.videos.extend(prompt="it runs", seconds="2", video=("fox.mp4", b"video"))  # type: ignore[arg-type]
+    assert by_file.remixed_from_video_id == on.remixed_from_video_id == parent.id
     http = httpx.Client(base_url=f"{served.url}/v1")
     again = http.post("/videos/edits", json={**edit, "seed": 9})  # LiteLLM sends JSON
     assert served.journal.get(again.json()["id"]).request.seed == 9
