@@ -45,6 +45,7 @@ _ERRORS = {
 }
 _TAGS = {"videos": "Jobs and what they make", "server": "What this server has, does and lacks"}
 _EXAMPLES: Mapping[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())
+_PLACES = {"video_id": _EXAMPLES["Video"]["id"], "model": _EXAMPLES["Video"]["model"]}  # of a path
 _JSON = "application/json"
 _HERE = "http://127.0.0.1:8000"
 _KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
@@ -89,9 +90,9 @@ def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str])
     schemas.update(definitions["$defs"])
     for model in _BODIES:
         _narrow(schemas[model.__name__]["properties"], preset, served_names)
-        _optional(schemas[model.__name__]["properties"])
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
+        _optional(schemas[model.__name__]["properties"])
     schemas[_form_name(CreateVideo)] = _form(schemas["CreateVideo"])
     for path, methods in made["paths"].items():
         for method, operation in methods.items():
@@ -115,8 +116,8 @@ def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
     """A tag, an example of each body, and the request as a line for the shell."""
     operation["tags"] = ["videos" if path.startswith("/v1/videos") else "server"]
     for parameter in operation.get("parameters", ()):
-        if parameter["name"] == "video_id":
-            parameter["example"] = _EXAMPLES["Video"]["id"]
+        if parameter["name"] in _PLACES:
+            parameter["example"] = _PLACES[parameter["name"]]
     for body in (operation.get("requestBody", {}), *operation["responses"].values()):
         for media_type, about in body.get("content", {}).items():
             name = about["schema"].get("$ref", media_type).rpartition("/")[2] if media_type == _JSON else media_type
@@ -126,7 +127,7 @@ def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
-    words = ["curl", _HERE + path.replace("{video_id}", _EXAMPLES["Video"]["id"])]
+    words = ["curl", _HERE + path.format(**_PLACES)]
     if method not in ("get", "post"):
         words += ["--head"] if method == "head" else ["-X", method.upper()]
     sent = operation.get("requestBody", {}).get("content", {}).get(_JSON)
