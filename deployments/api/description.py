@@ -43,9 +43,15 @@ _ERRORS = {
     503: "What the request needs does not answer; Retry-After says when to come back",
     507: "A disk is full, so nothing new is taken in",
 }
-_TAGS = {"videos": "Jobs and what they make", "server": "What this server has, does and lacks"}
+_TAGS = {
+    "videos": "Jobs and what they make",
+    "files": "What jobs may begin from",
+    "server": "What this server has, does and lacks",
+}
 _EXAMPLES: Mapping[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())
-_PLACES = {"video_id": _EXAMPLES["Video"]["id"], "model": _EXAMPLES["Video"]["model"]}  # of a path
+_PLACES = {
+    name: _EXAMPLES[model]["id"] for name, model in (("video_id", "Video"), ("file_id", "File"), ("model", "Model"))
+}  # of a path
 _JSON = "application/json"
 _HERE = "http://127.0.0.1:8000"
 _KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
@@ -114,7 +120,7 @@ def _optional(fields: Mapping[str, dict[str, Any]]) -> None:
 
 def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
     """A tag, an example of each body, and the request as a line for the shell."""
-    operation["tags"] = ["videos" if path.startswith("/v1/videos") else "server"]
+    operation["tags"] = [next((tag for tag in _TAGS if path.startswith(f"/v1/{tag}")), "server")]
     for parameter in operation.get("parameters", ()):
         if parameter["name"] in _PLACES:
             parameter["example"] = _PLACES[parameter["name"]]
@@ -130,9 +136,11 @@ def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
     words = ["curl", _HERE + path.format(**_PLACES)]
     if method not in ("get", "post"):
         words += ["--head"] if method == "head" else ["-X", method.upper()]
-    sent = operation.get("requestBody", {}).get("content", {}).get(_JSON)
-    if sent is not None:
-        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent["example"])]
+    sent = operation.get("requestBody", {}).get("content", {})
+    if _JSON in sent:
+        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent[_JSON]["example"])]
+    elif sent:
+        words += ["-F", "file=@first.png"]
     elif method == "post":
         words += ["-X", "POST"]
     if "video/mp4" in operation["responses"].get("200", {}).get("content", {}):
