@@ -139,6 +139,14 @@ class Vocabulary:
         found = [*self._phrases(tokens)]
         return tuple(dict.fromkeys(self._bare(one) for one in found)), _left_out(prompt, tokens, found, ())
 
+    @property
+    def draws(self) -> Mapping[str, Sequence[str]]:
+        """What the model knows of each slot, as its captions say it."""
+        return {
+            slot: sorted({self._write.get(slot, {}).get(ours, (ours,))[0].strip(", ") for ours in words.values()})
+            for slot, words in self._read.items()
+        }
+
     def _is_english(self, word: str) -> bool:
         closed = word in SILENT or word in WITHIN or word in NEGATORS or word in PRONOUNS
         return closed or any(form in self._english for form in (word, *singulars(word)))

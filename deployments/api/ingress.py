@@ -34,7 +34,7 @@ from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
 from deployments.api.hardening import HEADERS, Hardening
 from deployments.api.live import add_event_routes
-from deployments.api.metrics import NodeTexts, add_metrics_route
+from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
 from deployments.api.videos import add_video_routes
@@ -44,6 +44,7 @@ from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
+from deployments.observe.history import NodeTexts, PoolHistory
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.agents import node_texts
@@ -86,8 +87,10 @@ class Ingress:
             courier = Courier(database, secret, partial(webhook_answer, journal), allow_private=private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
 
+        history = PoolHistory()
+
         def made(args: AppArgs) -> FastAPI:
-            return create_app(
+            app = create_app(
                 *(args, journal, store),
                 nudge=nudge,
                 health=Watch(args).health,
@@ -96,7 +99,10 @@ class Ingress:
                 remake=remake,
                 nodes=node_texts,
                 counts=counts,
+                history=history,
             )
+            app.state.board.watch()
+            return app
 
         self._args, self._made = args, made
         self._asgi = _Newest(made(args))
@@ -160,6 +166,7 @@ def create_app(
     remake: Remake = _no_remake,
     nodes: NodeTexts = _no_nodes,
     counts: RequestMetrics | None = None,
+    history: PoolHistory | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -168,7 +175,7 @@ def create_app(
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
         nodes: gives what each node has counted.
-        counts: those of an application before, which go on.
+        counts: those of an application before, which go on; `history` too.
     """
     app = FastAPI(
         title="magicvideo",
@@ -191,11 +198,11 @@ def create_app(
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_event_routes(app, services)
-    board = PoolBoard(services)
+    app.state.board = board = PoolBoard(services, nodes, history)
     add_pool_routes(app, board)
     add_model_routes(app, services)
     add_metrics_route(app, services, board, nodes)
-    add_page_routes(app)
+    add_page_routes(app, args.preset)
 
     readiness = Readiness(services)
 

@@ -21,7 +21,7 @@ from deployments.api.creating import create_job
 from deployments.api.description import Absent, binary, body, errors
 from deployments.api.gate import Tenant
 from deployments.errors import InvalidRequestError, VideoGoneError, VideoNotReadyError
-from deployments.files.fragments import Fragments
+from deployments.files.fragments import Fragments, codec_of
 from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
 from deployments.files.store import ArtifactStore
@@ -72,7 +72,8 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         _check_streams(job)
         pieces = _fragments(services, feed, job)
         first = await anext(pieces)  # a job that ends without a video is refused before the first byte
-        return StreamingResponse(_with(first, pieces), headers=_OPEN, media_type="video/mp4")
+        media_type = f'video/mp4; codecs="{codec_of(first)}"'  # as browsers must be told before the first byte
+        return StreamingResponse(_with(first, pieces), headers=_OPEN, media_type=media_type)
 
     @app.post(
         "/v1/videos/sync",

@@ -87,6 +87,10 @@ class Outlook:
                 return _known(self._wait_s(self._ahead(position), STAGE_NAMES))
         return None
 
+    def backlog_s(self, stage: StageName) -> float | None:
+        """Seconds until a stage is through with all that there is for it."""
+        return _rounded(self._before[stage][-1] / self._count(stage))
+
     def plus(self, job: Job) -> "Outlook":
         """With one more queued job."""
         new = unfinished_of(job)

@@ -96,6 +96,17 @@ def _kept(connection: Connection) -> dict[str, dict[StageName, int]]:
     return found
 
 
+def finished_by_minute(database: Database, minutes: int = 60) -> list[int]:
+    """Jobs that succeeded in each of the last minutes, the newest last."""
+    with database.read() as connection:
+        now = database.now(connection)
+        ended = select(jobs.c.finished_at).where(jobs.c.finished_at > now - 60 * minutes, SUCCEEDED)
+        found = [0] * minutes
+        for (at,) in connection.execute(ended).tuples():
+            found[max(0, minutes - 1 - max(0, int((now - at) // 60)))] += 1
+    return found
+
+
 def oldest_queued_s(database: Database) -> float:
     """For how long the oldest queued job has waited; 0 where none waits."""
     waits = select(database.clock() - func.min(jobs.c.created_at)).where(jobs.c.state == "queued")

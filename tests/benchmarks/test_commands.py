@@ -17,10 +17,11 @@ from benchmarks import end_to_end, fanout, papers, pipelining, twin
 from deployments.server import ROOT
 from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
+from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    "bulkheads",
+    *("bulkheads", "page"),
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
 )
 QUICK_S = 400
@@ -178,6 +179,16 @@ def test_bulkheads_gives_its_figures_and_no_wrong_answer() -> None:
     assert {name.removeprefix("unready_ms_") for name in figures if name.startswith("unready")} == {
         *("store", "controller", "keeper", "journal")
     }
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+@needs_chromium
+def test_page_gives_its_figures_and_plays_before_the_end() -> None:
+    figures = figures_of(run("page", "--quick"))
+    assert figures["end_ms_after_first_frame"] > 0
+    assert 0 < figures["first_frame_ms_median"] <= figures["first_frame_ms_after_fragment"]
+    assert figures["page_kb"] <= figures["largest_kb"] + 10
 
 
 @pytest.mark.bench

@@ -24,10 +24,10 @@ def test_generate_makes_the_file_and_tells_of_every_stage(shell: Shell, wire: Wi
     assert shell.out == ("fox.mp4  46 frames, 24 fps, 256x256, seed 7\nt2i 1.5 s, i2v 2.5 s, v2v 3.5 s, vfi 4.5 s\n")
     told = shell.err.splitlines()
     assert [line for line in told if line.endswith(" s")] == [
-        "t2i image: 1.5 s",
-        "i2v keyframes: 2.5 s",
-        "v2v redraw: 3.5 s",
-        "vfi frames: 4.5 s",
+        "t2i picture: 1.5 s",
+        "i2v motion: 2.5 s",
+        "v2v detail: 3.5 s",
+        "vfi smoothness: 4.5 s",
     ]
 
 
@@ -135,7 +135,7 @@ def test_status_and_list_show_jobs(shell: Shell, wire: Wire) -> None:
     known = wire.finished("a fox in a snowy forest")
     assert shell("status", known) == 0
     assert shell.out.startswith(f"{known}  completed  100 %\nprompt   a fox in a snowy forest\n")
-    assert "  vfi frames     100 %  4.5 s" in shell.out
+    assert "  vfi smoothness 100 %  4.5 s" in shell.out
     owl = wire.finished("an owl")
     assert shell("list") == 0
     rows = shell.out.splitlines()
