@@ -76,6 +76,7 @@ class Leases:
                         fence=row.fence + 1,
                         claims=row.claims + 1,
                         lease_until=now + lease_s,
+                        claimed_at=now,
                         deadline=None,
                     )
                 )
@@ -147,9 +148,9 @@ class Leases:
         end_job(connection, job_id, state, error.model_dump() if error else None, result, now)
         if result is not None:
             tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
-            at = {"job_id": job_id, "idx": RESULT, "number": 0, "tenant": tenant, "digest": ""}
-            key = str(result.get("key", ""))
-            connection.execute(checkpoints.insert().values(**at, key=key, record=result))
+            at = {"job_id": job_id, "idx": RESULT, "number": 0, "tenant": tenant}
+            names = {"key": str(result.get("key", "")), "digest": str(result.get("sha256", ""))}
+            connection.execute(checkpoints.insert().values(**at, **names, record=result))
 
     def pause(self, last: Update, stage: StageName) -> None:
         """Put a job aside until `go_on`, with its executor's last words.

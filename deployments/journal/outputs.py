@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
-from deployments.errors import OutputsGoneError, VideoNotFoundError
-from deployments.jobs.values import JobRequest
-from deployments.journal.tables import checkpoints, erasures, jobs
+from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
+from deployments.jobs.values import JobRequest, Source
+from deployments.journal.tables import checkpoints, erasures, jobs, uploads
 from stages.types import STAGE_NAMES, StageName
 
-SOURCE, RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+UPLOAD, SOURCE, RESULT = -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 
 
 def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
@@ -41,6 +41,28 @@ def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequ
             at = {"job_id": job_id, "idx": SOURCE, "number": number, "tenant": tenant}
             record = source.model_dump()
             connection.execute(checkpoints.insert().values(**at, digest="", key=source.key, record=record))
+
+
+def hold_upload(connection: Connection, upload_id: str, tenant: str) -> None:
+    """See that a file is there until this transaction ends, in which a job begins to name its bytes.
+
+    Raises:
+        UploadNotFoundError: the tenant has none of this id (any more).
+    """
+    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant)
+    if connection.execute(own.with_for_update(read=True)).first() is None:
+        raise UploadNotFoundError(upload_id)
+
+
+def put_upload(connection: Connection, upload_id: str, tenant: str, source: Source) -> None:
+    at = {"job_id": upload_id, "idx": UPLOAD, "number": 0, "tenant": tenant, "digest": ""}
+    connection.execute(checkpoints.insert().values(**at, key=source.key, record=source.model_dump()))
+
+
+def drop_uploads(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Forget files that were sent for several jobs; gives the keys that no job names."""
+    connection.execute(uploads.delete().where(uploads.c.id.in_(ids)))
+    return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx == UPLOAD))
 
 
 def copy_outputs(
