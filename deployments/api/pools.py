@@ -97,6 +97,7 @@ def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     async def read_pools(
         history: Annotated[bool, Query(description="With the last hour beside what is so now.")] = False,
     ) -> Response:
+        """Replicas, calls and jobs of the whole server, a second old at most."""
         return json_answer(await (board.with_history() if history else board.read()))
 
 
