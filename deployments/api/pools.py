@@ -194,14 +194,14 @@ def add_model_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/models", summary="What may stand in `model`", response_model=ModelList)
     async def list_models() -> Response:
-        """The preset that this server runs, under each of its names, with sizes, seconds, steps and defaults."""
+        """Every name that a request may have in `model`; all of them are the one preset that is served."""
         return json_answer(ModelList(data=list(models.values())))
 
     @app.get(
         "/v1/models/{model:path}", summary="What may be asked of a model", response_model=Model, responses=errors(404)
     )
     async def retrieve_model(model: str) -> Response:
-        """One of the list."""
+        """Sizes, lengths, steps and defaults, as a client offers them."""
         if model not in models:
             raise ModelNotFoundError(model[:80], list(models))
         return json_answer(models[model])
