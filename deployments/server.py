@@ -31,7 +31,7 @@ from deployments.api.gate import check_exposure
 from deployments.app import APP_NAME, build
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.on_ray.health import stage_needs
-from deployments.on_ray.ray_internals import apply_config
+from deployments.on_ray.ray_internals import apply_config, look_often
 from deployments.settings.application import IMPORT_PATH, POLICY_PATH, AppArgs
 from deployments.settings.reading import check_environment
 
@@ -54,6 +54,7 @@ class LocalRay:
     quiet: bool = True
     dashboard_port: int | None = None  # Ray's own HTTP, with Serve's REST interface; None: it does not run
     num_gpus: int = 0  # that Ray counts, whether there are any or not
+    gpus: tuple[str, ...] = ()  # that its processes see, by index; () leaves that as it is
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Serv
 
 def start_ray(where: LocalRay | str) -> Path | None:
     """Connect to a cluster, or start one; gives the folder of the latter."""
+    look_often()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")  # a dead proxy is replaced only then
@@ -106,6 +108,8 @@ def start_ray(where: LocalRay | str) -> Path | None:
         return None
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # replicas import this tree wherever we were started from
+    if where.gpus:
+        os.environ.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(where.gpus))
     temp_dir = Path(tempfile.mkdtemp(prefix="mv-"))  # short: Ray puts sockets there, whose paths are limited
     level = logging.ERROR if where.quiet else logging.INFO
     logging.getLogger("ray").setLevel(level)

@@ -5,8 +5,10 @@ once. Knows nothing of stages, presets or where the pipeline came from.
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from stages.model.sampling.sampler import build_scheduler
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.presets import Denoising
 from stages.types import UInt8
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -68,6 +72,8 @@ class Runner:
             Yielded: an offer of `stops` did.
         """
         self._renew_scheduler(denoising)
+        if arguments.get("negative_prompt") and "negative_prompt" not in self.takes:
+            _tell_once(self.name)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         given = {
             **arguments,
@@ -137,6 +143,11 @@ class Runner:
         clear = getattr(getattr(self.pipeline, "vae", None), "clear_cache", None)
         if callable(clear):
             clear()
+
+
+@cache
+def _tell_once(name: str) -> None:
+    log.warning("%s takes no negative prompt: those of requests have no effect in its stage.", name)
 
 
 def expect(frames: UInt8, count: int, size: tuple[int, int], who: str) -> UInt8:
