@@ -32,8 +32,9 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
 async def _create(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
     args, store = services.args, services.store
     if created.input_reference is None and created.input_video is None:
-        judge(created, args.preset, keeps=args.keeper.enabled)
-    given = await services.at_decoder.run(accept, created, files, store, args.ingress)
+        given = accept(created, files, store, args.ingress)
+    else:
+        given = await services.at_decoder.run(accept, created, files, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)

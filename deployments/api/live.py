@@ -53,6 +53,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
     async def follow_events(
         video_id: str, tenant: Tenant, after: _After = 0, last_event_id: _LastEventId = None
     ) -> Response:
+        """All from the beginning, or from where a stream broke, then those to come; ends with the job."""
         after = after if last_event_id is None else last_event_id
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         standing = await services.admission.standing(job)
@@ -66,6 +67,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409, 410)},
     )
     async def stream_video(video_id: str, tenant: Tenant) -> Response:
+        """Plays from the first finished window on, long before the job is completed."""
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         _check_streams(job)
         pieces = _fragments(services, feed, job)
@@ -84,6 +86,9 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(CreateVideo, form=True),
     )
     async def create_and_wait(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """As `POST /v1/videos`, but answered when the job has ended. One that takes longer than the server waits is
+        answered with 202 and goes on; poll it where `Location` says.
+        """
         job = await create_job(services, request, tenant, key)
         with suppress(TimeoutError):
             async with asyncio.timeout(services.args.ingress.sync_limit_s):

@@ -35,6 +35,7 @@ def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes:
         responses={200: binary("The numbers", "text/plain")},
     )
     async def read_metrics() -> Response:
+        """Of the whole cluster, whichever replica is asked; the README lists them."""
         database = services.journal.database
         oldest = services.at_journal.run(oldest_queued_s, database)
         to_erase = services.at_journal.run(Sweeps(database).to_erase)

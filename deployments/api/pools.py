@@ -19,6 +19,7 @@ from deployments.bulkheads import Shared
 from deployments.errors import UnavailableError
 from deployments.intake.services import Services
 from deployments.jobs.outlook import Outlook
+from deployments.jobs.work import Speed
 from deployments.journal.looks import finished_by_minute
 from deployments.observe.history import NodeTexts, PoolHistory
 from stages.types import STAGE_NAMES, StageName
@@ -37,9 +38,9 @@ class PoolBoard:
         self._is_silent = False  # the pipeline
         self.read = Shared(self._read, _FRESH_S).get
 
-    def watch(self) -> None:
+    def watch(self, after_s: float = 0.0) -> None:
         """Look every now and then, so that there is a history when somebody asks; needs a running event loop."""
-        self._history.watch(self.read, self._nodes)
+        self._history.watch(self.read, self._nodes, after_s)
 
     async def with_history(self) -> Pools:
         if not self._history.is_watched:
@@ -58,20 +59,14 @@ class PoolBoard:
                 raise
             health = services.healths.known
             logger.warning("Ray Serve does not say which replicas run; what it said last is shown.")
-        pools = pools_of(
-            services, health, outlook.seconds, work, await services.at_journal.run(services.journal.counts)
-        )
+        pools = pools_of(services, health, outlook.speeds, work, await services.at_journal.run(services.journal.counts))
         return pools.model_copy(update={"stages": [self._weighed(stage, outlook) for stage in pools.stages]})
 
     def _weighed(self, stage: PoolState, outlook: Outlook) -> PoolState:
         """With its memory, and how long it will take to do all that waits for it."""
         name: StageName = stage.stage  # type: ignore[assignment]  # one of STAGE_NAMES
         memory = self._history.memory.get(self._services.args.home(name))
-        backlog_s = None
-        if stage.median_run_s is not None:
-            jobs = len(outlook.waiting) + sum(job.left.get(name, 0.0) for job in outlook.running)
-            backlog_s = round(jobs * stage.median_run_s / max(1, stage.replicas), 1)
-        return stage.model_copy(update={"memory_bytes": memory, "backlog_s": backlog_s})
+        return stage.model_copy(update={"memory_bytes": memory, "backlog_s": outlook.backlog_s(name)})
 
     async def _work(self) -> Report | None:
         try:
@@ -92,13 +87,14 @@ def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     async def read_pools(
         history: Annotated[bool, Query(description="With the last hour beside what is so now.")] = False,
     ) -> Response:
+        """Replicas, calls and jobs of the whole server, a second old at most."""
         return json_answer(await (board.with_history() if history else board.read()))
 
 
 def pools_of(
     services: Services,
     health: Health,
-    medians: Mapping[StageName, float],
+    speeds: Mapping[StageName, Speed],
     work: Report | None,
     jobs: Mapping[str, int],
 ) -> Pools:
@@ -117,7 +113,7 @@ def pools_of(
                 queued=round(calls.waiting),
                 running=round(calls.running),
                 utilisation=min(1.0, calls.busy / replicas) if replicas else 0.0,
-                median_run_s=medians.get(name),
+                median_run_s=speeds[name].median_s if name in speeds else None,
                 busy=busy,
                 free=replicas - busy,
             )

@@ -51,7 +51,7 @@ async def accept_job(
     job, is_new = await services.at_journal.run(
         services.journal.submit,
         new,
-        admit=await services.admission.judge(tenant, priority, deadline_s),
+        admit=await services.admission.judge(child.request, tenant, priority, deadline_s),
         max_queued=ingress.max_queued_jobs,
         retry_after_s=ingress.retry_after_s,
     )

@@ -123,7 +123,7 @@ def test_pools_are_judged_against_the_living_nodes(rig: Rig) -> None:
 
 
 def test_the_server_says_its_url_serves_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
-    """On SIGTERM: test_tiny.py and test_cluster.py, whose servers end by it."""
+    """On SIGTERM: test_tiny.py and cluster/test_command.py, whose servers end by it."""
     played = {
         name: {"factory": "stages.replay:ReplayStage", "options": {"stage": name, "run_s": 0.05}}
         for name in ("t2i", "i2v", "v2v", "vfi")

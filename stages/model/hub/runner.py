@@ -5,8 +5,10 @@ once. Knows nothing of stages, presets or where the pipeline came from.
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from stages.base import Report, StageError
 from stages.model.sampling.sampler import build_scheduler
 from stages.presets import Denoising
 from stages.types import UInt8
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -53,6 +57,8 @@ class Runner:
             Cancelled: `report` asked to stop.
         """
         self._renew_scheduler(denoising)
+        if arguments.get("negative_prompt") and "negative_prompt" not in self.takes:
+            _tell_once(self.name)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         given = {
             **arguments,
@@ -114,6 +120,11 @@ class Runner:
         clear = getattr(getattr(self.pipeline, "vae", None), "clear_cache", None)
         if callable(clear):
             clear()
+
+
+@cache
+def _tell_once(name: str) -> None:
+    log.warning("%s takes no negative prompt: those of requests have no effect in its stage.", name)
 
 
 def expect(frames: UInt8, count: int, size: tuple[int, int], who: str) -> UInt8:

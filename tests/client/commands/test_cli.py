@@ -172,7 +172,7 @@ def test_download_and_wait(shell: Shell, wire: Wire) -> None:
     assert Path("fox.mp4").read_bytes() == wire.payload
     running = wire.add("an owl")
     assert shell("download", running) == 2
-    assert "is queued; poll it until its status is completed" in shell.err
+    assert f"Video {running} is in_progress; add --wait, or look with `magicvideo status`." in shell.err
     assert shell("download", running, "--wait", "--json", "-q") == 0
     assert json.loads(shell.out) == {"id": running, "path": f"{running}.mp4", "bytes": len(wire.payload)}
 
@@ -234,7 +234,7 @@ def test_delete(shell: Shell, wire: Wire) -> None:
 
 def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
     assert shell("--help") == 0
-    names = "generate remix continue extend upscale interpolate batch watch status show list download stream"
+    names = "generate remix continue extend upscale interpolate batch watch status show list open download stream"
     for command in (*names.split(), "cancel", "delete", "health", "pools", "load"):
         assert f"\n  {command} " in shell.out
     assert "..." not in shell.out.split("Commands:")[1]  # every short help is whole

@@ -81,7 +81,7 @@ def test_candidates_are_looked_at_and_one_is_chosen(shell: Shell, wire: Wire) ->
     assert shell("continue", held, "--candidate", "1", "-o", "fox.mp4") == 0
     assert (wire.last.request.candidate, Path("fox.mp4").read_bytes()) == (1, wire.payload)
     assert shell("continue", held) == 2
-    assert "not paused; only a job with pause_after waits to be continued" in shell.err
+    assert "not paused; only a job with --pause-after waits to be continued" in shell.err
 
 
 @pytest.mark.parametrize(("stage", "look"), [("i2v", "look: magicvideo download ID --variant preview\n"), ("v2v", "")])
@@ -246,13 +246,13 @@ def test_keys_are_made_elsewhere(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["generate", "a fox", "--image", "absent.png"], "input_reference: there is no file 'absent.png'; check the"),
+        (["generate", "a fox", "--image", "absent.png"], "--image: there is no file 'absent.png'; check the"),
         (
             ["generate", "a fox", "--keyframe", "absent/key.png"],
             "There is no folder absent for key.png; make it first.",
         ),
         (["generate", "a fox", "--until", "end"], "Invalid value for '--until'"),
-        (["generate", "a fox", "--deadline", "inf"], "deadline_s is inf; it must be a finite number."),
+        (["generate", "a fox", "--deadline", "inf"], "--deadline is inf; it must be a finite number."),
         (["download", "video_0001", "--variant", "poster"], "Invalid value for '--variant'"),
         (["download", "video_0001", "--candidate", "1"], "candidate is 1 with the variant 'video'"),
         (["interpolate", base64.b64encode(b"fox.mp4").decode() + ".mp4"], "there is no file"),

@@ -136,8 +136,9 @@ async def test_every_answer_tells_browsers_to_load_frame_and_guess_nothing(rig: 
 def test_the_description_says_which_routes_want_a_key(rig: Rig) -> None:
     described = rig.app.openapi()
     assert described["components"]["securitySchemes"]["session"]["name"] == COOKIE
-    assert "security" not in described["paths"]["/healthz"]["get"]
-    assert described["paths"]["/v1/videos"]["post"]["security"] == [{"key": []}, {"session": []}]
+    assert described["paths"]["/healthz"]["get"]["security"] == []
+    assert described["security"] == [{"key": []}, {"session": []}]
+    assert "security" not in described["paths"]["/v1/videos"]["post"]
 
 
 async def test_a_key_works_until_it_is_revoked(rig: Rig) -> None:
