@@ -255,6 +255,30 @@ class Pools(Answer):
     )
 
 
+class Model(Answer):
+    """What may stand in `model`: the served preset, or another name for it; and what may be asked of it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="Since when this server runs it, in seconds since the epoch.")
+    owned_by: Literal["magicvideo"] = "magicvideo"
+    root: str = Field(description="The preset.")
+    sizes: list[str]
+    seconds: list[str]
+    frames: dict[str, int] = Field(description="Of a video, by `seconds`, with the default factor.")
+    fps: float = Field(description="With the default factor.")
+    steps: dict[str, int] = Field(description="By stage, where `steps` is left out.")
+    max_steps: int
+    defaults: dict[str, Any] = Field(description="Of `size`, `seconds` and `factor`.")
+
+
+class ModelList(Answer):
+    """Body of `GET /v1/models`."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
 class VideoList(Answer):
     """One page of jobs; ask for the next with `after=last_id` while `has_more`."""
 

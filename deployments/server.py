@@ -31,7 +31,7 @@ from deployments.api.gate import check_exposure
 from deployments.app import APP_NAME, build
 from deployments.errors import ConfigError, MissingPoolError, StartError
 from deployments.on_ray.health import stage_needs
-from deployments.on_ray.ray_internals import apply_config
+from deployments.on_ray.ray_internals import apply_config, look_often
 from deployments.settings.application import IMPORT_PATH, POLICY_PATH, AppArgs
 from deployments.settings.reading import check_environment
 
@@ -99,6 +99,7 @@ def start(args: AppArgs, *, host: str, port: int, where: LocalRay | str) -> Serv
 
 def start_ray(where: LocalRay | str) -> Path | None:
     """Connect to a cluster, or start one; gives the folder of the latter."""
+    look_often()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")  # a dead proxy is replaced only then

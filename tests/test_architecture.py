@@ -60,7 +60,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "twin": Room("the served pipeline in simulated time", ("policy", "traffic")),
         "manifests": Room("Kubernetes, `ray up`, image, alerts, dashboard", ("pools",)),
         "pools": Room("what pools have and stages need; the one room that asks Ray"),
-        "policy": Room("when replicas come and go, as pure functions"),
+        "policy": Room("when replicas come and go, and which call is next, as pure functions"),
         "traffic": Room("arrivals, and what a run leaves"),
     },
     "client": {
@@ -121,7 +121,10 @@ GROUND: Mapping[str, frozenset[str]] = {
     "cluster": frozenset({"__init__", "server_process"}),
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
-        {"__init__", "types", "base", "settings", "presets", "words", "english", "tongues", "sheets", "commands"}
+        {
+            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *("sheets", "commands"),
+        }
     ),
 }
 

@@ -56,12 +56,12 @@ class Target:
     """`with Target(...)` runs the server; `url` stays the same over every restart."""
 
     def __init__(
-        self, config: Path, data_dir: Path, temp_dir: Path, host: str = "127.0.0.1", database_url: str | None = None
+        self, config: Path, data_dir: Path, temp_dir: Path, database_url: str | None = None, log: Path | None = None
     ) -> None:
         """`temp_dir`: for what a killed Ray leaves behind; a short path, as Ray puts sockets there."""
-        options = ("--laptop", "--host", host, "--config", config.absolute(), "--data-dir", data_dir, "--threads", 1)
+        options = ("--laptop", "--config", config.absolute(), "--data-dir", data_dir, "--threads", 1)
         environment = {"TMPDIR": str(temp_dir), **({"DATABASE_URL": database_url} if database_url else {})}
-        self._server = ServerProcess(*options, environment=environment)
+        self._server = ServerProcess(*options, environment=environment, log=log)
         self.url, self.port = self._server.url, self._server.port
         self.starts = 0
 
@@ -113,13 +113,19 @@ class Target:
         """Whether the server has ended by itself within that time."""
         return self._server.ended(limit_s)
 
+    @property
+    def returncode(self) -> int | None:
+        """Of a server that was stopped, or had ended before that."""
+        return self._server.returncode
+
     def stop(self) -> None:
         """In order, as SIGTERM asks for; by force where that takes too long."""
-        tree = self._tree()
+        tree = self.tree()
         self._server.stop()
         _kill(tree)
 
-    def _tree(self) -> list[psutil.Process]:
+    def tree(self) -> list[psutil.Process]:
+        """The server and all processes below it."""
         if not self.alive():
             return []
         with suppress(psutil.NoSuchProcess):
@@ -129,10 +135,10 @@ class Target:
 
     def processes(self, kind: str) -> list[psutil.Process]:
         title = {"proxy": "ProxyActor", RAYLET: "/raylet/raylet "}.get(kind, f"ServeReplica:{APP_NAME}:{kind}")
-        return [process for process in self._tree() if title in _command(process)]
+        return [process for process in self.tree() if title in _command(process)]
 
     def _kill_tree(self) -> Sequence[psutil.Process]:
-        tree = self._tree()  # taken before the first of them dies, as orphans belong to nobody
+        tree = self.tree()  # taken before the first of them dies, as orphans belong to nobody
         _kill(tree)
         self._server.stop()
         return tree

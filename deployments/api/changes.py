@@ -33,11 +33,13 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         are not computed again.
         """
         refuse_without_keeper(services)
-        change = await read_small(request, RemixVideo, args.ingress)
+        change, note = await read_small(request, RemixVideo, args.ingress)
         parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         child = remix(parent, change, reuse=await reuses(services, tenant, None))
         said = f"{request.url.path} {change.model_dump_json()}"
-        job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
+        job, _ = await accept_job(
+            services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id, note=note
+        )
         return await video_answer(services, job)
 
     @app.post(
@@ -50,11 +52,13 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
     async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
         """The new video begins with the old one and goes on from its last frame."""
         refuse_without_keeper(services)
-        change = await read_small(request, ExtendVideo, args.ingress)
+        change, note = await read_small(request, ExtendVideo, args.ingress)
         parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         said = f"{request.url.path} {change.model_dump_json()}"
         child = extend(parent, change)
-        job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
+        job, _ = await accept_job(
+            services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id, note=note
+        )
         return await video_answer(services, job)
 
     @app.post(
@@ -66,7 +70,7 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
     )
     async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
         """Of a job that `pause_after` holds; with `candidates` from the picture that `candidate` names."""
-        wanted = await read_small(request, ContinueVideo, args.ingress)
+        wanted, _ = await read_small(request, ContinueVideo, args.ingress)
         job = await services.at_journal.run(journal.go_on, video_id, wanted.candidate, tenant=tenant)
         services.nudge_pipeline()
         return await video_answer(services, job)

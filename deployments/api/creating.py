@@ -25,11 +25,13 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     Raises:
         ApiError: it is refused.
     """
-    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files):
-        return await _create(services, created, files, tenant, key)
+    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files, note):
+        return await _create(services, created, files, note, tenant, key)
 
 
-async def _create(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
+async def _create(
+    services: Services, created: CreateVideo, files: Files, note: str, tenant: str, key: str | None
+) -> Job:
     args, store = services.args, services.store
     if created.input_reference is None and created.input_video is None:
         given = accept(created, files, store, args.ingress)
@@ -40,7 +42,7 @@ async def _create(services: Services, created: CreateVideo, files: Files, tenant
         child = await _child(services, created, given, tenant)
         said = await services.at_decoder.run(_said, created, files) if files else _said(created, files)
         job, is_new = await accept_job(
-            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id
+            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id, note=note
         )
     finally:
         if not is_new and given.source is not None:

@@ -8,7 +8,7 @@ description, and others generate clients from it.
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ Absent = SkipJsonSchema[None]
 _BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, CreateVideo, ExtendVideo, RemixVideo)
 _REF = "#/components/schemas/{model}"
 _BYTES = {"type": "string", "format": "binary"}
+_ABOUT = ("default", "description", "title")  # what stands beside the type of a field
 _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",
@@ -68,7 +69,7 @@ def body(model: type[BaseModel], *, form: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": content}}
 
 
-def describe(app: FastAPI, preset_name: str) -> None:
+def describe(app: FastAPI, preset_name: str, served_names: Sequence[str] = ()) -> None:
     """Have the application say all of it."""
     without, preset = app.openapi, get_preset(preset_name)
 
@@ -76,19 +77,21 @@ def describe(app: FastAPI, preset_name: str) -> None:
         known = app.openapi_schema is not None
         made = without()  # and keeps it
         if not known:
-            _complete(made, preset)
+            _complete(made, preset, served_names)
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(made: dict[str, Any], preset: Preset) -> None:
+def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
     _, definitions = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
     schemas = made["components"]["schemas"]
     schemas.update(definitions["$defs"])
     for model in _BODIES:
-        _narrow(schemas[model.__name__]["properties"], preset)
+        _narrow(schemas[model.__name__]["properties"], preset, served_names)
         _optional(schemas[model.__name__]["properties"])
+        for name, field in schemas[model.__name__]["properties"].items():
+            _widen(name, field)
     schemas[_form_name(CreateVideo)] = _form(schemas["CreateVideo"])
     for path, methods in made["paths"].items():
         for method, operation in methods.items():
@@ -150,12 +153,12 @@ def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, "title": _form_name(CreateVideo), "properties": fields}
 
 
-def _narrow(fields: dict[str, Any], preset: Preset) -> None:
+def _narrow(fields: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
     """Choices and ranges of the served preset; they hold for the first of `anyOf`, the second is null."""
     limits: dict[str, dict[str, Any]] = {
         "prompt": {"minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": r"\S"},
         "negative_prompt": {"maxLength": MAX_PROMPT_CHARS},
-        "model": {"enum": [preset.name]},
+        "model": {"enum": [preset.name, *served_names]},
         "size": {"enum": list(preset.sizes)},
         "seconds": {"enum": list(preset.keyframes)},
         "seed": {"minimum": 0, "maximum": MAX_SEED},
@@ -168,3 +171,16 @@ def _narrow(fields: dict[str, Any], preset: Preset) -> None:
         if name in fields:
             target = fields[name]["anyOf"][0] if "anyOf" in fields[name] else fields[name]
             target.update(limit)
+
+
+def _widen(name: str, field: dict[str, Any]) -> None:
+    """How a value may be sent too: numbers as text, seconds as a number, and null for what has a default."""
+    options = field.pop("anyOf", None) or [{key: field.pop(key) for key in list(field) if key not in _ABOUT}]
+    first = options[0]
+    if first.get("type") in ("integer", "number"):
+        options.insert(1, {"type": "string", "pattern": r"^-?(0|[1-9]\d*)(\.\d+)?$"})
+    elif name == "seconds":
+        options.insert(1, {"type": "number", **({"enum": list(map(float, first["enum"]))} if "enum" in first else {})})
+    if "default" in field and {"type": "null"} not in options:
+        options.append({"type": "null"})
+    field.update({"anyOf": options} if len(options) > 1 else first)

@@ -28,11 +28,7 @@ def judge(created: CreateVideo, preset_name: str, source: Source | None = None, 
     """
     seed = secrets.randbelow(DRAWN_SEEDS) if created.seed is None else created.seed
     try:
-        preset = get_preset(created.model or preset_name)
-        if preset.name != preset_name:
-            raise RequestError(
-                "model", f"This server runs preset {preset_name!r}, not {preset.name!r}; leave model out or change it."
-            )
+        preset = get_preset(preset_name)
         plan(
             preset,
             created.prompt,

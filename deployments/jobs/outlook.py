@@ -86,9 +86,9 @@ class Outlook:
                 return _known(self._wait_s(self._ahead(position), STAGE_NAMES))
         return None
 
-    def backlog_s(self, name: StageName) -> float | None:
-        """Seconds until a stage is through with all that waits and runs now."""
-        return _rounded(self._ahead(len(self.waiting))[name] / self._count(name))
+    def backlog_s(self, stage: StageName) -> float | None:
+        """Seconds until a stage is through with all that there is for it."""
+        return _rounded(self._before[stage][-1] / self._count(stage))
 
     def plus(self, job: Job) -> "Outlook":
         """With one more queued job."""

@@ -64,7 +64,7 @@ class Journal:
             QueueFullError: `max_queued` jobs are waiting.
             ApiError: what `admit` raised about a new job.
         """
-        planned = planned_of(new.request, plan_of(new.request))
+        planned = planned_of(new.request, plan_of(new.request)).noted(new.note)
         write = partial(self._submit, new, planned, admit, max_queued, retry_after_s)
         try:
             return write()

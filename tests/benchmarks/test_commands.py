@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import end_to_end, fanout, pipelining, twin
+from benchmarks import end_to_end, fanout, papers, pipelining, twin
 from deployments.server import ROOT
 from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
@@ -22,7 +22,7 @@ from tests.browser import needs_chromium
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     *("bulkheads", "page"),
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies"),
+    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
@@ -96,6 +96,17 @@ def test_pipelining_gives_its_figures() -> None:
     assert figures["idle_overhead_ms"] > 0
 
 
+def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
+    figures = figures_of(run("papers", "--quick"))
+    disagfusion = {f"sim_{name}_065" for name in ("bound", "central", "attain", "accepted", "kept")}
+    assert set(figures) == {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")} | disagfusion
+    assert figures["sim_attain_s_inflight"] == figures["sim_attain_l_inflight"] == 1
+    assert figures["sim_attain_065"] >= figures["sim_central_065"] > figures["sim_bound_065"]
+    for name, workload in papers.WORKLOADS.items():
+        kinds = [arrival.kind for arrival in workload.trace(name).arrivals]
+        assert {kind: kinds.count(kind) for kind in papers.SECONDS} == workload.counts
+
+
 @pytest.mark.slow
 def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     document = yaml.safe_load(CONFIG_PATH.read_text())
@@ -137,7 +148,11 @@ def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))
     speeds = {f"exact_speedup_{size}" for size in ("mid", "mid_control", "mid_sparse", "tiny")}
     speeds |= {"cached_speedup_mid", "cached2_speedup_mid", "cached_speedup_tiny", "bf16_speedup_mid"}
-    assert set(figures) == speeds | {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    costs = {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    stops = {"state_mb", "take_ms", "restore_ms", "bytes_equal"}
+    assert set(figures) == speeds | costs | stops
+    assert figures["bytes_equal"] == 1
+    assert 1.4 < figures["state_mb"] < 1.6  # 32 x 75 x 75 x 4 float16
     assert all(figures[name] > 0 for name in figures)
     assert figures["exact_speedup_mid"] == min(
         figures["exact_speedup_mid_control"], figures["exact_speedup_mid_sparse"]

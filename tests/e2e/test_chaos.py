@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.tools.chaos import ALL, Kill, Target, stand_in_config
+from benchmarks.tools.chaos import ALL, RAYLET, Kill, Target, stand_in_config
 from benchmarks.tools.ledger import Ledger, read
 from deployments.jobs.values import FINAL, Job
 from deployments.journal.database import Database
@@ -41,8 +41,8 @@ PROFILES: dict[StageName, ReplayProfile] = {
 class Siege:
     """A running server, its HTTP and its journal, which outlives it."""
 
-    def __init__(self, target: Target, data_dir: Path) -> None:
-        self.target = target
+    def __init__(self, target: Target, data_dir: Path, log: Path) -> None:
+        self.target, self.log = target, log
         self.http = httpx.Client(base_url=target.url, timeout=30.0)
         self.journal = Journal(Database(f"sqlite:///{data_dir}/jobs.sqlite"))
 
@@ -97,8 +97,8 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
     document = yaml.safe_load(config.read_text())
     document["applications"][0]["args"]["stages"]["v2v"]["factory"] = "tests.e2e.faulty:Faulty"
     config.write_text(yaml.safe_dump(document))
-    with Target(config, folder / "data", short) as target:
-        made = Siege(target, folder / "data")
+    with Target(config, folder / "data", short, log=folder / "log") as target:
+        made = Siege(target, folder / "data", folder / "log")
         yield made
         made.http.close()
         made.journal.database.close()
@@ -180,3 +180,14 @@ def test_one_process_dies_and_the_job_does_not(siege: Siege, kind: str) -> None:
     assert siege.ended(job_id).state == "succeeded"
     ledger = siege.ledger([job_id])
     assert (ledger.lost, ledger.finished_twice, ledger.stages_rerun) == (0, 0, 0)
+
+
+def test_a_server_whose_raylet_dies_ends_with_a_sentence_and_leaves_nothing(siege: Siege) -> None:
+    """The last one: nobody starts it again."""
+    below = siege.target.tree()[1:]
+    siege.strike(RAYLET)
+    assert siege.target.ended(30.0)
+    siege.target.stop()
+    assert siege.target.returncode == 3
+    assert siege.log.read_text().strip().splitlines()[-1].startswith("error: Ray's raylet has died")
+    assert psutil.wait_procs(below, timeout=5.0)[1] == []

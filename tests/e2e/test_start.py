@@ -1,6 +1,8 @@
-"""`python -m deployments serve` as an operator runs it: what cannot start says one sentence and exits with 1."""
+"""`python -m deployments serve` as an operator runs it: what cannot start says one sentence.
 
-import signal
+One that starts: test_tenancy.py, which ends it by Ctrl-C, and cluster/test_short.py by SIGTERM.
+"""
+
 import socket
 import subprocess
 import sys
@@ -9,22 +11,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 import ray
 import yaml
 
 from cluster.pools.needs import StageNeed
-from cluster.server_process import ServerProcess, free_port
+from cluster.server_process import free_port
 from deployments.errors import MissingPoolError
 from deployments.on_ray.health import stage_needs
 from deployments.server import ROOT, check_pools, sentence_of
 from deployments.settings.application import StageArgs
 from deployments.settings.reading import CONFIG_PATH, load_config
 from deployments.settings.variants import laptop
-from stages.types import STAGE_NAMES
-from tests.e2e.rig import DEADLINE_S, Rig, wait_for
+from tests.e2e.rig import Rig
 
 pytestmark = pytest.mark.slow
 
@@ -120,55 +119,6 @@ def test_pools_are_judged_against_the_living_nodes(rig: Rig) -> None:
     assert "Stage i2v needs a node labelled pool=nowhere" in str(refused.value)
     assert "Stage vfi needs 1 x (0.1 CPU + 2 GPU)" in str(refused.value)
     assert "Stage t2i" not in str(refused.value)
-
-
-def test_the_server_says_its_url_serves_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
-    """On SIGTERM: test_tiny.py and cluster/test_command.py, whose servers end by it."""
-    played = {
-        name: {"factory": "stages.replay:ReplayStage", "options": {"stage": name, "run_s": 0.05}}
-        for name in ("t2i", "i2v", "v2v", "vfi")
-    }
-    port = free_port()
-    with config_with(tmp_path, stages=played) as config:
-        command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--config", config]
-        command += ["--port", str(port), "--data-dir", str(tmp_path / "data"), "--threads", "1"]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-            try:
-                assert server.stdout is not None
-                line = server.stdout.readline()
-                assert f"http://127.0.0.1:{port}" in line, server.stderr.read() if server.stderr else line
-                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-                    video_id = http.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
-                    wait_for(
-                        "the video",
-                        lambda: http.get(f"/v1/videos/{video_id}").json()["status"] == "completed",
-                        DEADLINE_S,
-                    )
-                server.send_signal(signal.SIGINT)
-                rest, said = server.communicate(timeout=60)
-            finally:
-                server.kill()
-    assert (server.returncode, rest) == (0, "")
-    assert "Traceback" not in said
-    assert (tmp_path / "data" / "jobs.sqlite").exists()
-    assert len(list((tmp_path / "data" / "artifacts").rglob("*.mp4"))) == 1
-
-
-def test_a_server_whose_raylet_dies_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
-    played = {name: {"factory": "stages.replay:ReplayStage", "options": {"stage": name}} for name in STAGE_NAMES}
-    log = tmp_path / "log"
-    with config_with(tmp_path, stages=played) as config:
-        server = ServerProcess("--laptop", "--config", config, "--data-dir", tmp_path / "data", log=log).start()
-        started = psutil.Process(server.pid).children(recursive=True)
-        try:
-            [raylet] = [process for process in started if process.name() == "raylet"]
-            raylet.kill()
-            wait_for("the end of the command", lambda: not server.alive(), 30.0)
-        finally:
-            server.stop()
-    assert server.returncode == 3
-    assert log.read_text().strip().splitlines()[-1].startswith("error: Ray's raylet has died")
-    assert psutil.wait_procs(started, timeout=5.0)[1] == []
 
 
 def test_the_needs_follow_the_arguments(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Source:
 @pytest.fixture(scope="module")
 def handle(rig: Rig) -> Iterator[Any]:
     options = {"name": "source", "ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 1.0}
+    options["health_check_period_s"] = 0.5  # a dead replica is replaced only then
     yield serve.run(serve.deployment(**options)(Source).bind(), name=APP, route_prefix=None)
     serve.delete(APP)
 

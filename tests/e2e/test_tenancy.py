@@ -1,18 +1,22 @@
-"""Keys and limits on a running server: what is changed in its database takes effect, and it tells machines apart."""
+"""A server that other machines reach: keys and limits that are changed in its database take effect; Ctrl-C ends it."""
 
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from benchmarks.tools.chaos import Target, stand_in_config
-from cluster.server_process import free_port
+from benchmarks.tools.chaos import stand_in_config
+from cluster.server_process import ROOT, free_port
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
@@ -52,16 +56,36 @@ def short_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, short_folder: Path, database: Database) -> None:
+@contextmanager
+def serving(folder: Path, temp_dir: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
+    """The command, to every address of this machine; its folder for data is `folder`, as is that of its log."""
+    profiles = dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.2))
+    config = stand_in_config(folder / "config.yaml", profiles, lease_s=10.0)
+    command = [sys.executable, "-m", "deployments", "serve", "--laptop", "--host", "0.0.0.0", "--port", str(port)]
+    command += ["--config", str(config), "--data-dir", str(folder), "--threads", "1"]
+    surroundings = {**os.environ, "TMPDIR": str(temp_dir)}
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, env=surroundings) as server,
+    ):
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def test_a_server_for_other_machines_keeps_them_apart_and_stops_cleanly_on_ctrl_c(
+    tmp_path: Path, short_folder: Path, database: Database
+) -> None:
+    port, address = free_port(), other_address()
     with pytest.raises(ConfigError, match="keys create"):
-        start(laptop(load_config(), data_dir=tmp_path), host="0.0.0.0", port=free_port(), where=LocalRay(num_cpus=4))
+        start(laptop(load_config(), data_dir=tmp_path), host="0.0.0.0", port=port, where=LocalRay(num_cpus=4))
     text, others = (KeyBook(database).create(tenant)[1] for tenant in ("studio", "other"))
     LimitBook(database).change("studio", {"max_running": 1}, Limits())
-    profiles = dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.2))
-    config = stand_in_config(tmp_path / "config.yaml", profiles, lease_s=10.0)
-    with Target(config, tmp_path, short_folder, host="0.0.0.0") as target:
-        port = target.port
-        outside = httpx.Client(base_url=f"http://{other_address()}:{port}", timeout=30.0)
+    with serving(tmp_path, short_folder, port) as server:
+        assert server.stdout is not None
+        assert f"http://127.0.0.1:{port}" in server.stdout.readline(), (tmp_path / "log").read_text()
+        outside = httpx.Client(base_url=f"http://{address}:{port}", timeout=30.0)
         inside = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
         studio, other = ({"authorization": f"Bearer {mine}"} for mine in (text, others))
         assert [client.get("/v1/videos").status_code for client in (outside, inside)] == [401, 401]
@@ -98,3 +122,8 @@ def test_a_server_for_other_machines_keeps_them_apart(tmp_path: Path, short_fold
         assert outside.get("/healthz").status_code == 200
         for client in (outside, inside):
             client.close()
+        server.send_signal(signal.SIGINT)
+        rest, _ = server.communicate(timeout=60)
+    assert (server.returncode, rest) == (0, "")
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert len(list((tmp_path / "artifacts").rglob("*.mp4"))) == VIDEOS

@@ -71,7 +71,7 @@ def check(cost: Cost, work: Callable[[], Any], networks: Sequence[nn.Module]) ->
 @pytest.fixture(scope="module", params=["tiny", "like paper"])
 def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Preset:
     like = paper_like(tmp_path_factory.mktemp("parts")) if request.param == "like paper" else TINY
-    few = {name: replace(getattr(like, name), steps=4) for name in ("t2i", "i2v", "v2v")}
+    few = {name: replace(getattr(like, name), steps=2) for name in ("t2i", "i2v", "v2v")}
     return replace(like, **few)
 
 
@@ -164,6 +164,7 @@ def paper() -> VideoNetwork:
     return sketch(PAPER)
 
 
+@pytest.mark.slow
 def test_half_precision_halves_and_a_part_may_differ(paper: VideoNetwork) -> None:
     half, single = paper, sketch(replace(PAPER, dtype="float32"))
     assert weight_bytes(modules_of(half)) * 2 == weight_bytes(modules_of(single))
@@ -173,6 +174,7 @@ def test_half_precision_halves_and_a_part_may_differ(paper: VideoNetwork) -> Non
     assert weight_bytes([mixed.unet]) == weight_bytes([half.unet])
 
 
+@pytest.mark.slow
 def test_what_offloading_leaves_on_the_gpu(paper: VideoNetwork) -> None:
     network = paper
     everything, denoisers = weight_bytes(modules_of(network)), weight_bytes([*network.denoisers])

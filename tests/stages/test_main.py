@@ -96,7 +96,7 @@ def test_ctrl_c_is_quiet_and_leaves_yesterdays_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_video_goes_to_stdout_and_its_sheet_into_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("real.png")
-    command = [sys.executable, "-m", "stages", "a fox", "--steps", "1", "-o", "-"]
+    command = [sys.executable, "-m", "stages", "a fox", "--steps", "1", "--seconds", "1", "-o", "-"]
     done = subprocess.run(
         [*command, "--contact-sheet", str(tmp_path / "link.png")], cwd=ROOT, capture_output=True, check=True
     )

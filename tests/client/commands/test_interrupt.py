@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal o
 class Terminal:
     """The command at a terminal: what it shows there, and keys for it."""
 
-    def __init__(self, wire: Wire, *words: str) -> None:
+    def __init__(self, wire: Wire, *words: str, program: Sequence[str] = ("-m", "client")) -> None:
         self._main, side = pty.openpty()
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "client", *words],
+            [sys.executable, *program, *words],
             cwd=ROOT,
             env={**os.environ, "MAGICVIDEO_URL": wire.url, "COLUMNS": "200"},
             stdin=side,
@@ -69,10 +69,11 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(wire: Wire, tmp_path: Path) -> Iterator[Terminal]:
+def terminal(wire: Wire, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
     """`generate`, stopped once while its job runs."""
+    program = getattr(request, "param", ("-m", "client"))
     wire.standin.ticks = 1_000_000
-    started = Terminal(wire, "generate", "a fox", "-o", str(tmp_path / "fox.mp4"))
+    started = Terminal(wire, "generate", "a fox", "-o", str(tmp_path / "fox.mp4"), program=program)
     try:
         until(wire, "GET /v1/videos/", 2)  # from the first on it runs
         started.until("t2i picture")
@@ -105,8 +106,13 @@ def test_a_second_ctrl_c_leaves_it_running_at_once(terminal: Terminal, wire: Wir
     assert wire.count("POST .*/cancel") == 0
 
 
+HASTY = "from client.cli import main; from client.commands import interrupt; interrupt.ANSWER_S = 1.0; main()"
+
+
 @pytest.mark.slow  # it waits for an answer that never comes
+@pytest.mark.parametrize("terminal", [("-c", HASTY)], indirect=True)
 def test_no_answer_leaves_it_running(terminal: Terminal, wire: Wire) -> None:
+    assert "(1 s, then it goes on)" in terminal.seen
     assert terminal.end() == 130
     assert f"magicvideo download {wire.last.id} --wait" in terminal.seen
     assert wire.count("POST .*/cancel") == 0

@@ -134,6 +134,7 @@ def checked_png(path: Path) -> None:
     assert path.stat().st_size < 150_000
 
 
+@pytest.mark.slow
 def test_a_simulated_experiment_writes_its_files_and_plots_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_simulated_experiment_writes_its_files_and_plots_and_goes_on(
     assert "another experiment" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
     load = {"kind": "poisson", "rate_per_s": 0.3, "span_s": 2000}
     spec = written(tmp_path, loads=[load], seeds=list(range(400)))

@@ -55,7 +55,7 @@ def operations(app: FastAPI) -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_every_route_is_described_and_valid_openapi(app: FastAPI) -> None:
     of_the_api = [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
-    routes = {(method.lower(), route.path) for route in of_the_api for method in route.methods or ()}
+    routes = {(method.lower(), route.path_format) for route in of_the_api for method in route.methods or ()}
     assert routes == set(operations(app))
     assert [error.message for error in OPENAPI_31_VALIDATOR.iter_errors(app.openapi())] == []
     validate(app.openapi())

@@ -43,6 +43,7 @@ class Settings:
     log: str
     lease_s: float = 1.0
     stage_s: float = 0.05
+    first_s: float = 0.0  # of the first stage, where that takes longer
     slots: int = 2
     poll_s: float = 0.05
     stubborn: bool = False
@@ -132,7 +133,7 @@ class _Executor:
             return
         progress.sent(stage)
         progress.info(stage, Info(kind="started", last=False))
-        await asyncio.sleep(self._settings.stage_s)
+        await asyncio.sleep(max(self._settings.stage_s, self._settings.first_s if stage == STAGE_NAMES[0] else 0.0))
         made = Info(kind="output", last=True, index=0, run_s=self._settings.stage_s, bytes=1)
         progress.info(stage, Info(**{**made, "replica": self._settings.owner}))
         record = {"key": f"checkpoints/{claim.job_id}/{claim.fence}-{stage}.bin", "bytes": 1, "sha256": "00"}

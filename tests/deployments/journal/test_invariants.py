@@ -107,20 +107,20 @@ def test_an_executor_that_was_stopped_lets_its_job_go(fleet: Fleet) -> None:
 # 6: a live owner keeps its job
 
 
-def long_stages(fleet: Fleet, **settings: Any) -> str:
-    """A job whose every stage lasts several leases, with another executor that looks for work."""
-    fleet.start("one", stage_s=2.5 * LEASE_S, **settings)
+def long_stage(fleet: Fleet, **settings: Any) -> str:
+    """A job with a stage that lasts several leases, and another executor that looks for work."""
+    fleet.start("one", first_s=2.5 * LEASE_S, **settings)
     fleet.ready()
     [job_id] = fleet.submit(1)
     until("a claim", lambda: fleet.held_by("one"))
-    fleet.start("other", stage_s=2.5 * LEASE_S, **settings)
+    fleet.start("other", first_s=2.5 * LEASE_S, **settings)
     until("the end, or another owner", lambda: fleet.journal.get(job_id).state in FINAL or fleet.owners(job_id)[1:])
     return job_id
 
 
 @pytest.mark.slow
 def test_an_owner_whose_stage_outlasts_many_leases_keeps_its_job(fleet: Fleet) -> None:
-    job_id = long_stages(fleet)
+    job_id = long_stage(fleet)
     assert fleet.said("other", "ready"), "nobody else was there"
     assert violations(fleet.url) == []
     assert fleet.owners(job_id) == ["one"]
@@ -271,7 +271,7 @@ def test_the_check_notices_when_a_guard_is_gone(fleet: Fleet, mutant: Mutant) ->
         broken = violations(fleet.url) + claim_errors(fleet)
         assert any(text.startswith("7:") for text in broken), broken
     else:
-        long_stages(fleet, mutant=mutant)
+        long_stage(fleet, mutant=mutant)
         broken = violations(fleet.url)
         assert any(text.startswith("6:") for text in broken), broken
 

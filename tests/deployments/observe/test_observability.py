@@ -187,6 +187,7 @@ def test_a_trace_holds_what_earlier_executors_did(journal: Journal) -> None:
     assert (waiting.begin, waiting.end) == (job.created_at, job.created_at + 1)
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_away_costs_a_warning(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
     job_id, became = failed_job(journal), queue.Queue[str]()
     tracer = Tracer(f"http://127.0.0.1:{free_port()}/v1/traces", "ours", became.put)

@@ -189,6 +189,7 @@ def slow(beginning: bytes, again: bytes, pause_s: float = 0.05) -> Iterator[Slow
         server.shutdown()
 
 
+@pytest.mark.slow
 async def test_a_place_that_drips_headers_holds_up_nobody_else_and_has_one_deadline(
     journal: Journal, receiver: Receiver
 ) -> None:

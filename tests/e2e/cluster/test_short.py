@@ -2,10 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 
-from tests.e2e.cluster.nodes import ONCE, STAGES, Nodes
+from client.schema import Video
+from cluster.server_process import ServerProcess
+from tests.e2e.cluster.nodes import ONCE, STAGES, Nodes, rehearsed
 from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
@@ -89,3 +94,25 @@ def test_a_node_that_dies_under_a_call_costs_that_call_alone(nodes: Nodes) -> No
     made = nodes.computed(video_id)
     assert (made["t2i"], made["i2v"]) == (1, 1)
     wait_for("every replica", lambda: nodes.ask("/healthz").json().get("stages") == STAGES)
+
+
+def test_the_command_that_serves_finds_every_pool_and_ends_on_sigterm(nodes: Nodes, tmp_path: Path) -> None:
+    """After the others: what they deployed goes first."""
+    nodes.rest.delete("/api/serve/applications/").raise_for_status()
+    wait_for("the end of Serve", lambda: not nodes.processes("ServeController"))
+    config, errors = tmp_path / "serve.yaml", tmp_path / "stderr"
+    config.write_text(yaml.safe_dump(rehearsed(tmp_path, nodes.port)))
+    server = ServerProcess("--cluster", "--address", nodes.cluster.address, "--config", config, log=errors)
+    with server, httpx.Client(base_url=server.url, timeout=30.0) as http:
+        assert server.alive()
+        wait_for("every replica", lambda: http.get("/healthz").json()["problems"] == [])
+        assert http.get("/healthz").json()["stages"] == STAGES
+        path = f"/v1/videos/{http.post('/v1/videos', json={'prompt': 'a fox'}).json()['id']}"
+        wait_for("the video", lambda: http.get(path).json()["status"] in ("completed", "failed"))
+        video = Video.model_validate(http.get(path).json())
+        assert (video.status, video.error, video.model) == ("completed", None, "paper")
+        assert http.get(f"{path}/content").status_code == 200
+    server.stop()  # once more is nothing
+    said = errors.read_text()  # until SIGTERM, and of it
+    assert (server.alive(), server.returncode) == (False, 0), said
+    assert "Traceback" not in said

@@ -159,6 +159,7 @@ def test_the_gan_is_a_switch(stage: VFI, six: UInt8, whole: Clip) -> None:
     assert np.array_equal(with_gan(True, VFI.load(preset, device="cpu")), flow_alone)
 
 
+@pytest.mark.slow
 def test_windows_leave_no_trace_without_the_gan_either(stage: VFI, six: UInt8) -> None:
     params = VFIParams(factor=2, gan=False)
     whole = stage(first_window(*six), params=params, seed=0, report=ignore_progress).frames

@@ -69,6 +69,7 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     assert made.clip.frames.shape == (2, 64, 64, 3)
 
 
+@pytest.mark.slow
 def test_the_hint_lesson_teaches_the_condition_embedding_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokenizer, vae = build_tokenizer(tmp_path / "tokenizer"), build_vae().eval()
