@@ -11,7 +11,7 @@ const HISTORY_EVERY = 15; // polls
 export async function pools(view, signal) {
   const rows = new Map();
   const jobs = h("p", { class: "sums" });
-  const made = new Chart("Videos completed", "a minute", [["made", "completed a minute"]], 700);
+  const made = new Chart("Videos completed", "a minute", [["made", "completed a minute"]]);
   const table = h("div", { class: "pools" });
   const trouble = h("p", { class: "error", role: "alert" });
   view.append(h("section", { class: "card" }, h("h1", {}, "Pools"),
