@@ -57,7 +57,7 @@ function sums(state, slowest, finished) {
   const good = count("succeeded"), ended = good + count("failed");
   return [["being made", count("running")], ["queued", count("queued")], count("paused") && ["waiting for their users", count("paused")],
     ["completed in the last hour", hour],
-    ended && ["of all that ended are whole", `${Math.floor((100 * good) / ended)} %`], ["until all that waits is done", slowest ? `about ${seconds(slowest)}` : count("queued") ? "unknown" : "nothing waits"]]
+    ended && ["of all that ended are whole", `${Math.floor((100 * good) / ended)} %`], (slowest || count("queued")) && ["until all that waits is done", slowest ? `about ${seconds(slowest)}` : "unknown"]]
     .filter(Boolean).map(([text, value]) => h("span", {}, h("b", {}, String(value)), ` ${text}`));
 }
 
