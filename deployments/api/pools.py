@@ -47,9 +47,9 @@ class PoolBoard:
         self._is_silent = False  # the pipeline
         self.read = Shared(self._read, _FRESH_S).get
 
-    def watch(self) -> None:
+    def watch(self, after_s: float = 0.0) -> None:
         """Look every now and then, so that there is a history when somebody asks; needs a running event loop."""
-        self._history.watch(self.read, self._nodes, self._now)
+        self._history.watch(self.read, self._nodes, self._now, after_s)
 
     async def _now(self) -> float:
         return await self._services.at_journal.run(self._services.journal.database.time)

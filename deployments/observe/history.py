@@ -5,6 +5,7 @@ replicas. Each process that serves HTTP has one of its own, which begins when th
 """
 
 import asyncio
+import itertools
 import logging
 import re
 from collections import deque
@@ -15,6 +16,7 @@ from client.schema import PoolMoment, Pools
 logger = logging.getLogger(__name__)
 
 EVERY_S, SPAN_S = 20.0, 3600.0
+_MEMORY_EVERY = 3  # looks
 _REPLICA_MB = re.compile(r'^ray_component_rss_mb\{[^}]*Component="ray::ServeReplica:[^":]*:(\w+)[^}]*\} (\S+)', re.M)
 
 NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
@@ -30,23 +32,33 @@ class PoolHistory:
         self._watching: asyncio.Task[None] | None = None
 
     def watch(
-        self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts, now: Callable[[], Awaitable[float]]
+        self,
+        read: Callable[[], Awaitable[Pools]],
+        nodes: NodeTexts,
+        now: Callable[[], Awaitable[float]],
+        after_s: float = 0.0,
     ) -> None:
-        """Look from now on, in the running event loop, and in the place of who looked before."""
+        """Look from then on, in the running event loop, and in the place of who looked before."""
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = asyncio.get_running_loop().create_task(self._watch(read, nodes, now))
+        self._watching = asyncio.get_running_loop().create_task(self._watch(read, nodes, now, after_s))
 
     @property
     def is_watched(self) -> bool:
         return self._watching is not None and not self._watching.done()
 
     async def _watch(
-        self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts, now: Callable[[], Awaitable[float]]
+        self,
+        read: Callable[[], Awaitable[Pools]],
+        nodes: NodeTexts,
+        now: Callable[[], Awaitable[float]],
+        after_s: float,
     ) -> None:
-        while True:
+        await asyncio.sleep(after_s)
+        for turn in itertools.count():
             try:
-                self.memory = memory_of(text for text in await nodes() if text is not None)
+                if turn % _MEMORY_EVERY == 0:  # agents say a lot, and memory changes slowly
+                    self.memory = memory_of(text for text in await nodes() if text is not None)
                 self.moments.append(moment_of(await read(), await now()))
             except Exception as error:
                 logger.debug("The pools could not be looked at: %s", error)  # who asks for them is told
