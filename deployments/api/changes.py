@@ -172,7 +172,9 @@ async def _redrawn(services: Services, asked: EditVideo, files: Files, note: str
             code="invalid_field",
         )
     same = asked.model_dump(exclude={"video", "from_stage"}, exclude_none=True)
-    created = CreateVideo(**{"prompt": "", **same}, input_video=asked.video, enter=asked.from_stage or "v2v")
+    created = CreateVideo(
+        **{"prompt": "", **same}, input_video=asked.video, enter="vfi" if asked.from_stage == "vfi" else "v2v"
+    )
     given = {"input_video": files["video"]} if "video" in files else {}
     try:
         return await create_from(services, created, given, note, tenant, key)
