@@ -64,11 +64,13 @@ _ERRORS = {
 }
 _TAGS = {
     "videos": "Jobs and what they make",
-    "files": "What several jobs may begin from",
+    "files": "What jobs may begin from",
     "server": "What this server has, does and lacks",
 }
 _EXAMPLES: Mapping[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())
-_IDS = {"video_id": _EXAMPLES["Video"]["id"], "file_id": _EXAMPLES["File"]["id"]}
+_PLACES = {
+    name: _EXAMPLES[model]["id"] for name, model in (("video_id", "Video"), ("file_id", "File"), ("model", "Model"))
+}  # of a path
 _JSON = "application/json"
 _HERE = "http://127.0.0.1:8000"
 _KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
@@ -118,9 +120,9 @@ def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str])
     schemas.update(definitions["$defs"])
     for model in _BODIES:
         _narrow(schemas[model.__name__]["properties"], preset, served_names)
-        _optional(schemas[model.__name__]["properties"])
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
+        _optional(schemas[model.__name__]["properties"])
     for model in _FORMS:
         schemas[_form_name(model)] = _form(model, schemas[model.__name__])
     for path, methods in made["paths"].items():
@@ -145,8 +147,8 @@ def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
     """A tag, an example of each body, and the request as a line for the shell."""
     operation["tags"] = [next((tag for tag in _TAGS if path.startswith(f"/v1/{tag}")), "server")]
     for parameter in operation.get("parameters", ()):
-        if parameter["name"] in _IDS:
-            parameter["example"] = _IDS[parameter["name"]]
+        if parameter["name"] in _PLACES:
+            parameter["example"] = _PLACES[parameter["name"]]
     for body in (operation.get("requestBody", {}), *operation["responses"].values()):
         for media_type, about in body.get("content", {}).items():
             name = about["schema"].get("$ref", media_type).rpartition("/")[2] if media_type == _JSON else media_type
@@ -156,15 +158,13 @@ def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
-    for name, example in _IDS.items():
-        path = path.replace(f"{{{name}}}", example)
-    words = ["curl", _HERE + path]
+    words = ["curl", _HERE + path.format(**_PLACES)]
     if method not in ("get", "post"):
         words += ["--head"] if method == "head" else ["-X", method.upper()]
-    sent = operation.get("requestBody", {}).get("content", {}).get(_JSON)
-    if sent is not None:
-        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent["example"])]
-    elif "requestBody" in operation:
+    sent = operation.get("requestBody", {}).get("content", {})
+    if _JSON in sent:
+        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent[_JSON]["example"])]
+    elif sent:
         words += ["-F", "file=@fox.png"]
     elif method == "post":
         words += ["-X", "POST"]

@@ -52,6 +52,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=file_body(),
     )
     async def create_file(request: Request, tenant: Tenant) -> Response:
+        """Kept for a time, and then forgotten; the jobs that began from it keep its bytes."""
         """In the shape of OpenAI's files. The form's `file` is decoded whole before the answer."""
         with services.uploads.place(tenant):
             file, fields = await _read(request, args.ingress)
@@ -79,6 +80,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         order: Annotated[Order, Query(description="By age.")] = "desc",
         purpose: _Purpose = None,
     ) -> Response:
+        """The tenant's own, the newest first. While `has_more`, the next page is behind `after=last_id`."""
         """The newest first; of this tenant alone."""
         try:
             found, more = await services.at_journal.run(
@@ -93,6 +95,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/files/{file_id}", summary="What a file is", response_model=File, responses=errors(404))
     async def retrieve_file(file_id: str, tenant: Tenant) -> Response:
+        """Kind, size and frames, as they were found when it came."""
         """Its name, size and when it goes."""
         return json_answer(_file(await services.at_journal.run(book.get, file_id, tenant=tenant)))
 
@@ -103,6 +106,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The file", *MEDIA_TYPES.values()), **errors(404)},
     )
     async def download_file(file_id: str, tenant: Tenant) -> Response:
+        """As they were sent."""
         """As they were sent."""
         upload = await services.at_journal.run(book.get, file_id, tenant=tenant)
         key, suffix = upload.source.key, upload.source.key.rpartition(".")[2]
@@ -117,6 +121,7 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
 
     @app.delete("/v1/files/{file_id}", summary="Forget a file", response_model=DeletedFile, responses=errors(404))
     async def delete_file(file_id: str, tenant: Tenant) -> Response:
+        """Jobs that began from it go on, and keep its bytes."""
         """Jobs that began from it keep its bytes."""
         unused = await services.at_journal.run(book.delete, file_id, tenant=tenant)
         await services.at_store.run(Sweeps(services.journal.database).erase, services.store.delete, unused)

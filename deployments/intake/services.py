@@ -80,6 +80,7 @@ class Services:
             limits=self.args.limits_for,
             retry_after_s=ingress.retry_after_s,
             replicas=self._replicas,
+            devices={name: self.args.device(name) for name in self.args.stages},
         )
 
     def _replicas(self) -> Mapping[StageName, int]:

@@ -309,5 +309,14 @@ class AppArgs(Args):
         """The stage whose deployment computes this one: its own, but for one that lives with another."""
         return self.stages[stage].lives_with or stage
 
+    def device(self, stage: StageName) -> str:
+        """What a replica of the stage computes on; stages with one name for it take turns or share it."""
+        own = self.stages[self.home(stage)]
+        if own.num_gpus == 0 and own.num_cpus < 1:
+            return "cpu"  # slivers that place replicas only: `variants.laptop`
+        if own.gpu is not None:
+            return f"gpu {own.gpu}"
+        return f"gpu of {own.pool}" if 0 < own.num_gpus < 1 else self.home(stage)
+
     def factory(self, stage: StageName) -> str:
         return self.stages[stage].factory or _FACTORIES[stage]
