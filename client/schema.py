@@ -294,7 +294,7 @@ class Model(Answer):
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(description="Since when this server runs it, in seconds since the epoch.")
+    created: int = Field(description="When the paper appeared, in seconds since the epoch.")
     owned_by: Literal["magicvideo"] = "magicvideo"
     root: str = Field(description="The preset.")
     sizes: list[str]

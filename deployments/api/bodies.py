@@ -26,7 +26,7 @@ from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidReque
 from deployments.intake.fetching import is_address
 from deployments.intake.services import Services
 from deployments.intake.sources import FILES, Files
-from deployments.jobs.dialect import shown, understand
+from deployments.jobs.dialect import HOLD_OBJECTS, shown, understand
 from deployments.settings.application import AppArgs, IngressArgs
 from stages.presets import get_preset
 
@@ -36,7 +36,7 @@ _TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dro
 _MAX_NESTED = 8
 _MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
 _MAX_FIELDS = 64  # of a form
-_INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
+_INSIDE = re.compile(rf"({'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[(\w+)\])?")  # as `input_reference[image_url]`
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 _FORM = re.compile(rb"\s*(--\S+\r?\n|\w+=)")
@@ -288,8 +288,11 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
-    if inner := _INSIDE.fullmatch(name):
-        field, key = inner[1], inner[2] or "id"
+    inner = _INSIDE.fullmatch(name)
+    if inner and (inner[2] or inner[1] in FILES):
+        field, key = inner[1], inner[2] or "id"  # which is plain text
+        if isinstance(fields.get(field), str):
+            _once([(field, None)] * 2)
         fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
     else:
         fields |= _once([*fields.items(), (name, value)])

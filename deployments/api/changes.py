@@ -7,6 +7,8 @@ POST /v1/videos/edits           `remix` as newer OpenAI SDKs ask for it: the bod
 POST /v1/videos/extensions      `extend` likewise
 """
 
+from typing import Literal
+
 from fastapi import FastAPI, Request, Response
 
 from client.schema import (
@@ -172,7 +174,8 @@ async def _redrawn(services: Services, asked: EditVideo, files: Files, note: str
             code="invalid_field",
         )
     same = asked.model_dump(exclude={"video", "from_stage"}, exclude_none=True)
-    created = CreateVideo(**{"prompt": "", **same}, input_video=asked.video, enter=asked.from_stage or "v2v")
+    enter: Literal["v2v", "vfi"] = "vfi" if asked.from_stage == "vfi" else "v2v"
+    created = CreateVideo(**{"prompt": "", **same}, input_video=asked.video, enter=enter)
     given = {"input_video": files["video"]} if "video" in files else {}
     try:
         return await create_from(services, created, given, note, tenant, key)

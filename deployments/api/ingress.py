@@ -47,7 +47,7 @@ from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
-from deployments.observe.history import NodeTexts, PoolHistory
+from deployments.observe.history import EVERY_S, NodeTexts, PoolHistory
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.agents import node_texts
@@ -105,7 +105,7 @@ class Ingress:
                 counts=counts,
                 history=history,
             )
-            app.state.board.watch()
+            app.state.board.watch(EVERY_S)  # a server that starts has nothing to see
             return app
 
         self._args, self._made = args, made
