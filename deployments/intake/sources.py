@@ -96,6 +96,7 @@ def _kept(
         fps=facts.fps,
         sound=facts.sound,
         note=" ".join(facts.notes),
+        size_bytes=len(data),
     )
     return StartingPoint(source, enter=enter)
 
