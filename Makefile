@@ -2,6 +2,8 @@
 PROMPT ?= a fox in a snowy forest at dusk
 OUT ?= out/demo.mp4
 PORT ?= 8000
+PRESET ?= tiny
+GPUS ?=
 EFFORT ?= 1.0
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +12,7 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 .PHONY: help setup demo serve test test-cluster test-bench quick lint browser prometheus redis train bench quality gallery plots
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
-	@echo "make serve [PORT=8000]           set up and serve the tiny preset on this machine"
+	@echo "make serve [PRESET=tiny PORT=8000 GPUS=auto]   set up and serve on this machine; paper, paper-fast, modern on its GPUs"
 	@echo "make test                        set up and run every test"
 	@echo "make test-cluster                tests on many Ray nodes of this machine: what dies, drains, lacks; minutes"
 	@echo "make test-bench                  the benchmarks of scaling with --quick, minutes each; not among the former"
@@ -38,7 +40,7 @@ demo: setup
 	$(BIN)/python -m deployments.demo "$(PROMPT)" "$(OUT)"
 
 serve: setup
-	$(BIN)/python -m deployments serve --laptop --port $(PORT)
+	$(BIN)/python -m deployments serve --preset $(PRESET) $(if $(GPUS),--gpus $(GPUS)) --port $(PORT)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not bench and not cluster"
@@ -72,7 +74,7 @@ train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install
 
 bench: setup
-	for script in pipelining fanout autoscaling twin peers end_to_end durability api bulkheads journal_scale denoise vfi vfi_quality sim_policies; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in pipelining fanout autoscaling twin peers end_to_end durability api page bulkheads journal_scale denoise vfi vfi_quality sim_policies papers; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 quality: setup
 	$(BIN)/python -m benchmarks.quality

@@ -7,6 +7,7 @@ idempotency key. One process serves, as one ingress replica does.
     post_per_s_sqlite    accepted jobs a second, the journal on SQLite (synchronous=FULL: on disk before the answer)
     post_per_s_postgres  the same on a PostgreSQL of this machine, which shares its CPUs
     post_p99_ms          99th percentile of a POST in those runs, 16 at a time; the slower of both
+    post_share_of_empty  those rates over that of a handler of the same application that does nothing; the lower of both
     sse_streams          event streams that were open at once
     event_p95_ms         95th percentile between an event being written and its arrival at the reader, on SQLite
     checkpoint_cost      share of throughput that writing checkpoints takes: 1 - (keeper on / keeper off), bursts on a
@@ -57,11 +58,12 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as name:
         folder = Path(name)
         figures: dict[str, float | int | None] = {}
-        p99s_ms = []
+        p99s_ms, shares = [], []
         for kind, url in (("sqlite", f"sqlite:///{folder}/jobs.sqlite"), ("postgres", new_database(durable=True))):
-            figures[f"post_per_s_{kind}"], p99_ms = measure_posts(kind, url, folder, posts)
+            figures[f"post_per_s_{kind}"], p99_ms, share = measure_posts(kind, url, folder, posts)
             p99s_ms.append(p99_ms)
-        figures["post_p99_ms"] = max(p99s_ms)
+            shares.append(share)
+        figures["post_p99_ms"], figures["post_share_of_empty"] = max(p99s_ms), min(shares)
         figures["sse_streams"], figures["event_p95_ms"] = measure_events(folder, streams, events)
         figures["checkpoint_cost"] = (
             None if options.without_ray else checkpoint_cost(folder, jobs, QUICK if options.quick else FULL)
@@ -91,6 +93,7 @@ def ingress(database_url: str, folder: Path) -> Iterator[int]:
 
 def _serve(args: AppArgs, port: int) -> None:
     import uvicorn
+    from fastapi import Response
 
     from client.schema import Health
     from deployments.api.ingress import create_app
@@ -107,6 +110,11 @@ def _serve(args: AppArgs, port: int) -> None:
 
     store = ArtifactStore(args.storage.artifacts_url)
     app = create_app(args, Journal(Database(args.storage.database())), store, nudge=nudge, health=health, show=show)
+
+    @app.post("/empty")
+    async def empty() -> Response:
+        return Response("{}")
+
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
@@ -122,20 +130,23 @@ def _status(port: int, path: str) -> int | None:
         connection.close()
 
 
-def measure_posts(kind: str, database_url: str, folder: Path, posts: int) -> tuple[float, float]:
-    """(accepted a second, p99 in ms), both with all connections busy; prints a line, also of a quarter of them."""
+def measure_posts(kind: str, database_url: str, folder: Path, posts: int) -> tuple[float, float, float]:
+    """(accepted a second, p99 in ms, the first over the rate of a handler that does nothing), all connections busy;
+    prints a line, also of a quarter of them.
+    """
     with ingress(database_url, folder) as port:
         post_load(port, "/v1/videos", posts // 10, CONNECTIONS, "warm")
         full = post_load(port, "/v1/videos", posts, CONNECTIONS, "full")
         easy = post_load(port, "/v1/videos", posts // 2, CONNECTIONS // 4, "easy")
+        empty = post_load(port, "/empty", posts, CONNECTIONS, "empty")
     p99_ms = 1000 * percentile(full.latencies_s, 99)
     easy_ms = 1000 * percentile(easy.latencies_s, 99)
     print(
         f"POST {kind:<9} {full.per_s:6.0f}/s on {CONNECTIONS} connections, p99 {p99_ms:.0f} ms; "
-        f"{easy.per_s:.0f}/s on {CONNECTIONS // 4}, p99 {easy_ms:.0f} ms",
+        f"{easy.per_s:.0f}/s on {CONNECTIONS // 4}, p99 {easy_ms:.0f} ms; nothing at all {empty.per_s:.0f}/s",
         flush=True,
     )
-    return full.per_s, p99_ms
+    return full.per_s, p99_ms, full.per_s / empty.per_s
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

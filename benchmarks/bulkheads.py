@@ -48,8 +48,10 @@ PROFILES: dict[StageName, ReplayProfile] = {
     "vfi": ReplayProfile(run_s=0.1, bytes_out=1_200_000),
 }
 SECRET = "whsec_YSBzZWNyZXQgb2YgdGhlIGJlbmNobWFyaw=="
-READERS, NEEDERS = 3, 6
+READERS, NEEDERS, VIEWERS = 3, 6, 10
 PAUSE_S = 0.02  # of a reader between two GETs
+NEED_PAUSE_S = 0.1  # of one who asks for what is stopped
+VIEW_PAUSE_S = 1.0  # of one who looks at a sheet: what is decoded is to be measured, not how much a proxy carries
 JOBS = 3
 ASK_S = 60.0
 
@@ -60,6 +62,14 @@ class Seen:
 
     seconds: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Askers:
+    """Who asks for what is stopped."""
+
+    count: int = NEEDERS
+    pause_s: float = NEED_PAUSE_S
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -123,7 +133,8 @@ def measure(port: int, ids: Sequence[str], span_s: float, database_url: str) -> 
     figures: dict[str, float | int | None] = {}
     worst, wrong = 0.0, 0
     for name, (find, needed) in victims.items():
-        jobs, needers = under_load(port, [f"/v1/videos/{video_id}" for video_id in ids], needed, find(), span_s)
+        askers = Askers(VIEWERS, VIEW_PAUSE_S) if name == "decoder" else Askers()
+        jobs, needers = under_load(port, [f"/v1/videos/{video_id}" for video_id in ids], needed, find(), span_s, askers)
         p99_ms = 1000 * statistics.quantiles(jobs.seconds, n=100)[98]
         slowest_ms = 1000 * max(needers.seconds, default=0.0)
         print(f"{name:<11} GET of a job p99 {p99_ms:6.1f} ms; what needs it at most {slowest_ms:7.0f} ms", flush=True)
@@ -147,13 +158,20 @@ def measure(port: int, ids: Sequence[str], span_s: float, database_url: str) -> 
 
 
 def under_load(
-    port: int, read: Sequence[str], needed: Sequence[str], victims: Sequence[psutil.Process], span_s: float
+    port: int,
+    read: Sequence[str],
+    needed: Sequence[str],
+    victims: Sequence[psutil.Process],
+    span_s: float,
+    askers: Askers | None = None,
 ) -> tuple[Seen, Seen]:
     """What readers of `read` and those who ask for what is stopped saw, while it was."""
     readers, needers, over = Seen(), Seen(), threading.Event()
     threads = [threading.Thread(target=ask, args=(port, read, readers, over, PAUSE_S)) for _ in range(READERS)]
     if needed:
-        threads += [threading.Thread(target=ask, args=(port, needed, needers, over, 0.1)) for _ in range(NEEDERS)]
+        many = askers or Askers()
+        told = (port, needed, needers, over, many.pause_s)
+        threads += [threading.Thread(target=ask, args=told) for _ in range(many.count)]
     threads.append(threading.Thread(target=post, args=(port, over)))
     for process in victims:
         process.send_signal(signal.SIGSTOP)

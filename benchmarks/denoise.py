@@ -13,6 +13,9 @@ frame set counts.
     bf16_speedup_mid     UNet and ControlNet in bfloat16 with a ControlNet, nothing cached; costs `bf16_psnr_db`, and
                          `bf16_step_error` of the network's answer at each step (root mean square, relative)
     exact_speedup_tiny   the committed weights; also `cached_speedup_tiny`
+    state_mb             of a denoising that stops between two steps, at the paper's size of I2V; `take_ms` to make its
+                         bytes of the latents, `restore_ms` to go back; `bytes_equal` is 1 if the committed weights give
+                         after two stops, with each scheduler, what they give without
 
 All speeds are against the pipeline of diffusers in float32. Fewer steps lie further apart: what reuse costs grows, and
 with four to eight steps (LCM) it should stay off. One thread unless `--threads`, timed in seconds of that thread; about
@@ -30,6 +33,7 @@ import torch
 
 from benchmarks.tools.result import parser_of, result
 from benchmarks.tools.sides import Case, Times, answer, cast_denoisers, mid_case, ours, parameters, theirs, tiny_case
+from benchmarks.tools.stopping import bytes_equal, cost_of_a_stop
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.model.network.reuse import is_full
@@ -186,6 +190,11 @@ def main(arguments: list[str] | None = None) -> None:
     quality = Quality(effort)
     figures["cached2_psnr_db"] = quality.worst_db("every 2nd", 2)
     figures["cached_psnr_db"] = quality.worst_db("every 3rd", REUSE)
+    stop = cost_of_a_stop()
+    figures |= {"state_mb": stop.state_mb, "take_ms": stop.take_ms, "restore_ms": stop.restore_ms}
+    asked, image = quality.requests[0]
+    figures["bytes_equal"] = int(bytes_equal(quality.i2v, image, asked.i2v))
+    print(f"a state has {stop.state_mb:.2f} MB, {stop.take_ms:.1f} ms to take, {stop.restore_ms:.1f} ms to restore")
     quality.cast(torch.bfloat16)
     figures["bf16_psnr_db"] = quality.worst_db("bfloat16")
     result("denoise", figures)

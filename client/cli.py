@@ -25,7 +25,6 @@ app = typer.Typer(
     help="Text to video from a MagicVideo server.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -60,6 +59,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": jobs.status,
     "show": jobs.show,
     "list": jobs.list_videos,
+    "open": jobs.open_,
     "download": jobs.download,
     "stream": jobs.stream,
     "cancel": jobs.cancel,

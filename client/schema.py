@@ -17,6 +17,14 @@ Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled", "skipped"]
 Order = Literal["asc", "desc"]
 
+STAGES: dict[str, tuple[str, str]] = {
+    "t2i": ("picture", "draws the reference picture"),
+    "i2v": ("motion", "animates it into low-resolution keyframes"),
+    "v2v": ("detail", "redraws them at high resolution"),
+    "vfi": ("smoothness", "fills in the frames between them"),
+}
+"""The four stages in their order: what people call each, and what it does. Page, command and texts say so."""
+
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed"})
 
 
@@ -127,7 +135,9 @@ class Answer(BaseModel):
 class StageState(Answer):
     """One stage of a job, in the order of the pipeline."""
 
-    name: str
+    name: str = Field(
+        description=f"{', '.join(f'{code}, the {called}, {does}' for code, (called, does) in STAGES.items())}."
+    )
     status: StageStatus = "waiting"
     progress: int = Field(default=0, ge=0, le=100)
     queued_s: float | None = Field(default=None, description="Seconds between the input being ready and the start.")
@@ -207,14 +217,29 @@ class Event(Answer):
 class PoolState(Answer):
     """One stage's pool, as `GET /v1/pools` shows it."""
 
-    stage: str
+    stage: str = Field(description="A code, as a `StageState` names it.")
     pool: str | None = None
     replicas: int = Field(description="Running now.")
     wanted: int = Field(description="What the autoscaler asks for, or the configuration.")
     queued: int = Field(description="Calls sent that have no device yet.")
     running: int = Field(description="Calls that compute.")
     utilisation: float = Field(ge=0, le=1, description="Share of replicas that compute.")
-    median_run_s: float | None = None
+    median_run_s: float | None = Field(default=None, description="Seconds that a job computes here.")
+    busy: int = Field(default=0, description="Replicas that compute; fewer than calls where they are batched.")
+    free: int = Field(default=0, description="Replicas that run and wait for a call.")
+    backlog_s: float | None = Field(
+        default=None, description="Seconds until it is through with every job that waits or runs now."
+    )
+    memory_bytes: int | None = Field(default=None, description="Of its replicas' processes, a minute old at most.")
+
+
+class PoolMoment(Answer):
+    """What was so at one time: by stage, in the order of the pipeline."""
+
+    at: float = Field(description="Seconds since the epoch.")
+    queued: list[int]
+    running: list[int]
+    replicas: list[int]
 
 
 class Pools(Answer):
@@ -222,6 +247,36 @@ class Pools(Answer):
 
     stages: list[PoolState]
     jobs: dict[str, int] = Field(default={}, description="Jobs by state.")
+    finished: list[int] = Field(
+        default=[], description="Videos completed in each of the last 60 minutes, the newest last; with `history`."
+    )
+    history: list[PoolMoment] = Field(
+        default=[], description="The last hour as this replica of the API saw it, the newest last; with `history`."
+    )
+
+
+class Model(Answer):
+    """What may stand in `model`: the served preset, or another name for it; and what may be asked of it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="Since when this server runs it, in seconds since the epoch.")
+    owned_by: Literal["magicvideo"] = "magicvideo"
+    root: str = Field(description="The preset.")
+    sizes: list[str]
+    seconds: list[str]
+    frames: dict[str, int] = Field(description="Of a video, by `seconds`, with the default factor.")
+    fps: float = Field(description="With the default factor.")
+    steps: dict[str, int] = Field(description="By stage, where `steps` is left out.")
+    max_steps: int
+    defaults: dict[str, Any] = Field(description="Of `size`, `seconds` and `factor`.")
+
+
+class ModelList(Answer):
+    """Body of `GET /v1/models`."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
 
 
 class VideoList(Answer):

@@ -3,15 +3,17 @@
     serve          the whole server in the foreground, until SIGINT or SIGTERM
     keys, limits   API keys, and what each tenant may do: `deployments.tenants.commands`
     backup, restore    the journal into a file, and back
+    mcp            tools for assistants, of a server that runs anywhere: `deployments.mcp`
 
-Each works on one of two servers:
+Each but the last works on one of two servers:
 
-    --laptop    (default) everything on this machine: a Ray of its own, preset tiny, no GPU
+    --laptop    (default) everything on this machine: a Ray of its own, preset tiny, no GPU; with `--preset paper` or
+                `--gpus auto|0,1` the same on this machine's GPUs, after it has said what it puts where
     --cluster   on the Ray cluster that runs here, as serve_config.yaml says; `serve` ends it with this command, too. To
                 leave it running, hand the same file to Ray: `serve deploy serve_config.yaml`
 
 Whatever cannot be done ends in one sentence: exit code 2 for what is asked or configured, 3 for trouble from outside,
-as when the own Ray of `serve` dies. Knows nothing of stages.
+as when the own Ray of `serve` dies.
 """
 
 import argparse
@@ -23,13 +25,17 @@ from types import FrameType
 from typing import get_args
 
 from client._shell.ending import OUTSIDE, WRONG, Parser, end
+from deployments import box as boxes
+from deployments.api.gate import check_exposure
 from deployments.errors import ConfigError, StartError
+from deployments.mcp.command import add_mcp_command
 from deployments.observe.logs import Format, Level
 from deployments.server import (
     LOCAL_STORE_BYTES,
     LocalRay,
     abandon,
     adopt_orphans,
+    check_port,
     dead_part,
     ray_parts,
     start,
@@ -37,8 +43,9 @@ from deployments.server import (
 )
 from deployments.settings.application import AppArgs
 from deployments.settings.reading import load_config
-from deployments.settings.variants import laptop
+from deployments.settings.variants import box, laptop
 from deployments.tenants.commands import add_admin_commands, add_place_options
+from stages.presets import PRESETS
 
 OWN_RAY = "own"
 _LOOK_S = 1.0  # between two looks at whether our own Ray lives
@@ -75,12 +82,23 @@ def _serve_until_signal(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    args = _telling(_arguments(options), options)
+    boxes.check_words(options)
+    given, found = _arguments(options)
+    args = _telling(given, options)
     cpus = os.cpu_count() or 1
     where: LocalRay | str = options.address
     if not options.cluster or options.address == OWN_RAY:
-        store = options.object_store_mb * 2**20
-        where = LocalRay(max(2, cpus), store, quiet=not options.verbose, dashboard_port=options.dashboard_port)
+        store = LOCAL_STORE_BYTES if found is None else max(LOCAL_STORE_BYTES, found.store_bytes)
+        where = LocalRay(
+            max(2, cpus),
+            store if options.object_store_mb is None else options.object_store_mb * 2**20,
+            quiet=not options.verbose,
+            dashboard_port=options.dashboard_port,
+            num_gpus=0 if found is None else len(found.gpus),
+            gpus=() if found is None else found.visible,
+        )
+    if options.plan:
+        return 0
     adopt_orphans()
     print(f"Starting preset {args.preset}; this takes a moment ...", file=sys.stderr, flush=True)
     server = start(args, host=options.host, port=options.port, where=where)
@@ -98,12 +116,31 @@ def _serve(options: argparse.Namespace) -> int:
         stop(server.temp_dir)
 
 
-def _arguments(options: argparse.Namespace) -> AppArgs:
+def _arguments(options: argparse.Namespace) -> tuple[AppArgs, boxes.Box | None]:
+    """The application's, and the GPU box that it is to run on, of which the terminal is told."""
     given = load_config(options.config)
     if options.cluster:
-        return given
-    threads = options.threads or os.cpu_count() or 1
-    return laptop(given, data_dir=options.data_dir, threads=threads)
+        return given, None
+    cpus = os.cpu_count() or 1
+    alone = laptop(given, data_dir=options.data_dir, threads=options.threads or cpus)
+    if not boxes.on_gpus(options):
+        if options.plan:
+            print(f"Preset {alone.preset} on the CPU, {alone.stages['t2i'].threads} threads a stage.")
+        return alone, None
+    check_exposure(options.host, alone.storage.database())  # before what takes seconds
+    if not options.plan:
+        check_port(options.host, options.port)
+    found = boxes.look(options.preset or alone.preset, options.gpus or "auto")
+    print(found.report(options.host, options.port), file=sys.stdout if options.plan else sys.stderr, flush=True)
+    threads = options.threads or max(1, cpus // len(given.stages))
+    return box(
+        given,
+        found.placement,
+        data_dir=options.data_dir,
+        preset=found.preset,
+        threads=threads,
+        max_jobs=boxes.MAX_JOBS,
+    ), found
 
 
 def _telling(args: AppArgs, options: argparse.Namespace) -> AppArgs:
@@ -119,9 +156,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_admin_commands(commands)
+    add_mcp_command(commands)
     command = commands.add_parser("serve", help="start the server and stay in the foreground until SIGINT or SIGTERM")
     command.set_defaults(run=_serve_until_signal)
     add_place_options(command)
+    command.add_argument(
+        "--preset", help=f"on this machine: {', '.join(PRESETS)} (tiny, on the CPU; each other on its GPUs)"
+    )
+    command.add_argument("--gpus", metavar="auto|0,1", help="on this machine: which GPUs (those that CUDA shows)")
+    command.add_argument("--plan", action="store_true", help="on this machine: say what goes where, and stop there")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     command.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
     command.add_argument(
@@ -133,8 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--object-store-mb",
         type=_positive,
-        default=LOCAL_STORE_BYTES // 2**20,
-        help="laptop: shared memory for values between stages (%(default)s)",
+        help=f"laptop: shared memory for values between stages ({LOCAL_STORE_BYTES // 2**20}; on GPUs what it takes)",
     )
     command.add_argument(
         "--dashboard-port", type=_port, help="where a Ray that is started here shows its dashboard (it shows none)"

@@ -160,6 +160,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "device": stage.device,
         "options": stage.options,
         "threads": stage.torch_threads,
+        **{key: said for key, said in (("gpu", stage.gpu), ("offload", stage.offload)) if said is not None},
         "guests": {other: (factory, args.stages[other].options) for other, factory in guests.items()},
         "batch": (stage.batch.size, stage.batch.wait_s),
         **(finisher if name == STAGE_NAMES[-1] else {}),

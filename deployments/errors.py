@@ -10,6 +10,7 @@ DeploymentError
 │   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
 │   ├── NotAllowedError      403  permission_error        the tenant's limits do not allow it
 │   ├── VideoNotFoundError   404  not_found_error
+│   ├── ModelNotFoundError   404  not_found_error
 │   ├── BodyTooSlowError     408  invalid_request_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
 │   ├── VideoEndedError      409  conflict_error          a cancel that came too late
@@ -40,6 +41,7 @@ This module knows nothing of FastAPI or Ray.
 """
 
 import math
+from collections.abc import Sequence
 
 from client.schema import ErrorBody, ErrorDetail
 
@@ -123,6 +125,16 @@ class VideoNotFoundError(ApiError):
             param="video_id",
             code="video_not_found",
         )
+
+
+class ModelNotFoundError(ApiError):
+    """This server runs no model of that name."""
+
+    status = 404
+    type = "not_found_error"
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        super().__init__(f"This server runs {', '.join(names)}, not {name!r}.", param="model", code="model_not_found")
 
 
 class VideoNotReadyError(ApiError):

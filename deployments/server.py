@@ -54,6 +54,7 @@ class LocalRay:
     quiet: bool = True
     dashboard_port: int | None = None  # Ray's own HTTP, with Serve's REST interface; None: it does not run
     num_gpus: int = 0  # that Ray counts, whether there are any or not
+    gpus: tuple[str, ...] = ()  # that its processes see, by index; () leaves that as it is
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def start_ray(where: LocalRay | str) -> Path | None:
         return None
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # replicas import this tree wherever we were started from
+    if where.gpus:
+        os.environ.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(where.gpus))
     temp_dir = Path(tempfile.mkdtemp(prefix="mv-"))  # short: Ray puts sockets there, whose paths are limited
     level = logging.ERROR if where.quiet else logging.INFO
     logging.getLogger("ray").setLevel(level)

@@ -19,7 +19,7 @@ from client._shell.outputs import OutputError, judge_output, written
 from stages.base import Report
 from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
 from stages.local.beginning import Beginning, begin
-from stages.presets import MAX_SEED, PRESETS, Plan, Preset, check_subject, get_preset, plan
+from stages.presets import DRAWN_SEEDS, PRESETS, Plan, Preset, check_subject, get_preset, plan
 from stages.settings import MECHANISMS, without
 from stages.types import STAGE_NAMES, StageName
 
@@ -66,7 +66,7 @@ def run(words: list[str]) -> int:
 
         return cost(words[1:])
     args = _arguments(words)
-    seed = random.randrange(MAX_SEED) if args.seed is None else args.seed
+    seed = random.randrange(DRAWN_SEEDS) if args.seed is None else args.seed
     preset = without(get_preset(args.preset), [name for name in args.without.split(",") if name])
     work = plan(
         preset,

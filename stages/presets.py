@@ -34,9 +34,10 @@ from stages.settings import (
     VFIParams,
     Windows,
 )
-from stages.words import cut_prompt, load_vocabulary
+from stages.words import cut_prompt, load_vocabulary, read_prompt
 
 __all__ = [
+    "DRAWN_SEEDS",
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MODERN",
@@ -74,7 +75,7 @@ MAX_PROMPT_CHARS = 1000
 _SHOWN_CHARS = 120  # of a prompt, in a message
 MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
-
+DRAWN_SEEDS = 2**31  # those that nobody gave stay below, so that JavaScript and 32-bit tools can hold them
 
 _OPENRAIL = "CreativeML Open RAIL-M"
 
@@ -276,13 +277,12 @@ def check_subject(preset: Preset, prompt: str) -> None:
     """
     if not preset.vocabulary:
         return
-    vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
-    reading = vocabulary.read(prompt)
+    reading = read_prompt(WEIGHTS / preset.vocabulary, prompt.strip())
     if reading.without_subject:
         near = "".join(
             f" Like {theirs!r} it knows {' and '.join(map(repr, ours))}." for theirs, ours in reading.near[:2]
         )
-        examples = " or ".join(map(repr, vocabulary.examples))
+        examples = " or ".join(map(repr, load_vocabulary(WEIGHTS / preset.vocabulary).examples))
         raise RequestError(
             "prompt",
             f"Preset {preset.name!r} knows nothing to draw of {_shortened(prompt.strip())!r}.{near} "
@@ -328,7 +328,7 @@ def plan(
     text, note = check_prompt(prompt), ""
     if preset.vocabulary:
         vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
-        reading = vocabulary.read(text)
+        reading = read_prompt(WEIGHTS / preset.vocabulary, text)
         known, unknown = vocabulary.absent(negative_prompt)
         text, note, negative_prompt = reading.text, reading.note, ", ".join(dict.fromkeys((*known, *reading.negative)))
         if unknown:

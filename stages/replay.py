@@ -5,14 +5,16 @@ planned with the true bytes and the true number of calls. It gives real values (
 `Clip`) whose pixels depend on the seed, and vfi's on its input too, so that a file tells whether every window came to
 its place. It waits in denoising steps, reports each of them and stops between two polls. A batch of n T2I calls takes
 `run_s * (batch_fixed + (1 - batch_fixed) * n)`: with 0 it gains nothing, with 1 it takes as long as one call.
+With `state_bytes` it can stop between two steps, with a state of that size, and waits for the others when it goes on.
 
 It is no estimate of anything: the seconds and the bytes are what it is told. Knows nothing of torch or Ray.
 """
 
 import time
 import zlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from math import isqrt
 from typing import Any, Self
 
@@ -21,6 +23,7 @@ import numpy as np
 from stages.base import InputError, Report
 from stages.model.sampling.windows import cut_piece, join, plan_windows
 from stages.presets import Preset, V2VParams, VFIParams
+from stages.state import DenoisingState, Offer, digest_of, judge
 from stages.types import Clip, Image, Keyframes, Latents, Piece, StageName, UInt8, Value, Window
 
 _POLL_S = 0.02  # how often a waiting step asks whether it should stop
@@ -37,11 +40,12 @@ class ReplayProfile:
     run_s: float = 0.1
     bytes_out: int = 3_000_000
     steps: int = 10
+    state_bytes: int = 0  # of what it leaves when it stops between two steps; 0: it cannot
     load_s: float = 0.0
     batch_fixed: float = 0.0  # share of a call's seconds that a batch needs once
 
     def __post_init__(self) -> None:
-        for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1)):
+        for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1), ("state_bytes", 0)):
             if getattr(self, name) < floor:
                 raise InputError(f"ReplayProfile needs {name} >= {floor}, got {getattr(self, name)}.")
         if not 0 <= self.batch_fixed <= 1:
@@ -54,11 +58,12 @@ class ReplayProfile:
 
 NOMINAL_FRAMES = 94  # of the paper's video
 
-# Payloads of the paper's sizes: 1024x1024 RGB; 32 frames of 600x600 with latents; 32 frames of 1048x1048.
+# Payloads of the paper's sizes: 1024x1024 RGB; 32 frames of 600x600 with latents; 32 frames of 1048x1048. Their states
+# are latents of 4 channels at an eighth of the side, float16; V2V's of a window of 18 frames.
 PAPER_PAYLOADS: dict[StageName, ReplayProfile] = {
-    "t2i": ReplayProfile(bytes_out=3_000_000),
-    "i2v": ReplayProfile(bytes_out=35_000_000),
-    "v2v": ReplayProfile(bytes_out=105_000_000),
+    "t2i": ReplayProfile(bytes_out=3_000_000, state_bytes=4 * 128 * 128 * 2),
+    "i2v": ReplayProfile(bytes_out=35_000_000, state_bytes=32 * 4 * 75 * 75 * 2),
+    "v2v": ReplayProfile(bytes_out=105_000_000, state_bytes=18 * 4 * 131 * 131 * 2),
     "vfi": ReplayProfile(bytes_out=1_200_000),  # small, as what leaves VFI is encoded
 }
 
@@ -66,26 +71,47 @@ PAPER_PAYLOADS: dict[StageName, ReplayProfile] = {
 class ReplayStage:
     """Waits, then gives values of the right type and size."""
 
-    def __init__(self, name: StageName, profile: ReplayProfile) -> None:
+    def __init__(self, name: StageName, profile: ReplayProfile, preset: str = "") -> None:
         self.name: StageName = name
         self.profile = profile
+        self._preset = preset
 
     @classmethod
     def load(cls, preset: Preset, device: str, *, stage: StageName = "t2i", **profile: Any) -> Self:
-        """`profile` holds fields of `ReplayProfile`; `preset` and `device` change nothing."""
-        loaded = cls(stage, ReplayProfile(**profile))
+        """`profile` holds fields of `ReplayProfile`; `preset` only says whose states it takes, `device` nothing."""
+        loaded = cls(stage, ReplayProfile(**profile), preset.name)
         time.sleep(loaded.profile.load_s)
         return loaded
 
     def warm_up(self) -> None:
         """Nothing to warm."""
 
-    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value:
-        """A value of this stage's type after `run_s`.
+    @property
+    def resumable(self) -> bool:
+        """As `stages.state.ResumableStage`."""
+        return self.profile.state_bytes > 0
+
+    def __call__(
+        self,
+        *inputs: Any,
+        params: Any,
+        seed: int,
+        report: Report,
+        offer: Offer | None = None,
+        resume: DenoisingState | bytes | None = None,
+    ) -> Value:
+        """A value of this stage's type after `run_s`, or after what is left of that with `resume`.
 
         Raises:
             Cancelled: `report` asked to stop.
+            Yielded: `offer` did, to go on with `resume`.
         """
+
+        @cache
+        def facts() -> Mapping[str, str]:
+            own = {"stage": self.name, "preset": self._preset, "steps": str(self.profile.steps)}
+            return {**own, "request": digest_of(params, seed, inputs)} if self.resumable else {}
+
         started, share = time.monotonic(), 1.0
         if self.name == "t2i":
             value: Value = Image(_pixels(self.profile.bytes_out, 1, seed)[0])
@@ -95,7 +121,14 @@ class ReplayStage:
             value, share = self._piece(inputs, params, seed)
         else:
             value = self._interpolated(inputs, params, seed)
-        self._wait(started, share, report)
+        state = judge(resume, facts, f"Stage {self.name}")
+        done = 0 if state is None else state.step
+
+        def reach(step: int) -> None:
+            if offer is not None and self.resumable:
+                offer(partial(self._state, facts, step, seed))
+
+        self._wait(started, share, report, done, reach)
         return value
 
     def shape(self, params: Any) -> Hashable:
@@ -140,16 +173,29 @@ class ReplayStage:
         seen = zlib.crc32(window.clip.frames[:, ::16, ::16].tobytes())
         return Clip(_pixels(nbytes, frames, seed + seen), window.clip.fps * params.factor)
 
-    def _wait(self, started: float, share: float, report: Report) -> None:
-        """All steps of a call that takes `share` times `run_s`, from `started`."""
+    def _state(self, facts: Callable[[], Mapping[str, str]], step: int, seed: int) -> DenoisingState:
+        latents = np.full(self.profile.state_bytes, (seed + step) % 251, np.uint8)
+        return DenoisingState(facts(), step, self.profile.steps, latents)
+
+    def _wait(
+        self,
+        started: float,
+        share: float,
+        report: Report,
+        done: int = 0,
+        reach: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        """The steps after the first `done` of a call that takes `share` times `run_s`, from `started`."""
         total = self.profile.steps
-        report(0, total)
-        for step in range(1, total + 1):
-            due = started + self.profile.run_s * share * step / total
+        report(done, total)
+        reach(done)
+        for step in range(done + 1, total + 1):
+            due = started + self.profile.run_s * share * (step - done) / total
             while (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, _POLL_S))
                 report(step - 1, total)
             report(step, total)
+            reach(step)
 
 
 def _pixels(nbytes: int, frames: int, seed: int) -> UInt8:

@@ -8,7 +8,7 @@ nothing of torch, Ray, HTTP or files, and judges nothing: `stages.presets.plan` 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from stages.types import StageName
 
@@ -17,6 +17,7 @@ ControlKind = Literal["plain", "sparse"]
 ControlImage = Literal["reference", "keyframes"]
 DTypeName = Literal["float32", "float16", "bfloat16"]
 Offload = Literal["none", "model", "layers"]
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)  # the fastest first
 ImageMode = Literal["single_frame", "bypass"]
 
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,14 @@ class Vocabulary:
         tokens = tokens_of(prompt)
         found = [*self._phrases(tokens)]
         return tuple(dict.fromkeys(self._bare(one) for one in found)), _left_out(prompt, tokens, found, ())
+
+    @property
+    def draws(self) -> Mapping[str, Sequence[str]]:
+        """What the model knows of each slot, as its captions say it."""
+        return {
+            slot: sorted({self._write.get(slot, {}).get(ours, (ours,))[0].strip(", ") for ours in words.values()})
+            for slot, words in self._read.items()
+        }
 
     def _is_english(self, word: str) -> bool:
         closed = word in SILENT or word in WITHIN or word in NEGATORS or word in PRONOUNS
@@ -326,6 +334,12 @@ def cut_prompt(text: str, most: int) -> tuple[str, str]:
 def load_vocabulary(path: Path) -> Vocabulary:
     """The vocabulary in a file that `stages.training.tiny.words` wrote."""
     return Vocabulary(json.loads(path.read_text(encoding="utf-8")))
+
+
+@lru_cache(maxsize=64)
+def read_prompt(path: Path, prompt: str) -> Reading:
+    """What the vocabulary in a file makes of a prompt: read once, however many judge the same request."""
+    return load_vocabulary(path).read(prompt)
 
 
 def _left_out(

@@ -30,6 +30,7 @@ class Room:
 
 ROOMS: Mapping[str, Mapping[str, Room]] = {
     "deployments": {
+        "mcp": Room("tools for assistants, a client of the HTTP API"),
         "api": Room(
             "HTTP and nothing else; with the page in `web/`",
             ("intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
@@ -45,7 +46,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "files": Room("the store, packing, the keeper, mp4, fragments", ("on_ray", "observe", "jobs")),
         "replicas": Room("hosts a stage: turns, batches, warm-up", ("on_ray", "observe")),
         "on_ray": Room("Ray's private calls, routing, streams, failures, health", ("settings",)),
-        "settings": Room("typed arguments; reading them; laptop and rehearsal", ("observe", "jobs")),
+        "settings": Room("typed arguments; reading them; laptop, GPU box, rehearsal", ("observe", "jobs")),
         "journal": Room("all SQL of jobs: for who asks, for who executes", ("jobs",)),
         "observe": Room("logs, metrics, traces", ("jobs",)),
         "jobs": Room("pure values and judgements: requests, plans, remix, outlook"),
@@ -59,7 +60,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "twin": Room("the served pipeline in simulated time", ("policy", "traffic")),
         "manifests": Room("Kubernetes, `ray up`, image, alerts, dashboard", ("pools",)),
         "pools": Room("what pools have and stages need; the one room that asks Ray"),
-        "policy": Room("when replicas come and go, as pure functions"),
+        "policy": Room("when replicas come and go, and which call is next, as pure functions"),
         "traffic": Room("arrivals, and what a run leaves"),
     },
     "client": {
@@ -120,7 +121,10 @@ GROUND: Mapping[str, frozenset[str]] = {
     "cluster": frozenset({"__init__", "server_process"}),
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
-        {"__init__", "types", "base", "settings", "presets", "words", "english", "tongues", "sheets", "commands"}
+        {
+            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *("sheets", "commands"),
+        }
     ),
 }
 
@@ -138,12 +142,14 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("cluster", "client"): ("client._shell",),
     ("deployments", "cluster"): ("cluster.pools", "cluster.policy", "cluster.server_process"),
     ("cluster/experiments", "client"): ("client",),
+    ("deployments/mcp", "client"): ("client",),
 }
 # library -> the rooms that may touch it; "" is the folder's own files
 TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "fastapi"): ("api",),
     ("deployments", "starlette"): ("api",),
     ("deployments", "sqlalchemy"): ("journal", "tenants"),
+    ("deployments", "mcp"): ("mcp",),
     ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
     ("deployments", "torch"): (),
     ("deployments", "diffusers"): (),

@@ -22,6 +22,7 @@ COMMANDS = [
 NOT_HERE = {
     "make test": "it is what runs this",
     "make serve": "it serves for ever; `make demo` starts the same server",
+    "make serve PRESET=paper": "it needs a GPU; tests/e2e/test_box.py runs its command on pretended ones",
     "serve deploy serve_config.yaml": "it needs four pools of GPU nodes; tests/deployments reads that file",
 }
 CLIENT = [command for command in COMMANDS if "magicvideo" in command or command.startswith("curl")]

@@ -15,6 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+SUBJECTS, PLACES = ("fox", "owl", "cat", "dog", "horse", "robot", "train", "zebra"), ("forest", "desert", "town")
+PROMPTS = [
+    f"a {subject} in a {place} at {time_of_day}, {style}"  # more of them than a server remembers the reading of
+    for style in ("oil painting", "pencil sketch", "3D render")
+    for time_of_day in ("dusk", "night", "noon")
+    for place in PLACES
+    for subject in SUBJECTS
+]
 PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -50,7 +58,7 @@ def _post_all(port: int, path: str, count: int, connections: int, run: str) -> t
                 number = next(numbers, None)
             if number is None:
                 break
-            body = json.dumps({"prompt": "a fox in a snowy forest at dusk", "seed": number})
+            body = json.dumps({"prompt": PROMPTS[number % len(PROMPTS)], "seed": number})
             headers = {"content-type": "application/json", "idempotency-key": f"{run}-{number}"}
             sent = time.perf_counter()
             connection.request("POST", path, body, headers)

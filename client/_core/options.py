@@ -35,10 +35,7 @@ def base_url_of(given: str | None) -> str:
             f"{text!r} is not a server's address: it must look like {DEFAULT_URL}, "
             "without user, query or fragment; a key goes into api_key."
         )
-    bare = str(url).rstrip("/")
-    if bare.endswith("/v1"):
-        raise InvalidArgumentError(f"{text!r} must not end in /v1, the client adds it; give {bare[:-3]}.")
-    return bare
+    return str(url).rstrip("/").removesuffix("/v1").rstrip("/")  # which other clients want there; this one adds it
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:

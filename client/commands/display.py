@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .._shell.terminal import make_console, plain
-from ..schema import Health, Pools, StageState, Video, VideoList
+from ..schema import STAGES, Health, Pools, StageState, Video, VideoList
 
-LABELS = {"t2i": "image", "i2v": "keyframes", "v2v": "redraw", "vfi": "frames"}
 _NARROW, _LEAST = 16, 8  # columns of a terminal, for the last of a table
 UNNAMED = "video"  # the one bar of a server that tells nothing of its stages
 
@@ -29,7 +28,7 @@ def stages_of(video: Video) -> list[StageState]:
 
 
 def title_of(name: str) -> str:
-    return f"{plain(name)} {LABELS[name]}" if name in LABELS else plain(name)
+    return f"{name} {STAGES[name][0]}" if name in STAGES else plain(name)
 
 
 def note_of(stage: StageState) -> str:
@@ -120,7 +119,7 @@ def print_pools(pools: Pools) -> None:
     """The pool of every stage as a row, and the jobs by state."""
     rows = (
         (
-            plain(pool.stage),
+            title_of(pool.stage),
             plain(pool.pool or "-"),
             f"{pool.replicas} of {pool.wanted}",
             str(pool.queued),

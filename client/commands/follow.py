@@ -123,6 +123,17 @@ def check_outputs(output: Path | None, *pictures: Path | None, picture: bool = F
         raise OutputError("--json and a file that is - both want stdout; give one of them.", path=Path("-"))
 
 
+def fitting(video: "Video", target: Path, say: Callable[[str], object]) -> Path:
+    """The file to write: another name, which `say` hears of, where this one would tell of a format it does not hold."""
+    picture = video.until == "t2i"
+    right = PICTURES if picture else VIDEOS
+    if target.suffix.lower() not in {*VIDEOS, *PICTURES} - right:
+        return target
+    fits = target.with_suffix(".png" if picture else ".mp4")
+    say(f"{video.id} ends at {video.until or 'vfi'}, so {target} would hold {_NAMES[right]}; it is written as {fits}.")
+    return fits
+
+
 def default_output(video_id: str, variant: "Variant" = "video", *, picture: bool = False) -> Path:
     """A file named after the job in this folder; an id never names another folder."""
     name = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in video_id)

@@ -1,14 +1,15 @@
-"""The commands that look at jobs and end them: watch, show, status, list, download, stream, cancel, delete."""
+"""The commands that look at jobs and end them: watch, show, status, list, open, download, stream, cancel, delete."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .follow import PICTURES, Pictures, check_outputs, default_output, follow, paused_note, tell_path
+from .follow import PICTURES, Pictures, check_outputs, default_output, fitting, follow, paused_note, tell_path
+from .ids import complete, find
 from .interrupt import cancel_note, stopped
-from .options import Asking, Following, Keyframe, Output, Server, Sheet, Variant, VideoId
-from .outcome import FAILED, ask, connect, print_json, reporting
+from .options import Asking, Following, Keyframe, Output, Server, Sheet, State, Variant, VideoId
+from .outcome import FAILED, UNREACHABLE, ask, connect, print_json, reporting
 
 if TYPE_CHECKING:
     from .._core.client import Client
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 def watch(video_id: VideoId, wishes: Following, keyframe: Keyframe = None) -> None:
     """Follow a job until it ends or pauses. Nothing is downloaded; the exit code is 1 if it failed."""
-    with reporting(wishes.as_json, lambda: stopped([video_id], None, wishes)):
+    job = [video_id]
+    with reporting(wishes.as_json, lambda: stopped(job, None, wishes)):
         from .display import describe
         from .watching import watcher
 
         check_outputs(None, keyframe)
         with connect(wishes) as client, watcher(quiet=wishes.quiet) as bars:
-            video = follow(client, client.videos.retrieve(video_id), bars, Pictures(client, keyframe, bars))
+            job[0] = find(client, video_id)
+            video = follow(client, client.videos.retrieve(job[0]), bars, Pictures(client, keyframe, bars))
         if wishes.as_json:
             print_json(video.model_dump(mode="json"))
         elif wishes.quiet:
@@ -40,7 +43,7 @@ def status(video_id: VideoId, asking: Asking) -> None:
 
         typer.echo(describe(video))
 
-    if ask(asking, lambda client: client.videos.retrieve(video_id), tell).status == "failed":
+    if ask(asking, lambda client: client.videos.retrieve(find(client, video_id)), tell).status == "failed":
         raise typer.Exit(FAILED)
 
 
@@ -52,10 +55,14 @@ def show(video_id: VideoId, asking: Asking) -> None:
 
         print_show(video)
 
-    ask(asking, lambda client: client.videos.retrieve(video_id), tell)
+    ask(asking, lambda client: client.videos.retrieve(find(client, video_id)), tell)
 
 
-def list_videos(asking: Asking, limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20) -> None:
+def list_videos(
+    asking: Asking,
+    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    status: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
+) -> None:
     """List jobs, newest first."""
 
     def tell(page: "VideoList") -> None:
@@ -63,20 +70,23 @@ def list_videos(asking: Asking, limit: Annotated[int, typer.Option(help="How man
 
         print_list(page)
 
-    ask(asking, lambda client: _newest(client, limit), tell)
+    ask(asking, lambda client: _newest(client, limit, status), tell)
 
 
-def _newest(client: "Client", limit: int) -> "VideoList":
+def _newest(client: "Client", limit: int, status: str | None) -> "VideoList":
     from itertools import islice
 
     from .._core.requests import MAX_PAGE
     from ..errors import InvalidArgumentError
     from ..schema import VideoList
+    from .display import state_of
 
     if limit < 1:
         raise InvalidArgumentError(f"--limit is {limit}; it must be at least 1.")
-    # One more than asked for says whether there are more.
-    found = list(islice(client.videos.iterate(page_size=min(limit + 1, MAX_PAGE)), limit + 1))
+    page_size = MAX_PAGE if status is not None else min(limit + 1, MAX_PAGE)
+    videos = client.videos.iterate(page_size=page_size)
+    wanted = (video for video in videos if status in (None, state_of(video)))
+    found = list(islice(wanted, limit + 1))  # one more than asked for says whether there are more
     shown = found[:limit]
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
     return VideoList(data=shown, first_id=first, last_id=last, has_more=len(found) > limit)
@@ -91,16 +101,21 @@ def download(
     candidate: Annotated[int | None, typer.Option(help="Which of T2I's pictures, with --variant keyframe.")] = None,
     contact_sheet: Sheet = None,
 ) -> None:
-    """Download the video of a finished job. Other variants of it, too: some are there early."""
-    with reporting(wishes.as_json, lambda: stopped([video_id], output, wishes)):
+    """Download the video of a finished job. Other variants of it, too: some are there early.
+
+    As in: magicvideo download video_3f9c --wait -o fox.mp4
+    """
+    job = [video_id]
+    with reporting(wishes.as_json, lambda: stopped(job, output, wishes)):
+        from .._core.requests import content_request
         from ..errors import ConflictError
         from .watching import watcher
 
-        target = output if output is not None else default_output(video_id, variant)
+        content_request(video_id, variant, candidate)  # says now what is wrong with it
         picture = variant in ("thumbnail", "spritesheet", "keyframe")
-        if variant == "video" and target.suffix.lower() in PICTURES:
+        if variant == "video" and output is not None and output.suffix.lower() in PICTURES:
             picture = True  # of a job that ends at T2I
-        check_outputs(target, contact_sheet, picture=picture, as_json=wishes.as_json)
+        check_outputs(output, contact_sheet, picture=picture, as_json=wishes.as_json)
         sizes = [0]
 
         def on_bytes(done: int, total: int | None) -> None:
@@ -108,6 +123,7 @@ def download(
             bars.on_bytes(done, total)
 
         with connect(wishes) as client, watcher(quiet=wishes.quiet) as bars:
+            job[0] = video_id = find(client, video_id)
             if wait:
                 video = client.videos.wait(video_id, on_progress=bars.on_video)
                 if video.paused_after is not None and variant in ("video", "thumbnail", "spritesheet"):
@@ -118,8 +134,11 @@ def download(
                         type="conflict_error",
                         code="video_not_ready",
                     )
-                if output is None:
-                    target = default_output(video_id, variant, picture=video.until == "t2i")
+            else:
+                video = client.videos.retrieve(video_id)
+            target = output or default_output(video_id, variant, picture=video.until == "t2i")
+            target = fitting(video, target, bars.say) if variant == "video" else target
+            check_outputs(target, as_json=wishes.as_json, picture=picture or target.suffix.lower() in PICTURES)
             path = client.videos.download(video_id, target, on_bytes=on_bytes, variant=variant, candidate=candidate)
             if contact_sheet is not None:
                 client.videos.download(video_id, contact_sheet, variant="spritesheet")
@@ -134,19 +153,62 @@ def stream(
     server: Server,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else stdout.")] = None,
 ) -> None:
-    """Write the video while it is made. For a player: magicvideo stream ID | ffplay -"""
-    with reporting(False, lambda: stopped([video_id], output, server)):
+    """Write the video while it is made. For a player: magicvideo stream last | ffplay -"""
+    job = [video_id]
+    with reporting(False, lambda: stopped(job, output, server)):
         target = output or Path("-")
         check_outputs(target)
         with connect(server) as client:
-            client.videos.stream_to(video_id, target)
+            job[0] = find(client, video_id)
+            client.videos.stream_to(job[0], target)
+
+
+def open_(
+    server: Server,
+    video_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Whose page; else the first page.", autocompletion=complete),
+    ] = None,
+    file: Annotated[
+        bool, typer.Option("--file", help="Not the page but the video's file, downloaded to here first.")
+    ] = False,
+) -> None:
+    """Open a job in the browser. Its page, or with --file its video; the address is printed, too."""
+    with reporting(False):
+        import webbrowser
+
+        from ..errors import InvalidArgumentError
+
+        if file and video_id is None:
+            raise InvalidArgumentError("--file needs the ID of a video, or last.")
+        with connect(server) as client:
+            found = None if video_id is None else client.videos.retrieve(find(client, video_id))
+            address = f"{client.base_url}/" + ("" if found is None else f"#/video/{found.id}")
+            if file and found is not None:
+                target = default_output(found.id, picture=found.until == "t2i")
+                if not target.exists():
+                    check_outputs(target, picture=found.until == "t2i")
+                    client.videos.download(found.id, target)
+                address = target.absolute().as_uri()
+        typer.echo(address)
+        if not webbrowser.open(address):
+            typer.echo("Error: There is no browser here; open that address in one.", err=True)
+            raise typer.Exit(UNREACHABLE)
 
 
 def cancel(video_id: VideoId, asking: Asking) -> None:
     """Stop a job that is not finished. It stays in the list as failed, with the code cancelled."""
-    ask(asking, lambda client: client.videos.cancel(video_id), lambda video: typer.echo(cancel_note(video)))
+    ask(
+        asking,
+        lambda client: client.videos.cancel(find(client, video_id)),
+        lambda video: typer.echo(cancel_note(video)),
+    )
 
 
 def delete(video_id: VideoId, asking: Asking) -> None:
     """Remove a job and its video. One that is not finished is cancelled, and stays in the list."""
-    ask(asking, lambda client: client.videos.delete(video_id), lambda gone: typer.echo(f"{gone.id} is deleted."))
+    ask(
+        asking,
+        lambda client: client.videos.delete(find(client, video_id)),
+        lambda gone: typer.echo(f"{gone.id} is deleted."),
+    )

@@ -47,17 +47,22 @@ def load(
     with reporting(wishes.as_json, lambda: _STOPPED):
         from .._core.requests import create_request
         from .._many.load import arrivals, summary
+        from ..errors import InvalidArgumentError
         from .follow import check_outputs
 
         check_outputs(out, as_json=wishes.as_json)
         times = arrivals(rate, duration, random.Random(arrivals_seed))
+        if not times:
+            raise InvalidArgumentError(
+                f"Nothing is sent: --rate {rate:g} for --duration {duration:g} draws no request; raise one of them."
+            )
         options: CreateOptions = {"model": model, "size": size, "seconds": seconds, "steps": steps, "until": until}
         create_request(prompt, options)  # says now what is wrong with it
         shots = asyncio.run(_run(times, prompt, options, wishes, not accept_only, timeout, cancel))
         if out is not None:
             _write(out, shots)
         _tell(summary(shots), wishes.as_json)
-        if shots and all(shot.outcome == "no connection" for shot in shots):
+        if all(shot.outcome == "no connection" for shot in shots):
             raise typer.Exit(UNREACHABLE)
 
 

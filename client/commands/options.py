@@ -13,15 +13,27 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from .ids import complete
+
 Stage = Literal["t2i", "i2v", "v2v", "vfi"]
 Pause = Literal["t2i", "i2v", "v2v"]
+State = Literal["queued", "in_progress", "paused", "completed", "failed"]
 Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 
-VideoId = Annotated[str, typer.Argument(metavar="ID", help="Id of the video, as generate and list print it.")]
+VideoId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Id of the video, as generate and list print it, or its beginning; or last, for the newest.",
+        autocompletion=complete,
+    ),
+]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")]
 NewPrompt = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What it shows now; else the old prompt.")]
 NextPrompt = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What happens next; else the old prompt.")]
-FileOrId = Annotated[str, typer.Argument(metavar="FILE|ID", help="A video's file, or the id of an earlier video.")]
+FileOrId = Annotated[
+    str, typer.Argument(metavar="FILE|ID", help="A video's file, or an earlier video: its id as elsewhere, or last.")
+]
 
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="File to write, replaced if it exists; else ID.mp4 here.")

@@ -15,6 +15,7 @@ import typer
 from .._shell import ending
 from .._shell.terminal import tell
 from .options import Asking, Server
+from .wording import in_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -77,7 +78,7 @@ def reporting(as_json: bool, interrupted: Callable[[], str] = lambda: "Stopped."
             print_json(error.video.model_dump(mode="json"))
         raise typer.Exit(FAILED) from None
     except MagicVideoError as error:
-        _say(f"Error: {error}")
+        _say(f"Error: {in_words(str(error))}")
         if as_json:
             print_json(_error_document(error))
         raise typer.Exit(_exit_code(error)) from None

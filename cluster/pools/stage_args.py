@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stages.settings import Offload
 from stages.types import StageName
 
 IMPORT_PATH = "deployments.app:build"
@@ -96,6 +97,10 @@ class StageArgs(Args):
     autoscaling: AutoscalingArgs | None = None
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float = Field(default=0.0, ge=0)
+    gpu: str | None = Field(
+        default=None, description="The one GPU that its replicas see, by index; else Ray chooses. For one machine."
+    )
+    offload: Offload | None = Field(default=None, description="Weights that wait in main memory; the preset's.")
     threads: int | None = Field(default=None, ge=1, description="torch's CPU threads; num_cpus when left out.")
     max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it; or batches.")
     batch: BatchArgs = Field(default_factory=BatchArgs, description="T2I alone can; off by default.")

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-Outcome = Literal["succeeded", "failed", "cancelled"]
+Outcome = Literal["succeeded", "failed", "cancelled", "refused"]
 PERCENTILES = (50, 90, 95, 99)
 
 
@@ -87,6 +87,7 @@ class Metrics:
     gpu_s: Mapping[str, float]  # by stage: GPUs that were held, idle or not
     busy_share: Mapping[str, float] = field(default_factory=dict)  # by stage: computing / held
     cost: float = 0.0  # in the currency of the prices
+    refused: int = 0  # as they arrived
 
     @property
     def p95_s(self) -> float:
@@ -140,6 +141,7 @@ def measure(
         gpu_s=dict(gpu_s),
         busy_share={name: busy[name] / held if (held := gpu_s[name]) > 0 else 0.0 for name in busy},
         cost=sum(seconds / 3600 * prices.get(name, 0.0) for name, seconds in gpu_s.items()),
+        refused=sum(row.outcome == "refused" for row in rows),
     )
 
 

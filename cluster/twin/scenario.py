@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+from cluster.policy.calls import Rules, Tenant
+
 Spread = Literal["idle", "calls", "one"]
 
 
@@ -28,7 +30,8 @@ class StageTimes:
 
     A call's seconds are drawn from a gamma distribution around its share, with coefficient of variation `cv` (0: the
     same every time, 1: exponential). A stage with `windows` above 1 is called once a window. Up to `batch` jobs may be
-    computed at once; each one after the first adds `batch_share` of a job's seconds.
+    computed at once; each one after the first adds `batch_share` of a job's seconds. A call of more than one of `steps`
+    can be stopped between them, where the scenario has an `order`.
     """
 
     mean_s: float
@@ -38,6 +41,7 @@ class StageTimes:
     bytes_out: int = 0
     batch: int = 1
     batch_share: float = 1.0
+    steps: int = 1
 
     def __post_init__(self) -> None:
         for name, floor in (
@@ -47,6 +51,7 @@ class StageTimes:
             ("windows", 1),
             ("bytes_out", 0),
             ("batch", 1),
+            ("steps", 1),
         ):
             _at_least("StageTimes", name, getattr(self, name), floor)
         _at_least("StageTimes", "batch_share", self.batch_share, 0)
@@ -83,6 +88,24 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class JobClass:
+    """What jobs of one kind are promised, and whose they are; for a scenario with an `order`."""
+
+    priority: int = 0
+    deadline_s: float | None = None  # from arrival; None: no promise
+    soft_s: float | None = None  # from arrival, in its place; None: thrice what the job takes alone
+    tenant: str = ""
+    steps: Mapping[str, int] = field(default_factory=dict)  # of a call, by stage, where they are not the stage's
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_s", "soft_s"):
+            if getattr(self, name) is not None:
+                _at_least("JobClass", name, getattr(self, name), 0)
+        for stage, steps in self.steps.items():
+            _at_least("JobClass", f"steps of stage {stage}", steps, 1)
+
+
+@dataclass(frozen=True)
 class Faults:
     """What goes wrong. A call whose replica dies is repeated, and one that raises too, each within its limit."""
 
@@ -110,6 +133,10 @@ class Scenario:
     server does; "idle" cuts them into as many runs as replicas are idle at that moment, at least one, and each run
     stays on its replica; "one" never spreads. A stage behind one of as many windows begins each window as soon as it
     and the one before it are there.
+
+    Without an `order` calls are served as they come, and bound to a replica up to `max_ongoing`. With one they wait
+    until a replica is free or about to be, in the order of `cluster.policy.order`, and running ones may yield. With
+    `refuses` a job whose deadline cannot be promised ends as it arrives.
     """
 
     stages: Mapping[str, StageTimes]
@@ -127,6 +154,10 @@ class Scenario:
     sample_s: float = 10.0
     rate_window_s: float = 300.0  # over which the rate of arrivals is measured
     kinds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # kind -> stage -> factor on its seconds
+    order: Rules | None = None
+    classes: Mapping[str, JobClass] = field(default_factory=dict)  # by kind
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)  # with their weights
+    refuses: bool = False
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -142,6 +173,16 @@ class Scenario:
             _at_least("Scenario", "max_jobs", self.max_jobs, 1)
         if self.bytes_per_s is not None and not self.bytes_per_s > 0:
             raise TwinError(f"Scenario needs bytes_per_s above 0, got {self.bytes_per_s}.")
+        if self.order is not None:
+            if self.spread != "calls":
+                raise TwinError(
+                    f'With an order each window is a call of its own, so spread must be "calls", not "{self.spread}".'
+                )
+            for name, times in self.stages.items():
+                if times.batch > 1:
+                    raise TwinError(f"Stage {name} has batches of {times.batch}; with an order they must be of 1.")
+        elif self.classes or self.refuses:
+            raise TwinError("Classes and refusals need an order, which is None.")
         held = sum(pool.replicas * pool.gpus for pool in self.pools.values())
         least = sum(pool.min_replicas * pool.gpus for pool in self.pools.values())
         if self.budget_gpus is not None and max(held, least) > self.budget_gpus:

@@ -27,11 +27,12 @@ from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
 from cluster.traffic.traces import Arrival, Trace
+from cluster.twin.ordered import OrderedPool, factor, is_refused
 from cluster.twin.parts import Call, Gpus
-from cluster.twin.scenario import Faults, Pool, Scenario, StageTimes, TwinError
+from cluster.twin.scenario import Faults, JobClass, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
 
-__all__ = ["Faults", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
+__all__ = ["Faults", "JobClass", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Run:
     samples: tuple[Sample, ...]
     metrics: Metrics
     stages: tuple[str, ...]
+    yields: tuple[int, ...] = ()  # of each request's calls, where the scenario has an order
 
     def write(self, folder: Path) -> None:
         """`requests.csv`, `samples.csv`, `metrics.json`."""
@@ -78,6 +80,7 @@ class _Job:
         "outcome",
         "retries",
         "spans",
+        "yields",
     )
 
     def __init__(self, number: int, arrival: Arrival, stages: int) -> None:
@@ -89,7 +92,7 @@ class _Job:
         self.spans: list[Any] = [None] * stages  # [start, end, replicas]
         self.outcome: Outcome | None = None
         self.ended_s = 0.0
-        self.retries = self.failures = 0
+        self.retries = self.failures = self.yields = 0
 
 
 class _Twin:
@@ -102,8 +105,9 @@ class _Twin:
         self._windows = [scenario.stages[name].windows for name in self._names]
         self._rng = np.random.default_rng([seed, 0, 0])
         gpus = Gpus(scenario.budget_gpus)
+        made = StagePool if scenario.order is None else OrderedPool
         self._pools = [
-            StagePool(self._env, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
+            made(self._env, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
         ]
         self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
         self._jobs = [_Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
@@ -132,7 +136,8 @@ class _Twin:
             busy_gpu_s={pool.name: pool.busy_gpu_s for pool in self._pools},
             prices_per_hour={name: pool.price_per_hour for name, pool in self._scenario.pools.items()},
         )
-        return Run(rows, tuple(self._samples), metrics, tuple(self._names))
+        yields = tuple(job.yields for job in self._jobs) if self._scenario.order is not None else ()
+        return Run(rows, tuple(self._samples), metrics, tuple(self._names), yields)
 
     # What happens by itself
 
@@ -142,8 +147,12 @@ class _Twin:
             if delay > 0:
                 yield self._env.timeout(delay)
             self._meter.add(self._env.now)
+            refused = self._scenario.refuses and is_refused(self._scenario, self._pools, job.arrival, self._journal)
             self._journal.append(job)
             self._queued += 1
+            if refused:
+                self._end(job, "refused")
+                continue
             if job.arrival.cancel_s is not None:
                 self._later(job.arrival.cancel_s - self._env.now, self._give_up, job)
             self._claim()
@@ -342,16 +351,14 @@ class _Twin:
         """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
         job: _Job = call.job
         drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
-        if not job.arrival.kind:
-            return drawn
-        return drawn * self._scenario.kinds[job.arrival.kind].get(self._names[call.stage], 1.0)
+        return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage])
 
     def _draw(self, name: str, index: int, seed: int) -> list[float]:
         """Seconds of every call of a stage, by job and window."""
-        unknown = {arrival.kind for arrival in self._trace.arrivals} - {"", *self._scenario.kinds}
-        if unknown:
-            known = ", ".join(self._scenario.kinds) or "none"
-            raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {known}.")
+        known = {**self._scenario.kinds, **self._scenario.classes}
+        if unknown := {arrival.kind for arrival in self._trace.arrivals} - {"", *known}:
+            told = ", ".join(known) or "none"
+            raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {told}.")
         times = self._scenario.stages[name]
         count = len(self._trace.arrivals) * times.windows
         if times.cv == 0 or times.mean_s == 0:

@@ -26,7 +26,9 @@ from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
 from deployments.intake.room import UploadRoom
 from deployments.intake.sources import FILES, Files
-from deployments.settings.application import IngressArgs
+from deployments.jobs.dialect import shown, understand
+from deployments.settings.application import AppArgs, IngressArgs
+from stages.presets import get_preset
 
 _JSON, _MULTIPART, _URLENCODED = "application/json", "multipart/form-data", "application/x-www-form-urlencoded"
 _SMALL_BYTES = 1_000_000  # more than that takes a place among the uploads
@@ -37,6 +39,7 @@ _MAX_FIELDS = 64  # of a form
 _INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
+_FORM = re.compile(rb"\s*(--\S+\r?\n|\w+=)")
 
 MAX_KEY_CHARS = 255
 
@@ -53,8 +56,9 @@ IdempotencyKey = Annotated[
 @asynccontextmanager
 async def open_body(
     request: Request, limits: IngressArgs, room: UploadRoom, tenant: str
-) -> AsyncIterator[tuple[CreateVideo, Files]]:
-    """The fields of a request, and the files that came with it, open until the end of the block.
+) -> AsyncIterator[tuple[CreateVideo, Files, str]]:
+    """The fields of a request, the files that came with it, open until the end of the block, and what is to be said of
+    words that have no effect here.
 
     Raises:
         InvalidRequestError: another type of body, malformed, or a field that is unknown or of another type.
@@ -62,13 +66,9 @@ async def open_body(
         BodyTooSlowError: it did not come in time.
         UploadsFullError: it is large, and as many are under way as may be.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _kind(request)
     if kind not in (_JSON, _MULTIPART, _URLENCODED):
-        raise InvalidRequestError(
-            f"The body's Content-Type is {kind or 'missing'!r}; send application/json or multipart/form-data.",
-            param="Content-Type",
-            code="unsupported_content_type",
-        )
+        raise _unsupported(kind, await _beginning(request, limits.body_limit_s))
     files: Files = {}
     with ExitStack() as stack:
         if kind == _MULTIPART or not 0 <= _announced(request) <= _SMALL_BYTES:
@@ -77,24 +77,37 @@ async def open_body(
             fields = _json_fields(await _limited(request, limits.max_body_bytes, limits.body_limit_s))
         elif kind == _URLENCODED:
             most = min(_SMALL_BYTES, limits.max_upload_bytes)
-            fields = _query_fields(await _limited(request, most, limits.body_limit_s))
+            body = await _limited(request, most, limits.body_limit_s)
+            if _looks_like_json(body):
+                raise _unsupported(kind, body)
+            fields = _query_fields(body)
         else:
             fields, files = await _form_fields(request, limits)
         for file in files.values():
             stack.callback(file.close)
-        created = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, strict=kind == _JSON)
+        created, note = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, request)
         for name in FILES:
             reference = getattr(created, name)
             url = reference and (reference.image_url or reference.video_url)
             if url:
                 files[name] = io.BytesIO(_decoded(url, name))
-        yield created, files
+        yield created, files, note
 
 
-async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) -> BodyT:
-    """The fields of a request that carries no file; an empty body has none. Raises as `open_body` does."""
-    body = await _limited(request, min(_SMALL_BYTES, limits.max_body_bytes), limits.body_limit_s)
-    return _typed(model, _json_fields(body) if body.strip() else {}, strict=True)
+async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) -> tuple[BodyT, str]:
+    """The fields of a request that carries no file, as JSON whatever its type says, or as a form; an empty body has
+    none. And what is to be said of words that have no effect here. Raises as `open_body` does.
+    """
+    most = min(_SMALL_BYTES, limits.max_body_bytes)
+    if _kind(request) == _MULTIPART:
+        fields, files = await _form_fields(request, limits.model_copy(update={"max_upload_bytes": most}))
+        for file in files.values():
+            file.close()
+        return _typed(model, {**fields, **dict.fromkeys(files, _SENT)}, request)
+    body = await _limited(request, most, limits.body_limit_s)
+    is_form = _kind(request) == _URLENCODED and not _looks_like_json(body)
+    read = _query_fields if is_form else _json_fields
+    return _typed(model, read(body) if body.strip() else {}, request)
 
 
 async def drop_body(request: Request) -> None:
@@ -118,9 +131,9 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
     where, name = found["loc"][:2]
     value = str(found["input"])
     if "enum" in wanted:
-        said = f"is {_shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
+        said = f"is {shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
     elif "maximum" in wanted:
-        said = f"is {_shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
+        said = f"is {shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
     elif found["type"] in ("string_too_short", "string_too_long"):
         said = f"has {len(value)} characters; it must have between {wanted['minLength']} and {wanted['maxLength']}"
     else:  # the one pattern there is
@@ -129,21 +142,17 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
     return InvalidRequestError(f"{name} {said}.", param=name, code=code)
 
 
-def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT:
-    unknown = [name for name in fields if name not in model.model_fields]
-    if unknown:
-        raise InvalidRequestError(
-            f"Unknown field {_shown(unknown[0])}; the fields are {', '.join(model.model_fields)}.",
-            param=unknown[0][:_SHOWN_CHARS],
-            code="unknown_field",
-        )
+def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tuple[BodyT, str]:
+    args: AppArgs = request.app.state.services.args
+    said = understand(fields, model, get_preset(args.preset), args.served_names, _parsed)
     try:
-        created = model.model_validate(fields, strict=strict)
+        created = model.model_validate(said.fields, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        said = "is missing" if first["type"] == "missing" else f"is {_shown(first['input'])}: {first['msg']}"
-        raise InvalidRequestError(f"Field {name} {said}.", param=name, code="invalid_field") from None
+        ours, *inner = map(str, first["loc"])
+        name = ".".join((said.called.get(ours, ours), *inner))
+        reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
+        raise InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field") from None
     for name, value in created:
         if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise InvalidRequestError(
@@ -151,7 +160,25 @@ def _typed(model: type[BodyT], fields: dict[str, Any], *, strict: bool) -> BodyT
                 param=name,
                 code="invalid_field",
             )
-    return created
+    return created, said.note
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _looks_like_json(body: bytes | bytearray) -> bool:
+    return body.lstrip()[:1] == b"{"
+
+
+def _unsupported(kind: str, body: bytes | bytearray) -> InvalidRequestError:
+    said = f"The body's Content-Type is {kind or 'missing'!r}; send application/json or multipart/form-data."
+    if _looks_like_json(body):
+        said = (
+            f"The body is JSON, but its Content-Type is {kind or 'missing'!r}; send Content-Type: application/json "
+            '(curl -H "Content-Type: application/json" -d ...).'
+        )
+    return InvalidRequestError(said, param="Content-Type", code="unsupported_content_type")
 
 
 def _announced(request: Request) -> int:
@@ -195,7 +222,16 @@ async def _limited(request: Request, max_bytes: int, limit_s: float) -> bytearra
     return received
 
 
-def _json_fields(body: bytearray) -> dict[str, Any]:
+async def _beginning(request: Request, limit_s: float) -> bytes:
+    """The first bytes of a body that is not read any further."""
+    async with _in_time(limit_s):
+        async for chunk in request.stream():
+            if chunk:
+                return chunk
+    return b""
+
+
+def _json_fields(body: bytes | bytearray) -> dict[str, Any]:
     if sum(body.count(sign) for sign in b"{[,") > _MAX_SIGNS:  # counted, because parsing a million keys takes seconds
         raise InvalidRequestError(
             f"The body has more than {_MAX_SIGNS} keys and values, the limit; no request has so many.",
@@ -205,16 +241,21 @@ def _json_fields(body: bytearray) -> dict[str, Any]:
         value = json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "it is nested too deep"
-        raise InvalidRequestError(f"The body is not JSON: {reason}.", code="invalid_json") from error
+        form = " It looks like a form, whose Content-Type is another." if _FORM.match(body) else ""
+        raise InvalidRequestError(f"The body is not JSON: {reason}.{form}", code="invalid_json") from error
     if _is_deeper(value, _MAX_NESTED):
         raise InvalidRequestError(
             f"The body is nested deeper than {_MAX_NESTED}, the limit; no request is.", code="invalid_json"
         )
     if not isinstance(value, dict):
         raise InvalidRequestError(
-            f'The body must be a JSON object like {{"prompt": "a fox"}}, got {_shown(value)}.', code="invalid_json"
+            f'The body must be a JSON object like {{"prompt": "a fox"}}, got {shown(value)}.', code="invalid_json"
         )
     return value
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    return _json_fields(text.encode("utf-8", "surrogatepass"))
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -259,7 +300,7 @@ async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str,
         if isinstance(value, UploadFile):
             if name not in FILES:
                 raise InvalidRequestError(
-                    f"Field {_shown(name)} is a file; files may be in {' and '.join(FILES)}.",
+                    f"Field {shown(name)} is a file; files may be in {' and '.join(FILES)}.",
                     param=name[:_SHOWN_CHARS],
                     code="unknown_field",
                 )
@@ -276,7 +317,7 @@ def _decoded(url: str, name: str) -> bytes:
     head, comma, text = url.partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         raise InvalidRequestError(
-            f"Field {name} is {_shown(url)}; it must be a data: URL like 'data:image/png;base64,...'. This server "
+            f"Field {name} is {shown(url)}; it must be a data: URL like 'data:image/png;base64,...'. This server "
             "fetches nothing from other addresses: send the bytes.",
             param=name,
             code="invalid_field",
@@ -295,11 +336,6 @@ def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in items]
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidRequestError(
-            f"Field {_shown(twice)} is given twice; send it once.", param=twice[:_SHOWN_CHARS], code="repeated_field"
+            f"Field {shown(twice)} is given twice; send it once.", param=twice[:_SHOWN_CHARS], code="repeated_field"
         )
     return fields
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."

@@ -29,12 +29,17 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(RemixVideo),
     )
     async def remix_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """What is left out stays as it was. The stages before `from_stage`, or before the first that a change reaches,
+        are not computed again.
+        """
         refuse_without_keeper(services)
-        change = await read_small(request, RemixVideo, args.ingress)
+        change, note = await read_small(request, RemixVideo, args.ingress)
         parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         child = remix(parent, change, reuse=await reuses(services, tenant, None))
         said = f"{request.url.path} {change.model_dump_json()}"
-        job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
+        job, _ = await accept_job(
+            services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id, note=note
+        )
         return await video_answer(services, job)
 
     @app.post(
@@ -45,12 +50,15 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(ExtendVideo),
     )
     async def extend_video(video_id: str, request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """The new video begins with the old one and goes on from its last frame."""
         refuse_without_keeper(services)
-        change = await read_small(request, ExtendVideo, args.ingress)
+        change, note = await read_small(request, ExtendVideo, args.ingress)
         parent = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         said = f"{request.url.path} {change.model_dump_json()}"
         child = extend(parent, change)
-        job, _ = await accept_job(services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id)
+        job, _ = await accept_job(
+            services, child, change, tenant=tenant, key=key, said=said, parent_id=parent.id, note=note
+        )
         return await video_answer(services, job)
 
     @app.post(
@@ -61,7 +69,8 @@ def add_remix_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(ContinueVideo),
     )
     async def continue_video(video_id: str, request: Request, tenant: Tenant) -> Response:
-        wanted = await read_small(request, ContinueVideo, args.ingress)
+        """Of a job that `pause_after` holds; with `candidates` from the picture that `candidate` names."""
+        wanted, _ = await read_small(request, ContinueVideo, args.ingress)
         job = await services.at_journal.run(journal.go_on, video_id, wanted.candidate, tenant=tenant)
         services.nudge_pipeline()
         return await video_answer(services, job)

@@ -25,21 +25,24 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     Raises:
         ApiError: it is refused.
     """
-    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files):
-        return await _create(services, created, files, tenant, key)
+    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files, note):
+        return await _create(services, created, files, note, tenant, key)
 
 
-async def _create(services: Services, created: CreateVideo, files: Files, tenant: str, key: str | None) -> Job:
+async def _create(
+    services: Services, created: CreateVideo, files: Files, note: str, tenant: str, key: str | None
+) -> Job:
     args, store = services.args, services.store
     if created.input_reference is None and created.input_video is None:
-        judge(created, args.preset, keeps=args.keeper.enabled)
-    given = await services.at_decoder.run(accept, created, files, store, args.ingress)
+        given = accept(created, files, store, args.ingress)
+    else:
+        given = await services.at_decoder.run(accept, created, files, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)
         said = await services.at_decoder.run(_said, created, files) if files else _said(created, files)
         job, is_new = await accept_job(
-            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id
+            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id, note=note
         )
     finally:
         if not is_new and given.source is not None:

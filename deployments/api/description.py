@@ -1,10 +1,15 @@
 """What FastAPI cannot know for /openapi.json: bodies that the routes read themselves, bytes, the preset's limits.
 
-Paths, parameters and JSON answers FastAPI takes from the routes. `errors`, `binary` and `body` are what a route says
-beside them; `describe` puts in what the served preset allows. A test lets a fuzzer hold the server to the description.
+Paths, parameters, JSON answers and what a route's docstring says FastAPI takes from the routes. `errors`, `binary` and
+`body` are what a route says beside them; `describe` puts in what the served preset allows, a tag, examples
+(`examples.json`, by model or media type) and a line for the shell. A test lets a fuzzer hold the server to the
+description, and others generate clients from it.
 """
 
-from collections.abc import Mapping
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,6 +27,7 @@ Absent = SkipJsonSchema[None]
 _BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, CreateVideo, ExtendVideo, RemixVideo)
 _REF = "#/components/schemas/{model}"
 _BYTES = {"type": "string", "format": "binary"}
+_ABOUT = ("default", "description", "title")  # what stands beside the type of a field
 _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",
@@ -37,6 +43,11 @@ _ERRORS = {
     503: "What the request needs does not answer; Retry-After says when to come back",
     507: "A disk is full, so nothing new is taken in",
 }
+_TAGS = {"videos": "Jobs and what they make", "server": "What this server has, does and lacks"}
+_EXAMPLES: Mapping[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())
+_JSON = "application/json"
+_HERE = "http://127.0.0.1:8000"
+_KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -51,14 +62,14 @@ def binary(description: str, *media_types: str) -> dict[str, Any]:
 
 def body(model: type[BaseModel], *, form: bool = False) -> dict[str, Any]:
     """For `openapi_extra`: the body that a route reads itself, as JSON, and with `form` as a form with files too."""
-    content = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+    content = {_JSON: {"schema": {"$ref": _REF.format(model=model.__name__)}}}
     if form:
         content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=_form_name(model))}}
     required = any(field.is_required() for field in model.model_fields.values())
     return {"requestBody": {"required": required, "content": content}}
 
 
-def describe(app: FastAPI, preset_name: str) -> None:
+def describe(app: FastAPI, preset_name: str, served_names: Sequence[str] = ()) -> None:
     """Have the application say all of it."""
     without, preset = app.openapi, get_preset(preset_name)
 
@@ -66,23 +77,66 @@ def describe(app: FastAPI, preset_name: str) -> None:
         known = app.openapi_schema is not None
         made = without()  # and keeps it
         if not known:
-            _complete(made, preset)
+            _complete(made, preset, served_names)
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(made: dict[str, Any], preset: Preset) -> None:
+def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
     _, definitions = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
     schemas = made["components"]["schemas"]
     schemas.update(definitions["$defs"])
     for model in _BODIES:
-        _narrow(schemas[model.__name__]["properties"], preset)
+        _narrow(schemas[model.__name__]["properties"], preset, served_names)
+        _optional(schemas[model.__name__]["properties"])
+        for name, field in schemas[model.__name__]["properties"].items():
+            _widen(name, field)
     schemas[_form_name(CreateVideo)] = _form(schemas["CreateVideo"])
-    for operation in (one for methods in made["paths"].values() for one in methods.values()):
-        operation["responses"].pop("422", None)  # FastAPI's own, in the place of which stands a 400
+    for path, methods in made["paths"].items():
+        for method, operation in methods.items():
+            operation["responses"].pop("422", None)  # FastAPI's own, in the place of which stands a 400
+            _illustrate(path, method, operation)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    made["servers"] = [{"url": "/", "description": "This server"}]
+    made["tags"] = [{"name": name, "description": said} for name, said in _TAGS.items()]
+
+
+def _optional(fields: Mapping[str, dict[str, Any]]) -> None:
+    """Defaults in words: generators of TypeScript take a field with a `default` for one that everybody must send."""
+    for field in fields.values():
+        default = field.pop("default", None)
+        if default not in (None, ""):
+            field["description"] = f"{field.get('description', '')} {default} when left out.".strip()
+
+
+def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
+    """A tag, an example of each body, and the request as a line for the shell."""
+    operation["tags"] = ["videos" if path.startswith("/v1/videos") else "server"]
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "video_id":
+            parameter["example"] = _EXAMPLES["Video"]["id"]
+    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for media_type, about in body.get("content", {}).items():
+            name = about["schema"].get("$ref", media_type).rpartition("/")[2] if media_type == _JSON else media_type
+            if name in _EXAMPLES:
+                about["example"] = _EXAMPLES[name]
+    operation["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": _curl(path, method, operation)}]
+
+
+def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
+    words = ["curl", _HERE + path.replace("{video_id}", _EXAMPLES["Video"]["id"])]
+    if method not in ("get", "post"):
+        words += ["--head"] if method == "head" else ["-X", method.upper()]
+    sent = operation.get("requestBody", {}).get("content", {}).get(_JSON)
+    if sent is not None:
+        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent["example"])]
+    elif method == "post":
+        words += ["-X", "POST"]
+    if "video/mp4" in operation["responses"].get("200", {}).get("content", {}):
+        words += ["-o", "video.mp4"]
+    return shlex.join(words) + ("" if path.startswith("/health") else _KEY)
 
 
 def _form_name(model: type[BaseModel]) -> str:
@@ -99,12 +153,12 @@ def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, "title": _form_name(CreateVideo), "properties": fields}
 
 
-def _narrow(fields: dict[str, Any], preset: Preset) -> None:
+def _narrow(fields: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
     """Choices and ranges of the served preset; they hold for the first of `anyOf`, the second is null."""
     limits: dict[str, dict[str, Any]] = {
         "prompt": {"minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": r"\S"},
         "negative_prompt": {"maxLength": MAX_PROMPT_CHARS},
-        "model": {"enum": [preset.name]},
+        "model": {"enum": [preset.name, *served_names]},
         "size": {"enum": list(preset.sizes)},
         "seconds": {"enum": list(preset.keyframes)},
         "seed": {"minimum": 0, "maximum": MAX_SEED},
@@ -117,3 +171,16 @@ def _narrow(fields: dict[str, Any], preset: Preset) -> None:
         if name in fields:
             target = fields[name]["anyOf"][0] if "anyOf" in fields[name] else fields[name]
             target.update(limit)
+
+
+def _widen(name: str, field: dict[str, Any]) -> None:
+    """How a value may be sent too: numbers as text, seconds as a number, and null for what has a default."""
+    options = field.pop("anyOf", None) or [{key: field.pop(key) for key in list(field) if key not in _ABOUT}]
+    first = options[0]
+    if first.get("type") in ("integer", "number"):
+        options.insert(1, {"type": "string", "pattern": r"^-?(0|[1-9]\d*)(\.\d+)?$"})
+    elif name == "seconds":
+        options.insert(1, {"type": "number", **({"enum": list(map(float, first["enum"]))} if "enum" in first else {})})
+    if "default" in field and {"type": "null"} not in options:
+        options.append({"type": "null"})
+    field.update({"anyOf": options} if len(options) > 1 else first)

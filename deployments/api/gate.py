@@ -106,6 +106,7 @@ def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
         responses=errors(400, 403),
     )
     async def begin_session(request: Request) -> Response:
+        """For browsers, which send no header with an event stream or a <video>; HttpOnly and of this site alone."""
         bearer = _bearer(request)
         if not await ring.in_use():
             said = "This server has no API keys, so there is nothing to keep; use it without a session."
@@ -119,6 +120,7 @@ def add_session_routes(app: FastAPI, ring: KeyRing) -> None:
 
     @app.delete(SESSION, summary="Remove that cookie", status_code=204, response_class=Response, responses=errors(403))
     async def end_session() -> Response:
+        """Signs a browser out."""
         answer = Response(status_code=204)
         answer.set_cookie(COOKIE, "", max_age=0, path=None, httponly=True, samesite="strict")
         return answer
@@ -134,11 +136,11 @@ def describe_keys(app: FastAPI) -> None:
             "key": {"type": "http", "scheme": "bearer", "description": "Not wanted while the server has no keys."},
             "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
         }
+        schema["security"] = [{"key": []}, {"session": []}]
         for path, operations in schema["paths"].items():
-            if path.startswith("/v1/"):
-                for method, operation in operations.items():
-                    ends = (method, path) == ("delete", SESSION)
-                    operation["security"] = [] if ends else [{"key": []}, {"session": []}]
+            for method, operation in operations.items():
+                if path in _OPEN or (method, path) == ("delete", SESSION):
+                    operation["security"] = []
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

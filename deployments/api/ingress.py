@@ -3,7 +3,7 @@
     /v1/videos ...   `deployments.api.videos`
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
     /  /docs         the page and the API's description, `deployments.api.page`
-    /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing
+    /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing; also /health
     /metrics         `deployments.api.metrics`
 
 Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
@@ -13,7 +13,6 @@ Ray: what the pipeline and the cluster do comes in as functions.
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -35,17 +34,17 @@ from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
 from deployments.api.hardening import HEADERS, Hardening
 from deployments.api.live import add_event_routes
-from deployments.api.metrics import NodeTexts, add_metrics_route
+from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
-from deployments.api.pools import PoolBoard, add_pool_routes
+from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
 from deployments.api.videos import add_video_routes
-from deployments.bulkheads import Bulkhead, Shared
-from deployments.errors import ApiError, StoreAwayError, UnavailableError
-from deployments.files.store import ArtifactStore, free_bytes
+from deployments.errors import ApiError, StoreAwayError
+from deployments.files.store import ArtifactStore
 from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
+from deployments.observe.history import NodeTexts, PoolHistory
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.agents import node_texts
@@ -57,7 +56,6 @@ from deployments.tenants.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 
-LEAST_FREE_BYTES = 32 * 2**20
 ANSWER_S = 5.0  # for Ray Serve, the pipeline and the database, before they count as gone
 
 
@@ -89,8 +87,10 @@ class Ingress:
             courier = Courier(database, secret, partial(webhook_answer, journal), allow_private=private)
             self._courier = asyncio.get_running_loop().create_task(courier.run())
 
+        history = PoolHistory()
+
         def made(args: AppArgs) -> FastAPI:
-            return create_app(
+            app = create_app(
                 *(args, journal, store),
                 nudge=nudge,
                 health=Watch(args).health,
@@ -99,7 +99,10 @@ class Ingress:
                 remake=remake,
                 nodes=node_texts,
                 counts=counts,
+                history=history,
             )
+            app.state.board.watch()
+            return app
 
         self._args, self._made = args, made
         self._asgi = _Newest(made(args))
@@ -163,6 +166,7 @@ def create_app(
     remake: Remake = _no_remake,
     nodes: NodeTexts = _no_nodes,
     counts: RequestMetrics | None = None,
+    history: PoolHistory | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -171,7 +175,7 @@ def create_app(
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
         nodes: gives what each node has counted.
-        counts: those of an application before, which go on.
+        counts: those of an application before, which go on; `history` too.
     """
     app = FastAPI(
         title="magicvideo",
@@ -194,10 +198,11 @@ def create_app(
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_event_routes(app, services)
-    board = PoolBoard(services)
+    app.state.board = board = PoolBoard(services, nodes, history)
     add_pool_routes(app, board)
+    add_model_routes(app, services)
     add_metrics_route(app, services, board, nodes)
-    add_page_routes(app)
+    add_page_routes(app, args.preset)
 
     readiness = Readiness(services)
 
@@ -208,74 +213,41 @@ def create_app(
         responses={503: {"model": Health, "description": "It cannot; problems say what is missing"}},
     )
     async def check_health() -> Response:
+        """For probes; needs no key. Each problem is a sentence."""
         found = await readiness.check()
         return json_answer(found, 200 if found.status == "ok" else 503)
 
     _answer_errors(app, counts)
-    describe(app, args.preset)
+    describe(app, args.preset, args.served_names)
     describe_keys(app)
     return app
 
 
-class Readiness:
-    """What the cluster and the journal's database say; asked once at a time, however many probe."""
+_ALSO = {"/health": "/healthz", "/models": "/v1/models"}  # as other servers have it
+_BESIDE_V1 = ("/health", "/healthz", "/metrics", "/openapi.json")
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._at_disk = Bulkhead("The artifact store", threads=1, wait_s=2.0)  # reads that hang do not hold a probe
-        self.check = Shared(self._check, 0.0).get
 
-    async def _check(self) -> Health:
-        services = self._services
-        try:
-            found = await services.healths.get(0.0)  # Serve itself is asked once a second at most
-        except Exception as error:
-            logger.warning("Ray Serve does not answer: %s", error)
-            why = str(error) if isinstance(error, UnavailableError) else f"Ray Serve fails ({type(error).__name__})."
-            return self._ill(f"{why} Look at its controller's log.", services.healths.known)
-        try:
-            waits = await services.at_journal.run(services.journal.waits)
-            small = await self._small_disks()
-        except Exception as error:
-            logger.warning("The journal's database does not answer: %s", error)
-            return self._ill(f"The journal's database does not answer ({type(error).__name__}); look at it.", found)
-        if small:
-            return self._ill(" ".join(self._full(*disk) for disk in small), found)
-        said = [f"{count} {'video waits' if count == 1 else 'videos wait'}: {why}" for why, count in waits.items()]
-        return found.model_copy(update={"problems": [*found.problems, *said]}) if said else found
+def path_of(asked: str, prefix: str = "") -> str:
+    """The path that a client means, which is answered in place: a redirect would lose a body, and would have to know
+    the prefix that a proxy took off.
 
-    async def _small_disks(self) -> list[tuple[str, int]]:
-        """Those that a job might not fit on, and the bytes they have left. Of a store that hangs nothing is known."""
-        left: dict[str, int | None] = {
-            "the journal's database": await self._services.at_journal.run(self._journal_left)
-        }
-        with suppress(UnavailableError):
-            left["the artifact store"] = await self._at_disk.run(self._services.store.free_bytes)
-        return [(what, free) for what, free in left.items() if free is not None and free < LEAST_FREE_BYTES]
-
-    def _journal_left(self) -> int | None:
-        database = self._services.journal.database
-        database.keep_reserve()
-        return None if database.file is None else free_bytes(database.file)
-
-    @staticmethod
-    def _full(what: str, free: int) -> str:
-        return (
-            f"The disk of {what} has {free / 2**20:.0f} MiB left, and a job may need {LEAST_FREE_BYTES // 2**20}; "
-            "delete videos or make room."
-        )
-
-    def _ill(self, problem: str, known: Health | None = None) -> Health:
-        found = known or Health(status="degraded", model=self._services.args.preset, version=__version__)
-        return found.model_copy(update={"status": "degraded", "problems": [*found.problems, problem]})
+    A slash at the end is none. A base URL that ends in /v1 may get another one from its client, or be asked for what
+    stands beside /v1.
+    """
+    prefix = prefix if asked.startswith(prefix) else ""
+    path = asked.removeprefix(prefix).rstrip("/") or "/"
+    while path.startswith("/v1/v1/"):
+        path = path.removeprefix("/v1")
+    if path.startswith("/v1/") and path.removeprefix("/v1") in _BESIDE_V1:
+        path = path.removeprefix("/v1")
+    return prefix + _ALSO.get(path, path)
 
 
 class _Wire:
     """Middleware around all routes.
 
     Counts every answer by the pattern of its route; what a client asked for would be labels without end. Answers HEAD
-    as GET, without the body; a path with a slash at its end as without it, for a redirect would have to know the
-    prefix that a proxy took off. A client that went away is no error.
+    as GET, without the body; other addresses of a route as `path_of` has them. A client that went away is no error.
     """
 
     def __init__(self, app: ASGIApp, counts: RequestMetrics) -> None:
@@ -285,7 +257,7 @@ class _Wire:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method, path = scope["method"], scope["path"].rstrip("/") or "/"
+        method, path = scope["method"], path_of(scope["path"], scope.get("root_path", ""))
         heads = method == "HEAD" and not path.endswith("/content")  # which has a HEAD of its own
         inner = {**scope, "method": "GET" if heads else method, "path": path}
 
@@ -334,7 +306,10 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
 
     @app.exception_handler(HTTPException)
     async def frameworks(request: Request, error: HTTPException) -> Response:
-        detail = f"{request.method} {request.url.path}: {error.detail}; see the README for the routes there are."
+        where = "see the README for the routes there are"
+        if error.status_code == 404 and _is_below_v1(app, request.scope):
+            where = "the API is below /v1: have the client's base URL end in it"
+        detail = f"{request.method} {request.url.path}: {error.detail}; {where}."
         kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
         body = ErrorBody(error=ErrorDetail(message=detail, type=kind, code="unknown_route"))
         headers = dict(error.headers or {})
@@ -360,3 +335,10 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     named = [route for route in fitting if "{" not in route.path]  # a path of its own, not an id
     found = {method for route in named or fitting for method in route.methods or ()}
     return sorted(found | {"HEAD"} if "GET" in found else found)
+
+
+def _is_below_v1(app: FastAPI, scope: Scope) -> bool:
+    """Whether there is such a path with /v1 before it."""
+    prefix = scope.get("root_path", "")
+    below = {**scope, "path": f"{prefix}/v1{scope['path'].removeprefix(prefix)}"}
+    return any(route.matches(below)[0] is not Match.NONE for route in app.routes if isinstance(route, APIRoute))

@@ -21,7 +21,7 @@ from deployments.api.creating import create_job
 from deployments.api.description import Absent, binary, body, errors
 from deployments.api.gate import Tenant
 from deployments.errors import InvalidRequestError, VideoGoneError, VideoNotReadyError
-from deployments.files.fragments import Fragments
+from deployments.files.fragments import Fragments, codec_of
 from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
 from deployments.files.store import Artifact, ArtifactStore
@@ -53,6 +53,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
     async def follow_events(
         video_id: str, tenant: Tenant, after: _After = 0, last_event_id: _LastEventId = None
     ) -> Response:
+        """All from the beginning, or from where a stream broke, then those to come; ends with the job."""
         after = after if last_event_id is None else last_event_id
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         standing = await services.admission.standing(job)
@@ -66,11 +67,13 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The video", "video/mp4"), **errors(400, 404, 409, 410)},
     )
     async def stream_video(video_id: str, tenant: Tenant) -> Response:
+        """Plays from the first finished window on, long before the job is completed."""
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         _check_streams(job)
         pieces = _fragments(services, feed, job)
         first = await anext(pieces)  # a job that ends without a video is refused before the first byte
-        return StreamingResponse(_with(first, pieces), headers=_OPEN, media_type="video/mp4")
+        media_type = f'video/mp4; codecs="{codec_of(first)}"'  # as browsers must be told before the first byte
+        return StreamingResponse(_with(first, pieces), headers=_OPEN, media_type=media_type)
 
     @app.post(
         "/v1/videos/sync",
@@ -83,6 +86,9 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(CreateVideo, form=True),
     )
     async def create_and_wait(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """As `POST /v1/videos`, but answered when the job has ended. One that takes longer than the server waits is
+        answered with 202 and goes on; poll it where `Location` says.
+        """
         job = await create_job(services, request, tenant, key)
         with suppress(TimeoutError):
             async with asyncio.timeout(services.args.ingress.sync_limit_s):

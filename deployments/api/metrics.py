@@ -7,7 +7,7 @@ answer, its series are missing, and `magicvideo_scrape_lacks` counts it.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from fastapi import FastAPI, Response
 
@@ -17,10 +17,9 @@ from deployments.api.pools import PoolBoard
 from deployments.intake.services import Services
 from deployments.journal.looks import oldest_queued_s
 from deployments.journal.sweeps import Sweeps
+from deployments.observe.history import NodeTexts
 from deployments.observe.metrics import TABLE
 
-NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
-"""What the agent of each living node says; None where one does not answer."""
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OURS = "ray_magicvideo_"
 _USELESS = re.compile(r'(?:otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')  # the same for all, or empty
@@ -36,6 +35,7 @@ def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes:
         responses={200: binary("The numbers", "text/plain")},
     )
     async def read_metrics() -> Response:
+        """Of the whole cluster, whichever replica is asked; the README lists them."""
         database = services.journal.database
         oldest = services.at_journal.run(oldest_queued_s, database)
         to_erase = services.at_journal.run(Sweeps(database).to_erase)

@@ -1,28 +1,46 @@
 """The web page at `/`, the API's description at `/docs`, and their parts below `/assets/`: files of `web/`, read once,
 told apart by digest.
 
-The page is plain HTML, CSS and modules of JavaScript; it needs no build and loads nothing from elsewhere, and its
-policy has browsers refuse what did not come from this server. It uses the API like any client: signed in by the cookie
-of `POST /v1/session`, choices from `/openapi.json`, progress from `/v1/videos/{id}/events`.
+The page is plain HTML, CSS and modules of JavaScript; it needs no build and loads nothing from elsewhere: by its policy
+browsers refuse what neither came from this server nor was made by the page itself (`blob:`, for a video that plays
+while it is made and for a file that is about to be sent). It uses the API like any client: signed in by the cookie of
+`POST /v1/session`, progress from `/v1/videos/{id}/events`. What the served preset offers stands in
+`/assets/preset.json`.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from deployments.jobs.judging import MAX_CANDIDATES
+from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, WEIGHTS, Preset, get_preset
+from stages.words import load_vocabulary
+
 WEB = Path(__file__).with_name("web")
-INDEX, DOCS = "index.html", "docs.html"
+INDEX, DOCS, PRESET = "index.html", "docs.html", "preset.json"
+EXAMPLES = (  # a test holds that the smallest model knows every word of them
+    "a fox walking through a snowy forest at dusk",
+    "a robot jumping in a city at night",
+    "a fat rabbit in a meadow, oil painting style",
+    "a whale floating along a beach at dusk",
+    "an owl standing at a castle at night",
+    "a tractor moving across a farm by day, 3d render",
+    "a cute penguin hopping in the mountains, pencil sketch style",
+    "a dragon floating in the desert, the camera zooms in",
+)
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self'",
-        "media-src 'self'",
+        "img-src 'self' blob:",
+        "media-src 'self' blob:",
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
@@ -48,14 +66,40 @@ def read_parts(folder: Path = WEB) -> dict[str, Part]:
     """All files of the page by name."""
     parts = {}
     for path in sorted(folder.iterdir()):
-        body = path.read_bytes()
-        parts[path.name] = Part(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', _TYPES[path.suffix])
+        parts[path.name] = _part(path.read_bytes(), _TYPES[path.suffix])
     return parts
 
 
-def add_page_routes(app: FastAPI) -> None:
-    """Put them on the application."""
+def _part(body: bytes, media_type: str) -> Part:
+    return Part(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', media_type)
+
+
+def offers_of(preset: Preset) -> dict[str, Any]:
+    """What a preset makes, with its defaults and ranges, and prompts that it can draw."""
+    draws = load_vocabulary(WEIGHTS / preset.vocabulary).draws if preset.vocabulary else {}
+    denoising = {"t2i": preset.t2i, "i2v": preset.i2v, "v2v": preset.v2v}
+    return {
+        "model": preset.name,
+        "sizes": list(preset.sizes),
+        "seconds": list(preset.keyframes),
+        "keyframe_fps": preset.keyframe_fps,
+        "steps": {stage: noise.steps for stage, noise in denoising.items()},
+        "guidance": {stage: noise.guidance for stage, noise in denoising.items()},
+        "factor": preset.vfi_factor,
+        "max_steps": preset.max_steps,
+        "max_factor": MAX_FACTOR,
+        "max_candidates": MAX_CANDIDATES,
+        "prompt_chars": MAX_PROMPT_CHARS,
+        "reads": preset.reads,
+        "draws": draws,
+        "examples": EXAMPLES,
+    }
+
+
+def add_page_routes(app: FastAPI, preset: str) -> None:
+    """Put them on the application, which serves that preset."""
     parts = read_parts()
+    parts[PRESET] = _part(json.dumps(offers_of(get_preset(preset))).encode(), "application/json")
 
     @app.get("/", response_class=Response, include_in_schema=False)
     async def page(request: Request) -> Response:

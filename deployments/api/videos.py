@@ -58,6 +58,9 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         openapi_extra=body(CreateVideo, form=True),
     )
     async def create_video(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
+        """The job is written and its id answered at once; nothing is computed meanwhile. Ask for it every
+        `openai-poll-after-ms` milliseconds, or follow its events, until `status` is `completed` or `failed`.
+        """
         return await video_answer(services, await create_job(services, request, tenant, key))
 
     @app.get("/v1/videos", summary="A page of videos", response_model=VideoList, responses=errors(400, 404))
@@ -67,6 +70,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         limit: _Limit = DEFAULT_PAGE,
         order: Annotated[Order, Query(description="By age.")] = "desc",
     ) -> Response:
+        """The tenant's own, the newest first. While `has_more`, the next page is behind `after=last_id`."""
         try:
             jobs, more = await services.at_journal.run(
                 journal.page, tenant=tenant, after=after, limit=limit, order=order
@@ -81,6 +85,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/videos/{video_id}", summary="How far a video is", response_model=Video, responses=errors(404))
     async def retrieve_video(video_id: str, tenant: Tenant) -> Response:
+        """Status, progress, each stage, the place in the queue and the seconds that are left."""
         return await video_answer(services, await services.at_journal.run(journal.get, video_id, tenant=tenant))
 
     @app.post(
@@ -90,6 +95,9 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         responses=errors(404, 409),
     )
     async def cancel_video(video_id: str, tenant: Tenant) -> Response:
+        """The job stays readable, as `failed` with the code `cancelled`. A job under way stops within a denoising
+        step.
+        """
         state = await services.at_journal.run(journal.request_cancel, video_id, tenant=tenant)
         job = await services.at_journal.run(journal.get, video_id)
         if state == "running":
@@ -105,6 +113,7 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         responses=errors(404),
     )
     async def delete_video(video_id: str, tenant: Tenant) -> Response:
+        """A finished job is gone with its files; one that was not finished is cancelled and stays readable."""
         before = (await services.at_journal.run(journal.get, video_id, tenant=tenant)).state
         state = before if before in FINAL else await services.at_journal.run(journal.request_cancel, video_id)
         if state == "running":
@@ -136,5 +145,8 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         candidate: _Candidate = None,
         wanted: _Range = None,
     ) -> Response:
+        """The mp4 once the job is completed; `variant` gives something smaller to look at, `keyframe` and `preview`
+        before the video is there. A Range is served, and `ETag` and `If-None-Match` spare a second download.
+        """
         job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
         return await content_answer(services, job, request, variant, candidate, wanted)

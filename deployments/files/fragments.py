@@ -52,6 +52,12 @@ class Fragments:
         return b"".join(wanted)
 
 
+def codec_of(data: bytes) -> str:
+    """What the first bytes of a stream hold, as RFC 6381 writes it and browsers ask for it: "avc1.64000d"."""
+    at = data.index(b"avcC") + 5  # behind the version: profile, compatibility, level
+    return f"avc1.{data[at : at + 3].hex()}"
+
+
 def _moved(moof: bytes, start: int) -> bytes:
     """A fragment shown `start` later: the muxer begins each of its files at 0."""
     at = moof.index(b"tfdt") + 4

@@ -21,6 +21,7 @@ async def accept_job(
     key: str | None,
     said: str,
     parent_id: str | None = None,
+    note: str = "",
 ) -> tuple[Job, bool]:
     """Write the job, or find the one that the idempotency key has already made. Gives (job, whether it is new).
 
@@ -28,6 +29,7 @@ async def accept_job(
         wish: how urgent the job is, and whom to tell.
         key: the idempotency key.
         said: all that the request says, which the key stands for.
+        note: what is to be told of how the request was read.
 
     Raises:
         ApiError: the job is refused.
@@ -47,11 +49,12 @@ async def accept_job(
         parent_id=parent_id,
         needs=child.needs,
         webhook_url=wish.webhook_url,
+        note=note,
     )
     job, is_new = await services.at_journal.run(
         services.journal.submit,
         new,
-        admit=await services.admission.judge(tenant, priority, deadline_s),
+        admit=await services.admission.judge(child.request, tenant, priority, deadline_s),
         max_queued=ingress.max_queued_jobs,
         retry_after_s=ingress.retry_after_s,
     )

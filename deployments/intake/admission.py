@@ -11,15 +11,16 @@ from functools import partial
 
 from deployments.bulkheads import Bulkhead, Shared
 from deployments.errors import UnavailableError
-from deployments.jobs.outlook import Outlook, Standing, calls_of, check_deadline, judge_urgency
-from deployments.jobs.values import Job, Limits
+from deployments.jobs.outlook import Outlook, Standing, check_deadline, judge_urgency
+from deployments.jobs.values import Job, JobRequest, Limits
+from deployments.jobs.work import loads_of
 from deployments.journal.database import Database
 from deployments.journal.limits import Admit, admit_within
 from deployments.journal.looks import read_measured, read_outlook
 from stages.types import STAGE_NAMES, StageName
 
 FRESH_S = 1.0
-MEASURED_S = 10.0  # so long medians are good, once every stage has one
+MEASURED_S = 10.0  # so long speeds are good, once every stage has one
 
 
 class Admission:
@@ -40,7 +41,6 @@ class Admission:
     ) -> None:
         self._database, self._at_journal, self._preset, self._limits = database, at_journal, preset, limits
         self._retry_after_s, self._replicas, self._clock = retry_after_s, replicas, clock
-        self._calls = calls_of(preset)
         self._measured_at: float | None = None
         self._shared = Shared(self._look, FRESH_S, clock)
 
@@ -54,7 +54,7 @@ class Admission:
     async def standing(self, job: Job) -> Standing:
         return (await self.outlook()).standing(job) if job.state in ("queued", "running") else Standing()
 
-    async def judge(self, tenant: str, priority: int, deadline_s: float | None) -> Admit:
+    async def judge(self, request: JobRequest, tenant: str, priority: int, deadline_s: float | None) -> Admit:
         """What `Journal.submit` asks about a new job, as its `admit`.
 
         Raises:
@@ -63,7 +63,7 @@ class Admission:
         judge_urgency(priority, deadline_s)
         outlook = await self.outlook()
         wait_s = outlook.tenant_wait_s(tenant) or self._retry_after_s
-        further = partial(check_deadline, outlook, priority, deadline_s)
+        further = partial(check_deadline, outlook, priority, deadline_s, loads_of(request))
         return admit_within(self._limits(tenant), tenant, priority, wait_s, further)
 
     def note(self, job: Job) -> None:
@@ -72,12 +72,12 @@ class Admission:
 
     async def _look(self) -> Outlook:
         found = await self._at_journal.run(self._read, self._shared.known or Outlook(), self._clock())
-        return replace(found, replicas=self._replicas() if found.seconds else {})
+        return replace(found, replicas=self._replicas() if found.speeds else {})
 
     def _read(self, known: Outlook, now: float) -> Outlook:
-        seconds = known.seconds
+        speeds = known.speeds
         with self._database.read() as connection:
-            if self._measured_at is None or len(seconds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
-                seconds, self._measured_at = read_measured(connection, self._preset), now
-            found = read_outlook(connection)
-        return replace(found, seconds=seconds, calls=self._calls)
+            if self._measured_at is None or len(speeds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
+                speeds, self._measured_at = read_measured(connection, self._preset), now
+            found = read_outlook(connection, known)
+        return replace(found, speeds=speeds)

@@ -10,11 +10,10 @@ from client.schema import CreateVideo
 from deployments.errors import InvalidRequestError
 from deployments.jobs.plans import comes_before
 from deployments.jobs.values import JobRequest, Source
-from stages.presets import RequestError, check_subject, get_preset, plan
+from stages.presets import DRAWN_SEEDS, RequestError, check_subject, get_preset, plan
 from stages.types import StageName
 
 MAX_CANDIDATES = 8
-_SEEDS = 2**31  # drawn seeds stay below, so that JavaScript and 32-bit tools can hold them
 
 
 def judge(created: CreateVideo, preset_name: str, source: Source | None = None, *, keeps: bool = True) -> JobRequest:
@@ -27,13 +26,9 @@ def judge(created: CreateVideo, preset_name: str, source: Source | None = None, 
     Raises:
         InvalidRequestError: a value that the preset cannot serve.
     """
-    seed = secrets.randbelow(_SEEDS) if created.seed is None else created.seed
+    seed = secrets.randbelow(DRAWN_SEEDS) if created.seed is None else created.seed
     try:
-        preset = get_preset(created.model or preset_name)
-        if preset.name != preset_name:
-            raise RequestError(
-                "model", f"This server runs preset {preset_name!r}, not {preset.name!r}; leave model out or change it."
-            )
+        preset = get_preset(preset_name)
         plan(
             preset,
             created.prompt,

@@ -3,33 +3,30 @@
 The estimate is that of a line of machines: a job needs its own seconds at every stage, and before that the stage with
 the most work per replica must get through what goes first:
 
-    eta = max over stages (seconds of work ahead / replicas) + sum over stages (own seconds / replicas it can use)
+    eta = max over stages (seconds of work ahead / replicas) + own seconds, on the replicas that it can use
 
-A stage's seconds are the median of what recent jobs of this preset computed there. It takes every job to be like
-those, and knows nothing of limits of tenants, of failures, or of replicas to come. Without a finished job there is no
-estimate, and every deadline is accepted. Pure: frozen values and judgements about them.
+V2V and VFI are called once a window, and VFI has one window while V2V has the next. What a stage needs for a job
+follows from what that asks and from what is kept of it (`deployments.jobs.work`); of one that pauses all this goes as
+far as the pause. It knows nothing of limits of tenants, of failures, or of replicas to come. Where a stage has done
+nothing yet there is no estimate, and every deadline is accepted. Pure: frozen values and judgements about them.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 
 from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.jobs.values import Job
-from stages.model.sampling.windows import plan_windows
-from stages.presets import get_preset, plan
+from deployments.jobs.work import Left, Loads, Speed, left_of, loads_of
 from stages.types import STAGE_NAMES, StageName
 
 MAX_PRIORITY = 10
 
 Rank = tuple[int, float, str]
 """Sorts jobs as they are claimed: higher priority, then age."""
-Left = Mapping[StageName, float]
-"""Of a job: the share of each stage that is still to be computed, 0 to 1; a stage that it has not is missing."""
-
-
-_WHOLE: Left = dict.fromkeys(STAGE_NAMES, 1.0)
 
 
 def rank_of(priority: int, created_at: float, job_id: str) -> Rank:
@@ -37,19 +34,13 @@ def rank_of(priority: int, created_at: float, job_id: str) -> Rank:
 
 
 @dataclass(frozen=True, order=True)
-class Waiting:
-    """A queued job."""
+class Unfinished:
+    """A queued or running job."""
 
     rank: Rank
+    loads: Loads = field(compare=False, default_factory=dict)
+    left: Left = field(compare=False, default_factory=dict)  # a stage that is missing: all of it
     tenant: str = field(compare=False, default="")
-
-
-@dataclass(frozen=True)
-class Underway:
-    """A running job."""
-
-    rank: Rank
-    left: Left
 
 
 @dataclass(frozen=True)
@@ -64,80 +55,113 @@ class Standing:
 class Outlook:
     """Every unfinished job, and what the stages can do."""
 
-    waiting: Sequence[Waiting] = ()  # as they will be claimed
-    running: Sequence[Underway] = ()
-    seconds: Mapping[StageName, float] = field(default_factory=dict)  # of computing, one job; empty: not measured
+    waiting: Sequence[Unfinished] = ()  # as they will be claimed
+    running: Sequence[Unfinished] = ()
+    speeds: Mapping[StageName, Speed] = field(default_factory=dict)  # a stage that is missing has done nothing yet
     replicas: Mapping[StageName, int] = field(default_factory=dict)
-    calls: Mapping[StageName, int] = field(default_factory=dict)  # of one job, at the same time; 1 when left out
 
     def standing(self, job: Job) -> Standing:
         """Of a job as it has just been read."""
-        rank = rank_of(job.priority, job.created_at, job.id)
-        progress = {stage.name: stage.progress for stage in job.stages}
-        left = {name: 1 - progress[name] / 100 for name in STAGE_NAMES if name in progress}
+        own = unfinished_of(job)
         if job.state == "queued":
-            position = bisect_left(self.waiting, Waiting(rank))
-            return Standing(position, _rounded(self._end_s(self._ahead(position), left)))
+            position = bisect_left(self.waiting, own)
+            return Standing(position, _rounded(self._end_s(self._ahead(position), own)))
         if job.state != "running":
             return Standing()
-        ahead = [other.left for other in self.running if other.rank < rank]
-        return Standing(None, _rounded(self._end_s(ahead, left)))
+        return Standing(None, _rounded(self._end_s(self._sum(o for o in self.running if o < own), own)))
 
-    def new_eta_s(self, priority: int) -> float | None:
+    def new_eta_s(self, priority: int, loads: Loads) -> float | None:
         """Seconds to the end of a job that is written now."""
-        position = bisect_left(self.waiting, Waiting(rank_of(priority, math.inf, "")))
-        return self._end_s(self._ahead(position), _WHOLE)
+        own = Unfinished(rank_of(priority, math.inf, ""), loads)
+        return _known(self._end_s(self._ahead(bisect_left(self.waiting, own)), own))
 
-    def alone_s(self) -> float | None:
+    def alone_s(self, loads: Loads) -> float | None:
         """Seconds that a job takes when nothing goes before it."""
-        return self._end_s([], _WHOLE)
+        return _known(self._end_s({}, Unfinished(rank_of(0, 0.0, ""), loads)))
 
     def tenant_wait_s(self, tenant: str) -> float | None:
         """Seconds until the first waiting job of a tenant starts."""
         for position, job in enumerate(self.waiting):
             if job.tenant == tenant:
-                return self._wait_s(self._ahead(position), STAGE_NAMES)
+                return _known(self._wait_s(self._ahead(position), STAGE_NAMES))
         return None
+
+    def backlog_s(self, stage: StageName) -> float | None:
+        """Seconds until a stage is through with all that there is for it."""
+        return _rounded(self._before[stage][-1] / self._count(stage))
 
     def plus(self, job: Job) -> "Outlook":
         """With one more queued job."""
-        new = Waiting(rank_of(job.priority, job.created_at, job.id), job.tenant)
+        new = unfinished_of(job)
         at = bisect_left(self.waiting, new)
         if self.waiting[at : at + 1] and self.waiting[at] == new:
             return self
         return replace(self, waiting=(*self.waiting[:at], new, *self.waiting[at:]))
 
-    def _ahead(self, position: int) -> list[Left]:
-        return [job.left for job in self.running] + [dict.fromkeys(STAGE_NAMES, float(position))]
+    # Seconds, by stage or of a job, are infinite where they are not known.
 
-    def _end_s(self, ahead: Sequence[Left], left: Left) -> float | None:
-        if not all(name in self.seconds for name in STAGE_NAMES):
-            return None
-        still = [name for name, share in left.items() if share > 0]
-        own_s = sum(left[name] * self.seconds[name] / min(self._count(name), self.calls.get(name, 1)) for name in still)
-        return own_s + (self._wait_s(ahead, still) or 0.0)
+    def _needs(self, job: Unfinished) -> dict[StageName, float]:
+        """Of computing what is left of a job, one call after another."""
+        left = {name: job.left.get(name, 1.0) for name in job.loads}
+        return {
+            name: left[name] * (self.speeds[name].seconds(load) if name in self.speeds else math.inf)
+            for name, load in job.loads.items()
+            if left[name] > 0
+        }
 
-    def _wait_s(self, ahead: Sequence[Left], at: Sequence[StageName]) -> float | None:
-        """Seconds until the busiest of some stages is through with the jobs ahead."""
-        if not all(name in self.seconds for name in STAGE_NAMES):
-            return None
-        backlog = (sum(left.get(name, 0.0) for left in ahead) * self.seconds[name] / self._count(name) for name in at)
-        return max(backlog, default=0.0)
+    def _sum(self, jobs: Iterable[Unfinished]) -> Mapping[StageName, float]:
+        needs = [self._needs(job) for job in jobs]
+        return {name: sum(own.get(name, 0.0) for own in needs) for name in STAGE_NAMES}
+
+    @cached_property
+    def _before(self) -> Mapping[StageName, Sequence[float]]:
+        """At each place of the queue: what all before it need, and all that run."""
+        running, needs = self._sum(self.running), [self._needs(job) for job in self.waiting]
+        return {
+            name: list(accumulate((own.get(name, 0.0) for own in needs), initial=running[name])) for name in STAGE_NAMES
+        }
+
+    def _ahead(self, position: int) -> Mapping[StageName, float]:
+        return {name: sums[position] for name, sums in self._before.items()}
+
+    def _end_s(self, ahead: Mapping[StageName, float], job: Unfinished) -> float:
+        needs = self._needs(job)
+        rounds = {name: math.ceil(job.loads[name].calls / self._count(name)) for name in needs}
+        spans = {name: seconds * rounds[name] / job.loads[name].calls for name, seconds in needs.items()}
+        own_s = sum(spans.values())
+        if "v2v" in spans and "vfi" in spans:  # one works while the other does, but for the first and the last window
+            v2v, vfi = spans["v2v"], spans["vfi"]
+            own_s -= min(v2v * (1 - 1 / rounds["v2v"]), vfi * (1 - 1 / rounds["vfi"]))
+        return own_s + self._wait_s(ahead, list(needs))
+
+    def _wait_s(self, ahead: Mapping[StageName, float], at: Sequence[StageName]) -> float:
+        """Until the busiest of some stages is through with what goes first."""
+        return max((ahead.get(name, 0.0) / self._count(name) for name in at), default=0.0)
 
     def _count(self, name: StageName) -> int:
         return max(1, self.replicas.get(name, 1))
 
 
-def check_deadline(outlook: Outlook, priority: int, deadline_s: float | None) -> None:
+def unfinished_of(job: Job) -> Unfinished:
+    """A queued or running job as it has just been read."""
+    loads = loads_of(job.request)
+    if job.state == "queued":
+        left = left_of(loads, {name: len(outputs) for name, outputs in job.outputs.items()})
+    else:
+        progress = {stage.name: stage.progress for stage in job.stages}
+        left = {name: 1 - progress.get(name, 0) / 100 for name in loads}
+    return Unfinished(rank_of(job.priority, job.created_at, job.id), loads, left, job.tenant)
+
+
+def check_deadline(outlook: Outlook, priority: int, deadline_s: float | None, loads: Loads) -> None:
     """Refuse a job that cannot be done so soon.
 
     Raises:
         RateLimitError: code deadline_infeasible, with the estimate.
     """
-    eta_s = outlook.new_eta_s(priority)
-    if deadline_s is None or eta_s is None or eta_s <= deadline_s:
+    if deadline_s is None or (eta_s := outlook.new_eta_s(priority, loads)) is None or eta_s <= deadline_s:
         return
-    alone_s = outlook.alone_s() or 0.0
+    alone_s = outlook.alone_s(loads) or 0.0
     hint = "ask for more" if alone_s > deadline_s else "ask for more or a higher priority, or let the queue drain"
     raise RateLimitError(
         f"deadline_s is {deadline_s:g} and this video would be done in about {eta_s:.1f} s, {alone_s:.1f} s of which "
@@ -162,13 +186,9 @@ def judge_urgency(priority: int, deadline_s: float | None) -> None:
         raise InvalidRequestError(said, param="deadline_s", code="invalid_field")
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+def _known(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) else None
 
 
-def calls_of(preset: str) -> dict[StageName, int]:
-    """Calls of one job that run at the same time: V2V and VFI are called once a window."""
-    settings = get_preset(preset)
-    steps = plan(settings, "a fox", seed=0)
-    windows = len(plan_windows(steps.i2v.frames, steps.v2v.windows))
-    return {"v2v": windows, "vfi": windows}
+def _rounded(seconds: float) -> float | None:
+    return round(seconds, 1) if math.isfinite(seconds) else None

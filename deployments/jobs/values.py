@@ -96,6 +96,10 @@ class Planned(BaseModel):
     windows: int  # calls of V2V and of VFI
     note: str = ""  # what the plan did otherwise than it was asked
 
+    def noted(self, more: str) -> "Planned":
+        """The same, with more to say."""
+        return self.model_copy(update={"note": f"{self.note} {more}".strip()}) if more else self
+
 
 Outputs = Mapping[StageName, Mapping[int, dict[str, Any]]]
 """Checkpoints by stage and call: key, bytes, sha256, digest, run_s."""
@@ -115,6 +119,7 @@ class NewJob:
     needs: Mapping[StageName, Sequence[int]] = field(default_factory=dict)
     """Numbers of the parent's outputs that this job begins from; one of T2I's becomes number 0."""
     webhook_url: str | None = None
+    note: str = ""  # how the client's request was read, where that needs saying
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Journal:
             QueueFullError: `max_queued` jobs are waiting.
             ApiError: what `admit` raised about a new job.
         """
-        planned = planned_of(new.request, plan_of(new.request))
+        planned = planned_of(new.request, plan_of(new.request)).noted(new.note)
         write = partial(self._submit, new, planned, admit, max_queued, retry_after_s)
         try:
             return write()
@@ -93,6 +93,7 @@ class Journal:
             if admit is not None:
                 admit(connection, now)
             job_id, content_hash = f"video_{uuid.uuid4().hex}", content_hash_of(request, new.parent_id)
+            twin = twin_of(connection, tenant, content_hash)
             connection.execute(
                 jobs.insert().values(
                     id=job_id,
@@ -106,12 +107,13 @@ class Journal:
                     preset=request.model,
                     parent_id=new.parent_id,
                     content_hash=content_hash,
-                    follows=twin_of(connection, tenant, content_hash),
+                    follows=twin,
                     created_at=now,
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
                 )
             )
-            hurry_twins(connection, tenant, content_hash, new.priority)
+            if twin is not None:
+                hurry_twins(connection, tenant, content_hash, new.priority)
             add_files(connection, job_id, tenant, request)
             add_delivery(connection, job_id, new.webhook_url)
             if new.parent_id is not None:

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -35,6 +35,7 @@ from deployments.replicas.turns import Call, Turns
 from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
 from stages.presets import get_preset
+from stages.settings import Offload
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -81,11 +82,13 @@ class Replica:
         batch: tuple[int, float] = (1, 0.0),
         guests: Mapping[StageName, tuple[str, Mapping[str, Any]]] | None = None,
         logs: tuple[Format, Level] | None = None,
+        gpu: str | None = None,
+        offload: Offload | None = None,
     ) -> None:
-        """Load and warm up. With `logs`, this process' log is set up so.
+        """Load and warm up. With `logs`, this process' log is set up so; with `gpu`, it sees that one alone.
 
         `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
-        `guests`: path and options of stages that live here, too.
+        `guests`: path and options of stages that live here, too. `offload`: in the place of the preset's.
 
         Raises:
             StartError: one sentence on what is wrong with the path, the preset, the weights, the warm-up or the batch.
@@ -97,8 +100,10 @@ class Replica:
         self._last_sign: float | None = None  # monotonic; None while the device is idle
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
+        if gpu is not None:  # before CUDA looks; Ray, which counts GPUs, may have named another
+            os.environ.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu)
         asked = [(factory, options or {}), *(guests or {}).values()]
-        loaded = self._device.submit(_load, asked, preset, device, threads).result()
+        loaded = self._device.submit(_load, asked, preset, device, threads, offload).result()
         self._stage = loaded[0]
         self._stages: dict[str, Stage] = {stage.name: stage for stage in loaded}
         self._turns = Turns(*batch)
@@ -284,13 +289,18 @@ def _same(value: Any) -> Any:
 
 
 def _load(
-    asked: Sequence[tuple[str, Mapping[str, Any]]], preset_name: str, device: str, threads: int | None
+    asked: Sequence[tuple[str, Mapping[str, Any]]],
+    preset_name: str,
+    device: str,
+    threads: int | None,
+    offload: Offload | None,
 ) -> list[Stage]:
     """On the device's thread, so that what a library keeps per thread is set where it is used."""
     loaded: list[Stage] = []
     for factory, options in asked:
         with _starting(factory, preset_name, device):
             preset = get_preset(preset_name)
+            preset = preset if offload is None else replace(preset, offload=offload)
             stage_class = resolve(factory)
             if threads is not None and (torch := sys.modules.get("torch")) is not None:
                 torch.set_num_threads(threads)

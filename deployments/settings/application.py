@@ -5,7 +5,7 @@ one machine or for stand-in stages. Knows nothing of the graph (`deployments.app
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,7 +22,7 @@ from deployments.settings.secrets import HOW, holds_password, is_reference, reso
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
-from stages.presets import RequestError, get_preset
+from stages.presets import PRESETS, RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
 POLICY_PATH = "cluster.policy.autoscaler:Scaler"
@@ -188,6 +188,9 @@ class AppArgs(Args):
     """Everything `deployments.app:build` takes."""
 
     preset: str = "tiny"
+    served_names: tuple[Annotated[str, Field(pattern=r"^[\w./:-]{1,100}$")], ...] = Field(
+        default=(), description="What `model` may say for this preset, beside its own name, like sora-2."
+    )
     control_pool: str | None = Field(default=None, description="As a stage's `pool`: of ingress, pipeline and keeper.")
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
@@ -218,6 +221,13 @@ class AppArgs(Args):
             return get_preset(name).name
         except RequestError as error:
             raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _own_names(self) -> "AppArgs":
+        taken = [name for name in self.served_names if name in PRESETS or self.served_names.count(name) > 1]
+        if taken:
+            raise ValueError(f"served_names has {taken[0]!r}, which is a preset's own name or stands there twice")
+        return self
 
     @field_validator("stages")
     @classmethod

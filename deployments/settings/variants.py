@@ -1,4 +1,4 @@
-"""The application for one machine without a GPU, and the one with stand-in stages, both made of the production one."""
+"""The application for one machine, with GPUs or without, and with stand-in stages: all made of the production one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deployments.settings.application import AppArgs, StorageArgs
+from deployments.settings.application import AppArgs, StageArgs, StorageArgs
+from deployments.settings.placement import Place, Placement
 from deployments.settings.reading import parse_args, with_environment
 from stages.replay import ReplayProfile
 from stages.types import StageName
@@ -59,6 +60,32 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
     }  # `limits_for` asks what was said
     made = parse_args({**said, **{k: _plain(v) for k, v in changed.items()}}, source="laptop variant")
     return with_environment(made)
+
+
+def box(
+    args: AppArgs, placement: Placement, *, data_dir: Path, preset: str, threads: int = 1, max_jobs: int = 8
+) -> AppArgs:
+    """The same application on one machine, its stages on the GPUs that `placement` gives them."""
+    alone = laptop(args, data_dir=data_dir, preset=preset, threads=threads)
+
+    def on_gpus(stage: StageArgs, place: Place) -> StageArgs:
+        return stage.model_copy(
+            update={
+                "num_gpus": placement.share,
+                "gpu": None if place.chosen_by_ray else str(place.gpus[0]),
+                "offload": place.offload,
+                "lives_with": place.lives_with,
+                "replicas": len(place.gpus),
+                "surge_percent": 0,  # there is no room for a replica more
+            }
+        )
+
+    changed = {
+        "stages": {name: on_gpus(stage, placement.places[name]) for name, stage in alone.stages.items()},
+        "pipeline": alone.pipeline.model_copy(update={"max_jobs": max_jobs}),
+        "ingress": alone.ingress.model_copy(update={"poll_after_ms": args.ingress.poll_after_ms}),
+    }
+    return alone.model_copy(update=changed)
 
 
 def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> AppArgs:

@@ -91,7 +91,7 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which server is meant."""
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--laptop", action="store_true", help="everything on this machine, without a GPU (the default)")
+    place.add_argument("--laptop", action="store_true", help="everything on this machine (the default), without a GPU")
     place.add_argument("--cluster", action="store_true", help="on a Ray cluster, as the config file says")
     parser.add_argument("--config", type=Path, default=CONFIG_PATH, help="Serve config file (%(default)s)")
     parser.add_argument(

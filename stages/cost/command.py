@@ -42,6 +42,7 @@ def run(words: list[str]) -> int:
     if args.json:
         stages = {name: {**asdict(cost), "memory_bytes": cost.memory_bytes} for name, cost in costs.items()}
         about = {"preset": preset.name, "size": size, "frames": frames, "device": args.device}
+        about["overhead_bytes"] = OVERHEAD_BYTES
         print(json.dumps({**about, "stages": stages}))
         return 0
     table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")

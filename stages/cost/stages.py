@@ -6,8 +6,8 @@ call is rehearsed (`stages.model.hub.rehearsal`). `device` is "cpu" (float32, wo
 not exist. Knows nothing of seconds.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -33,6 +33,7 @@ from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.sampling.windows import Span, plan_windows
 from stages.presets import Preset, plan
+from stages.settings import OFFLOADS, Offload
 from stages.t2i.stage import Pipeline
 from stages.types import StageName
 from stages.vfi.gan import Candidates
@@ -55,6 +56,7 @@ class Cost:
     output_bytes: int
     calls: int = 1  # V2V and VFI are called once a window
     step_flops: int = 0  # of one denoising step of one call, where a stage denoises
+    resident_if: Mapping[Offload, int] = field(default_factory=dict)  # `resident_bytes` with every kind of offloading
 
     @property
     def memory_bytes(self) -> int:
@@ -77,7 +79,13 @@ def cost_t2i(preset: Preset, size: tuple[int, int], device: str = "cuda") -> Cos
     step = total.add(lambda: unet(pair, 500, states).sample, params.denoising.steps, pair.nbytes)
     total.add(lambda: codec.decode_raw(vae, pair[:1]), held=pair.nbytes)
     weights = weight_bytes([text, unet, vae])
-    return Cost("t2i", total.flops, weights, weights, total.peak, width * height * 3, step_flops=step)
+    resident: dict[Offload, int] = {
+        "none": weights,
+        "model": resident_bytes("model", [text, unet, vae], device),
+        "layers": weight_bytes([text, vae]) + resident_bytes("layers", [unet], device),
+    }
+    output = width * height * 3
+    return Cost("t2i", total.flops, weights, resident[preset.offload], total.peak, output, 1, step, resident)
 
 
 def cost_i2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> Cost:
@@ -97,8 +105,8 @@ def cost_i2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         step = denoise(total, network, params, given, plan_windows(frames, params.windows), held)
         total.add(lambda: codec.decode_raw(network.vae, latent.to(network.vae.dtype)), frames, held)
     weights, output = weight_bytes(modules_of(network)), pixels + frames * latent.numel() * 2  # latents are float16
-    resident = resident_network_bytes(preset, network, device)
-    return Cost("i2v", total.flops, weights, resident, total.peak, output, step_flops=step)
+    resident = _resident(preset, network, device)
+    return Cost("i2v", total.flops, weights, resident[preset.offload], total.peak, output, 1, step, resident)
 
 
 def cost_v2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> Cost:
@@ -128,8 +136,8 @@ def cost_v2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
             total.add(partial(codec.decode_raw, network.vae, latent.to(network.vae.dtype)), length, held)
     flops = sum(windows[length].flops for length in lengths)
     peak = max(total.peak for total in windows.values())
-    weights, resident = weight_bytes(modules_of(network)), resident_network_bytes(preset, network, device)
-    return Cost("v2v", flops, weights, resident, peak, output, len(spans), step)
+    weights, resident = weight_bytes(modules_of(network)), _resident(preset, network, device)
+    return Cost("v2v", flops, weights, resident[preset.offload], peak, output, len(spans), step, resident)
 
 
 def cost_vfi(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> Cost:
@@ -162,7 +170,8 @@ def cost_vfi(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         total.add(between, made - frames, held)
     networks: list[nn.Module] = [flow] if gan is None else [flow, gan]
     weights = weight_bytes(networks)
-    return Cost("vfi", total.flops, weights, weights, total.peak, made * width * height * 3, calls)
+    output, resident = made * width * height * 3, dict.fromkeys(OFFLOADS, weights)
+    return Cost("vfi", total.flops, weights, weights, total.peak, output, calls, 0, resident)  # it offloads nothing
 
 
 def cost_of(preset: Preset, size: str, frames: int, device: str = "cuda") -> dict[StageName, Cost]:
@@ -186,9 +195,13 @@ def _rehearsed(
             flops = total.add(call.run, call.times * count)
         step = max(step, flops if call.times > 1 else 0)
     modules = list(calls[0][0].modules.values())
-    resident = resident_bytes(preset.offload, modules, device)
-    number = sum(count for _, count in calls)
-    return Cost(stage, total.flops, weight_bytes(modules), resident, total.peak, output, number, step)
+    resident = {offload: resident_bytes(offload, modules, device) for offload in OFFLOADS}
+    number, weights = sum(count for _, count in calls), weight_bytes(modules)
+    return Cost(stage, total.flops, weights, resident[preset.offload], total.peak, output, number, step, resident)
+
+
+def _resident(preset: Preset, network: VideoNetwork, device: str) -> dict[Offload, int]:
+    return {offload: resident_network_bytes(replace(preset, offload=offload), network, device) for offload in OFFLOADS}
 
 
 def _stand_in(device: str) -> str:

@@ -6,10 +6,11 @@ starting noise. Clips longer than one window are denoised window by window, fuse
 generator per job seed, on the CPU. Where a preset names a part `i2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
 from stages.model.hub.video import HubAnimator
@@ -19,9 +20,11 @@ from stages.model.network.pictures import resize_frames
 from stages.model.sampling.denoise import denoise
 from stages.model.sampling.prior import start_latents
 from stages.model.sampling.sampler import build_scheduler, draw_noise
+from stages.model.sampling.stops import stops_at
 from stages.model.sampling.video import check_request, guide_request
 from stages.model.sampling.windows import plan_windows
 from stages.presets import I2VParams, Preset
+from stages.state import DenoisingState, Offer
 from stages.types import Clip, Image, Keyframes, Latents
 
 
@@ -52,31 +55,41 @@ class I2V:
             return cls(HubAnimator.load(preset, device))
         return cls(VideoNetwork.load(preset, device, motion="motion", guide=preset.i2v_guide))
 
+    @property
+    def resumable(self) -> bool:
+        """As `stages.state.ResumableStage`; not where a pipeline of the hub denoises that cannot stop between steps."""
+        return bool(self.maker.facts)
+
     @torch.no_grad()
-    def __call__(self, image: Image, *, params: I2VParams, seed: int, report: Report) -> Keyframes:
+    def __call__(
+        self,
+        image: Image,
+        *,
+        params: I2VParams,
+        seed: int,
+        report: Report,
+        offer: Offer | None = None,
+        resume: DenoisingState | bytes | None = None,
+    ) -> Keyframes:
         """`params.frames` keyframes of `params.size`. Calls `report` at every denoising step.
 
         Raises:
             InputError: a size or a number of frames that the network cannot make.
             Cancelled: `report` asked to stop.
+            Yielded: `offer` did, to go on with `resume`.
         """
+        request = (params, seed, image)
+        stops = stops_at(self.name, self.maker.facts, request, params.denoising.steps, offer, resume)
         if isinstance(self.maker, HubAnimator):
-            return self.maker(image, params=params, seed=seed, report=report)
+            return self.maker(image, params=params, seed=seed, report=report, stops=stops)
         if params.frames < 1:
             raise InputError(f"I2V was asked for {params.frames} frames; the least is 1.")
         network, spans = self.maker, plan_windows(params.frames, params.windows)
         check_request("I2V", network, params.size, spans)
-        device, dtype = network.device, network.dtype
         scheduler = build_scheduler(params.denoising)
-        scheduler.set_timesteps(params.denoising.steps, device=device)
+        scheduler.set_timesteps(params.denoising.steps, device=network.device)
         given = guide_request(network, params, image, {"reference": image.pixels[None]}, params.frames)
-        reference = codec.to_tensor(resize_frames(image.pixels[None], params.size), device, network.vae.dtype)
-        with network.lend(network.vae):
-            anchor = codec.encode(network.vae, reference).to(device, dtype)[:, :, None]
-        shape = (1, anchor.shape[1], params.frames, *anchor.shape[3:])
-        noise = draw_noise(shape, seed, "i2v").to(device, dtype)
-        shared = draw_noise((*shape[:2], 1, *shape[3:]), seed, "i2v", "shared").to(device, dtype)
-        latents = start_latents(anchor, noise, shared if params.prior.shared else None, scheduler, params.prior)
+        latents = stops.latents(lambda: self._start(image, params, seed, scheduler), network.device)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "i2v", "steps"))
         with network.lend(*network.denoisers):
             latents = denoise(
@@ -89,9 +102,21 @@ class I2V:
                 spans=spans,
                 generator=steps,
                 reuse_every=params.denoising.reuse_every,
+                stops=stops,
             )
         frames = latents[0].transpose(0, 1)  # (F, C, h, w)
         total = params.denoising.steps
         with network.lend(network.vae):
             pixels = codec.decode(network.vae, frames, each=lambda: report(total, total))
         return Keyframes(Latents(frames.to(torch.float16).cpu().numpy().astype(np.float16)), Clip(pixels, params.fps))
+
+    def _start(self, image: Image, params: I2VParams, seed: int, scheduler: Any) -> Tensor:
+        """(1, C, F, h, w): noise whose mean leans towards the reference."""
+        network, device, dtype = self.network, self.network.device, self.network.dtype
+        reference = codec.to_tensor(resize_frames(image.pixels[None], params.size), device, network.vae.dtype)
+        with network.lend(network.vae):
+            anchor = codec.encode(network.vae, reference).to(device, dtype)[:, :, None]
+        shape = (1, anchor.shape[1], params.frames, *anchor.shape[3:])
+        noise = draw_noise(shape, seed, "i2v").to(device, dtype)
+        shared = draw_noise((*shape[:2], 1, *shape[3:]), seed, "i2v", "shared").to(device, dtype)
+        return start_latents(anchor, noise, shared if params.prior.shared else None, scheduler, params.prior)

@@ -1,12 +1,14 @@
 """The command `python -m stages weights`: which weights a preset needs, where they are, and fetching them.
 
-Prints a table of part, source, licence, size and state on this machine; `--pull` fetches what is missing, with progress
-bars, and goes on where it stopped; `--convert FOLDER` makes safetensors of a torch pickle that somebody trusts. Exit
-status 3 where something could not be fetched. Knows nothing of models.
+Prints a table of part, source, licence, size and state on this machine, or with `--json` a document; `--pull` fetches
+what is missing, with progress bars, and goes on where it stopped; `--convert FOLDER` makes safetensors of a torch
+pickle that somebody trusts. Exit status 3 where something could not be fetched. Knows nothing of models.
 """
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -24,6 +26,7 @@ def run(words: list[str]) -> int:
     parser = preset_parser("weights", __doc__, "paper")
     parser.add_argument("--pull", action="store_true", help="fetch what is not on this machine")
     parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make safetensors of the pickles in a folder")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout in the table's place")
     args = parser.parse_args(words)
     console = make_console()
     if args.convert is not None:
@@ -34,8 +37,22 @@ def run(words: list[str]) -> int:
         return 0
     preset = get_preset(args.preset)
     failed = _pull(preset) if args.pull else 0
-    console.print(_table(preset))
+    if args.json:
+        print(json.dumps(_document(preset)))
+    else:
+        console.print(_table(preset))
     return OUTSIDE if failed else 0
+
+
+def _document(preset: Preset) -> dict[str, Any]:
+    from stages.model.weights.files import local_state
+
+    parts = {
+        name: {"source": _source(part), "licence": part.licence, "gb": part.size_gb, "state": local_state(name, part)}
+        for name, part in preset.parts.items()
+    }
+    absent = [name for name, part in parts.items() if part["state"] not in _READY]
+    return {"preset": preset.name, "parts": parts, "absent": absent}
 
 
 def _table(preset: Preset) -> Table:

@@ -7,13 +7,15 @@ job seed, on the CPU, so the picture does not depend on the device's index. Seve
 at once, each as if it were alone but for rounding.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
 from stages.model.hub.layout import choose_class, load_pipeline, takes
@@ -23,10 +25,13 @@ from stages.model.hub.runner import Runner, expect
 from stages.model.network import vae as codec
 from stages.model.network.text import TextEncoder
 from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
+from stages.model.sampling.stops import NO_STOPS, Stops, stops_at
+from stages.model.weights.facts import facts_of
 from stages.model.weights.fit import check_unet
 from stages.model.weights.loading import compute_dtype, find_part, load_module, settle
 from stages.model.weights.offload import Places
 from stages.presets import Part, Preset, T2IParams
+from stages.state import DenoisingState, Offer
 from stages.types import Image, UInt8
 
 Asked = tuple[T2IParams, int]  # and the seed
@@ -35,8 +40,10 @@ Asked = tuple[T2IParams, int]  # and the seed
 class Painter(Protocol):
     """What draws the pictures."""
 
-    def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
-        """(N, H, W, 3) uint8, one for each request; they have one shape."""
+    facts: Mapping[str, str]  # what computes here; empty for one that cannot stop between two steps
+
+    def paint(self, requests: Sequence[Asked], report: Report, stops: Stops = NO_STOPS) -> UInt8:
+        """(N, H, W, 3) uint8, one for each request; they have one shape. `stops` is for one alone."""
 
 
 class T2I:
@@ -56,14 +63,30 @@ class T2I:
         """
         return cls(Pipeline.load(preset, device) if "t2i" in preset.parts else OwnLoop.load(preset, device))
 
-    def __call__(self, *, params: T2IParams, seed: int, report: Report) -> Image:
+    @property
+    def resumable(self) -> bool:
+        """As `stages.state.ResumableStage`; not where a pipeline draws that cannot stop. A batch never does."""
+        return bool(self._painter.facts)
+
+    def __call__(
+        self,
+        *,
+        params: T2IParams,
+        seed: int,
+        report: Report,
+        offer: Offer | None = None,
+        resume: DenoisingState | bytes | None = None,
+    ) -> Image:
         """One picture. Calls `report` at every denoising step.
 
         Raises:
             InputError: a size that the model cannot draw.
             Cancelled: `report` asked to stop.
+            Yielded: `offer` did, to go on with `resume`.
         """
-        return Image(self._painter.paint([(params, seed)], report)[0])
+        facts, steps = self._painter.facts, params.denoising.steps
+        stops = stops_at(self.name, facts, (params, seed), steps, offer, resume)
+        return Image(self._painter.paint([(params, seed)], report, stops)[0])
 
     def shape(self, params: T2IParams) -> Hashable:
         """All but the texts; a negative prompt or none, since some pipelines take it for another thing than "no"."""
@@ -85,16 +108,19 @@ class OwnLoop:
         vae: AutoencoderKL,
         text: TextEncoder,
         places: Places | None = None,
+        facts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._unet = unet
         self._vae = vae
         self._text = text
         self._places = Places(unet.device) if places is None else places
         self._dtype = unet.dtype
+        self.facts = facts
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
         dtype, places = compute_dtype(preset, device), Places(device, preset.offload)
+        facts = facts_of(preset, device)
         preset = settle(preset, device, together=["unet"])
         unet = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
         vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
@@ -103,31 +129,40 @@ class OwnLoop:
         places.put(vae, preset.parts["vae"].device)  # everything is there and fits: only now the device's memory
         places.put(text.model, preset.parts["text_encoder"].device)
         places.put(unet, every_step=True)
-        return cls(unet, vae, text, places)
+        return cls(unet, vae, text, places, facts)
 
     @torch.no_grad()
-    def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
-        params = requests[0][0]
+    def paint(self, requests: Sequence[Asked], report: Report, stops: Stops = NO_STOPS) -> UInt8:
+        params, total = requests[0][0], requests[0][0].denoising.steps
         latent = codec.latent_size("T2I", codec.reduction(self._vae), params.size)
         device, dtype = self._places.device, self._dtype
         scheduler = build_scheduler(params.denoising)
-        scheduler.set_timesteps(params.denoising.steps, device=device)
+        scheduler.set_timesteps(total, device=device)
         shape = (1, int(self._unet.config.in_channels), *latent)
-        noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
-        latents = noise.to(device, dtype) * scheduler.init_noise_sigma
+
+        def start() -> Tensor:
+            noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
+            scaled: Tensor = noise.to(device, dtype) * scheduler.init_noise_sigma
+            return scaled
+
+        latents = stops.latents(start, device)
         with self._places.lend(self._text.model):  # each alone, so that all that a batch shares is the UNet's rounding
             pairs = [self._text.encode([own.negative_prompt, own.prompt]) for own, _ in requests]
         text = torch.cat([pair[side : side + 1] for side in (0, 1) for pair in pairs]).to(device, dtype)
         steps = [torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i", "steps")) for _, seed in requests]
         draws = {"generator": steps} if draws_noise(scheduler) else {}
-        report(0, params.denoising.steps)
+        drawing = steps if draws else []
+        done = stops.enter(scheduler, drawing, device)
+        report(done, total)
         with self._places.lend(self._unet):
-            for step, t in enumerate(scheduler.timesteps, 1):
+            for step, t in enumerate(scheduler.timesteps[done:], done):
+                stops.reach(step, total, latents, scheduler, drawing)
                 pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
                 without, given = self._unet(pair, t, text).sample.chunk(2)
                 guided = without + params.denoising.guidance * (given - without)
-                latents = scheduler.step(guided, t, latents, **draws).prev_sample
-                report(step, params.denoising.steps)
+                latents = scheduler.step(guided, t, latents, **draws).prev_sample.contiguous()
+                report(step + 1, total)
+            stops.reach(total, total, latents, scheduler, drawing)
         with self._places.lend(self._vae):
             return codec.decode(self._vae, latents)
 
@@ -135,8 +170,9 @@ class OwnLoop:
 class Pipeline:
     """Any text-to-image pipeline of diffusers; the paper's system is "compatible with different T2I models"."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, facts: Mapping[str, str] = MappingProxyType({})) -> None:
         self.runner = Runner(pipeline)
+        self.facts = facts if self.runner.resumable else {}
         self._size_rule = picture_size_rule(pipeline)
 
     @classmethod
@@ -152,7 +188,8 @@ class Pipeline:
                         f"({part.source}) makes {rule}: take {rule.nearest(sizes.t2i)}."
                     )
 
-        return cls(load_pipeline(preset, "t2i", device, partial(_painter_class, part), judge))
+        facts = facts_of(preset, device)
+        return cls(load_pipeline(preset, "t2i", device, partial(_painter_class, part), judge), facts)
 
     @classmethod
     def rehearse(cls, preset: Preset, params: T2IParams, device: str = "meta") -> Rehearsal:
@@ -161,7 +198,7 @@ class Pipeline:
         made = cls(sketch_pipeline(preset, "t2i", partial(_painter_class, part), device))
         return rehearse(made, lambda: made.paint([(params, 0)], ignore_progress))
 
-    def paint(self, requests: Sequence[Asked], report: Report) -> UInt8:
+    def paint(self, requests: Sequence[Asked], report: Report, stops: Stops = NO_STOPS) -> UInt8:
         params = requests[0][0]
         check_size(f"T2I's {self.runner.name}", self._size_rule, params.size)
         width, height = params.size
@@ -175,7 +212,7 @@ class Pipeline:
             "guidance_scale": params.denoising.guidance,
         }
         steps, seeds = params.denoising.steps, [derive_seed(seed, "t2i") for _, seed in requests]
-        pictures = self.runner.frames(given, params.denoising, steps, seeds, report)
+        pictures = self.runner.frames(given, params.denoising, steps, seeds, report, stops)
         return expect(pictures, len(requests), params.size, f"T2I's {self.runner.name}")
 
 

@@ -21,9 +21,11 @@ from stages.model.network.network import VideoNetwork
 from stages.model.network.pictures import resize_frames
 from stages.model.sampling.denoise import denoise
 from stages.model.sampling.sampler import build_scheduler, draw_noise, tail_timesteps
+from stages.model.sampling.stops import stops_at
 from stages.model.sampling.video import check_request, guide_request
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
 from stages.presets import Preset, V2VParams
+from stages.state import DenoisingState, Offer
 from stages.types import Image, Keyframes, Piece, UInt8
 
 
@@ -53,16 +55,34 @@ class V2V:
             return cls(HubRedrawer.load(preset, device))
         return cls(VideoNetwork.load(preset, device, motion="motion_v2v", guide=preset.v2v_guide))
 
+    @property
+    def resumable(self) -> bool:
+        """As `stages.state.ResumableStage`; not where a pipeline of the hub denoises that cannot stop between steps."""
+        return bool(self.maker.facts)
+
     @torch.no_grad()
-    def __call__(self, image: Image, keyframes: Keyframes, *, params: V2VParams, seed: int, report: Report) -> Piece:
+    def __call__(
+        self,
+        image: Image,
+        keyframes: Keyframes,
+        *,
+        params: V2VParams,
+        seed: int,
+        report: Report,
+        offer: Offer | None = None,
+        resume: DenoisingState | bytes | None = None,
+    ) -> Piece:
         """Window `params.part`. Calls `report` at every denoising step.
 
         Raises:
             InputError: a size, strength, window or part that the stage cannot make.
             Cancelled: `report` asked to stop.
+            Yielded: `offer` did, to go on with `resume`.
         """
+        request = (params, seed, image, keyframes)
+        stops = stops_at(self.name, self.maker.facts, request, params.denoising.steps, offer, resume)
         if isinstance(self.maker, HubRedrawer):
-            return self.maker(image, keyframes, params=params, seed=seed, report=report)
+            return self.maker(image, keyframes, params=params, seed=seed, report=report, stops=stops)
         network, clip = self.maker, keyframes.clip
         spans = plan_windows(len(clip.frames), params.windows)
         if not 0 <= params.part < len(spans):
@@ -77,20 +97,26 @@ class V2V:
         own = resize_frames(clip.frames[span.start : span.stop], params.size)
         pictures = {"reference": image.pixels[None], "keyframes": own}
         given = guide_request(network, params, image, pictures, len(span))
-        noise = self._noise(len(clip.frames), span, params, seed)
-        with network.lend(network.vae):
-            latents = self._renoise(own, noise, scheduler, timesteps)
+
+        def start() -> Tensor:
+            noise = self._noise(len(clip.frames), span, params, seed)
+            with network.lend(network.vae):
+                noised = self._renoise(own, noise, scheduler, timesteps)
+            return noised.to(network.device, network.dtype)
+
+        latents = stops.latents(start, network.device)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "v2v", "steps", params.part))
         with network.lend(*network.denoisers):
             latents = denoise(
                 network,
-                latents.to(network.device, network.dtype),
+                latents,
                 scheduler,
                 timesteps,
                 given,
                 report,
                 generator=steps,
                 reuse_every=params.denoising.reuse_every,
+                stops=stops,
             )
         done = partial(report, len(timesteps), len(timesteps))
         with network.lend(network.vae):

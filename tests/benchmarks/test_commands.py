@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import end_to_end, fanout, pipelining, twin
+from benchmarks import end_to_end, fanout, papers, pipelining, twin
 from deployments.server import ROOT
 from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
+from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    "bulkheads",
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies"),
+    *("bulkheads", "page"),
+    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
@@ -95,6 +96,17 @@ def test_pipelining_gives_its_figures() -> None:
     assert figures["idle_overhead_ms"] > 0
 
 
+def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
+    figures = figures_of(run("papers", "--quick"))
+    disagfusion = {f"sim_{name}_065" for name in ("bound", "central", "attain", "accepted", "kept")}
+    assert set(figures) == {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")} | disagfusion
+    assert figures["sim_attain_s_inflight"] == figures["sim_attain_l_inflight"] == 1
+    assert figures["sim_attain_065"] >= figures["sim_central_065"] > figures["sim_bound_065"]
+    for name, workload in papers.WORKLOADS.items():
+        kinds = [arrival.kind for arrival in workload.trace(name).arrivals]
+        assert {kind: kinds.count(kind) for kind in papers.SECONDS} == workload.counts
+
+
 @pytest.mark.slow
 def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     document = yaml.safe_load(CONFIG_PATH.read_text())
@@ -125,7 +137,8 @@ def test_durability_gives_its_figures_and_loses_nothing() -> None:
 def test_api_gives_its_figures() -> None:
     figures = figures_of(run("api", "--quick", "--without-ray"))
     assert figures.pop("checkpoint_cost") is None
-    assert set(figures) == {"post_per_s_sqlite", "post_per_s_postgres", "post_p99_ms", "sse_streams", "event_p95_ms"}
+    named = {"post_per_s_sqlite", "post_per_s_postgres", "post_p99_ms", "post_share_of_empty"}
+    assert set(figures) == named | {"sse_streams", "event_p95_ms"}
     assert min(figures["post_per_s_sqlite"], figures["post_per_s_postgres"], figures["post_p99_ms"]) > 0
     assert (figures["sse_streams"] is None) == (figures["event_p95_ms"] is None)
 
@@ -135,7 +148,11 @@ def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))
     speeds = {f"exact_speedup_{size}" for size in ("mid", "mid_control", "mid_sparse", "tiny")}
     speeds |= {"cached_speedup_mid", "cached2_speedup_mid", "cached_speedup_tiny", "bf16_speedup_mid"}
-    assert set(figures) == speeds | {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    costs = {"cached_psnr_db", "cached2_psnr_db", "bf16_psnr_db", "bf16_step_error"}
+    stops = {"state_mb", "take_ms", "restore_ms", "bytes_equal"}
+    assert set(figures) == speeds | costs | stops
+    assert figures["bytes_equal"] == 1
+    assert 1.4 < figures["state_mb"] < 1.6  # 32 x 75 x 75 x 4 float16
     assert all(figures[name] > 0 for name in figures)
     assert figures["exact_speedup_mid"] == min(
         figures["exact_speedup_mid_control"], figures["exact_speedup_mid_sparse"]
@@ -162,6 +179,16 @@ def test_bulkheads_gives_its_figures_and_no_wrong_answer() -> None:
     assert {name.removeprefix("unready_ms_") for name in figures if name.startswith("unready")} == {
         *("store", "controller", "keeper", "journal")
     }
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+@needs_chromium
+def test_page_gives_its_figures_and_plays_before_the_end() -> None:
+    figures = figures_of(run("page", "--quick"))
+    assert figures["end_ms_after_first_frame"] > 0
+    assert 0 < figures["first_frame_ms_median"] <= figures["first_frame_ms_after_fragment"]
+    assert figures["page_kb"] <= figures["largest_kb"] + 10
 
 
 @pytest.mark.bench

@@ -17,7 +17,7 @@ class Faulty(ReplayStage):
 
     stumbled = False
 
-    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Value:
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report, **stops: Any) -> Value:
         while seed == HANGS:
             self._wait(0.0, 0.0, report)
         if seed == RAISES and isinstance(params, V2VParams) and params.part == 1:
@@ -29,4 +29,4 @@ class Faulty(ReplayStage):
         ):
             self.stumbled = seed == STUMBLES
             raise RuntimeError("The device has hiccups.")
-        return super().__call__(*inputs, params=params, seed=seed, report=report)
+        return super().__call__(*inputs, params=params, seed=seed, report=report, **stops)

@@ -49,6 +49,6 @@ def test_a_picture_is_sent_as_the_package_sends_it(openai: OpenAI) -> None:
 
 
 def test_what_is_refused_reaches_the_package_as_its_own_error(openai: OpenAI) -> None:
-    with pytest.raises(BadRequestError, match="Unknown preset 'sora-2'") as caught:
-        openai.videos.create(prompt="a fox", model="sora-2")
+    with pytest.raises(BadRequestError, match="Unknown model 'sora-3'") as caught:
+        openai.videos.create(prompt="a fox", model="sora-3")
     assert caught.value.param == "model"

@@ -22,6 +22,7 @@ from stages.i2v import I2V
 from stages.model.network.network import VideoNetwork
 from stages.model.sampling.windows import plan_windows
 from stages.presets import PAPER, TINY, Preset, Windows, plan
+from stages.settings import OFFLOADS, Offload
 from stages.t2i import T2I
 from stages.types import Clip, Image, Keyframes, Window
 from stages.v2v import V2V
@@ -64,6 +65,7 @@ def check(cost: Cost, work: Callable[[], Any], networks: Sequence[nn.Module]) ->
     assert cost.activation_peak_bytes == pytest.approx(peak_of(work), rel=WITHIN)
     assert cost.output_bytes == (made if isinstance(made, int) else made.nbytes)
     assert cost.weight_bytes == cost.resident_bytes == weight_bytes(networks)
+    assert set(cost.resident_if.values()) == {cost.weight_bytes}  # on a CPU there is nothing to offload
 
 
 @pytest.fixture(scope="module", params=["tiny", "like paper"])
@@ -183,6 +185,17 @@ def test_what_offloading_leaves_on_the_gpu(paper: VideoNetwork) -> None:
     text = {**PAPER.parts, "text_encoder": replace(PAPER.parts["text_encoder"], device="cpu")}
     stays = resident_network_bytes(replace(PAPER, parts=text), network, "cuda")
     assert everything - stays == weight_bytes([network.text.model])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_a_cost_knows_what_every_offloading_leaves_there(offload: Offload) -> None:
+    preset = replace(TINY, offload=offload)
+    costs = [cost_t2i(preset, (64, 64)), cost_i2v(preset, (64, 64), 4), cost_vfi(preset, (64, 64), 3)]
+    for cost in costs[:2]:
+        assert cost.resident_bytes == cost.resident_if[offload]
+        assert cost.resident_if["layers"] < cost.resident_if["none"] == cost.weight_bytes > cost.resident_if["model"]
+    assert set(costs[2].resident_if.values()) == {costs[2].weight_bytes}
 
 
 def sketch(preset: Preset) -> VideoNetwork:

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 
 const api = await (await fetch("openapi.json")).json();
+const here = new URL(".", location.href).href.replace(/\/$/, "");
 
 function named(schema) {
   if (schema.$ref) return api.components.schemas[schema.$ref.split("/").pop()];
@@ -26,7 +27,9 @@ function route(path, method, operation) {
     table(kind, Object.entries(named(schema).properties ?? {}).map(([name, field]) => [name, said(field)])));
   const answers = Object.entries(operation.responses).map(([status, one]) => [status, one.description]);
   return h("section", { class: "route" }, h("h2", {}, h("code", {}, `${method.toUpperCase()} ${path}`)),
-    h("p", {}, operation.summary ?? ""), table("Parameters", parameters), bodies, table("Answers", answers));
+    h("p", {}, operation.summary ?? ""), operation.description && h("p", {}, operation.description),
+    table("Parameters", parameters), bodies, table("Answers", answers),
+    (operation["x-codeSamples"] ?? []).map(({ source }) => h("pre", {}, source.replace("http://127.0.0.1:8000", here))));
 }
 
 document.getElementById("routes").append(...Object.entries(api.paths).flatMap(([path, methods]) =>

@@ -39,10 +39,11 @@ async function show() {
   } catch (error) {
     if (stop.signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
+    document.title = "Not there - MagicVideo";
     view.replaceChildren(
       h("section", { class: "card" },
         h("h1", {}, error.status === 404 ? "There is no such video" : "That did not work"),
-        h("p", { class: "error", role: "alert" }, error.message),
+        h("p", { class: "error", role: "alert" }, error.status === 404 ? "It may have been deleted, or the address is not whole." : error.message),
         h("p", {}, h("button", { type: "button", onclick: show }, "Try again"), " ", h("a", { href: "#/" }, "To the videos"))),
     );
   }

@@ -1,38 +1,50 @@
-// One video: its four stages while they run, what can be looked at already, and what can be done with it.
+// One video: what there is of it to see, above all else; how far it is, while it is made; what can be done with it.
 
 import { LAST, call, follow } from "./api.js";
-import { h, say, seconds, setText } from "./dom.js";
-import { field, lengthOf, refuseUnread, seed, select } from "./home.js";
-import { STAGES, Strip } from "./stages.js";
+import { Actions } from "./actions.js";
+import { Approval } from "./approval.js";
+import { fill, h, seconds, setText, when } from "./dom.js";
+import { failure } from "./failures.js";
+import { offers } from "./offers.js";
+import { Hero, PICTURE, PREVIEW, STREAM, WHOLE, canStream, film, stream } from "./player.js";
+import { Strip, inOneLine, nameOf, titled } from "./stages.js";
+import { isFinal, isWhole, lengthOf } from "./words.js";
 
 const REFETCH_MS = 250;
 
 export async function video(view, signal, id) {
-  const first = await call("GET", `v1/videos/${encodeURIComponent(id)}`);
-  if (!signal.aborted) new VideoView(view, signal, first);
+  const [first, offered] = await Promise.all([call("GET", `v1/videos/${encodeURIComponent(id)}`), offers()]);
+  if (!signal.aborted) new VideoView(view, signal, first, offered);
 }
 
 class VideoView {
-  constructor(view, signal, first) {
-    this.id = first.id;
-    this.path = `v1/videos/${encodeURIComponent(first.id)}`;
-    this.signal = signal;
-    this.strip = new Strip();
+  constructor(view, signal, first, offered) {
+    Object.assign(this, { id: first.id, signal, path: `v1/videos/${encodeURIComponent(first.id)}` });
+    this.strip = new Strip(first.candidates > 1);
+    this.hero = new Hero(first.size);
+    this.approval = new Approval(this);
+    this.actions = new Actions(this, first, offered);
     this.status = h("p", { class: "status", role: "status" });
+    this.left = h("p", { class: "left" });
+    this.all = h("progress", { class: "all", max: 100, value: 0, "aria-label": "Progress of all" });
     this.error = h("p", { class: "error", role: "alert" });
-    this.player = h("figure", { class: "player" });
-    this.stills = h("div", { class: "stills" });
-    this.approval = h("section", { class: "card approval", hidden: true, "aria-labelledby": "approve-title" });
-    this.actions = h("div", { class: "actions" });
+    this.failed = h("div", { class: "failed" });
+    this.note = h("p", { class: "hint note", hidden: true });
     this.facts = h("p", { class: "hint" });
-    this.title = h("h1", {}, first.prompt || "(no prompt)");
+    this.made = h("div", { class: "made" });
+    this.stills = h("div", { class: "stills" });
+    this.prompt = first.prompt || "(no prompt)";
+    this.line = h("div", { class: "line" }, this.status, this.left);
     view.append(
-      h("section", { class: "card video" }, this.title, this.facts, this.status, this.error, this.strip.element, this.player, this.stills, this.actions),
-      this.approval, this.remixForm(first));
+      h("section", { class: "card video" },
+        h("h1", { class: "prompt-text" }, this.prompt), this.note,
+        this.approval.element, this.hero.element, this.line, this.all, this.error, this.failed,
+        this.actions.element, this.actions.said, this.facts, this.made, this.stills),
+      this.actions.further);
     this.show(first);
     if (!isFinal(first)) {
-      const stop = follow(this.id, (event) => this.told(event), () => this.refetch());
-      const timer = setInterval(() => this.strip.tickAll(), 1000);
+      const stop = follow(this.id, (event) => this.told(event), () => { this.blind = true; this.refetch(); });
+      const timer = setInterval(() => { this.strip.tickAll(); this.tick(); }, 1000);
       signal.addEventListener("abort", () => { stop(); clearInterval(timer); });
     }
   }
@@ -45,10 +57,11 @@ class VideoView {
     }
     if (event.kind === "stage_started" && !this.strip.begun.has(stage)) this.strip.begun.set(stage, event.at);
     if (event.kind === "job_restarted") this.strip.begun.clear();
-    if (event.kind === "keyframe_ready") this.keyframe(event.data.candidate);
-    if (event.kind === "stage_restored" && stage === "t2i") this.keyframe(event.data.index);
-    if (event.kind === "preview_ready" || (event.kind === "stage_restored" && stage === "i2v")) this.preview();
-    if (event.kind === "chunk_ready" && event.data.total > 1) this.play("stream");
+    const kept = event.kind === "stage_restored" || event.kind === "stage_kept";
+    const chosen = event.kind === "continued" || this.video.candidates === 1; // of several, none is it before
+    if ((kept || event.kind === "continued") && stage === "t2i" && chosen) this.keyframe();
+    if (kept && stage === "i2v") this.preview();
+    if (stage === "vfi" || event.kind === "chunk_ready") this.stream(); // its first frames are about to come
     this.refetch(LAST.has(event.kind));
   }
 
@@ -68,177 +81,148 @@ class VideoView {
 
   show(video) {
     if (this.video && isFinal(this.video)) return; // an answer that was late
+    const before = this.video?.status;
     this.video = video;
-    this.strip.show(video.stages);
+    const over = isFinal(video);
+    this.strip.show(video.stages, over);
+    const state = video.error?.code === "cancelled" ? "cancelled" : video.paused_after ? "paused" : video.status;
+    this.line.dataset.status = state;
     setText(this.status, sentence(video));
-    this.status.dataset.status = video.error?.code === "cancelled" ? "cancelled" : video.status;
-    setText(this.error, video.error && video.error.code !== "cancelled" ? video.error.message : "");
+    this.endsAt = !over && video.eta_s ? Date.now() + 1000 * video.eta_s : null;
+    this.tick();
+    this.all.hidden = over || Boolean(video.paused_after);
+    this.all.value = video.progress;
+    this.note.hidden = !video.note && !video.waits_for;
+    setText(this.note, [video.note, video.waits_for].filter(Boolean).join(" "));
     setText(this.facts, [`seed ${video.seed}`, video.size.replace("x", " × "), lengthOf(video), video.model,
-      video.fps && `${video.frames} frames at ${video.fps} a second`, video.note, video.waits_for].filter(Boolean).join(", "));
-    if (isFinal(video)) {
-      const done = new Set(video.stages.filter((stage) => stage.status === "completed").map((stage) => stage.name));
-      if (done.has("t2i")) this.keyframe(0);
-      if (done.has("i2v")) this.preview();
-    }
-    if (video.status === "completed") this.play("content");
-    this.offerApproval(video);
-    this.offerActions(video);
+      video.fps && `${video.frames} frames at ${video.fps} a second`, over && when(video.created_at)].filter(Boolean).join(", "));
+    this.hero.says(waitsFor(video));
+    document.title = titleOf(video, this.prompt);
+    if (over) this.ended(video, before);
+    else fill(this.made, this.strip.element);
+    if (this.blind || (over && !isWhole(video))) this.partly(video);
+    this.hero.element.hidden = Boolean(video.paused_after) || (over && !isWhole(video) && !this.hero.asked.size);
+    this.approval.show(video);
+    this.actions.show(video);
   }
 
-  keyframe(candidate) {
-    this.still(`keyframe-${candidate}`, "The picture it begins with", () =>
-      h("img", { src: `${this.path}/content?variant=keyframe&candidate=${candidate}`, alt: "The reference picture" }));
+  // Every second: what is left of the estimate.
+  tick() {
+    const left = this.endsAt === null ? null : (this.endsAt - Date.now()) / 1000;
+    setText(this.left, left === null ? "" : left < 3 ? "any moment now" : `about ${left < 10 ? `${Math.ceil(left)} s` : seconds(left)} left`);
+  }
+
+  ended(video, before) {
+    fill(this.made, video.status === "completed" && inOneLine(video.stages),
+      h("details", { class: "how" }, h("summary", {}, "How it was made"), this.strip.element, h("p", { class: "hint" }, this.id)));
+    if (isWhole(video)) this.whole(video);
+    if (video.status === "failed" && video.error?.code !== "cancelled") fill(this.failed, failure(video));
+    this.keepStills(video);
+    if (before && !isFinal({ status: before })) this.actions.notify(video);
+  }
+
+  whole(video) {
+    if (video.until === "t2i") {
+      this.hero.put(WHOLE, h("img", { src: `${this.path}/content`, alt: "The picture" }), "");
+      return;
+    }
+    // A file that somebody sent may bring its sound, which the stream has not.
+    const heard = video.stages.some((stage) => stage.name !== "t2i" && stage.origin === "uploaded");
+    if (this.streamed && this.streamed !== "failed" && !heard) return; // it is all there, and plays on
+    this.content();
+  }
+
+  content() {
+    this.hero.put(WHOLE, film({ src: `${this.path}/content`, "data-kind": "content", "aria-label": "The video" }), "",
+      () => this.hero.says("The video is no longer kept."));
+  }
+
+  // What there is of it, where no event has told.
+  partly(video) {
+    if (past(video, "t2i") && (video.candidates === 1 || past(video, "i2v"))) this.keyframe();
+    if (past(video, "i2v")) this.preview();
+    if (video.stages.some((stage) => stage.name === "vfi" && stage.status === "running")) this.stream();
+  }
+
+  keyframe() {
+    this.hero.put(PICTURE, h("img", { src: `${this.path}/content?variant=keyframe`, alt: "The reference picture" }),
+      "The picture it begins with");
   }
 
   preview() {
-    this.still("preview", "The motion, before it was redrawn", () => h("video", {
-      src: `${this.path}/content?variant=preview`, autoplay: true, loop: true, muted: true, playsinline: true, controls: true, "aria-label": "Preview in low resolution" }));
+    this.hero.put(PREVIEW, film({ src: `${this.path}/content?variant=preview`, "aria-label": "Preview in low resolution" }),
+      "The motion, in low resolution; the detail comes next");
   }
 
-  still(name, text, make) {
-    if ([...this.stills.children].some((child) => child.dataset.name === name)) return;
-    const media = make();
-    const figure = h("figure", { "data-name": name }, media, h("figcaption", {}, text));
-    media.addEventListener("error", () => figure.remove()); // not there yet, or no longer kept
-    this.stills.append(figure);
-  }
-
-  // The stream plays to its end before the whole video takes its place; where the stream fails, at once.
-  play(kind) {
-    const old = this.player.querySelector("video");
-    if (old?.dataset.kind === kind || old?.dataset.kind === "content") return;
-    if (this.video?.until === "t2i" && kind === "content") {
-      this.player.replaceChildren(h("img", { src: `${this.path}/content`, alt: "The picture" }));
-      return;
-    }
-    if (old && !old.error && !old.ended) {
-      this.awaited = kind;
-      return;
-    }
-    const media = h("video", { src: `${this.path}/${kind}`, "data-kind": kind, controls: true, autoplay: true, loop: kind === "content",
-      muted: true, playsinline: true, "aria-label": kind === "content" ? "The video" : "The video while it is made" });
-    media.style.aspectRatio = (this.video?.size ?? "1x1").replace("x", " / "); // its place before its first frame
-    this.player.replaceChildren(media);
-    if (kind === "content") return;
-    this.player.append(h("figcaption", {}, "It plays while the rest is made."));
-    for (const end of ["ended", "error"]) media.addEventListener(end, () => { if (this.awaited) this.play(this.awaited); });
-  }
-
-  offerApproval(video) {
-    const wanted = video.paused_after ?? "";
-    if (this.approval.dataset.stage === wanted) return;
-    this.approval.dataset.stage = wanted;
-    this.approval.hidden = !wanted;
-    if (!wanted) return;
-    const pictures = wanted === "t2i" ? Array.from({ length: video.candidates }, (_, index) => index) : [];
-    const go = (candidate) => this.act(() => call("POST", `${this.path}/continue`, { candidate }), "It goes on.");
-    this.approval.replaceChildren(
-      h("h2", { id: "approve-title" }, pictures.length > 1 ? "Which picture shall it be?" : "Shall it go on?"),
-      h("p", { class: "hint" }, "The job waits for you and uses no device."),
-      h("div", { class: "candidates" },
-        pictures.map((index) => h("button", { type: "button", onclick: () => go(index) },
-          h("img", { src: `${this.path}/content?variant=keyframe&candidate=${index}`, alt: `Picture ${index + 1}` }),
-          h("span", {}, `Go on with picture ${index + 1}`)))),
-      pictures.length ? null : h("p", {}, h("button", { class: "primary", type: "button", onclick: () => go(0) }, "Go on")));
-  }
-
-  offerActions(video) {
-    const state = `${video.status}`;
-    if (this.actions.dataset.state === state) return;
-    this.actions.dataset.state = state;
-    const button = (text, act, kind = "") => h("button", { type: "button", class: kind, onclick: act }, text);
-    const parts = [];
-    if (!isFinal(video)) {
-      parts.push(this.sure("Cancel", "Stop it", () => this.act(() => call("POST", `${this.path}/cancel`), "It is stopped.")));
-    } else {
-      if (video.status === "completed") {
-        const ending = video.until === "t2i" ? "png" : "mp4";
-        parts.push(h("a", { class: "button primary", href: `${this.path}/content`, download: `${this.id}.${ending}` }, "Download"));
-        if (!video.until || video.until === "vfi") parts.push(button("Extend", () => this.act(async () => {
-          const made = await call("POST", `${this.path}/extend`, {});
-          location.hash = `#/video/${made.id}`;
-        }, "The continuation is queued.")));
-      }
-      parts.push(button("Remix", () => { this.remix.hidden = false; this.remix.querySelector("textarea").focus(); }));
-      parts.push(this.sure("Delete", "Delete it", () => this.act(async () => {
-        await call("DELETE", this.path);
-        location.hash = "#/";
-      }, "The video is deleted.")));
-    }
-    this.actions.replaceChildren(...parts);
-  }
-
-  // A button that asks before it acts, in its own place.
-  sure(text, yes, act) {
-    const place = h("span", { class: "sure" });
-    const ask = h("button", { type: "button", class: "quiet", onclick: () => {
-      place.replaceChildren(confirm, " ", keep);
-      confirm.focus();
-    } }, text);
-    const confirm = h("button", { type: "button", class: "danger", onclick: act }, yes);
-    const keep = h("button", { type: "button", onclick: () => { place.replaceChildren(ask); ask.focus(); } }, "No");
-    place.append(ask);
-    return place;
-  }
-
-  async act(what, done) {
-    setText(this.error, "");
+  // The video while it is made. Where it cannot be played so, the whole is shown when it is there.
+  async stream() {
+    if (!canStream || (this.streamed && this.streamed !== "failed") || isFinal(this.video)) return;
+    this.streamed = "coming";
+    const { frames, fps } = this.video;
+    const all = fps ? frames / fps : null;
+    const media = film({ "data-kind": "stream", "aria-label": "The video while it is made" });
+    this.hero.put(STREAM, media, "Its first frames; it goes on while the rest is made", () => this.lost());
     try {
-      await what();
-      say(done);
-      this.refetch(true);
+      await stream(media, `${this.path}/stream`, this.signal, all, (there) => {
+        const first = `The first ${seconds(there)}${all ? ` of ${seconds(all)}` : ""}; it goes on while the rest is made`;
+        this.hero.tells(STREAM, first);
+      });
+      this.streamed = "whole";
+      media.setAttribute("aria-label", "The video");
+      this.hero.tells(STREAM, "");
     } catch (error) {
-      setText(this.error, error.message);
-      this.error.scrollIntoView({ block: "nearest" });
+      if (this.signal.aborted) return;
+      this.hero.lose(STREAM, media, () => this.lost());
     }
   }
 
-  remixForm(video) {
-    const error = h("p", { class: "error", role: "alert" });
-    const prompt = h("textarea", { name: "prompt", rows: 2, value: video.prompt });
-    this.remix = h("form", { class: "card", hidden: true, novalidate: true, onsubmit: async (event) => {
-      event.preventDefault();
-      error.textContent = "";
-      const said = Object.fromEntries(new FormData(this.remix));
-      const body = {};
-      if (said.prompt !== video.prompt) body.prompt = said.prompt;
-      if (said.from_stage) body.from_stage = said.from_stage;
-      if (said.seed !== "") body.seed = said.seed;
-      for (const name of ["steps", "guidance"]) if (said[name] !== "") body[name] = Number(said[name]);
-      try {
-        refuseUnread(this.remix);
-        const made = await call("POST", `${this.path}/remix`, body);
-        location.hash = `#/video/${made.id}`;
-      } catch (refused) {
-        error.textContent = refused.message;
-      }
-    } },
-      h("h2", {}, "Remix"),
-      h("p", { class: "hint" }, "What comes before the first changed stage is taken over, and costs nothing."),
-      h("label", { class: "field wide" }, h("span", {}, "Prompt"), prompt),
-      h("div", { class: "fields" },
-        field("Run again from", select("from_stage", [["", "where the changes begin"], ...Object.entries(STAGES).map(([name, [, long]]) => [name, long])])),
-        field("Seed", seed(`as before: ${video.seed}`)),
-        field("Steps", h("input", { name: "steps", type: "number", min: 1, step: 1, placeholder: "as before" })),
-        field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "as before" }))),
-      error,
-      h("p", { class: "actions" }, h("button", { class: "primary", type: "submit" }, "Make the remix")));
-    return this.remix;
+  lost() {
+    this.streamed = "failed";
+    if (this.video && isWhole(this.video)) this.content();
+    else if (this.video) this.show(this.video);
+  }
+
+  // Of a finished video, what it was made of.
+  keepStills(video) {
+    const done = new Set(video.stages.filter((stage) => stage.status === "completed").map((stage) => stage.name));
+    const parts = [];
+    if (done.has("t2i") && video.until !== "t2i") parts.push(["The picture it begins with",
+      h("img", { src: `${this.path}/content?variant=keyframe`, alt: "The picture it begins with", loading: "lazy" })]);
+    if (done.has("i2v") && !["t2i", "i2v"].includes(video.until)) parts.push(["The motion, before it was redrawn",
+      film({ src: `${this.path}/content?variant=preview`, autoplay: false, preload: "metadata", "aria-label": "The motion, before it was redrawn" })]);
+    fill(this.stills, parts.map(([text, media]) => {
+      const figure = h("figure", {}, media, h("figcaption", {}, text));
+      media.addEventListener("error", () => figure.remove()); // no longer kept
+      return figure;
+    }));
   }
 }
 
-function isFinal(video) { return ["completed", "failed"].includes(video.status); }
+function past(video, name) {
+  return video.stages.some((stage) => stage.name === name && stage.status === "completed");
+}
+
+function titleOf(video, prompt) {
+  const short = prompt.length > 40 ? `${prompt.slice(0, 40)}…` : prompt;
+  const state = { queued: "Queued", in_progress: `${video.progress} %`, completed: "✓", failed: "✗" }[video.status];
+  return `${video.paused_after ? "Your choice" : state} · ${short} - MagicVideo`;
+}
+
+function waitsFor(video) {
+  if (isFinal(video)) return isWhole(video) ? "" : "There is nothing to see of it.";
+  if (video.status === "queued") return "Waiting for its turn";
+  return "The picture comes first";
+}
 
 function sentence(video) {
   const running = video.stages.find((stage) => ["running", "queued"].includes(stage.status));
   if (video.paused_after) return "Waits for your decision.";
   if (video.status === "queued") {
-    const place = video.queue_position ? `${video.queue_position} ${video.queue_position === 1 ? "job goes" : "jobs go"} first` : "it is next";
-    return `Queued: ${place}${video.eta_s ? `, done in about ${seconds(video.eta_s)}` : ""}.`;
+    const jobs = video.queue_position;
+    return jobs ? `Queued: ${jobs} ${jobs === 1 ? "job goes" : "jobs go"} first.` : "Queued: it is next.";
   }
   if (video.status === "in_progress") {
-    const now = running ? `${STAGES[running.name]?.[1] ?? running.name}` : "Between two stages";
-    return `${now}, ${video.progress} % of all${video.eta_s ? `, done in about ${seconds(video.eta_s)}` : ""}.`;
+    return running ? `${titled(nameOf(running.name))}, ${video.progress} % of all.` : `${video.progress} % of all.`;
   }
   if (video.error?.code === "cancelled") return "Cancelled.";
   if (video.status === "failed") return "It failed.";

@@ -5,19 +5,25 @@ once. Knows nothing of stages, presets or where the pipeline came from.
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from stages.base import Report, StageError
+from stages.model.hub.skipping import RESUMABLE, Skip
 from stages.model.sampling.sampler import build_scheduler
+from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.presets import Denoising
 from stages.types import UInt8
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -34,25 +40,40 @@ class Runner:
         return type(self.pipeline).__name__
 
     @property
+    def resumable(self) -> bool:
+        """Whether a call can stop between two steps and go on elsewhere."""
+        return self.name in RESUMABLE
+
+    @property
     def modules(self) -> Mapping[str, nn.Module]:
         """Every network that the pipeline holds, by the name of its component."""
         return {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
 
     @torch.no_grad()
     def frames(
-        self, arguments: Mapping[str, Any], denoising: Denoising, steps: int, seeds: Sequence[int], report: Report
+        self,
+        arguments: Mapping[str, Any],
+        denoising: Denoising,
+        steps: int,
+        seeds: Sequence[int],
+        report: Report,
+        stops: Stops = NO_STOPS,
     ) -> UInt8:
         """(T, H, W, 3): the one video, or the pictures, of a call with those of `arguments` that the pipeline takes.
 
         Args:
             steps: how many steps `report` should expect; the pipeline's own count replaces it once it is known.
             seeds: one for each prompt in `arguments`.
+            stops: it may stop after any step, where it is `resumable`.
 
         Raises:
             StageError: the model overflowed.
             Cancelled: `report` asked to stop.
+            Yielded: an offer of `stops` did.
         """
         self._renew_scheduler(denoising)
+        if arguments.get("negative_prompt") and "negative_prompt" not in self.takes:
+            _tell_once(self.name)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         given = {
             **arguments,
@@ -61,8 +82,9 @@ class Runner:
             "output_type": "np",
             "use_resolution_binning": False,  # PixArt and Sana would draw another size and crop it
         }
-        report(0, steps)
-        with self._watched(steps, report) as callback:
+        skip = Skip(self.pipeline, stops, generators)
+        report(skip.left, steps)
+        with self._watched(steps, report, stops, skip) as callback, skip.running():
             if "callback_on_step_end" in self.takes:
                 given["callback_on_step_end"] = callback
             result = self.pipeline(**{name: value for name, value in given.items() if name in self.takes})
@@ -77,22 +99,29 @@ class Runner:
             self.pipeline.scheduler = type(own).from_config(own.config)
 
     @contextmanager
-    def _watched(self, steps: int, report: Report) -> Iterator[Callable[..., dict[str, Any]]]:
+    def _watched(self, steps: int, report: Report, stops: Stops, skip: Skip) -> Iterator[Callable[..., dict[str, Any]]]:
         """Reports every step, and may stop between: before each pass of a network, and of the VAE's decoder.
 
         Not of its encoder: some pipelines change the VAE's dtype around it, and would not change it back.
         """
-        pipeline, done, total = self.pipeline, 0, steps
+        pipeline, done, total = self.pipeline, skip.left, steps
 
         def again(*_: Any) -> None:
             report(done, total)
 
-        def after_step(*_: Any) -> dict[str, Any]:
+        def after_step(*given: Any) -> dict[str, Any]:
             nonlocal done, total
+            latents: Tensor | None = given[-1].get("latents") if given else None
+            if skip.left and latents is not None:
+                return {"latents": skip.over(latents)}
             done += 1
             total = max(done, int(getattr(pipeline, "num_timesteps", 0) or steps))
             report(done, total)
-            return {}
+            if not self.resumable or latents is None:
+                return {}
+            whole = latents.contiguous()  # as a state gives them back
+            stops.reach(done, total, whole, pipeline.scheduler, skip.generators)
+            return {"latents": whole}
 
         watched: list[Any] = [module for name, module in self.modules.items() if name != "vae"]
         watched.append(getattr(getattr(pipeline, "vae", None), "decoder", None))
@@ -114,6 +143,11 @@ class Runner:
         clear = getattr(getattr(self.pipeline, "vae", None), "clear_cache", None)
         if callable(clear):
             clear()
+
+
+@cache
+def _tell_once(name: str) -> None:
+    log.warning("%s takes no negative prompt: those of requests have no effect in its stage.", name)
 
 
 def expect(frames: UInt8, count: int, size: tuple[int, int], who: str) -> UInt8:

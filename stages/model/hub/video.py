@@ -9,8 +9,9 @@ pipeline computes.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -22,7 +23,9 @@ from stages.model.hub.layout import choose_class, load_pipeline, takes
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.network.pictures import resize_frames
+from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
+from stages.model.weights.facts import facts_of
 from stages.presets import I2VParams, Preset, V2VParams
 from stages.settings import Denoising
 from stages.types import Clip, Image, Keyframes, Piece
@@ -30,6 +33,7 @@ from stages.types import Clip, Image, Keyframes, Piece
 ResultT = TypeVar("ResultT")
 
 _I2V, _V2V = "i2v_pipeline", "v2v_pipeline"  # the parts of a preset
+_UNKNOWN: Mapping[str, str] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +41,10 @@ log = logging.getLogger(__name__)
 class HubAnimator:
     """Image to video by a pipeline that takes `image`."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN) -> None:
+        """`facts` say what computes here (`stages.model.weights.facts`), for states that others go on from."""
         self.runner = Runner(pipeline)
+        self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"I2V's {self.runner.name}"
         self.frame_rule = limits.frame_rule(pipeline, redraws=False)
         self.size_rule = limits.size_rule(pipeline)
@@ -60,7 +66,8 @@ class HubAnimator:
 
         name = _I2V
         _tell_what_has_no_effect(preset, preset.prior.weight > 0 or bool(preset.i2v_guide.controls), name)
-        return cls(load_pipeline(preset, name, device, partial(_animator_class, preset), judge))
+        facts = facts_of(preset, device)
+        return cls(load_pipeline(preset, name, device, partial(_animator_class, preset), judge), facts)
 
     @classmethod
     def rehearse(cls, preset: Preset, params: I2VParams, device: str = "meta") -> Rehearsal:
@@ -69,7 +76,9 @@ class HubAnimator:
         image = Image(np.zeros((params.size[1], params.size[0], 3), np.uint8))
         return rehearse(made, lambda: made(image, params=params, seed=0, report=ignore_progress))
 
-    def __call__(self, image: Image, *, params: I2VParams, seed: int, report: Report) -> Keyframes:
+    def __call__(
+        self, image: Image, *, params: I2VParams, seed: int, report: Report, stops: Stops = NO_STOPS
+    ) -> Keyframes:
         """`params.frames` keyframes of `params.size`. Calls `report` at every denoising step.
 
         Raises:
@@ -90,15 +99,16 @@ class HubAnimator:
             "num_frames": params.frames,
         }
         steps = params.denoising.steps
-        frames = self.runner.frames(given, params.denoising, steps, [derive_seed(seed, "i2v")], report)
+        frames = self.runner.frames(given, params.denoising, steps, [derive_seed(seed, "i2v")], report, stops)
         return Keyframes(None, Clip(expect(frames, params.frames, params.size, self.who), params.fps))
 
 
 class HubRedrawer:
     """Video to video by a pipeline that takes `video` and how strongly to change it."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN) -> None:
         self.runner = Runner(pipeline)
+        self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"V2V's {self.runner.name}"
         self.frame_rule = limits.frame_rule(pipeline, redraws=True)
         self.size_rule = limits.size_rule(pipeline)
@@ -126,7 +136,8 @@ class HubRedrawer:
 
         name = _V2V
         _tell_what_has_no_effect(preset, bool(preset.v2v_guide.controls), name)
-        return cls(load_pipeline(preset, name, device, partial(_redrawer_class, preset), judge))
+        facts = facts_of(preset, device)
+        return cls(load_pipeline(preset, name, device, partial(_redrawer_class, preset), judge), facts)
 
     @classmethod
     def rehearse(cls, preset: Preset, params: V2VParams, frames: int, device: str = "meta") -> Rehearsal:
@@ -136,7 +147,16 @@ class HubRedrawer:
         image = Image(clip.frames[0])
         return rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
 
-    def __call__(self, image: Image, keyframes: Keyframes, *, params: V2VParams, seed: int, report: Report) -> Piece:
+    def __call__(
+        self,
+        image: Image,
+        keyframes: Keyframes,
+        *,
+        params: V2VParams,
+        seed: int,
+        report: Report,
+        stops: Stops = NO_STOPS,
+    ) -> Piece:
         """Window `params.part`, from the keyframes alone: these pipelines do not look at the reference image.
 
         Raises:
@@ -162,9 +182,8 @@ class HubRedrawer:
         if "denoise_strength" in self.runner.takes:
             given |= _as_condition(steps, params.denoising.steps)
         own = [derive_seed(seed, "v2v", params.part)]
-        frames = expect(
-            self.runner.frames(given, params.denoising, steps, own, report), len(wide), params.size, self.who
-        )
+        made = self.runner.frames(given, params.denoising, steps, own, report, stops)
+        frames = expect(made, len(wide), params.size, self.who)
         first = span.start - wide.start
         return cut_piece(frames[first : first + len(span)], clip.fps, spans, params.part)
 

@@ -4,7 +4,7 @@ Takes a preset and the names of the parts that differ between the two stages. Wh
 `share_spatial` makes them hold the spatial layers once. Knows nothing of schedules, windows or requests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -18,6 +18,7 @@ from stages.model.network import vae as codec
 from stages.model.network.appearance import Appearance
 from stages.model.network.control import ControlNet, PlainControl, load_controls
 from stages.model.network.text import TextEncoder
+from stages.model.weights.facts import facts_of
 from stages.model.weights.fit import check_adapter, check_control, check_motion, check_unet
 from stages.model.weights.loading import compute_dtype, load_module, settle
 from stages.model.weights.lora import merge_loras
@@ -38,6 +39,7 @@ class VideoNetwork:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where it computes
     dtype: torch.dtype = torch.float32  # of the latents
     places: Places = field(default_factory=Places)
+    facts: Mapping[str, str] = field(default_factory=dict)  # what computes here; empty for one that was not loaded
 
     @classmethod
     def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
@@ -46,7 +48,7 @@ class VideoNetwork:
         Raises:
             WeightsError: a part is missing, broken, or does not fit the others.
         """
-        dtype = compute_dtype(preset, device)
+        dtype, facts = compute_dtype(preset, device), facts_of(preset, device)
         together = (preset.video_unet, motion, *(control.part for control in guide.controls))
         preset = settle(preset, device, together=together)
         adapter = load_module(preset, motion, MotionAdapter, "cpu", dtype)
@@ -72,6 +74,7 @@ class VideoNetwork:
             device=torch.device(device),
             dtype=dtype,
             places=Places(device, preset.offload),
+            facts=facts,
         )
         network._place(preset)  # every part is there and fits: only now the device's memory is taken
         return network

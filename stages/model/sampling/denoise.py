@@ -3,8 +3,8 @@
 Takes latents (B, C, F, h, w) and what guides them; gives the latents after the last timestep. Text, appearance tokens
 and the control conditions are made once a request. It equals the pipelines of diffusers bit for bit; `report` is called
 at every step and may raise to stop. A clip longer than one window is denoised window by window at every step, and what
-the windows say about the frames they share is blended before the step is taken. Knows nothing of where the latents
-came from.
+the windows say about the frames they share is blended before the step is taken. Between two steps it may stop and go on
+elsewhere, with the same bytes (`stages.model.sampling.stops`). Knows nothing of where the latents came from.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ from stages.model.network.appearance import set_scale
 from stages.model.network.control import Hint, add_up
 from stages.model.network.memory import Memory, can_remember
 from stages.model.network.network import VideoNetwork, bypass_motion
+from stages.model.network.reuse import is_full
 from stages.model.sampling.sampler import draws_noise
+from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, fuse_weights
 from stages.types import UInt8
 
@@ -82,6 +84,7 @@ def denoise(
     spans: Sequence[Span] = (),
     generator: torch.Generator | None = None,
     reuse_every: int = 1,
+    stops: Stops = NO_STOPS,
 ) -> Tensor:
     """(B, C, F, h, w) after all `timesteps`.
 
@@ -89,6 +92,9 @@ def denoise(
         spans: windows that are fused at every step; none, or one, for the whole clip at once.
         generator: for schedulers that draw noise at every step (LCM).
         reuse_every: 1 is exact; n computes the deep layers at every n-th step only (`stages.model.network.reuse`).
+        stops: it may stop before every step that computes all layers, and after the last: never where deep features
+            would have to be kept. They are hundreds of times as large as the latents, and at most n - 1 short steps
+            later they are computed anew.
 
     Raises:
         InputError: deep layers cannot be reused in this network.
@@ -98,6 +104,7 @@ def denoise(
     weights = torch.from_numpy(fuse_weights(windows, frames)).to(latents)
     conditions = [given.cut(span) for span in windows] if len(windows) > 1 else [given]
     draws = {"generator": generator} if draws_noise(scheduler) else {}
+    drawing = [generator] if draws and generator is not None else []
     set_scale(network.unet, given.image_scale)
     memory = Memory(
         network.unet,
@@ -114,8 +121,11 @@ def denoise(
             return predict(network, scaled, t, conditions[window])
         return _guide(memory.run(step, window, scaled, t), given)
 
-    report(0, len(timesteps))
-    for step, t in enumerate(timesteps):
+    done, total = stops.enter(scheduler, drawing, latents.device), len(timesteps)
+    report(done, total)
+    for step, t in enumerate(timesteps[done:], done):
+        if is_full(step, total, reuse_every):
+            stops.reach(step, total, latents, scheduler, drawing, windows)
         scaled = scheduler.scale_model_input(latents, t)
         if len(windows) == 1:
             said = ask(step, t, 0, scaled)
@@ -125,8 +135,9 @@ def denoise(
                 weight = weights[index, span.start : span.stop].view(1, 1, -1, 1, 1)
                 part = ask(step, t, index, scaled[:, :, span.start : span.stop])
                 said[:, :, span.start : span.stop] += weight * part
-        latents = scheduler.step(said, t, latents, **draws).prev_sample
-        report(step + 1, len(timesteps))
+        latents = scheduler.step(said, t, latents, **draws).prev_sample.contiguous()  # as a state gives them back
+        report(step + 1, total)
+    stops.reach(total, total, latents, scheduler, drawing, windows)
     return latents
 
 

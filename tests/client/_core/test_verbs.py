@@ -341,12 +341,17 @@ def test_a_silent_server_times_out(make: MakeClient, wire: Wire) -> None:
         ("http://", "must look like"),
         ("http://user:secret@host", "a key goes into api_key"),
         ("http://host:99999", "is not a"),
-        ("http://host:8000/v1/", "must not end in /v1.*give http://host:8000"),
     ],
 )
 def test_bad_addresses(make: MakeClient, url: str, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         make(url)
+
+
+def test_an_address_may_end_in_v1_as_other_clients_want_it(make: MakeClient) -> None:
+    for url in ("http://host:8000", "http://host:8000/", "http://host:8000/v1", "http://host:8000/v1/"):
+        assert make(url).base_url == "http://host:8000"
+    assert make("https://host/films/v1").base_url == "https://host/films"
 
 
 def test_bad_settings(make: MakeClient) -> None:

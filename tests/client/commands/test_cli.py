@@ -24,10 +24,10 @@ def test_generate_makes_the_file_and_tells_of_every_stage(shell: Shell, wire: Wi
     assert shell.out == ("fox.mp4  46 frames, 24 fps, 256x256, seed 7\nt2i 1.5 s, i2v 2.5 s, v2v 3.5 s, vfi 4.5 s\n")
     told = shell.err.splitlines()
     assert [line for line in told if line.endswith(" s")] == [
-        "t2i image: 1.5 s",
-        "i2v keyframes: 2.5 s",
-        "v2v redraw: 3.5 s",
-        "vfi frames: 4.5 s",
+        "t2i picture: 1.5 s",
+        "i2v motion: 2.5 s",
+        "v2v detail: 3.5 s",
+        "vfi smoothness: 4.5 s",
     ]
 
 
@@ -135,7 +135,7 @@ def test_status_and_list_show_jobs(shell: Shell, wire: Wire) -> None:
     known = wire.finished("a fox in a snowy forest")
     assert shell("status", known) == 0
     assert shell.out.startswith(f"{known}  completed  100 %\nprompt   a fox in a snowy forest\n")
-    assert "  vfi frames     100 %  4.5 s" in shell.out
+    assert "  vfi smoothness 100 %  4.5 s" in shell.out
     owl = wire.finished("an owl")
     assert shell("list") == 0
     rows = shell.out.splitlines()
@@ -172,7 +172,7 @@ def test_download_and_wait(shell: Shell, wire: Wire) -> None:
     assert Path("fox.mp4").read_bytes() == wire.payload
     running = wire.add("an owl")
     assert shell("download", running) == 2
-    assert "is queued; poll it until its status is completed" in shell.err
+    assert f"Video {running} is in_progress; add --wait, or look with `magicvideo status`." in shell.err
     assert shell("download", running, "--wait", "--json", "-q") == 0
     assert json.loads(shell.out) == {"id": running, "path": f"{running}.mp4", "bytes": len(wire.payload)}
 
@@ -234,7 +234,7 @@ def test_delete(shell: Shell, wire: Wire) -> None:
 
 def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
     assert shell("--help") == 0
-    names = "generate remix continue extend upscale interpolate batch watch status show list download stream"
+    names = "generate remix continue extend upscale interpolate batch watch status show list open download stream"
     for command in (*names.split(), "cancel", "delete", "health", "pools", "load"):
         assert f"\n  {command} " in shell.out
     assert "..." not in shell.out.split("Commands:")[1]  # every short help is whole

@@ -40,7 +40,7 @@ def test_the_keyframe_is_there_before_the_video(shell: Shell, wire: Wire) -> Non
     asked = [request.line for request in wire.seen if request.line.startswith("GET")]
     assert asked.index(f"GET /v1/videos/{wire.last.id}/content") == 1  # right after the first state that has T2I done
     told = shell.err.splitlines()
-    assert told.index("keyframe: key.png") < told.index("vfi frames: 4.5 s")
+    assert told.index("keyframe: key.png") < told.index("vfi smoothness: 4.5 s")
 
 
 def test_a_keyframe_that_is_kept_late_is_asked_for_again(shell: Shell, wire: Wire) -> None:
@@ -81,7 +81,7 @@ def test_candidates_are_looked_at_and_one_is_chosen(shell: Shell, wire: Wire) ->
     assert shell("continue", held, "--candidate", "1", "-o", "fox.mp4") == 0
     assert (wire.last.request.candidate, Path("fox.mp4").read_bytes()) == (1, wire.payload)
     assert shell("continue", held) == 2
-    assert "not paused; only a job with pause_after waits to be continued" in shell.err
+    assert "not paused; only a job with --pause-after waits to be continued" in shell.err
 
 
 @pytest.mark.parametrize(("stage", "look"), [("i2v", "look: magicvideo download ID --variant preview\n"), ("v2v", "")])
@@ -144,7 +144,7 @@ def test_remix(shell: Shell, wire: Wire) -> None:
     assert Path("owl.mp4").read_bytes() == wire.payload
     assert shell("remix", known, "--from", "i2v", "-o", "fox.mp4") == 0
     assert wire.said == {"from_stage": "i2v"}
-    assert "t2i image: reused\n" in shell.err
+    assert "t2i picture: reused\n" in shell.err
     assert shell("remix", known, "-q") == 2
     assert wire.said == {}
     assert shell.err.startswith("Error: Nothing would change; give a prompt,")
@@ -168,7 +168,7 @@ def test_upscale_and_interpolate_take_a_file_or_an_id(shell: Shell, wire: Wire) 
     assert wire.said == {"prompt": "", "enter": "v2v", "input_video": {"id": known}}
     assert shell("interpolate", "old.mp4", "--factor", "3", "-o", "smooth.mp4") == 0
     assert (wire.last.request.enter, wire.last.request.factor) == ("vfi", 3)
-    assert "\nv2v redraw: uploaded\n" in shell.err
+    assert "\nv2v detail: uploaded\n" in shell.err
     assert shell("interpolate", "absent.mp4") == 2
     assert "there is no file 'absent.mp4' and no video has such an id" in shell.err
     assert shell("upscale", "video_9999") == 2
@@ -191,7 +191,7 @@ def test_variants_have_names_of_their_own(shell: Shell, wire: Wire) -> None:
 def test_watch_follows_to_the_end_and_downloads_nothing(shell: Shell, wire: Wire) -> None:
     running = wire.add("an owl")
     assert shell("watch", running) == 0
-    assert "vfi frames: 4.5 s\n" in shell.err
+    assert "vfi smoothness: 4.5 s\n" in shell.err
     assert shell.out.startswith(f"{running}  completed  100 %\n")
     assert os.listdir() == []
     wire.standin.error = JobError(code="out_of_memory", message="V2V needs 3 GiB more.")
@@ -216,8 +216,8 @@ def test_show_tells_everything(shell: Shell, wire: Wire) -> None:
     assert f"note      {note}" in lines
     table = [line.split() for line in lines[lines.index("") + 1 :]]
     assert table[0] == ["stage", "status", "progress", "queued", "run", "out"]
-    assert table[1] == ["t2i", "image", "completed", "100", "%", "0.10", "s", "1.50", "s", "0.00", "MB"]
-    assert table[4][:3] == ["vfi", "frames", "failed"]
+    assert table[1] == ["t2i", "picture", "completed", "100", "%", "0.10", "s", "1.50", "s", "0.00", "MB"]
+    assert table[4][:3] == ["vfi", "smoothness", "failed"]
     assert shell("show", known, "--json") == 0
     assert shell.document["note"] == note
 
@@ -227,7 +227,7 @@ def test_pools_are_a_table(shell: Shell, wire: Wire, capsys: pytest.CaptureFixtu
     print_pools(Pools(stages=[state], jobs={"queued": 3, "running": 1}))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["stage", "pool", "replicas", "queued", "running", "used", "median", "run"]
-    assert rows[1] == ["t2i", "a10", "1", "of", "2", "3", "1", "50%", "-"]
+    assert rows[1] == ["t2i", "picture", "a10", "1", "of", "2", "3", "1", "50%", "-"]
     assert rows[-1] == ["jobs:", "queued", "3,", "running", "1"]
     wire.add()
     assert shell("pools") == 0
@@ -246,13 +246,13 @@ def test_keys_are_made_elsewhere(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["generate", "a fox", "--image", "absent.png"], "input_reference: there is no file 'absent.png'; check the"),
+        (["generate", "a fox", "--image", "absent.png"], "--image: there is no file 'absent.png'; check the"),
         (
             ["generate", "a fox", "--keyframe", "absent/key.png"],
             "There is no folder absent for key.png; make it first.",
         ),
         (["generate", "a fox", "--until", "end"], "Invalid value for '--until'"),
-        (["generate", "a fox", "--deadline", "inf"], "deadline_s is inf; it must be a finite number."),
+        (["generate", "a fox", "--deadline", "inf"], "--deadline is inf; it must be a finite number."),
         (["download", "video_0001", "--variant", "poster"], "Invalid value for '--variant'"),
         (["download", "video_0001", "--candidate", "1"], "candidate is 1 with the variant 'video'"),
         (["interpolate", base64.b64encode(b"fox.mp4").decode() + ".mp4"], "there is no file"),

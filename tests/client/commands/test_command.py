@@ -72,10 +72,10 @@ def test_a_terminal_gets_one_bar_a_stage_and_one_for_the_download(wire: Wire, tm
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     last = [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()][-5:]
     assert [line.split("━")[0].strip() for line in last] == [
-        "t2i image",
-        "i2v keyframes",
-        "v2v redraw",
-        "vfi frames",
+        "t2i picture",
+        "i2v motion",
+        "v2v detail",
+        "vfi smoothness",
         "download",
     ]
     assert [line.split("━")[-1].split() for line in last] == [

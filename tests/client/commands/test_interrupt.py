@@ -76,7 +76,7 @@ def terminal(wire: Wire, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     started = Terminal(wire, "generate", "a fox", "-o", str(tmp_path / "fox.mp4"), program=program)
     try:
         until(wire, "GET /v1/videos/", 2)  # from the first on it runs
-        started.until("t2i image")
+        started.until("t2i picture")
         started.interrupt()
         started.until(f"Cancel {wire.last.id} too? [y/N]")
         yield started

@@ -3,6 +3,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -55,8 +56,8 @@ class Served:
         self._thread.join()
         self.journal.database.close()
 
-    def create(self, prompt: str) -> str:
-        answer = httpx.post(f"{self.url}/v1/videos", json={"prompt": prompt, "seed": 7})
+    def create(self, prompt: str, **body: Any) -> str:
+        answer = httpx.post(f"{self.url}/v1/videos", json={"prompt": prompt, "seed": 7, **body})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 

@@ -7,7 +7,7 @@ import pytest
 
 from client.schema import Health
 from cluster.pools.needs import Lack, find_lacks
-from deployments.api.ingress import Readiness
+from deployments.api.pools import Readiness
 from deployments.on_ray.health import judge_health, stage_needs
 from deployments.on_ray.ray_internals import Replicas
 from deployments.settings.application import AppArgs

@@ -14,6 +14,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from client.schema import Health
@@ -53,9 +55,10 @@ def operations(app: FastAPI) -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_every_route_is_described_and_valid_openapi(app: FastAPI) -> None:
     of_the_api = [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
-    routes = {(method.lower(), route.path) for route in of_the_api for method in route.methods or ()}
+    routes = {(method.lower(), route.path_format) for route in of_the_api for method in route.methods or ()}
     assert routes == set(operations(app))
     assert [error.message for error in OPENAPI_31_VALIDATOR.iter_errors(app.openapi())] == []
+    validate(app.openapi())
 
 
 def test_every_operation_has_a_name_of_its_own_a_summary_and_our_errors(app: FastAPI) -> None:
@@ -71,6 +74,36 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_our_errors(app: Fas
             if int(status) >= 400 and status != "503":
                 schema = answer["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/ErrorBody"}, (method, path, status)
+
+
+def test_every_operation_is_explained_with_an_example_that_holds(app: FastAPI) -> None:
+    described = app.openapi()
+    tags = {tag["name"] for tag in described["tags"]}
+    for (method, path), one in operations(app).items():
+        assert one["description"].endswith("."), (method, path)
+        assert set(one["tags"]) <= tags
+        [sample] = one["x-codeSamples"]
+        assert sample["source"].startswith("curl http://127.0.0.1:8000/"), sample
+        assert "{" not in sample["source"].replace('{"', ""), sample
+        for sent in (one.get("requestBody", {}), *one["responses"].values()):
+            about = sent.get("content", {}).get("application/json")
+            if about is not None:
+                schema = {**about["schema"], "components": described["components"]}
+                assert [error.message for error in Draft202012Validator(schema).iter_errors(about["example"])] == []
+
+
+def test_it_says_where_it_is_and_who_may_ask(app: FastAPI) -> None:
+    described = app.openapi()
+    assert described["servers"] == [{"url": "/", "description": "This server"}]
+    assert described["security"] == [{"key": []}, {"session": []}]
+    without_key = {path for (_, path), one in operations(app).items() if one.get("security") == []}
+    assert without_key == {"/healthz", "/v1/session"}
+
+
+def test_no_field_of_a_body_has_a_default_that_a_generator_would_demand(app: FastAPI) -> None:
+    fields = app.openapi()["components"]["schemas"]["CreateVideo"]["properties"]
+    assert not any("default" in field for field in fields.values())
+    assert fields["candidates"]["description"].endswith("1 to 8. 1 when left out.")
 
 
 def test_every_reference_leads_somewhere(app: FastAPI) -> None:

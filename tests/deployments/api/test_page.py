@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, FilePayload, expect
 
 from client import Client
-from client.schema import JobError, StageState
 from cluster.server_process import free_port
 from deployments.api.page import WEB, read_parts
-from deployments.jobs.values import Update
 from deployments.tenants.keys import KeyBook
 from stages.presets import MAX_SEED
 from tests.browser import chromium, needs_chromium, opened
@@ -41,7 +39,9 @@ def test_the_page_and_its_parts_are_served_once(tmp_path: Path) -> None:
     client = TestClient(Served(tmp_path).app, client=("127.0.0.1", 1))
     first = client.get("/")
     assert (first.status_code, first.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in first.headers["content-security-policy"]
+    policy = dict(rule.split(" ", 1) for rule in first.headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
+    assert {name for name, value in policy.items() if "blob:" in value} == {"img-src", "media-src"}
     again = client.get("/", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     named = set(re.findall(r"\bassets/([\w.]+)", first.text))
@@ -67,7 +67,7 @@ def test_what_a_user_wrote_is_text(served: Served, browser: Browser) -> None:
         expect(page.locator(".tile .caption")).to_have_text(EVIL)
         page.locator(".tile").click()
         expect(page.locator("h1")).to_have_text(EVIL)
-        assert page.title() == "Video - MagicVideo"
+        assert page.title().startswith("Queued · a fox <img")
         assert page.locator("main img, main script").count() == 0
 
 
@@ -120,23 +120,6 @@ def test_a_key_is_asked_for_once_and_kept_in_a_cookie(served: Served, browser: B
         assert page.evaluate("document.cookie") == ""
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("API key")).to_be_visible()
-
-
-@needs_chromium
-def test_a_failed_job_says_why_and_offers_to_be_remixed(served: Served, browser: Browser) -> None:
-    video_id = served.create("a fox")
-    with opened(browser, served.url) as page:
-        page.goto(f"/#/video/{video_id}")
-        expect(page.locator(".status")).to_contain_text("Queued")
-        claim = served.claim()
-        running = StageState(name="t2i", status="running", progress=40)
-        served.leases.record([Update(claim, (running,), (("started", {}), ("stage_started", {"stage": "t2i"})))])
-        expect(page.locator(".stage.t2i .state")).to_have_text("40 %")
-        broken = JobError(code="stage_failed", message="The lens is cracked.")
-        served.leases.finish(Update(claim), "failed", error=broken)
-        expect(page.get_by_role("alert").first).to_have_text("The lens is cracked.")
-        expect(page.get_by_role("button", name="Remix")).to_be_visible()
-        expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
 @needs_chromium
@@ -214,7 +197,7 @@ def test_a_seed_beyond_what_javascript_counts_is_kept(served: Served, browser: B
         page.get_by_text("Options", exact=True).click()
         for seed in (2**53 + 1, MAX_SEED):
             page.get_by_label("What should happen").fill('a fox "seed":9007199254740993')
-            page.get_by_label("Seed").fill(str(seed))
+            page.get_by_label("Seed", exact=True).fill(str(seed))
             page.get_by_role("button", name="Make the video").click()
             expect(page.get_by_text(f"seed {seed}, ")).to_be_visible()
             assert [job.request.seed for job in served.journal.page(limit=1)[0]] == [seed]
@@ -222,10 +205,10 @@ def test_a_seed_beyond_what_javascript_counts_is_kept(served: Served, browser: B
             page.get_by_text("Options", exact=True).click()
         for wrong, says in ((str(MAX_SEED + 1), f"between 0 and {MAX_SEED}"), ("-1", "between 0"), ("007", "'007'")):
             page.get_by_label("What should happen").fill("a fox")
-            page.get_by_label("Seed").fill(wrong)
+            page.get_by_label("Seed", exact=True).fill(wrong)
             page.get_by_role("button", name="Make the video").click()
             expect(page.get_by_role("alert").first).to_contain_text(says)
-            expect(page.get_by_label("Seed")).to_be_focused()
+            expect(page.get_by_label("Seed", exact=True)).to_be_focused()
 
 
 @needs_chromium

@@ -163,7 +163,7 @@ async def test_who_may_ask_for_which_priority_is_a_limit(
         retry_after_s=7,
         replicas=dict,
     )
-    admit = await admission.judge("a", priority, None)
+    admit = await admission.judge(REQUEST, "a", priority, None)
     new = NewJob(REQUEST, tenant="a", priority=priority)
     if allowed:
         assert journal.submit(new, admit=admit)[0].priority == priority
@@ -288,7 +288,7 @@ async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -
         replicas=dict,
     )
     for _ in range(2):
-        admit = await admission.judge("a", 0, None)
+        admit = await admission.judge(REQUEST, "a", 0, None)
     journal.submit(NewJob(REQUEST, tenant="a"), admit=admit)
     with pytest.raises(RateLimitError) as refused:
         journal.submit(NewJob(REQUEST, tenant="a"), admit=admit)

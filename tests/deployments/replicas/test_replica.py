@@ -1,6 +1,7 @@
 """The replica without Ray: what a call says and when, that it stops within one step, and that calls take turns."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -65,6 +66,24 @@ class Broken:
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
         raise WeightsError("The file weights.safetensors is cut off\nafter 3 of 9 bytes.")
+
+
+class Looking:
+    """A T2I that keeps what it sees when it is loaded."""
+
+    name: StageName = "t2i"
+    saw: tuple[str, str | None, str | None] = ("", None, None)
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        Looking.saw = (preset.offload, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER"))
+        return cls()
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Image:
+        return Image(np.zeros((8, 8, 3), np.uint8))
 
 
 class Overflowing:
@@ -264,3 +283,12 @@ async def test_leaving_the_stream_early_stops_the_call() -> None:
     stage.gate.release()
     await stream.aclose()
     assert (stage.steps, await replica.ended()) == (0, {"cancelled": 1})
+
+
+def test_a_stage_sees_the_gpu_that_it_was_given_and_is_offloaded_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")  # as Ray may have named them
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    Replica(f"{HERE}:Looking", "tiny")
+    assert Looking.saw == ("none", "0,1,2,3", "FASTEST_FIRST")
+    Replica(f"{HERE}:Looking", "tiny", gpu="2", offload="layers")
+    assert Looking.saw == ("layers", "2", "PCI_BUS_ID")

@@ -10,6 +10,7 @@ from deployments.app import build
 from deployments.errors import ConfigError
 from deployments.on_ray.health import stage_needs
 from deployments.settings.application import AppArgs
+from deployments.settings.placement import Place, Placement
 from deployments.settings.reading import (
     CONFIG_PATH,
     FORBIDDEN_ENV,
@@ -18,9 +19,9 @@ from deployments.settings.reading import (
     parse_args,
     with_environment,
 )
-from deployments.settings.variants import laptop, rehearsal
+from deployments.settings.variants import box, laptop, rehearsal
 from stages.replay import ReplayProfile
-from stages.types import STAGE_NAMES
+from stages.types import STAGE_NAMES, StageName
 
 
 def test_the_committed_file_is_a_serve_config_for_four_pools() -> None:
@@ -76,6 +77,38 @@ def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> N
     }
     assert args.storage.artifacts_url == f"file://{tmp_path}/artifacts"
     assert args.stages["t2i"].run_timeout_s == load_config().stages["t2i"].run_timeout_s
+
+
+def test_a_box_has_the_stages_where_they_were_placed(tmp_path: Path) -> None:
+    places: dict[StageName, Place] = {
+        "t2i": Place((0,), 8.0, "model"),
+        "i2v": Place((1,), 30.0),
+        "v2v": Place((1,), 0.0, lives_with="i2v"),
+        "vfi": Place((0,), 2.0),
+    }
+    args = box(load_config(), Placement(places, share=0.5), data_dir=tmp_path, preset="paper", max_jobs=3)
+    assert (args.preset, args.pipeline.max_jobs, args.scaling) == ("paper", 3, None)
+    assert {name: (s.gpu, s.offload, s.num_gpus, s.device) for name, s in args.stages.items()} == {
+        "t2i": ("0", "model", 0.5, "cuda"),
+        "i2v": ("1", "none", 0.5, "cuda"),
+        "v2v": ("1", "none", 0.5, "cuda"),
+        "vfi": ("0", "none", 0.5, "cuda"),
+    }
+    ingress = build(args)._bound_deployment
+    made = ingress.init_args[1]._bound_deployment.init_kwargs
+    first, second = made["t2i"]._bound_deployment, made["v2v"]._bound_deployment
+    assert (first.init_kwargs["gpu"], first.init_kwargs["offload"]) == ("0", "model")
+    assert (second.name, second.init_kwargs["gpu"], set(second.init_kwargs["guests"])) == ("i2v", "1", {"v2v"})
+    assert first.ray_actor_options["num_gpus"] == 0.5
+
+
+def test_a_box_leaves_to_ray_which_of_many_gpus_a_replica_gets(tmp_path: Path) -> None:
+    places = {name: Place((number,), 8.0, chosen_by_ray=True) for number, name in enumerate(STAGE_NAMES)}
+    places["v2v"] = Place((2, 4), 8.0, chosen_by_ray=True)
+    args = box(load_config(), Placement(places, share=1.0), data_dir=tmp_path, preset="paper")
+    v2v = args.stages["v2v"]
+    assert (v2v.gpu, v2v.replicas, v2v.num_gpus, v2v.surge_percent) == (None, 2, 1.0, 0)
+    assert v2v.run_timeout_s == load_config().stages["v2v"].run_timeout_s
 
 
 def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def versions(args: Mapping[str, Any]) -> dict[str, DeploymentVersion]:
         ("observability.log_level", "DEBUG", set(), ALL),
         ("stages.t2i.options", {"tiles": 2}, {"t2i"}, {"ingress", "pipeline"}),
         ("stages.t2i.num_gpus", 2, {"t2i"}, {"ingress", "pipeline"}),
+        ("stages.t2i.offload", "model", {"t2i"}, {"ingress", "pipeline"}),
+        ("stages.v2v.gpu", "1", {"v2v"}, {"ingress", "pipeline"}),
         ("stages.i2v.pool", "other", {"i2v"}, {"ingress", "pipeline"}),
         ("ingress.num_cpus", 2, {"ingress"}, {"pipeline"}),
         ("storage.database_url", "env:ANOTHER_URL", {"ingress", "pipeline"}, set()),

@@ -13,6 +13,7 @@ import torch
 
 from stages.base import Cancelled, InputError, derive_seed, ignore_progress
 from stages.i2v import I2V
+from stages.model.hub.runner import _tell_once
 from stages.model.network.pictures import resize_frames
 from stages.presets import I2VParams, Preset, plan
 from stages.types import UInt8
@@ -107,6 +108,18 @@ def test_a_report_that_raises_stops_at_that_step_and_leaves_no_trace(shelf: Shel
         assert log.steps[-1][0] == step
     fresh, _ = load(shelf, name)
     assert np.array_equal(animate(stage, params(preset)), animate(fresh, params(preset)))
+
+
+def test_a_negative_prompt_that_a_pipeline_does_not_take_is_told_once(
+    loaded: Loaded, caplog: pytest.LogCaptureFixture
+) -> None:
+    _tell_once.cache_clear()
+    for name in ("stable_video", "stable_video", "wan_5b"):
+        stage, preset = loaded(name)
+        animate(stage, params(preset))
+    assert [record.getMessage() for record in caplog.records if "negative prompt" in record.getMessage()] == [
+        "StableVideoDiffusionPipeline takes no negative prompt: those of requests have no effect in its stage."
+    ]
 
 
 def test_a_stop_comes_within_a_step(shelf: Shelf) -> None:

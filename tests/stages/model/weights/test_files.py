@@ -99,6 +99,11 @@ def test_the_table_shows_every_part_and_pulling_without_network_is_exit_code_3(
         assert f"hf download {repository}" in told
     assert main(["--preset", "tiny", "--pull"]) == 0
     assert main(["--preset", "huge"]) == 2
+    capsys.readouterr()
+    assert main(["--preset", "paper", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["parts"]["motion"]["state"], document["parts"]["flow"]["state"]) == ("missing", "embedded")
+    assert set(document["absent"]) == set(PAPER.parts) - {"flow", "gan"}
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)

@@ -1,0 +1,64 @@
+"""Whether a new job would be done by its deadline, under the order, and without making another job late.
+
+The way of a job is a `Stop` for each stage that it still passes: the stage's queue, what its calls take there, and the
+calls of earlier jobs that will come. Stage after stage the new calls are put into the forecast, with whatever the order
+would do to save calls in danger; `Rules.safety` is added for seconds that spread. Who comes later with less time is
+refused where it would break this promise, as this job is where it would break an earlier one.
+
+Pure, standard library only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cluster.policy.calls import Call, Queue, Rules
+from cluster.policy.order import Plan
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stage on the way of a new job."""
+
+    queue: Queue
+    calls_s: Sequence[float]  # of each of its calls, all of which may run at once
+    after_s: float = 0.0  # that it will need behind this stage
+    coming: Sequence[Call] = ()  # of jobs that are before this stage; each is ready when its job leaves there
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What may be said to a client."""
+
+    end_s: float  # when the job would be done, safety included; infinite where a stage has no replica
+    keeps: bool
+    late: frozenset[str] = frozenset()  # calls of others that would be made late
+
+
+def promise(
+    way: Sequence[Stop], deadline_s: float, rules: Rules, *, priority: int = 0, tenant: str = "", job: str = "new"
+) -> Promise:
+    """Of a job that begins now with the first stop."""
+    if not way:
+        return Promise(deadline_s, keeps=True)
+    begun_s = end_s = way[0].queue.now_s
+    leaves: dict[str, float] = {}  # when each job is done with the stop before
+    late: frozenset[str] = frozenset()
+    for stop in way:
+        coming = [replace(call, ready_s=leaves.get(call.job, call.ready_s)) for call in stop.coming]
+        queue = replace(stop.queue, waiting=(*stop.queue.waiting, *coming))
+        until_s = deadline_s - stop.after_s
+        calls = tuple(
+            Call(f"{job}/{number}", own_s, until_s, True, priority, tenant, job, ready_s=end_s)
+            for number, own_s in enumerate(stop.calls_s)
+        )
+        without = Plan.of(queue, rules, whole=True).saved()
+        plan = Plan.of(replace(queue, waiting=(*queue.waiting, *calls)), rules, whole=True).saved()
+        late |= without.kept - plan.kept
+        slots = [plan.slots[call.id] for call in calls if call.id in plan.slots]
+        if len(slots) < len(calls):
+            return Promise(float("inf"), keeps=False, late=late)
+        end_s = max((slot.end_s for slot in slots), default=end_s)
+        for call, done_s in plan.ends():
+            leaves[call.job] = max(done_s, leaves.get(call.job, done_s))
+    end_s += rules.safety * (end_s - begun_s)
+    return Promise(end_s, end_s <= deadline_s and not late, late)
