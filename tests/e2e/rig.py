@@ -32,11 +32,11 @@ from stages.replay import ReplayProfile
 from stages.types import StageName
 
 DEADLINE_S = 120.0
-STORE_BYTES = 512 * 2**20
+STORE_BYTES = 256 * 2**20
 PROFILES: dict[StageName, ReplayProfile] = {
-    "t2i": ReplayProfile(run_s=0.2, bytes_out=3_000_000),
-    "i2v": ReplayProfile(run_s=0.4, bytes_out=12_000_000),
-    "v2v": ReplayProfile(run_s=1.5, bytes_out=36_000_000, steps=20),
+    "t2i": ReplayProfile(run_s=0.2, bytes_out=1_500_000),
+    "i2v": ReplayProfile(run_s=0.4, bytes_out=6_000_000),
+    "v2v": ReplayProfile(run_s=1.5, bytes_out=18_000_000, steps=20),
     "vfi": ReplayProfile(run_s=0.1, bytes_out=1_200_000),
 }
 WINDOWS = len(plan_windows(plan(TINY, "a fox").i2v.frames, TINY.v2v_windows))
