@@ -19,7 +19,10 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 if TYPE_CHECKING:
     from tests.e2e.rig import Rig
 
-SERVED = ("tests/e2e/", "tests/packaging/test_wheel.py", "tests/test_readme.py")  # what uses the one server
+SERVED = (  # what uses the one server
+    *("tests/e2e/", "tests/conformance/test_clients.py"),
+    *("tests/packaging/test_wheel.py", "tests/test_readme.py"),
+)
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by torch at import, here and in every process that a test starts

@@ -109,13 +109,13 @@ def _in_danger(plan: Plan, call: Call) -> bool:
 
 def _saved(plan: Plan, call: Call) -> Plan | None:
     """With the call in time; None where that would make another late, or gain too little."""
-    if call.promised and call.id not in plan.kept:
-        hurried = plan.hurried(call)
-        if _better(plan, hurried, call):
-            return hurried
+    misses = call.promised and call.id not in plan.kept
+    hurried = plan.hurried(call) if misses else plan
+    if misses and _better(plan, hurried, call):
+        return hurried
     least_s = plan.rules.gain * plan.rules.hand_off_s
     for device in _victims(plan, call)[:_TRIES]:
-        other = plan.without(device)
+        other = hurried.without(device)
         if _better(plan, other, call) and plan.slots[call.id].start_s - other.slots[call.id].start_s > least_s:
             return other
     return None

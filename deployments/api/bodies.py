@@ -1,4 +1,4 @@
-"""Bodies, parameters and headers of requests: JSON or a form in; `CreateVideo` and files out.
+"""Bodies, parameters and headers of requests: JSON or a form in; a model of `client.schema` and files out.
 
 Every body has limits: of bytes and of time; JSON of nesting and of keys and values, before it is parsed; a form of
 fields. Files of a form go to a disk as they come. Unknown and repeated fields are refused; whether the preset can serve
@@ -10,7 +10,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -21,12 +21,12 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from client.schema import CreateVideo
 from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
-from deployments.intake.room import UploadRoom
+from deployments.intake.fetching import is_address
+from deployments.intake.services import Services
 from deployments.intake.sources import FILES, Files
-from deployments.jobs.dialect import shown, understand
+from deployments.jobs.dialect import HOLD_OBJECTS, shown, understand
 from deployments.settings.application import AppArgs, IngressArgs
 from stages.presets import get_preset
 
@@ -36,7 +36,7 @@ _TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dro
 _MAX_NESTED = 8
 _MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
 _MAX_FIELDS = 64  # of a form
-_INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
+_INSIDE = re.compile(rf"({'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[(\w+)\])?")  # as `input_reference[image_url]`
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 _FORM = re.compile(rb"\s*(--\S+\r?\n|\w+=)")
@@ -55,10 +55,10 @@ IdempotencyKey = Annotated[
 
 @asynccontextmanager
 async def open_body(
-    request: Request, limits: IngressArgs, room: UploadRoom, tenant: str
-) -> AsyncIterator[tuple[CreateVideo, Files, str]]:
-    """The fields of a request, the files that came with it, open until the end of the block, and what is to be said of
-    words that have no effect here.
+    request: Request, services: Services, tenant: str, model: type[BodyT]
+) -> AsyncIterator[tuple[BodyT, Files, str]]:
+    """The fields of a request, the files that came with it or that it names by address, open until the end of the
+    block, and what is to be said of words that have no effect here.
 
     Raises:
         InvalidRequestError: another type of body, malformed, or a field that is unknown or of another type.
@@ -66,13 +66,13 @@ async def open_body(
         BodyTooSlowError: it did not come in time.
         UploadsFullError: it is large, and as many are under way as may be.
     """
-    kind = _kind(request)
+    limits, names, kind = services.args.ingress, files_of(model), _kind(request)
     if kind not in (_JSON, _MULTIPART, _URLENCODED):
         raise _unsupported(kind, await _beginning(request, limits.body_limit_s))
     files: Files = {}
     with ExitStack() as stack:
         if kind == _MULTIPART or not 0 <= _announced(request) <= _SMALL_BYTES:
-            stack.enter_context(room.place(tenant))
+            stack.enter_context(services.uploads.place(tenant))
         if kind == _JSON:
             fields = _json_fields(await _limited(request, limits.max_body_bytes, limits.body_limit_s))
         elif kind == _URLENCODED:
@@ -82,16 +82,24 @@ async def open_body(
                 raise _unsupported(kind, body)
             fields = _query_fields(body)
         else:
-            fields, files = await _form_fields(request, limits)
+            fields, files = await _form_fields(request, limits, names)
         for file in files.values():
             stack.callback(file.close)
-        created, note = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, request)
-        for name in FILES:
+        created, note = _typed(model, {**fields, **dict.fromkeys(files, _SENT)}, request)
+        for name in names:
             reference = getattr(created, name)
             url = reference and (reference.image_url or reference.video_url)
-            if url:
+            if url and is_address(url):
+                files[name] = await services.fetcher.fetch(url, name, tenant)
+                stack.callback(files[name].close)
+            elif url:
                 files[name] = io.BytesIO(_decoded(url, name))
         yield created, files, note
+
+
+def files_of(model: type[BaseModel]) -> list[str]:
+    """The fields of a body that hold files."""
+    return [name for name in FILES if name in model.model_fields]
 
 
 async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) -> tuple[BodyT, str]:
@@ -100,7 +108,7 @@ async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) 
     """
     most = min(_SMALL_BYTES, limits.max_body_bytes)
     if _kind(request) == _MULTIPART:
-        fields, files = await _form_fields(request, limits.model_copy(update={"max_upload_bytes": most}))
+        fields, files = await _form_fields(request, limits.model_copy(update={"max_upload_bytes": most}), FILES)
         for file in files.values():
             file.close()
         return _typed(model, {**fields, **dict.fromkeys(files, _SENT)}, request)
@@ -280,27 +288,35 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
-    if inner := _INSIDE.fullmatch(name):
-        field, key = inner[1], inner[2] or "id"
+    inner = _INSIDE.fullmatch(name)
+    if inner and (inner[2] or inner[1] in FILES):
+        field, key = inner[1], inner[2] or "id"  # which is plain text
+        if isinstance(fields.get(field), str):
+            _once([(field, None)] * 2)
         fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
     else:
         fields |= _once([*fields.items(), (name, value)])
 
 
-async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str, Any], Files]:
+async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, UploadFile | str]]:
+    """The parts of a form, files and text. Raises as `open_body` does."""
     counted = _counted(request, limits.max_upload_bytes)
     try:
         async with _in_time(limits.body_limit_s):
             form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
+    return form.multi_items()
+
+
+async def _form_fields(request: Request, limits: IngressArgs, names: Sequence[str]) -> tuple[dict[str, Any], Files]:
     fields: dict[str, Any] = {}
     files: Files = {}
-    for name, value in form.multi_items():
+    for name, value in await read_form(request, limits):
         if isinstance(value, UploadFile):
-            if name not in FILES:
+            if name not in names:
                 raise InvalidRequestError(
-                    f"Field {shown(name)} is a file; files may be in {' and '.join(FILES)}.",
+                    f"Field {shown(name)} is a file; files may be in {' and '.join(names)}.",
                     param=name[:_SHOWN_CHARS],
                     code="unknown_field",
                 )
@@ -317,8 +333,8 @@ def _decoded(url: str, name: str) -> bytes:
     head, comma, text = url.partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         raise InvalidRequestError(
-            f"Field {name} is {shown(url)}; it must be a data: URL like 'data:image/png;base64,...'. This server "
-            "fetches nothing from other addresses: send the bytes.",
+            f"Field {name} is {shown(url)}; it must be a data: URL like 'data:image/png;base64,...', or an "
+            "address that begins with http:// or https://.",
             param=name,
             code="invalid_field",
         )

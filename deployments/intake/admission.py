@@ -25,7 +25,7 @@ MEASURED_S = 10.0  # so long speeds are good, once every stage has one
 
 class Admission:
     """One for each ingress replica. `limits` gives those of a tenant without limits of its own; `replicas` those that
-    each stage has now, and does not block.
+    each stage has now, and does not block; `devices` names what stages compute on.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class Admission:
         limits: Callable[[str], Limits],
         retry_after_s: float,
         replicas: Callable[[], Mapping[StageName, int]],
+        devices: Mapping[StageName, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._at_journal, self._preset, self._limits = database, at_journal, preset, limits
         self._retry_after_s, self._replicas, self._clock = retry_after_s, replicas, clock
+        self._devices = devices or {}
         self._measured_at: float | None = None
         self._shared = Shared(self._look, FRESH_S, clock)
 
@@ -80,4 +82,4 @@ class Admission:
             if self._measured_at is None or len(speeds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
                 speeds, self._measured_at = read_measured(connection, self._preset), now
             found = read_outlook(connection, known)
-        return replace(found, speeds=speeds)
+        return replace(found, speeds=speeds, devices=self._devices)

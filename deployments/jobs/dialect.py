@@ -73,6 +73,7 @@ _BY_NAME: Mapping[str, Word] = {name: word for word in WORDS for name in word.na
 _NAMES: Mapping[str, Sequence[str]] = {
     kind: tuple(name for name, word in _BY_NAME.items() if word.kind == kind) for kind in ("made", "merged", "idle")
 }
+HOLD_OBJECTS = (*_NAMES["merged"], "image_reference", "video_reference")  # in a form also as `extra_body[steps]`
 _ALIKE = {"short_edge": "resolution"}  # of those that something is made of, the same in other words
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,39})(\.\d{1,40})?([eE][+-]?\d{1,3})?")  # as JSON writes it
 _SHOWN_CHARS = 80
@@ -197,13 +198,13 @@ class _Request:
             return name
         word, fields = _BY_NAME.get(name), f"fields are {', '.join(ours)}."
         if word is None:
-            near = difflib.get_close_matches(name.lower(), names_for(self._model), 1)
+            near = difflib.get_close_matches(name[:_SHOWN_CHARS].lower(), names_for(self._model), 1)
             meant = f"did you mean {near[0]!r}? The" if near else "the"
             raise _refused(name, f"Unknown field {shown(name)}; {meant} {fields}")
         if word.kind == "refused":
             raise _refused(name, f"Field {name} is known elsewhere, but not here: {word.says}; leave it out.")
         if not _fits(word, ours):
-            raise _refused(name, f"Field {name} has no place in this request ({word.means} elsewhere); the {fields}")
+            raise _refused(name, f"Field {name}, which is {word.means}, has no place in this request; the {fields}")
         return word.means if word.kind == "renamed" else _ALIKE.get(name, name)
 
     def _plain(self, target: str, value: Any) -> Any:

@@ -119,6 +119,7 @@ class NewJob:
     needs: Mapping[StageName, Sequence[int]] = field(default_factory=dict)
     """Numbers of the parent's outputs that this job begins from; one of T2I's becomes number 0."""
     webhook_url: str | None = None
+    upload_id: str | None = None  # of `POST /v1/files`, whose bytes `request.source` names
     note: str = ""  # how the client's request was read, where that needs saying
 
 
@@ -143,6 +144,12 @@ class Job:
     priority: int = 0
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
     waits_for: str | None = None  # what the platform lacks, while the job is not finished
+    claimed_at: float | None = None  # when its work began, the last time
+
+    @property
+    def ran_s(self) -> float | None:
+        """Seconds from its last claim to its end."""
+        return None if self.claimed_at is None or self.finished_at is None else self.finished_at - self.claimed_at
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class Leases:
                         fence=row.fence + 1,
                         claims=row.claims + 1,
                         lease_until=now + lease_s,
+                        claimed_at=now,
                         deadline=None,
                     )
                 )

@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, update
 
-from deployments.errors import OutputsGoneError, VideoNotFoundError
-from deployments.jobs.values import JobRequest
-from deployments.journal.tables import checkpoints, erasures, holdings, jobs
+from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
+from deployments.jobs.values import JobRequest, Source
+from deployments.journal.tables import checkpoints, erasures, holdings, jobs, uploads
 from stages.types import STAGE_NAMES, StageName
 
-SOURCE, RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+UPLOAD, SOURCE, RESULT = -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 
 
 def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
@@ -51,7 +51,28 @@ def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequ
 def add_result(connection: Connection, job_id: str, record: dict[str, Any]) -> None:
     """The file that a job ends with."""
     tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
-    _name(connection, tenant, record, job_id=job_id, idx=RESULT, number=0, digest="")
+    _name(connection, tenant, record, job_id=job_id, idx=RESULT, number=0, digest=record.get("sha256", ""))
+
+
+def hold_upload(connection: Connection, upload_id: str, tenant: str) -> None:
+    """See that a file is there until this transaction ends, in which a job begins to name its bytes.
+
+    Raises:
+        UploadNotFoundError: the tenant has none of this id (any more).
+    """
+    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant)
+    if connection.execute(own.with_for_update(read=True)).first() is None:
+        raise UploadNotFoundError(upload_id)
+
+
+def put_upload(connection: Connection, upload_id: str, tenant: str, source: Source) -> None:
+    _name(connection, tenant, source.model_dump(), job_id=upload_id, idx=UPLOAD, number=0, digest="")
+
+
+def drop_uploads(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Forget files that were sent for several jobs; gives the keys that no job names."""
+    connection.execute(uploads.delete().where(uploads.c.id.in_(ids)))
+    return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx == UPLOAD))
 
 
 def copy_outputs(

@@ -63,6 +63,7 @@ def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, fail
         priority=row.priority,
         failures=failures,
         waits_for=row.error["message"] if row.error and row.state not in FINAL else None,
+        claimed_at=row.claimed_at,
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
 from deployments.errors import PauseExpiredError
 from deployments.journal.database import Database
-from deployments.journal.outputs import RESULT, drop_files, fold
+from deployments.journal.outputs import RESULT, drop_files, drop_uploads, fold
 from deployments.journal.steps import FORGOTTEN_S, end_job, forget_jobs
 from deployments.journal.tables import (
     HOLDS,
@@ -27,6 +27,7 @@ from deployments.journal.tables import (
     job_events,
     jobs,
     tallies,
+    uploads,
 )
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,15 @@ class Sweeps:
             ids = list(connection.execute(page).scalars())
         with self._database.write() as connection:
             return connection.execute(deliveries.delete().where(deliveries.c.job_id.in_(ids))).rowcount
+
+    def uploads(self, limit: int = _ROWS) -> int:
+        """Files that were sent for several jobs go at their time; jobs that began from one keep its bytes."""
+        with self._database.write() as connection:
+            late = uploads.c.expires_at <= self._database.now(connection)
+            page = select(uploads.c.id).where(late).order_by(uploads.c.expires_at).limit(limit)
+            ids = list(connection.execute(page.with_for_update(skip_locked=True)).scalars())
+            drop_uploads(connection, ids)
+        return len(ids)
 
     def books(self) -> None:
         """Places of jobs that were deleted long ago go; jobs that ended, and bytes, are added up."""

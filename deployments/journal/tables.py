@@ -51,6 +51,7 @@ jobs = Table(
     Column("follows", String),  # an identical job that is not finished: this one waits for its outputs
     Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
     Column("expired", Boolean, nullable=False, default=False),  # its checkpoints were forgotten
+    Column("claimed_at", Float),  # the last time
     UniqueConstraint("tenant", "idem_key"),
     Index("jobs_due", "state", "priority", "created_at"),
     Index("jobs_leases", "state", "lease_until"),
@@ -173,6 +174,28 @@ deliveries = Table(
     Column("delivered_at", Float),
     Column("error", String),
     Index("deliveries_due", "due_at"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),  # as `job_id` of the row in `checkpoints` that names its file
+    Column("tenant", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),  # NULL: never
+    Column("bytes", Integer, nullable=False),
+    Column("filename", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Index("uploads_list", "tenant", "created_at", "id"),
+    Index("uploads_age", "expires_at"),
+)
+
+link_secrets = Table(
+    "link_secrets",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1
+    Column("secret", String, nullable=False),  # signs the addresses that need no key
+    info={"kept": False},  # a restored journal makes another one, and old addresses end
 )
 
 clusters = Table(

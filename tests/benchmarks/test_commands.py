@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import end_to_end, fanout, papers, pipelining, twin
+from benchmarks import end_to_end, fanout, pipelining, twin
+from benchmarks.papers import gfdit
 from deployments.server import ROOT
 from deployments.settings.reading import CONFIG_PATH
 from stages.types import STAGE_NAMES
@@ -21,7 +22,7 @@ from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    *("bulkheads", "page"),
+    *("bulkheads", "page", "clients"),
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
 )
 QUICK_S = 400
@@ -44,6 +45,7 @@ def figures_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_every_script_stands_in_the_readme_and_in_the_makefile() -> None:
     readme, makefile = (ROOT / "benchmarks" / "README.md").read_text(), (ROOT / "Makefile").read_text()
     runnable = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if '"__main__"' in path.read_text()}
+    runnable |= {path.parent.name for path in (ROOT / "benchmarks").glob("*/__main__.py")}
     assert runnable == set(SCRIPTS)
     for script in SCRIPTS:
         assert f"benchmarks.{script}" in readme
@@ -102,9 +104,9 @@ def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     assert set(figures) == {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")} | disagfusion
     assert figures["sim_attain_s_inflight"] == figures["sim_attain_l_inflight"] == 1
     assert figures["sim_attain_065"] >= figures["sim_central_065"] > figures["sim_bound_065"]
-    for name, workload in papers.WORKLOADS.items():
+    for name, workload in gfdit.WORKLOADS.items():
         kinds = [arrival.kind for arrival in workload.trace(name).arrivals]
-        assert {kind: kinds.count(kind) for kind in papers.SECONDS} == workload.counts
+        assert {kind: kinds.count(kind) for kind in gfdit.SECONDS} == workload.counts
 
 
 @pytest.mark.slow
@@ -141,6 +143,15 @@ def test_api_gives_its_figures() -> None:
     assert set(figures) == named | {"sse_streams", "event_p95_ms"}
     assert min(figures["post_per_s_sqlite"], figures["post_per_s_postgres"], figures["post_p99_ms"]) > 0
     assert (figures["sse_streams"] is None) == (figures["event_p95_ms"] is None)
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+def test_clients_gives_its_figures_and_no_client_fails() -> None:
+    figures = figures_of(run("clients", "--quick"))
+    assert {figures.pop(name) for name in ("clients_failed", "operations_failed")} == {0}
+    assert figures.pop("operations_all") > figures.pop("clients_all") > 5
+    assert set(figures) == {"eta_error_median"}
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_a_job_ends_where_it_is_told_to(
 def test_a_paused_job_uses_no_device_until_a_candidate_is_chosen(app: SecondApp) -> None:
     video_id = app.create(seed=5, pause_after="t2i", candidates=3)
     paused = wait_for("the pause", lambda: video if (video := app.video(video_id)).paused_after else None)
-    assert (paused.status, paused.paused_after, paused.candidates) == ("queued", "t2i", 3)
+    assert (paused.status, paused.paused_after, paused.candidates) == ("paused", "t2i", 3)
     assert ran(app, video_id) == {"t2i": 3}
     pictures = {content(app, video_id, variant="keyframe", candidate=str(k)).content for k in range(3)}
     assert len(pictures) == 3

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.policy.calls import Call, Device, Moves, Queue, Rules, Running, Tenant, Yield, soft_deadline_s
-from cluster.policy.forecast import has_promise, level
+from cluster.policy.forecast import has_promise, level, ranked
 from cluster.policy.order import decide
 from cluster.policy.types import PolicyError
 from cluster.policy.use import UseMeter
@@ -279,7 +279,8 @@ def test_who_may_not_be_stopped_is_not(device: Device) -> None:
 def test_a_call_without_a_promise_or_with_a_broken_one_yields_first() -> None:
     kept, soft = running(LONG), running(replace(LONG, id="soft", promised=False, deadline_s=300.0))
     lost = running(replace(LONG, id="lost", deadline_s=500.0))
-    for other in (soft, lost):
+    overdue = running(replace(LONG, id="overdue", promised=False, deadline_s=90.0))
+    for other in (soft, lost, overdue):
         (told,) = decide(at_100(Device("a", kept), Device("b", other)), Rules()).yields
         assert told == Yield("b", other.call.id, "short")
 
@@ -329,6 +330,36 @@ def test_a_decision_over_a_thousand_calls_looks_at_few_of_them() -> None:
     devices = [Device(f"d{number:03d}", running(replace(LONG, id=f"l{number}"))) for number in range(50)]
     moves = decide(at_100(*devices, waiting=many), Rules())
     assert 1 <= len(moves.yields) <= 8
+
+
+def test_a_broken_promise_ranks_behind_its_class_and_before_a_lower_one() -> None:
+    broken, low = replace(SHORT, id="broken", deadline_s=120.0), replace(SHORT, id="low", priority=-1, deadline_s=141.0)
+    for urgent in (set[str](), {"low"}):
+        order = ranked(at_100(), [low, broken, SHORT], Rules(), urgent)
+        assert [call.id for call in order] == ["short", "broken", "low"]
+
+
+def test_of_tenants_that_have_had_alike_the_earlier_deadline_goes_first() -> None:
+    soon, late = replace(SHORT, id="soon", tenant="z"), replace(SHORT, id="late", tenant="a", deadline_s=170.0)
+    assert [call.id for call in ranked(at_100(), [late, soon], Rules())] == ["soon", "late"]
+    had = replace(at_100(), tenants={"z": Tenant(used_s=50.0)})
+    assert [call.id for call in ranked(had, [late, soon], Rules())] == ["late", "soon"]
+
+
+def test_no_call_yields_to_a_later_deadline_of_its_class() -> None:
+    soon = Device("b", Running(replace(LONG, id="soon", left_s=10.0), 0.0, steps_left=1))
+    late, victim = Call("late", 200.0, 308.0, promised=True), replace(LONG, left_s=100.0, deadline_s=305.0)
+    assert decide(at_100(Device("a", running(victim)), soon, waiting=[late]), Rules()).yields == ()
+    victim = replace(victim, deadline_s=315.0)
+    assert decide(at_100(Device("a", running(victim)), soon, waiting=[late]), Rules()).yields != ()
+
+
+def test_windows_of_a_job_have_its_yields_together() -> None:
+    windows = [replace(LONG, id=name, job="film", yields=3) for name in ("one", "two")]
+    devices = [Device(call.id, running(call)) for call in windows]
+    waiting = [SHORT, replace(SHORT, id="other")]
+    assert len(decide(at_100(*devices, waiting=waiting), Rules(max_yields=4)).yields) == 1
+    assert len(decide(at_100(*devices, waiting=waiting), Rules(max_yields=5)).yields) == 2
 
 
 def test_promises_bind_until_nothing_can_keep_them() -> None:

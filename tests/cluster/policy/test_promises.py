@@ -33,7 +33,7 @@ def test_nothing_is_promised_that_would_break_an_earlier_promise() -> None:
     assert not promise([stop(running=tight)], 120.0, RULES).keeps
     first = Call("first", 40.0, 195.0, True, job="first")
     late = promise([stop(first, running=replace(LONG, step_s=0.0))], 190.0, RULES)
-    assert (late.keeps, late.late) == (False, {"first"})
+    assert (late.keeps, late.late) == (False, frozenset({"first"}))
 
 
 def test_later_stages_wait_for_those_that_are_on_their_way() -> None:

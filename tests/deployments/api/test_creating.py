@@ -218,7 +218,7 @@ async def test_a_picture_in_a_form_may_be_named_as_the_sdk_for_node_does(rig: Ri
     [
         ([("input_reference[image_url]", "a"), ("input_reference[image_url]", "b")], "given twice"),
         ([("input_reference[image_url]", "a"), ("input_reference", ("a.png", PNG, "image/png"))], "given twice"),
-        ([("input_reference[file_id]", "file_1")], "input_reference.file_id"),
+        ([("input_reference[asset]", "file_1")], "input_reference.asset"),
         ([("input_reference[image_url]", "https://10.0.0.1/a.png")], "fetches nothing"),
         ([("prompt[0]", "a")], "Unknown field 'prompt[0]'"),
     ],

@@ -1,5 +1,6 @@
 """Requests as clients of other servers send them, over HTTP: what becomes of them, what models there are, where."""
 
+import base64
 import json
 from typing import Any
 
@@ -96,6 +97,22 @@ async def test_a_wrong_type_is_told_by_the_name_that_was_sent(rig: Rig) -> None:
 async def test_json_within_a_form_has_the_limits_of_json(rig: Rig, text: str) -> None:
     error = error_of(await rig.http.post("/v1/videos", data={**BODY, "extra_params": text}), 400)
     assert error.param == "extra_params" or "ud800" in error.message
+
+
+async def test_a_form_may_part_an_object_into_fields_as_the_sdks_do(rig: Rig) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    fields = {**BODY, "extra_params[seed]": "7", "extra_params[flow_shift]": "5", "image_reference[image_url]": url}
+    video = await sent(rig, files={name: (None, value) for name, value in fields.items()})
+    assert (video.seed, rig.journal.get(video.id).request.enter) == (7, "i2v")
+    assert "flow_shift" in (video.note or "")
+    both = [("prompt", "a fox"), ("extra_params", '{"seed": 7}'), ("extra_params[seed]", "7")]
+    answer = await rig.http.post("/v1/videos", files=[(name, (None, value)) for name, value in both])
+    assert "given twice" in error_of(answer, 400).message
+
+
+async def test_a_name_without_end_is_refused_as_soon_as_any(rig: Rig) -> None:
+    error = error_of(await rig.http.post("/v1/videos", json={**BODY, "steps" * 1_000_000: 4}), 400)
+    assert len(error.message) < 1000
 
 
 async def test_a_picture_in_a_form_goes_with_words_of_others(rig: Rig) -> None:

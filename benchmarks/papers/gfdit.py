@@ -1,26 +1,14 @@
-"""Published tables of mixed video traffic, and what our order makes of them: `python -m benchmarks.papers`.
+"""GF-DiT's table (arXiv 2606.13501; code SJTU-Liquid/GF-DiT at 442531e4): 8 GPUs, one denoising stage, three workloads.
 
-**gfdit** (arXiv 2606.13501, code SJTU-Liquid/GF-DiT at 442531e4): 8 GPUs, one denoising stage, videos S, M and L of
-39.85, 504 and 1002 s in 25, 50 and 100 steps, due 1.5, 2 and 6 times as long after their arrival. Three workloads,
-whose arrivals follow from Python's `random.Random(seed)`. Printed are the paper's own rows, an ideal (earliest deadline
-first, stopped at any step for nothing), and the simulator with the order of `cluster.policy.order`.
+Videos S, M and L take 39.85, 504 and 1002 s in 25, 50 and 100 steps, and are due 1.5, 2 and 6 times as long after their
+arrival. The arrivals follow from Python's `random.Random(seed)`. Printed are the paper's own rows, an ideal (earliest
+deadline first, stopped at any step for nothing), and the simulator with the order of `cluster.policy.order`.
 
     sim_attain_<s|m|l>_<inflight|foreground|trident>   share of that class that is done by its deadline
-    sim_yields_trident     calls that yielded there
+    sim_yields_<workload>  calls that yielded there
     sim_kept_doubled       at twice the trident's rates, with seconds spread by a tenth and refusals: the share of
                            accepted jobs that are in time
     sim_accepted_doubled   the share that was accepted
-
-**disagfusion**: stages of 5.7, 74.5 and 9.7 s on 1, 6 and 1 replicas, 265 requests of a Poisson stream, each due after
-137 s; three seeds. Its bar is a central queue, first come first served, that gives a replica a call when it is free.
-
-    sim_attain_<rate>    ours, at .045, .065, .077 and .085 requests a second
-    sim_central_<rate>   the central queue
-    sim_bound_<rate>     calls bound behind a running one as they come, two for each replica
-    sim_kept_<rate>      with refusals: the share of accepted requests that were in time
-    sim_accepted_<rate>  the share that was accepted
-
-Less than a minute. It says nothing of a real cluster.
 """
 
 import math
@@ -29,13 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.tools.edf import Task, ends
-from benchmarks.tools.result import parser_of, result
 from cluster.policy.calls import Rules
 from cluster.traffic.traces import Arrival, Trace
 from cluster.twin.simulator import JobClass, Pool, Run, Scenario, StageTimes, simulate
 
-NAMES = ("gfdit", "disagfusion")
 DEVICES = 8
+_SEEDS = (0, 1, 2)
 SECONDS = {"S": 39.85, "M": 504.0, "L": 1002.0}
 STEPS = {"S": 25, "M": 50, "L": 100}
 DUE = {"S": 1.5, "M": 2.0, "L": 6.0}
@@ -171,8 +158,8 @@ def gfdit(names: Sequence[str]) -> dict[str, float]:
         if counts != workload.counts:
             raise ValueError(f"Workload {name} has {counts} videos where the paper has {dict(workload.counts)}.")
         print(f"{name}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}; in time, percent of S, M, L")
-        for row, shares in workload.published.items():
-            _say(f"paper: {row}", dict(zip(SECONDS, (None if x is None else x / 100 for x in shares), strict=True)))
+        for row, percent in workload.published.items():
+            _say(f"paper: {row}", dict(zip(SECONDS, (None if x is None else x / 100 for x in percent), strict=True)))
         _say("ideal, L stops", ideal(trace, "L"))
         _say("ideal, M and L stop", ideal(trace, "ML"))
         _say("first come, bound behind running ones", of_run(simulate(mixed(None, max_ongoing=2), trace)))
@@ -192,10 +179,9 @@ def doubled() -> dict[str, float]:
     """What a promise is worth where there is far too much to do."""
     known = WORKLOADS["trident"]
     phases = tuple(replace(phase, per_minute=2 * phase.per_minute) for phase in known.phases)
-    traces = [replace(known, phases=phases).trace("doubled", seed) for seed in SEEDS]
-    spread = {"stages": {"denoise": StageTimes(1.0, cv=0.1)}}
+    traces = [replace(known, phases=phases).trace("doubled", seed) for seed in _SEEDS]
     for refuses in (False, True):
-        scenario = replace(mixed(Rules(), refuses=refuses), **spread)
+        scenario = replace(mixed(Rules(), refuses=refuses), stages={"denoise": StageTimes(1.0, cv=0.1)})
         rows = [row for trace in traces for row in simulate(scenario, trace).rows]
         accepted = [row for row in rows if row.outcome != "refused"]
         kept = sum(row.latency_s <= DUE[row.kind] * SECONDS[row.kind] for row in accepted) / len(accepted)
@@ -207,77 +193,3 @@ def doubled() -> dict[str, float]:
 def _say(row: str, shares: Mapping[str, float | None]) -> None:
     cells = ("-" if (share := shares.get(kind)) is None else f"{100 * share:.1f}" for kind in SECONDS)
     print(f"  {row:<44}" + "".join(f"{cell:>7}" for cell in cells), flush=True)
-
-
-STAGES = {"encode": (5.7, 1), "denoise": (74.5, 6), "decode": (9.7, 1)}  # seconds, replicas
-DUE_S, REQUESTS = 137.0, 265
-RATES = (0.045, 0.065, 0.077, 0.085)
-SEEDS = (0, 1, 2)
-DENOISE_STEPS = 50
-
-
-def stream(rate: float, seed: int) -> Trace:
-    """Poisson."""
-    chance, times = random.Random(seed), [0.0]
-    while len(times) <= REQUESTS:
-        times.append(times[-1] + chance.expovariate(rate))
-    return Trace(f"{rate:g}", tuple(Arrival(time_s, "video") for time_s in times[1:]), times[-1])
-
-
-def chain(order: Rules | None, *, max_ongoing: int = 1, refuses: bool = False) -> Scenario:
-    """DisagFusion's three stages."""
-    return Scenario(
-        {
-            name: StageTimes(own_s, steps=DENOISE_STEPS if name == "denoise" else 1)
-            for name, (own_s, _) in STAGES.items()
-        },
-        {name: Pool(replicas, max_ongoing=max_ongoing) for name, (_, replicas) in STAGES.items()},
-        control_s=1000.0,
-        sample_s=1e6,
-        kinds={"video": {}},
-        order=order,
-        classes={"video": JobClass(deadline_s=DUE_S)} if order is not None else {},
-        refuses=refuses,
-    )
-
-
-def in_time(runs: Sequence[Run]) -> tuple[float, float]:
-    """Shares of all requests: in time, and accepted."""
-    rows = [row for run in runs for row in run.rows]
-    kept = [row for row in rows if row.outcome == "succeeded" and row.latency_s <= DUE_S + 1e-6]
-    return len(kept) / len(rows), sum(row.outcome != "refused" for row in rows) / len(rows)
-
-
-def disagfusion(rates: Sequence[float], seeds: Sequence[int]) -> dict[str, float]:
-    """The rows, printed; gives the figures."""
-    figures: dict[str, float] = {}
-    print(f"disagfusion: share of {REQUESTS} requests in time, mean of {len(seeds)} seeds")
-    print("  a second    bound  central     ours; refusing: accepted, and of those in time")
-    for rate in rates:
-        traces, own = [stream(rate, seed) for seed in seeds], f"{1000 * rate:03.0f}"
-        rows = {
-            "bound": in_time([simulate(chain(None, max_ongoing=2), trace) for trace in traces])[0],
-            "central": in_time([simulate(chain(None), trace) for trace in traces])[0],
-            "attain": in_time([simulate(chain(Rules()), trace) for trace in traces])[0],
-        }
-        ended, accepted = in_time([simulate(chain(Rules(), refuses=True), trace) for trace in traces])
-        rows |= {"accepted": accepted, "kept": ended / accepted}
-        figures |= {f"sim_{name}_{own}": share for name, share in rows.items()}
-        print(f"  {rate:>8g}" + "".join(f"{share:>9.3f}" for share in rows.values()), flush=True)
-    return figures
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("papers", __doc__, quick="one workload, one rate, one seed")
-    parser.add_argument("name", nargs="?", choices=NAMES, help="one paper; without it, all")
-    told = parser.parse_args(arguments)
-    figures: dict[str, float] = {}
-    if told.name in (None, "gfdit"):
-        figures |= gfdit(["inflight"]) if told.quick else gfdit(list(WORKLOADS)) | doubled()
-    if told.name in (None, "disagfusion"):
-        figures |= disagfusion(*((RATES[1:2], SEEDS[:1]) if told.quick else (RATES, SEEDS)))
-    result("papers", figures)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Published tables of mixed video traffic, and what our order of calls makes of them: `python -m benchmarks.papers`."""
