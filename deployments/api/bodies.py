@@ -143,6 +143,8 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
     value = str(found["input"])
     if "enum" in wanted:
         said = f"is {shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
+    elif wanted.get("type") == "boolean":
+        said = f"is {shown(value)}; it must be true or false"
     elif "maximum" in wanted:
         said = f"is {shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
     elif found["type"] in ("string_too_short", "string_too_long"):

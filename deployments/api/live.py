@@ -90,9 +90,7 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         summary="Make a video and wait for its end",
         response_model=Video,
         responses={
-            200: binary(
-                "The video, with X-Request-Id (its id), X-Model and X-Inference-Time-S", "video/mp4", "image/png"
-            ),
+            200: binary("The video, with X-Video-Id, X-Model and X-Inference-Time-S", "video/mp4", "image/png"),
             202: {"model": Video, "description": "It is not finished yet, and goes on; with format json"},
             **errors(400, 403, 404, 408, 409, 410, 413, 429, 504),
         },
@@ -142,8 +140,8 @@ async def _until_it_stops(services: Services, feed: EventFeed, video_id: str) ->
 
 
 def _measured(job: Job) -> dict[str, str]:
-    """What vLLM-Omni says beside the bytes."""
-    said = {"X-Request-Id": job.id, "X-Model": job.request.model}
+    """What vLLM-Omni says beside the bytes; its X-Request-Id is Ray Serve's to say, for every route."""
+    said = {"X-Video-Id": job.id, "X-Model": job.request.model}
     video = video_of(job)
     if video.inference_time_s is not None:
         said["X-Inference-Time-S"] = str(video.inference_time_s)

@@ -96,7 +96,7 @@ class PoolBoard:
 def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     """Put it on the application."""
 
-    @app.get("/v1/pools", summary="What runs and waits at every stage", response_model=Pools)
+    @app.get("/v1/pools", summary="What runs and waits at every stage", response_model=Pools, responses=errors(400))
     async def read_pools(
         history: Annotated[bool, Query(description="With the last hour beside what is so now.")] = False,
     ) -> Response:

@@ -88,7 +88,7 @@ def test_a_synchronous_post_answers_with_the_end(rig: Rig) -> None:
     assert (made.status_code, made.headers["content-type"]) == (200, "video/mp4")
     with av.open(io.BytesIO(made.content)) as container:
         assert sum(1 for _ in container.decode(video=0)) == FRAMES
-    job = rig.retrieve(made.headers["x-request-id"])
+    job = rig.retrieve(made.headers["x-video-id"])
     assert made.headers["x-inference-time-s"] == str(job.inference_time_s)
     assert job.url is not None
     assert httpx.get(job.url).content == made.content

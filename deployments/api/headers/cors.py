@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _READ = (
     *("openai-poll-after-ms", "Retry-After", "Location", "ETag", "Accept-Ranges", "Content-Range"),
-    *("Content-Disposition", "X-Request-Id", "X-Model", "X-Inference-Time-S", "X-Stage-Durations"),
+    *("Content-Disposition", "X-Request-Id", "X-Video-Id", "X-Model", "X-Inference-Time-S", "X-Stage-Durations"),
 )
 _SENT = ("*",)  # SDKs send headers about themselves
 

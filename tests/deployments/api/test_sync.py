@@ -37,7 +37,7 @@ async def posted(rig: Rig, path: str = SYNC, **headers: str) -> httpx.Response:
 async def test_whoever_takes_anything_gets_the_video_and_what_was_measured(rig: Rig) -> None:
     answer = await posted(rig)  # Accept: */*, as curl sends it
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, "video/mp4", CONTENT)
-    job = Video.model_validate_json((await rig.http.get(f"/v1/videos/{answer.headers['x-request-id']}")).content)
+    job = Video.model_validate_json((await rig.http.get(f"/v1/videos/{answer.headers['x-video-id']}")).content)
     assert answer.headers["content-disposition"] == f'attachment; filename="{job.file_name}"'
     assert job.file_name == f"{job.id}.mp4"
     assert (answer.headers["x-model"], answer.headers["x-inference-time-s"]) == ("tiny", str(job.inference_time_s))
@@ -99,7 +99,7 @@ async def test_who_waits_for_bytes_is_told_of_a_job_that_has_none(rig: Rig) -> N
     slow = rig.client()
     answer = await slow.post(SYNC, json=BODY)
     error, video_id = error_of(answer, 504), answer.headers["location"]
-    assert (error.code, answer.headers["x-request-id"]) == ("sync_timeout", video_id)
+    assert (error.code, answer.headers["x-video-id"]) == ("sync_timeout", video_id)
     assert f"Video {video_id} has not ended within 0.01 s and goes on" in error.message
     assert (await slow.get(f"/v1/videos/{video_id}")).json()["status"] == "queued"
     answer = await slow.post(SYNC, json=BODY, headers={"accept": "application/json"})
