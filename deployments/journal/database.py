@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,10 +149,9 @@ class Database:
             options = {"options": f"{limits}-c statement_timeout={STATEMENT_LIMIT_MS}", **_DEAD_HOST}
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=_POOL_WAIT_S, connect_args=options)
         self._turn = threading.Lock()
-        if self.is_sqlite and check:
-            with self.engine.connect() as connection:
-                driver: Any = connection.connection.driver_connection
-                judge_file(driver)
+        if self.file is not None and check:
+            with closing(sqlite3.connect(self.file, timeout=BUSY_TIMEOUT_MS / 1000)) as plain:
+                judge_file(plain)  # whose schema may be what is damaged, and then no connection of ours opens
         self._migrate()
         self.keep_reserve()
 
