@@ -212,7 +212,8 @@ def _widen(name: str, field: dict[str, Any]) -> None:
     if first.get("type") in ("integer", "number"):
         options.insert(1, {"type": "string", "pattern": r"^-?(0|[1-9]\d*)(\.\d+)?$"})
     elif name == "seconds":
-        options.insert(1, {"type": "number", **({"enum": list(map(float, first["enum"]))} if "enum" in first else {})})
+        whole = [int(choice) for choice in first.get("enum", ()) if choice.isdecimal()]
+        options.insert(1, {"type": "integer", **({"enum": whole} if whole else {})})  # generators know no other numbers
     if "default" in field and {"type": "null"} not in options:
         options.append({"type": "null"})
     field.update({"anyOf": options} if len(options) > 1 else first)

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from client._shell.outputs import OutputError
 from deployments.errors import ConfigError, StartError
-from deployments.journal.damage import judge_file, judge_log
+from deployments.journal.damage import damaged, judge_file, judge_log
 
 SCHEMA = "0008"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
@@ -149,9 +149,15 @@ class Database:
             options = {"options": f"{limits}-c statement_timeout={STATEMENT_LIMIT_MS}", **_DEAD_HOST}
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=_POOL_WAIT_S, connect_args=options)
         self._turn = threading.Lock()
-        if self.file is not None and check:
-            with closing(sqlite3.connect(self.file, timeout=BUSY_TIMEOUT_MS / 1000)) as plain:
-                judge_file(plain)  # whose schema may be what is damaged, and then no connection of ours opens
+        if self.is_sqlite and check:
+            try:
+                with self.engine.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    judge_file(driver)
+            except DBAPIError as error:  # not even its schema can be read
+                if isinstance(error.orig, sqlite3.OperationalError):
+                    raise
+                raise damaged(str(error.orig)) from error
         self._migrate()
         self.keep_reserve()
 

@@ -33,18 +33,24 @@ class Links:
     """As one ingress replica makes and reads them."""
 
     def __init__(
-        self, database: Database, at_journal: Bulkhead, *, lasts_s: float | None, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        at_journal: Bulkhead,
+        *,
+        lasts_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._at_journal = database, at_journal
         self._lasts_s, self._clock = lasts_s, clock
         self._secret: bytes | None = None
+        self._epoch_s = 0.0  # what the database's clock said when ours said 0
 
     async def signer(self) -> Sign | None:
         """None where this server gives no links."""
         if self._lasts_s is None:
             return None
         secret, step = await self._known(), self._lasts_s / _STEPS
-        expires = math.ceil((self._clock() // step + 1) * step + self._lasts_s)
+        expires = math.ceil((self._now() // step + 1) * step + self._lasts_s)
         return lambda video_id: f"expires={expires}&signature={_signature(secret, video_id, str(expires))}"
 
     async def tenant_of(self, video_id: str, expires: str, signature: str) -> str:
@@ -57,7 +63,7 @@ class Links:
         wanted = _signature(await self._known(), video_id, expires)
         if not hmac.compare_digest(wanted.encode(), signature.encode()):
             raise _refused("is not signed by this server")
-        if int(expires) <= self._clock():
+        if int(expires) <= self._now():
             raise _refused("has expired")
         tenant = await self._at_journal.run(self._tenant, video_id)
         if tenant is None:
@@ -71,11 +77,16 @@ class Links:
 
     async def _known(self) -> bytes:
         if self._secret is None:
-            self._secret = bytes.fromhex(await self._at_journal.run(self._read))
+            secret, now = await self._at_journal.run(self._read)
+            self._secret, self._epoch_s = bytes.fromhex(secret), now - self._clock()
         return self._secret
 
-    def _read(self) -> str:
-        """The one secret; whoever is first makes it."""
+    def _now(self) -> float:
+        """Seconds since the epoch by the database's clock, which was asked once."""
+        return self._epoch_s + self._clock()
+
+    def _read(self) -> tuple[str, float]:
+        """The one secret, which whoever is first makes, and the time."""
         query = select(link_secrets.c.secret).where(link_secrets.c.id == 1)
         with self._database.read() as connection:
             found = connection.execute(query).scalar()
@@ -87,7 +98,7 @@ class Links:
                 pass  # another replica was first
             with self._database.read() as connection:
                 found = connection.execute(query).scalar_one()
-        return str(found)
+        return str(found), self._database.time()
 
 
 def _refused(why: str) -> NotAllowedError:
