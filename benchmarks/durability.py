@@ -20,7 +20,7 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
     waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
                     middle of a call is in neither
 
-`--quick` makes 10 jobs. About five minutes.
+About five minutes. `--quick` makes 10 jobs; PostgreSQL crashes once, one process is stopped, all die once.
 """
 
 import _thread
@@ -75,6 +75,7 @@ from stages.replay import ReplayProfile
 from stages.types import StageName
 
 T = TypeVar("T")
+Troubles = Sequence[tuple[float, str]]  # a share of the jobs, and what happens once so many of them have ended
 
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.1, bytes_out=1_000_000),
@@ -84,8 +85,8 @@ PROFILES: dict[StageName, ReplayProfile] = {
 }
 LEASE_S = 3.0
 KILL_EVERY_S = 2.0
-AT = ((0.1, POSTGRES), (0.2, RAYLET), (0.3, ALL), (0.4, FROZEN), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
-"""What happens once so many of the jobs have ended."""
+AT: Troubles = ((0.1, POSTGRES), (0.2, RAYLET), (0.3, ALL), (0.4, FROZEN), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
+QUICK_AT: Troubles = ((0.1, POSTGRES), (0.3, FROZEN), (0.5, ALL))
 FROZEN_S = 2 * LEASE_S
 ENDS_S = 120.0  # within which a server without its raylet has ended
 IN_FLIGHT = 24  # jobs that wait or run at once, so that some are posted all the time
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     from tests.postgres import new_database
 
     parser = parser_of("durability", __doc__, quick="10 jobs instead of 200")
-    jobs = 10 if parser.parse_args(arguments).quick else 200
+    jobs, troubles = (10, QUICK_AT) if parser.parse_args(arguments).quick else (200, AT)
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         journal = Journal(Database(url))
         try:
             with Target(config, folder / "data", folder, database_url=url) as target:
-                run = survive(target, journal, jobs, url)
+                run = survive(target, journal, jobs, url, troubles)
             report(run, journal, url, find_store(folder / "data"))
         finally:
             journal.database.close()
@@ -128,11 +129,13 @@ def find_store(data_dir: Path) -> str:
     return laptop(load_config(), data_dir=data_dir).storage.artifacts_url
 
 
-def survive(target: Target, journal: Journal, jobs: int, database_url: str) -> Run:
+def survive(target: Target, journal: Journal, jobs: int, database_url: str, troubles: Troubles) -> Run:
     """All jobs through all kills."""
     run = Run()
     helpers = [
-        threading.Thread(target=kill_on_and_on, args=(target, journal, run, jobs, database_url), name="killer"),
+        threading.Thread(
+            target=kill_on_and_on, args=(target, journal, run, jobs, database_url, troubles), name="killer"
+        ),
         threading.Thread(target=ask_on_and_on, args=(target.url, run), name="prober"),
     ]
     for helper in helpers:
@@ -256,17 +259,21 @@ def wait_all(customer: Customer, journal: Journal) -> None:
         time.sleep(POLL_S)
 
 
-def kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int, database_url: str) -> None:
-    """A random process every two seconds, and what `AT` says. Without a server the run is over."""
+def kill_on_and_on(
+    target: Target, journal: Journal, run: Run, jobs: int, database_url: str, troubles: Troubles
+) -> None:
+    """A random process every two seconds, and the troubles. Without a server the run is over."""
     try:
-        _kill_on_and_on(target, journal, run, jobs, database_url)
+        _kill_on_and_on(target, journal, run, jobs, database_url, troubles)
     except BaseException:
         _thread.interrupt_main()
         raise
 
 
-def _kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int, database_url: str) -> None:
-    left = list(AT)
+def _kill_on_and_on(
+    target: Target, journal: Journal, run: Run, jobs: int, database_url: str, troubles: Troubles
+) -> None:
+    left = list(troubles)
     began = time.monotonic()
     while not run.over.wait(KILL_EVERY_S):
         ended = sum(count for state, count in looked_up(journal.counts).items() if state in FINAL)

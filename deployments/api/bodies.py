@@ -67,8 +67,11 @@ async def open_body(
         UploadsFullError: it is large, and as many are under way as may be.
     """
     limits, names, kind = services.args.ingress, files_of(model), _kind(request)
-    if kind not in (_JSON, _MULTIPART, _URLENCODED):
-        raise _unsupported(kind, await _beginning(request, limits.body_limit_s))
+    known = kind in (_JSON, _MULTIPART, _URLENCODED)
+    if not known or (kind == _MULTIPART and "boundary=" not in request.headers["content-type"]):
+        begins = await _beginning(request, limits.body_limit_s)
+        if not known or _looks_like_json(begins):
+            raise _unsupported(kind, begins)
     files: Files = {}
     with ExitStack() as stack:
         if kind == _MULTIPART or not 0 <= _announced(request) <= _SMALL_BYTES:

@@ -27,7 +27,7 @@ from deployments.errors import ApiError, InvalidRequestError, SyncTimeoutError, 
 from deployments.files.fragments import Fragments, codec_of
 from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
-from deployments.files.store import ArtifactStore
+from deployments.files.store import Artifact, ArtifactStore
 from deployments.intake.services import Services
 from deployments.jobs.values import FINAL, Job
 from deployments.journal.feed import EventFeed
@@ -180,6 +180,7 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
 
     Raises:
         VideoNotReadyError: the job ended without a video.
+        VideoGoneError: its file is missing or damaged for good.
     """
     fragments, store = Fragments(), services.store
     if job.state not in FINAL and services.args.keeper.enabled:
@@ -204,6 +205,7 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
         raise VideoNotReadyError(
             f"Video {job.id} ended without a video{why}.", param="video_id", code="video_not_ready"
         )
+    await services.intact.check(job.id, Artifact(**now.result))
     yield await services.at_store.run(_whole, fragments, store, now.result["key"])
 
 

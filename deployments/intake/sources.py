@@ -114,6 +114,7 @@ def keep(data: bytes, facts: Facts, store: ArtifactStore, enter: StageName) -> S
         fps=facts.fps,
         sound=facts.sound,
         note=" ".join(facts.notes),
+        size_bytes=len(data),
     )
 
 

@@ -115,6 +115,7 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
         frames=shown.frames,
         fps=shown.fps,
         sound=old.source is not None and old.source.sound,
+        size_bytes=parent.result.get("size_bytes", 0),
     )
     new = old.model_copy(
         update={

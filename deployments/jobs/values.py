@@ -32,6 +32,9 @@ class Limits(BaseModel):
     )
     per_minute: int | None = Field(default=None, ge=1, description="Jobs accepted in 60 s; one more: 429.")
     max_priority: int | None = Field(default=None, ge=-10, le=10, description="Of a job; a higher one: 403.")
+    max_bytes: int | None = Field(
+        default=None, ge=1, description="Of videos, kept outputs and uploads; a job more: 403 until some are deleted."
+    )
     reuse: bool = Field(default=False, description="Outputs of identical stage calls of the tenant's earlier jobs.")
 
 
@@ -50,6 +53,7 @@ class Source(BaseModel):
     fps: float = 0.0
     sound: bool = False
     note: str = ""  # what is shown otherwise than the file has it
+    size_bytes: int = 0
 
     @property
     def given(self) -> Given:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from deployments.jobs.values import NOBODY
 from deployments.journal.database import Database
-from deployments.journal.tables import checkpoints, forgotten, jobs, uploads
+from deployments.journal.tables import checkpoints, forgotten, holdings, jobs, uploads
 
 PAGE = 500  # jobs of one transaction
 
@@ -29,6 +29,8 @@ def hand_over(database: Database, tenant: str) -> int:
     while True:
         with database.write() as connection:
             taken = _page(connection, tenant)
+            if taken < PAGE:  # nothing is nobody's any more
+                connection.execute(update(holdings).where(holdings.c.tenant == NOBODY).values(tenant=tenant))
         count += taken
         if taken < PAGE:
             return count

@@ -6,6 +6,7 @@ epoch by the database's clock. Alembic makes and changes the tables (`migrations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -73,6 +74,15 @@ tallies = Table(
     Column("count", Integer, nullable=False),  # jobs that came to it, less those that were forgotten; the sum counts
 )
 
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("tenant", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),  # of a file that came, less of one that went; the sum counts
+    Index("holdings_tenants", "tenant"),
+)
+
 forgotten = Table(
     "forgotten",
     metadata,
@@ -120,6 +130,7 @@ tenants = Table(
     Column("max_queued", Integer),
     Column("per_minute", Integer),
     Column("max_priority", Integer),
+    Column("max_bytes", BigInteger),
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
 )
 

@@ -26,7 +26,8 @@ NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
 class PoolHistory:
     """See the top of this module. Outlives the application that a roll-out of settings replaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
         self.moments: deque[PoolMoment] = deque(maxlen=round(SPAN_S / EVERY_S))
         self.memory: Mapping[str, int] = {}  # bytes of the replicas of each deployment
         self._watching: asyncio.Task[None] | None = None
@@ -62,7 +63,7 @@ class PoolHistory:
                 self.moments.append(moment_of(await read(), await now()))
             except Exception as error:
                 logger.debug("The pools could not be looked at: %s", error)  # who asks for them is told
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
 
 
 def moment_of(pools: Pools, at: float) -> PoolMoment:

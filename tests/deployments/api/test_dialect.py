@@ -125,7 +125,7 @@ async def test_a_picture_in_a_form_goes_with_words_of_others(rig: Rig) -> None:
     assert "image_reference" in error.message
 
 
-@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain", None])
 async def test_json_under_another_type_is_told_so(rig: Rig, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     error = error_of(await rig.http.post("/v1/videos", content=b' {"prompt": "a fox"}', headers=headers), 400)

@@ -2,11 +2,8 @@
 
 import asyncio
 
-import pytest
-
 from client.schema import Pools, PoolState
 from deployments.errors import UnavailableError
-from deployments.observe import history
 from deployments.observe.history import EVERY_S, SPAN_S, PoolHistory, memory_of, moment_of
 
 AGENT = """
@@ -24,9 +21,8 @@ def test_memory_is_that_of_a_deployments_replicas_on_all_nodes() -> None:
     assert memory_of([AGENT, AGENT]) == {"v2v": 1_825_000_000, "pipeline": 181_000_000}
 
 
-async def test_an_hour_is_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked, seen, asked = 0, PoolHistory(), asyncio.Event()
-    monkeypatch.setattr(history, "EVERY_S", 0.0)
+async def test_an_hour_is_kept_and_no_more() -> None:
+    looked, seen, asked = 0, PoolHistory(every_s=0.0), asyncio.Event()
 
     async def read() -> Pools:
         nonlocal looked
@@ -40,8 +36,11 @@ async def test_an_hour_is_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
     async def nodes() -> list[str | None]:
         return [AGENT, None]
 
-    seen.watch(read, nodes)
-    seen.watch(read, nodes)  # in the place of the first
+    async def now() -> float:
+        return 0.0
+
+    seen.watch(read, nodes, now)
+    seen.watch(read, nodes, now)  # in the place of the first
     await asked.wait()
     assert seen.is_watched
     assert len(seen.moments) == SPAN_S / EVERY_S == 180
