@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import yaml
@@ -146,7 +147,8 @@ def _litellm_proxy(client: str, url: str, picture: Path) -> list[Row]:
 
 
 def _aiperf(client: str, url: str, picture: Path) -> list[Row]:
-    command = [program("aiperf", "python"), PROGRAMS / "aiperf_run.py", url, picture.parent / "aiperf"]
+    root = urlsplit(url)._replace(path="").geturl()  # it drops what stands behind the port
+    command = [program("aiperf", "python"), PROGRAMS / "aiperf_run.py", root, picture.parent / "aiperf"]
     return run_program(client, command)
 
 
