@@ -147,7 +147,7 @@ def _litellm_proxy(client: str, url: str, picture: Path) -> list[Row]:
 
 
 def _aiperf(client: str, url: str, picture: Path) -> list[Row]:
-    root = urlsplit(url)._replace(path="").geturl()  # it drops what stands behind the port
+    root = urlsplit(url)._replace(path="").geturl()  # as it is given a host and a port
     command = [program("aiperf", "python"), PROGRAMS / "aiperf_run.py", root, picture.parent / "aiperf"]
     return run_program(client, command)
 
