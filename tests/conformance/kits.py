@@ -18,7 +18,8 @@ from pathlib import Path
 KITS: Mapping[str, Sequence[str]] = {
     "openai-python": ("openai==3.57.0",),
     "openai-python-2": ("openai==2.54.0",),
-    "litellm": ("litellm[proxy]==1.110.2",),
+    "litellm": ("litellm==1.110.2",),
+    "litellm-proxy": ("litellm[proxy]==1.108.7",),
     "aiperf": ("aiperf==0.13.0",),
     "openapi-python-client": ("openapi-python-client==0.29.1",),
     "node": (

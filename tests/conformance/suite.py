@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import yaml
@@ -25,6 +26,7 @@ from tests.e2e.rig import wait_for
 
 PROGRAMS = Path(__file__).with_name("programs")
 PROGRAM_S = 600
+PROXY_LACKS = ("list", "edit", "delete")  # of LiteLLM: it asks for a provider, asks api.openai.com, has no such route
 FAST: Mapping[StageName, ReplayProfile] = dict.fromkeys(STAGE_NAMES, ReplayProfile(run_s=0.02, bytes_out=200_000))
 """Stages for a server that is asked and not measured."""
 
@@ -140,11 +142,13 @@ def _litellm_sdk(client: str, url: str, picture: Path) -> list[Row]:
 
 def _litellm_proxy(client: str, url: str, picture: Path) -> list[Row]:
     with _proxy(url, picture.parent) as proxy:
-        return run_program(client, [program("litellm", "python"), PROGRAMS / "litellm_proxy.py", proxy, picture])
+        command = [program("openai-python", "python"), PROGRAMS / "openai_python.py", proxy, picture]
+        return run_program(client, [*command, *PROXY_LACKS])
 
 
 def _aiperf(client: str, url: str, picture: Path) -> list[Row]:
-    command = [program("aiperf", "python"), PROGRAMS / "aiperf_run.py", url, picture.parent / "aiperf"]
+    root = urlsplit(url)._replace(path="").geturl()  # as it is given a host and a port
+    command = [program("aiperf", "python"), PROGRAMS / "aiperf_run.py", root, picture.parent / "aiperf"]
     return run_program(client, command)
 
 
@@ -152,6 +156,9 @@ CLIENTS: Mapping[str, Callable[[str, str, Path], list[Row]]] = {
     "openai-python 3": _openai_python("openai-python"),
     "openai-python 2": _openai_python("openai-python-2"),
     "openai-node 6": _openai_node,
+    "LiteLLM SDK": _litellm_sdk,
+    "LiteLLM proxy": _litellm_proxy,
+    "AIPerf": _aiperf,
 }
 
 
@@ -161,8 +168,9 @@ def _proxy(url: str, folder: Path) -> Iterator[str]:
     port, config, log = free_port(), folder / "litellm.yaml", folder / "litellm.log"
     served = {"model": "openai/tiny", "api_base": f"{url}/v1", "api_key": "none"}
     config.write_text(yaml.safe_dump({"model_list": [{"model_name": "tiny", "litellm_params": served}]}))
-    command = [program("litellm", "litellm"), "--config", config, "--port", port, "--host", "127.0.0.1"]
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    command = [program("litellm-proxy", "litellm"), "--config", config, "--port", port, "--host", "127.0.0.1"]
+    weak = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}  # it listens on this machine alone
+    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", **weak}
     with log.open("w") as said:
         process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said, env=environment)
     try:
