@@ -80,7 +80,9 @@ class ApiError(DeploymentError):
         self.headers: dict[str, str] = {}
 
     def body(self) -> ErrorBody:
-        return ErrorBody(error=ErrorDetail(message=self.message, type=self.type, param=self.param, code=self.code))
+        message = self.message.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be answered
+        param = self.param and self.param.encode("utf-8", "replace").decode()
+        return ErrorBody(error=ErrorDetail(message=message, type=self.type, param=param, code=self.code))
 
 
 class InvalidRequestError(ApiError):

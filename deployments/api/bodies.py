@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
@@ -166,14 +167,29 @@ def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tupl
         name = ".".join((said.called.get(ours, ours), *inner))
         reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
         raise InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field") from None
-    for name, value in created:
-        if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise InvalidRequestError(
-                f"Field {name} holds half of a surrogate pair, which is no character; send UTF-8.",
-                param=name,
-                code="invalid_field",
-            )
+    for name, value in _texts(created):
+        if why := _broken(value):
+            called = said.called.get(name, name)
+            raise InvalidRequestError(f"Field {called} holds {why}; send UTF-8.", param=called, code="invalid_field")
     return created, said.note
+
+
+def _texts(fields: BaseModel) -> Iterator[tuple[str, str]]:
+    """Each text with the name of the field that holds it."""
+    for name, value in fields:
+        if isinstance(value, BaseModel):
+            yield from ((name, one) for _, one in _texts(value))
+        elif isinstance(value, str):
+            yield name, value
+
+
+def _broken(text: str) -> str:
+    """What it holds that no database keeps; "" where there is nothing of it."""
+    try:
+        text.encode()  # a loop over all signs takes seconds of the longest
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which is no character"
+    return "the sign NUL, which no text has" if "\0" in text else ""
 
 
 def _kind(request: Request) -> str:
@@ -294,8 +310,8 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
     inner = _INSIDE.fullmatch(name)
-    if inner and (inner[2] or inner[1] in FILES):
-        field, key = inner[1], inner[2] or "id"  # which is plain text
+    if inner and inner[2]:
+        field, key = inner[1], inner[2]
         if isinstance(fields.get(field), str):
             _once([(field, None)] * 2)
         fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
@@ -309,9 +325,16 @@ async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, Up
     try:
         async with _in_time(limits.body_limit_s):
             form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
-    except HTTPException as error:
-        raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
-    return form.multi_items()
+    except (HTTPException, ValueError) as error:  # also a charset that Python fails at
+        detail = error.detail.rstrip(".") if isinstance(error, HTTPException) else error
+        raise InvalidRequestError(f"The form cannot be read: {detail}.", code="invalid_form") from error
+    parts = form.multi_items()
+    for name, value in parts:
+        text = (value.filename or "") if isinstance(value, UploadFile) else value
+        if why := _broken(name) or _broken(text):
+            await form.close()
+            raise InvalidRequestError(f"The form cannot be read: it holds {why}; send UTF-8.", code="invalid_form")
+    return parts
 
 
 async def _form_fields(request: Request, limits: IngressArgs, names: Sequence[str]) -> tuple[dict[str, Any], Files]:
@@ -354,8 +377,7 @@ def _decoded(url: str, name: str) -> bytes:
 def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(items)
     if len(fields) < len(items):
-        names = [name for name, _ in items]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in items).most_common(1)[0]
         raise InvalidRequestError(
             f"Field {shown(twice)} is given twice; send it once.", param=twice[:_SHOWN_CHARS], code="repeated_field"
         )

@@ -41,7 +41,7 @@ from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
 from deployments.api.uploads import add_file_routes
 from deployments.api.videos import add_video_routes
-from deployments.errors import ApiError, StoreAwayError
+from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
 from deployments.files.store import ArtifactStore
 from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
@@ -279,12 +279,19 @@ class _Wire:
                 raise _HeadAnsweredError
             await send(message)
 
+        app = _refuse_nul if "\0" in path or b"%00" in scope["query_string"] else self._app
         try:
-            await self._app(inner, receive, sent)
+            await app(inner, receive, sent)
         except _HeadAnsweredError:
             pass  # the body that follows, which may have no end, is not made
         except ClientDisconnect:
             logger.debug("%s %s: the client went away.", method, path)
+
+
+async def _refuse_nul(scope: Scope, receive: Receive, send: Send) -> None:
+    """PostgreSQL fails where it is asked for such a text."""
+    error = InvalidRequestError("The address holds the sign NUL (%00), which no id has.", code="invalid_parameter")
+    await json_answer(error.body(), error.status)(scope, receive, send)
 
 
 class _HeadAnsweredError(Exception):

@@ -31,7 +31,7 @@ from deployments.settings.application import IngressArgs
 from deployments.tenants.uploads import NewUpload, Upload
 
 MAX_PAGE = 10_000  # as OpenAI's
-LEAST_KEPT_S = 60
+LEAST_KEPT_S, MOST_KEPT_S = 60, 10**9
 _MAX_NAME_CHARS = 255
 _FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
 _VIDEO = re.compile(rb"....ftyp|\x1a\x45\xdf\xa3", re.DOTALL)  # MP4, MOV; WebM, Matroska
@@ -53,7 +53,6 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
     )
     async def create_file(request: Request, tenant: Tenant) -> Response:
         """Kept for a time, and then forgotten; the jobs that began from it keep its bytes."""
-        """In the shape of OpenAI's files. The form's `file` is decoded whole before the answer."""
         with services.uploads.place(tenant):
             file, fields = await _read(request, args.ingress)
             keep_s = _kept_s(fields, args.files.keep_s)
@@ -81,7 +80,6 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         purpose: _Purpose = None,
     ) -> Response:
         """The tenant's own, the newest first. While `has_more`, the next page is behind `after=last_id`."""
-        """The newest first; of this tenant alone."""
         try:
             found, more = await services.at_journal.run(
                 book.page, tenant=tenant, after=after, limit=limit, order=order, purpose=purpose
@@ -96,7 +94,6 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
     @app.get("/v1/files/{file_id}", summary="What a file is", response_model=File, responses=errors(404))
     async def retrieve_file(file_id: str, tenant: Tenant) -> Response:
         """Kind, size and frames, as they were found when it came."""
-        """Its name, size and when it goes."""
         return json_answer(_file(await services.at_journal.run(book.get, file_id, tenant=tenant)))
 
     @app.get(
@@ -106,7 +103,6 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         responses={200: binary("The file", *MEDIA_TYPES.values()), **errors(404)},
     )
     async def download_file(file_id: str, tenant: Tenant) -> Response:
-        """As they were sent."""
         """As they were sent."""
         upload = await services.at_journal.run(book.get, file_id, tenant=tenant)
         key, suffix = upload.source.key, upload.source.key.rpartition(".")[2]
@@ -122,7 +118,6 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
     @app.delete("/v1/files/{file_id}", summary="Forget a file", response_model=DeletedFile, responses=errors(404))
     async def delete_file(file_id: str, tenant: Tenant) -> Response:
         """Jobs that began from it go on, and keep its bytes."""
-        """Jobs that began from it keep its bytes."""
         unused = await services.at_journal.run(book.delete, file_id, tenant=tenant)
         await services.at_store.run(Sweeps(services.journal.database).erase, services.store.delete, unused)
         return json_answer(DeletedFile(id=file_id))
@@ -157,11 +152,11 @@ def _kept_s(fields: dict[str, str], most_s: float | None) -> float | None:
     text = fields.get("expires_after[seconds]")
     if text is None:
         return most_s
-    limit_s = float("inf") if most_s is None else most_s
-    if not text.isdecimal() or not LEAST_KEPT_S <= int(text[:12]) <= limit_s:
+    limit_s = MOST_KEPT_S if most_s is None else most_s
+    if not text.isdecimal() or len(text) > 12 or not LEAST_KEPT_S <= int(text) <= limit_s:
         raise _wrong(
             "expires_after",
-            f"expires_after is {text[:80]!r} seconds; it must be {LEAST_KEPT_S} to {limit_s:g}, for which this server "
+            f"expires_after is {text[:80]!r} seconds; it must be {LEAST_KEPT_S} to {limit_s:.0f}, for which this server "
             "keeps files.",
         )
     return float(text)

@@ -18,6 +18,11 @@ EVERYWHERE: Sequence[Network] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip
 MAX_URL_CHARS = 2000
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # what lies outside stands for IPv4 in ways of its own, or is local
+_NEVER = (
+    ipaddress.ip_network("192.0.0.0/24"),  # Oracle's metadata; public to `ipaddress`, whose lists go by Python's age
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's, for its own machines alone
+)
 
 
 class PrivateAddressError(OSError):
@@ -69,20 +74,19 @@ def public_address(host: str, port: int, networks: Sequence[Network] = ()) -> st
     Raises:
         OSError: it has none, or one of them is private.
     """
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    for address in sorted(found):
+    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for address in found:
         one = ipaddress.ip_address(address.partition("%")[0])
         if not any(one in network for network in networks) and not _is_public(one):
             raise PrivateAddressError(f"{host} has the address {address}, which is not a public one")
-    return min(found)
+    return found[0]  # the first is what this machine reaches best (RFC 6724)
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether it and the IPv4 address that it may stand for are."""
-    parts: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [address]
     if isinstance(address, ipaddress.IPv6Address):
-        if (six := address.sixtofour) is not None:
-            parts.append(six)
         if address in _NAT64:
-            parts.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return all(part.is_global and not part.is_multicast for part in parts)
+            return _is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address not in _GLOBAL_UNICAST or not (address.sixtofour is None or _is_public(address.sixtofour)):
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NEVER)

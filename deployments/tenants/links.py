@@ -60,6 +60,9 @@ class Links:
             NotAllowedError: it is none of ours, or over.
             VideoNotFoundError: its video is gone, or its tenant has no valid key any more.
         """
+        if self._lasts_s is None:
+            said = "This server opens no links any more; ask for the content with an API key."
+            raise NotAllowedError(said, param="signature", code="invalid_link")
         wanted = _signature(await self._known(), video_id, expires)
         if not hmac.compare_digest(wanted.encode(), signature.encode()):
             raise _refused("is not signed by this server")

@@ -110,6 +110,39 @@ async def test_a_form_may_part_an_object_into_fields_as_the_sdks_do(rig: Rig) ->
     assert "given twice" in error_of(answer, 400).message
 
 
+async def test_a_reference_in_a_form_is_read_as_in_json(rig: Rig) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    for value in (url, json.dumps({"image_url": url})):
+        by_form = await sent(rig, data={**BODY, "input_reference": value})
+        by_json = await sent(rig, json={**BODY, "input_reference": value})
+        assert {rig.journal.get(video.id).request.enter for video in (by_form, by_json)} == {"i2v"}
+    for body in (
+        {"data": {**BODY, "input_video": "video_x", "enter": "v2v"}},
+        {"data": {**BODY, "video_url": "video_x", "enter": "v2v"}},
+    ):
+        assert "video_x" in error_of(await rig.http.post("/v1/videos", **body), 404).message
+    twice = [("prompt", "a fox"), ("input_reference[image_url]", url), ("input_reference", url)]
+    answer = await rig.http.post("/v1/videos", files=[(name, (None, value)) for name, value in twice])
+    assert "given twice" in error_of(answer, 400).message
+
+
+@pytest.mark.parametrize("name", ["seconds", "duration", "guidance", "deadline_s", "fps", "seed", "resolution"])
+async def test_a_number_beyond_all_floats_is_refused(rig: Rig, name: str) -> None:
+    for number in ("1" + "0" * 400, "-1e999", "NaN"):
+        for value in (number, f'"{number}"'):
+            body = f'{{"prompt": "a fox", "{name}": {value}}}'
+            answer = await rig.http.post("/v1/videos", content=body, headers={"content-type": "application/json"})
+            error_of(answer, 400)
+
+
+async def test_objects_in_texts_of_others_say_no_more_than_one(rig: Rig) -> None:
+    leaf = json.dumps(dict.fromkeys(("user", "quality", "shift", "loras"), 1))
+    for _ in range(4):
+        leaf = json.dumps(dict.fromkeys(("extra_body", "extra_params", "extra_args", "video_params"), leaf))
+    error = error_of(await rig.http.post("/v1/videos", json={**BODY, "extra_body": leaf}), 400)
+    assert "more than 256 things" in error.message
+
+
 async def test_a_name_without_end_is_refused_as_soon_as_any(rig: Rig) -> None:
     error = error_of(await rig.http.post("/v1/videos", json={**BODY, "steps" * 1_000_000: 4}), 400)
     assert len(error.message) < 1000

@@ -73,6 +73,13 @@ async def test_a_link_ends_with_its_video_and_with_the_last_key_of_its_tenant(ri
     assert error_of(await anybody.get(url), 404).code == "video_not_found"
 
 
+async def test_links_that_are_switched_off_open_nothing(rig: Rig) -> None:
+    _, url = await linked(rig, rig.tenant("studio"))
+    rig.app = rig.served(AppArgs(ingress=IngressArgs(links_s=None)))
+    error = error_of(await rig.client("203.0.113.9").get(url), 403)
+    assert (error.code, "opens no links" in error.message) == ("invalid_link", True)
+
+
 async def test_a_link_is_no_way_around_a_server_without_keys(rig: Rig) -> None:
     await rig.finished()
     url = (await rig.http.get("/v1/videos")).json()["data"][0]["url"]
