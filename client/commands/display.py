@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._shell.outputs import is_stdout
 from .._shell.terminal import make_console, plain
 from ..schema import STAGES, Health, Pools, StageState, StageStatus, Status, Video, VideoList
 
@@ -68,7 +69,7 @@ def timings(video: Video) -> str:
 def summary(video: Video, path: Path) -> str:
     """Where the file is, what is in it, and what it took."""
     facts = ", ".join(part for part in (*_shape(video), video.size, f"seed {video.seed}") if part)
-    where = "stdout" if path == Path("-") else plain(str(path))
+    where = "stdout" if is_stdout(path) else plain(str(path))
     return "\n".join(line for line in (f"{where}  {facts}", timings(video)) if line)
 
 

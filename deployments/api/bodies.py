@@ -296,7 +296,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 def _query_fields(body: bytearray) -> dict[str, Any]:
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"The form is not UTF-8: {error.reason}.", code="invalid_form") from error
     except ValueError as error:

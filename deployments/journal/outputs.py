@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, select, update
 
 from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
 from deployments.jobs.values import JobRequest, Source
-from deployments.journal.tables import checkpoints, erasures, holdings, jobs, uploads
+from deployments.journal.tables import checkpoints, erasures, forgotten, holdings, jobs, uploads
 from stages.types import STAGE_NAMES, StageName
 
 UPLOAD, SOURCE, RESULT = -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
@@ -69,8 +69,11 @@ def put_upload(connection: Connection, upload_id: str, tenant: str, source: Sour
     _name(connection, tenant, source.model_dump(), job_id=upload_id, idx=UPLOAD, number=0, digest="")
 
 
-def drop_uploads(connection: Connection, ids: Sequence[str]) -> list[str]:
-    """Forget files that were sent for several jobs; gives the keys that no job names."""
+def drop_uploads(connection: Connection, ids: Sequence[str], now: float) -> list[str]:
+    """Forget files that were sent for several jobs; gives the keys that no job names. A list goes on behind them."""
+    places = select(uploads.c.id, uploads.c.tenant, uploads.c.created_at, literal(now)).where(uploads.c.id.in_(ids))
+    columns = ["id", "tenant", "created_at", "forgotten_at"]
+    connection.execute(forgotten.insert().from_select(columns, places))
     connection.execute(uploads.delete().where(uploads.c.id.in_(ids)))
     return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx == UPLOAD))
 

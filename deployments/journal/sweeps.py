@@ -114,10 +114,11 @@ class Sweeps:
     def uploads(self, limit: int = _ROWS) -> int:
         """Files that were sent for several jobs go at their time; jobs that began from one keep its bytes."""
         with self._database.write() as connection:
-            late = uploads.c.expires_at <= self._database.now(connection)
+            now = self._database.now(connection)
+            late = uploads.c.expires_at <= now
             page = select(uploads.c.id).where(late).order_by(uploads.c.expires_at).limit(limit)
             ids = list(connection.execute(page.with_for_update(skip_locked=True)).scalars())
-            drop_uploads(connection, ids)
+            drop_uploads(connection, ids, now)
         return len(ids)
 
     def books(self) -> None:

@@ -86,7 +86,7 @@ holdings = Table(
 forgotten = Table(
     "forgotten",
     metadata,
-    Column("id", String, primary_key=True),  # of a job that was deleted of late, so that a list can go on behind it
+    Column("id", String, primary_key=True),  # of a job or a file that went of late, so that a list can go on behind it
     Column("tenant", String, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("forgotten_at", Float, nullable=False),

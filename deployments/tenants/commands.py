@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from client._shell.outputs import is_stdout
 from client._shell.terminal import tell
 from deployments.errors import ConfigError
 from deployments.jobs.values import Limits
@@ -203,7 +204,7 @@ def _back_up(options: argparse.Namespace, args: AppArgs, database: Database) -> 
     count = back_up(database, options.file)
     tell(
         f"{options.file} holds the {count} rows of {redacted_url(args.storage.database())}.",
-        err=str(options.file) == "-",
+        err=is_stdout(options.file),
     )
 
 

@@ -7,14 +7,14 @@ it do: the bytes go with the last of them. Synchronous. Knows nothing of HTTP or
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, and_, func, select, tuple_
 
 from client.schema import Order
 from deployments.errors import NotAllowedError, UploadNotFoundError
 from deployments.jobs.values import Source
 from deployments.journal.database import Database
 from deployments.journal.outputs import drop_uploads, put_upload
-from deployments.journal.tables import checkpoints, uploads
+from deployments.journal.tables import checkpoints, forgotten, uploads
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class UploadBook:
             query = query.where(uploads.c.purpose == purpose)
         with self._database.read() as connection:
             if after is not None:
-                edge = self._one(connection, after, tenant)
-                at = tuple_(edge.created_at, edge.id)
+                at = tuple_(_place(connection, after, tenant), after)
                 query = query.where(place > at if order == "asc" else place < at)
             columns = (uploads.c.created_at, uploads.c.id)
             by = columns if order == "asc" else tuple(column.desc() for column in columns)
@@ -108,7 +107,7 @@ class UploadBook:
         def write() -> list[str]:
             with self._database.write() as connection:
                 self._one(connection, upload_id, tenant)
-                return drop_uploads(connection, [upload_id])
+                return drop_uploads(connection, [upload_id], self._database.now(connection))
 
         return self._database.freeing(write)
 
@@ -118,6 +117,16 @@ class UploadBook:
         if row is None:
             raise UploadNotFoundError(upload_id)
         return _upload(row)
+
+
+def _place(connection: Connection, upload_id: str, tenant: str) -> float:
+    """When a file came, which is in the list or was until it went."""
+    for table in (uploads, forgotten):
+        own = and_(table.c.id == upload_id, table.c.tenant == tenant)
+        created_at = connection.execute(select(table.c.created_at).where(own)).scalar()
+        if created_at is not None:
+            return float(created_at)
+    raise UploadNotFoundError(upload_id)
 
 
 def _query() -> Any:

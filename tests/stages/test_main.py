@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (["a fox", "-o", "absent/fox.mp4"], "There is no folder absent for fox.mp4; make it first."),
         (["a fox", "--contact-sheet", "six.bmp"], "six.bmp ends in .bmp, and what is written is .jpeg or .jpg"),
         (["a fox", "-o", "/dev/stdout", "--contact-sheet", "/dev/stdout"], "is to be written twice"),
+        (["a fox", "-o", "-", "--contact-sheet", "/dev/fd/1"], "is to be written twice"),
         (["a fox", "--preset", "\x1b[31m"], "Unknown preset '\\x1b[31m'"),
         (["weights", "--preset", "[/x]"], "Unknown preset '[/x]'"),
     ],

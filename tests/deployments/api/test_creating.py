@@ -107,6 +107,7 @@ async def test_a_bad_field_is_named_with_both_values_and_reaches_no_stage(
         ("{}", "application/json", 400, "Field prompt is missing"),
         ('{"prompt": "a", "prompt": "b"}', "application/json", 400, "given twice"),
         ("prompt=a&prompt=b", "application/x-www-form-urlencoded", 400, "given twice"),
+        ("prompt=a fox by a caf%E9", "application/x-www-form-urlencoded", 400, "not UTF-8"),
         ("prompt=a&steps=many", "application/x-www-form-urlencoded", 400, "'many'"),
         ("nonsense", "multipart/form-data", 400, "boundary"),
         ("a fox", "text/plain", 400, "'text/plain'"),

@@ -115,6 +115,24 @@ async def test_files_are_listed_in_pages(rig: Rig) -> None:
     assert [one["id"] for one in vision["data"]] == [ids[0], ids[2]]
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_list_goes_on_behind_files_that_went(rig: Rig, order: str) -> None:
+    studio, other = rig.tenant("studio"), rig.tenant("other")
+    ids = [(await sent(studio)).json()["id"] for _ in range(4)]
+    seen, after = [], ""
+    while len(page := (await studio.get(f"/v1/files?limit=1&order={order}{after}")).json()["data"]):
+        seen.append(page[0]["id"])
+        after = f"&after={seen[-1]}"
+        if len(seen) % 2:
+            assert (await studio.delete(f"/v1/files/{seen[-1]}")).status_code == 200
+        else:  # as at its time
+            with rig.database.write() as connection:
+                connection.execute(update(uploads).where(uploads.c.id == seen[-1]).values(expires_at=0.0))
+            assert Sweeps(rig.database).uploads() == 1
+    assert seen == (ids if order == "asc" else ids[::-1])
+    error_of(await other.get(f"/v1/files?after={ids[0]}"), 404)
+
+
 async def test_a_tenant_has_so_many_files_and_bytes(rig: Rig) -> None:
     rig.app = rig.served(AppArgs(files=FileArgs(max_files=2, max_bytes=3 * len(PNG))))
     studio, other = rig.tenant("studio"), rig.tenant("other")
