@@ -156,8 +156,8 @@ def _kept_s(fields: dict[str, str], most_s: float | None) -> float | None:
     if not text.isdecimal() or len(text) > 12 or not LEAST_KEPT_S <= int(text) <= limit_s:
         raise _wrong(
             "expires_after",
-            f"expires_after is {text[:80]!r} seconds; it must be {LEAST_KEPT_S} to {limit_s:.0f}, for which this server "
-            "keeps files.",
+            f"expires_after is {text[:80]!r} seconds; it must be {LEAST_KEPT_S} to {limit_s:.0f}, for which this "
+            "server keeps files.",
         )
     return float(text)
 

@@ -73,7 +73,7 @@ def deep_grey(orientation: int = 1, hidden: int | None = None) -> bytes:
     exif[0x0112] = orientation
     wide = np.broadcast_to(np.linspace(0, 65535, SIZE[0]).astype(np.uint16), SIZE[::-1])
     stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(wide) if orientation == 6 else wide))
-    return picture(stored, exif=exif, **({} if hidden is None else {"transparency": hidden}))
+    return picture(stored, "PNG", exif=exif, **({} if hidden is None else {"transparency": hidden}))
 
 
 def chunked(*chunks: tuple[bytes, bytes]) -> bytes:

@@ -128,7 +128,7 @@ def test_stdout_and_a_file_have_several_names(tmp_path: Path) -> None:
     (tmp_path / "fox.mp4").write_text("old")
     (tmp_path / "link.png").symlink_to("fox.mp4")
     assert all(map(is_stdout, ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")))
-    assert not any(map(is_stdout, ("./-", "/dev/stderr", "/dev/fd/12", tmp_path / "fox.mp4")))
+    assert not any(map(is_stdout, ("./-", "/dev/stderr", "/dev/fd/12", str(tmp_path / "fox.mp4"))))
     for one, other in (("-", "/dev/stdout"), (tmp_path / "fox.mp4", tmp_path / "link.png")):
         assert lead_to_one(one, other)
     for one, other in (("-", "./-"), ("-", "/dev/stderr"), (tmp_path / "fox.mp4", tmp_path / "new.mp4")):

@@ -116,11 +116,9 @@ async def test_a_reference_in_a_form_is_read_as_in_json(rig: Rig) -> None:
         by_form = await sent(rig, data={**BODY, "input_reference": value})
         by_json = await sent(rig, json={**BODY, "input_reference": value})
         assert {rig.journal.get(video.id).request.enter for video in (by_form, by_json)} == {"i2v"}
-    for body in (
-        {"data": {**BODY, "input_video": "video_x", "enter": "v2v"}},
-        {"data": {**BODY, "video_url": "video_x", "enter": "v2v"}},
-    ):
-        assert "video_x" in error_of(await rig.http.post("/v1/videos", **body), 404).message
+    for name in ("input_video", "video_url"):
+        answer = await rig.http.post("/v1/videos", data={**BODY, name: "video_x", "enter": "v2v"})
+        assert "video_x" in error_of(answer, 404).message
     twice = [("prompt", "a fox"), ("input_reference[image_url]", url), ("input_reference", url)]
     answer = await rig.http.post("/v1/videos", files=[(name, (None, value)) for name, value in twice])
     assert "given twice" in error_of(answer, 400).message

@@ -173,7 +173,7 @@ async def test_what_is_no_file_is_refused_with_a_sentence(
 async def test_a_file_is_not_kept_for_longer_than_a_clock_says(rig: Rig) -> None:
     rig.app = rig.served(AppArgs(files=FileArgs(keep_s=None)))
     for seconds in ("9" * 400, "1" + "0" * 12):
-        error = error_of(await sent(rig.client(), **{"expires_after[seconds]": seconds}), 400)
+        error = error_of(await sent(rig.client(), PNG, "fox.png", **{"expires_after[seconds]": seconds}), 400)
         assert (error.param, "it must be 60 to 1000000000" in error.message) == ("expires_after", True)
     assert (await rig.client().get("/v1/files")).json()["data"] == []
     assert stored(rig) == []
