@@ -47,7 +47,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest row first, then files with slow tests; the short ones at the end let both processes end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.nodeid.startswith(SERVED), item.path not in slow))
+    own = "tests/e2e/cluster/"  # a cluster of its own, before the one server is there
+    items.sort(
+        key=lambda item: (
+            not item.nodeid.startswith(SERVED),
+            not item.nodeid.startswith(own),
+            item.nodeid.startswith("tests/conformance/"),
+            item.path not in slow,
+        )
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -206,8 +206,6 @@ async def test_what_no_database_keeps_is_refused_wherever_it_stands(rig: Rig, pa
     for wrong in ('"%s": 1', '"prompt": "a fox", "%s": 1, "%s": 2', '"prompt": "a fox", "%s": {"%s": 1}'):
         written = wrong.replace("%s", json.dumps(sign)[1:-1])
         error_of(await rig.http.post(path, content=f"{{{written}}}", headers=JSON), 400)
-    inner = json.dumps({"prompt": "a fox", field: {sign: 1}})
-    assert f"{field}." in error_of(await rig.http.post(path, content=inner, headers=JSON), 400).param
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "punycode", "undefined", "\0"])

@@ -88,6 +88,7 @@ def test_a_picture_is_dropped_or_pasted(served: Served, browser: Browser, way: s
     Image.new("RGB", (64, 64), (30, 120, 200)).save(file, "PNG")
     with opened(browser, served.url) as page:
         bring = f"(data) => ({BRING})(['{way}', '{'body' if way == 'drop' else '#prompt'}'], data)"
+        page.wait_for_selector("#prompt")
         page.evaluate(bring, ["blue.png", "image/png", list(file.getvalue())])
         expect(page.locator(".given")).to_contain_text("Begins with blue.png")
         assert page.evaluate("document.querySelector('.given img').decode().then(() => true)")
