@@ -145,7 +145,7 @@ class Preset:
     motion: bool = True
     image_mode: ImageMode = "single_frame"
     share_spatial: bool = True  # I2V and V2V hold the spatial layers once where they share a process
-    gan: bool = True  # VFI uses its GAN beside the flow model, where the preset names one
+    gan: bool = False  # VFI uses its GAN beside the flow model; the shipped one gains too little for its time
     max_steps: int = 150
     prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
     reads: int = 0  # tokens of a prompt that its text encoders see; 0: more than any prompt has
