@@ -82,7 +82,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             "the next default weights, of every animated emoji: autoencoder, text and pictures, clips",
             (
                 *("training/tiny", "training/vfi", "training/video", "training/loop", "training/scenes"),
-                *("model/sampling", "model/network"),
+                *("i2v", "model/sampling", "model/network"),
             ),
         ),
         "training/tiny": Room(

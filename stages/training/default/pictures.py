@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stages.model.network import vae as codec
+from stages.model.network.reference import put_beside
 from stages.model.network.text import tokenize
 from stages.model.sampling.sampler import build_scheduler
 from stages.presets import TINY
@@ -48,7 +49,7 @@ BATCH = 32
 EVERY, SAMPLE_EVERY = 100, 1000
 _EMPTY_SHARE = 0.1
 _CAPTIONS = 60_000
-_TRIED = (
+TRIED = (
     "a fat rabbit in a purple robe walking through a fantasy landscape",
     "a girl in a library, oil painting",
     "a singer performing at a local market on a warm evening, children's story book",
@@ -151,7 +152,7 @@ def sample(modules: nn.ModuleDict, tokenizer: Any, prompts: list[str], seed: int
     states = modules["text"](tokenize(tokenizer, [*prompts, *([""] * len(prompts))], TEXT_CONTEXT))[0]
     for time in scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
-            said = modules["unet"](torch.cat([x, x]), time, states).sample.float()
+            said = modules["unet"](put_beside(modules["unet"], torch.cat([x, x])), time, states).sample.float()
         with_text, without = said.chunk(2)
         x = scheduler.step(without + TINY.t2i.guidance * (with_text - without), time, x).prev_sample
     return x
@@ -161,7 +162,7 @@ def observer(
     modules: nn.ModuleDict, tokenizer: Any, vae: AutoencoderKL, work: Path
 ) -> Callable[[int], None]:  # fmt: skip
     def observe(step: int) -> None:
-        made = sample(modules, tokenizer, list(_TRIED), 7)
+        made = sample(modules, tokenizer, list(TRIED), 7)
         with torch.no_grad():
             pixels = codec.decode(vae, made)
         rows = [np.concatenate(list(pixels[at : at + 6]), 1) for at in range(0, len(pixels), 6)]
