@@ -125,8 +125,8 @@ TINY = Preset(
     i2v=replace(_TINY_NOISE, steps=12, guidance=2.0),
     v2v=replace(_TINY_NOISE, steps=12, guidance=2.0),
     prior=Prior(weight=1.0, decay=0.0, shared=0.0),
-    i2v_guide=Guide(image_scale=1.0, controls=(Control("control"),)),
-    v2v_guide=Guide(image_scale=1.0, controls=(Control("control_v2v"),)),
+    i2v_guide=Guide(image_scale=0.0, controls=(Control("control"),)),  # these weights' appearance encoder is dead
+    v2v_guide=Guide(image_scale=0.0, controls=(Control("control_v2v"),)),
     strength=0.3,
     i2v_windows=Windows(length=16, overlap=5),
     v2v_windows=Windows(length=10, overlap=3),
