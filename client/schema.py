@@ -165,6 +165,9 @@ class StageState(Answer):
     queued_s: float | None = Field(default=None, description="Seconds between the input being ready and the start.")
     run_s: float | None = Field(default=None, description="Seconds of computing.")
     bytes_out: int | None = Field(default=None, description="Bytes handed to the next stage.")
+    peak_memory_mb: float | None = Field(
+        default=None, description="The most memory of any of its calls, as of the video's `peak_memory_mb`."
+    )
     origin: Literal["restored", "reused", "uploaded"] | None = Field(
         default=None, description="Where the output came from, when it was not computed by this run of this job."
     )
@@ -218,7 +221,11 @@ class Video(Answer):
     stage_durations: dict[str, float] = Field(
         default={}, description="Seconds of computing by stage, of all its calls together."
     )
-    peak_memory_mb: float | None = Field(default=None, description="Of a device, where it was measured; else null.")
+    peak_memory_mb: float | None = Field(
+        default=None,
+        description="MiB that the stage which needs most allocated of its GPU, or that were resident of its process on "
+        "a CPU, with its weights; null where no stage computed, or nobody counts.",
+    )
 
 
 class Event(Answer):

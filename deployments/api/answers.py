@@ -143,6 +143,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING, url: str | None = None)
         url=url,
         file_name=file_name(job),
         inference_time_s=round(job.ran_s, 3) if job.state == "succeeded" and job.ran_s is not None else None,
+        peak_memory_mb=max((peak for stage in job.stages if (peak := stage.peak_memory_mb) is not None), default=None),
         stage_durations={stage.name: stage.run_s for stage in job.stages if stage.run_s is not None},
     )
 
