@@ -198,6 +198,9 @@ class Video(Answer):
     error: JobError | None = None
     seed: int
     stages: list[StageState] = []
+    asked: dict[str, Any] = Field(
+        default={}, description="Makes it again, with its prompt and seed; where `from_stage` is in it, as its remix."
+    )
     frames: int | None = None
     fps: float | None = None
     note: str | None = None
@@ -223,8 +226,7 @@ class Video(Answer):
     )
     peak_memory_mb: float | None = Field(
         default=None,
-        description="MiB that the stage which needs most allocated of its GPU, or that were resident of its process on "
-        "a CPU, with its weights; null where no stage computed, or nobody counts.",
+        description="MiB of the stage that needs most: allocated of its GPU, else resident of its process.",
     )
 
 
