@@ -171,6 +171,7 @@ def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tupl
         if why := _broken(value):
             called = said.called.get(name, name)
             raise InvalidRequestError(f"Field {called} holds {why}; send UTF-8.", param=called, code="invalid_field")
+    request.state.said = said  # for errors that come later
     return created, said.note
 
 
