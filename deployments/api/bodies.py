@@ -24,6 +24,7 @@ from starlette.types import Message
 
 from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
+from deployments.intake.acceptance import foresee
 from deployments.intake.fetching import is_address
 from deployments.intake.services import Services
 from deployments.intake.sources import FILES, Files
@@ -94,6 +95,7 @@ async def open_body(
             reference = getattr(created, name)
             url = reference and (reference.image_url or reference.video_url)
             if url and is_address(url):
+                await foresee(services, created, tenant, request.headers.get("idempotency-key"))
                 files[name] = await services.fetcher.fetch(url, name, tenant)
                 stack.callback(files[name].close)
             elif url:

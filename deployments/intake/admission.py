@@ -56,8 +56,9 @@ class Admission:
     async def standing(self, job: Job) -> Standing:
         return (await self.outlook()).standing(job) if job.state in ("queued", "running") else Standing()
 
-    async def judge(self, request: JobRequest, tenant: str, priority: int, deadline_s: float | None) -> Admit:
-        """What `Journal.submit` asks about a new job, as its `admit`.
+    async def judge(self, request: JobRequest | None, tenant: str, priority: int, deadline_s: float | None) -> Admit:
+        """What `Journal.submit` asks about a new job, as its `admit`; the request of one without a deadline may be
+        unknown as yet.
 
         Raises:
             InvalidRequestError: a priority or deadline that no job can have.
@@ -65,7 +66,8 @@ class Admission:
         judge_urgency(priority, deadline_s)
         outlook = await self.outlook()
         wait_s = outlook.tenant_wait_s(tenant) or self._retry_after_s
-        further = partial(check_deadline, outlook, priority, deadline_s, loads_of(request))
+        loads = {} if request is None else loads_of(request)
+        further = partial(check_deadline, outlook, priority, deadline_s, loads)
         return admit_within(self._limits(tenant), tenant, priority, wait_s, further)
 
     def note(self, job: Job) -> None:

@@ -17,6 +17,7 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 import hashlib
 import uuid
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
 from sqlalchemy import Connection, String, and_, bindparam, func, select, tuple_, update
@@ -102,7 +103,7 @@ class Journal:
             if admit is not None:
                 admit(connection, now)
             if new.upload_id is not None:
-                hold_upload(connection, new.upload_id, tenant)
+                hold_upload(connection, new.upload_id, tenant, now)
             job_id, content_hash = f"video_{uuid.uuid4().hex}", content_hash_of(request, new.parent_id)
             twin = twin_of(connection, tenant, content_hash)
             connection.execute(
@@ -137,6 +138,18 @@ class Journal:
             if new.parent_id is not None:  # it has outputs
                 return read_job(connection, job_id), True
         return written_job(job_id, new, planned, now, stages), True
+
+    def foresee(
+        self, tenant: str, idem_key: str | None, *, admit: Admit, max_queued: int = 1000, retry_after_s: int = 5
+    ) -> None:
+        """Raise what `submit` would raise about a new job because of limits, before it costs anything. Writes nothing."""
+        with suppress(_NothingWrittenError), self._database.write() as connection:
+            now, waiting, known = self._look(connection, tenant, idem_key, max_queued)
+            if known is None and waiting >= max_queued:
+                raise QueueFullError(waiting, max_queued, retry_after_s)
+            if known is None:
+                admit(connection, now)
+            raise _NothingWrittenError
 
     def _look(
         self, connection: Connection, tenant: str, idem_key: str | None, max_queued: int
@@ -273,6 +286,10 @@ class Journal:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(job_events.c.seq)).all()
         return [Event(row.seq, row.job_id, row.at, row.kind, row.data) for row in rows]
+
+
+class _NothingWrittenError(Exception):
+    """Takes back what a transaction has written."""
 
 
 def _place(connection: Connection, job_id: str, tenant: str | None) -> tuple[float, str]:
