@@ -143,7 +143,7 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
         wanted: its JSON Schema, as the API's description has it.
     """
     where, name = found["loc"][:2]
-    value = str(found["input"])
+    value, wanted = str(found["input"]), wanted.get("items", wanted)
     if "enum" in wanted:
         said = f"is {shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
     elif wanted.get("type") == "boolean":
