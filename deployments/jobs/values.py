@@ -98,7 +98,7 @@ class Planned(BaseModel):
 
 
 Outputs = Mapping[StageName, Mapping[int, dict[str, Any]]]
-"""Checkpoints by stage and call: key, bytes, sha256, digest, run_s."""
+"""Checkpoints by stage and call: key, bytes, sha256, digest, run_s. Of a state instead of digest step and total."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,11 @@ class Job:
     stages: tuple[StageState, ...]
     planned: Planned
     outputs: Outputs = field(default_factory=dict)
+    states: Outputs = field(default_factory=dict)  # of calls that have stopped between two steps, or may die
     tenant: str = NOBODY
     parent_id: str | None = None
     priority: int = 0
+    deadline_s: float | None = None  # from its acceptance, as it was promised
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
     waits_for: str | None = None  # what the platform lacks, while the job is not finished
 

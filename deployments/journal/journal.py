@@ -110,6 +110,7 @@ class Journal:
                     follows=twin,
                     created_at=now,
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
+                    promised_s=new.deadline_s,
                 )
             )
             if twin is not None:
@@ -216,7 +217,7 @@ class Journal:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="queued", request=changed.model_dump(), deadline=None, lease_until=None)
+                .values(state="queued", request=changed.model_dump(), deadline=None, promised_s=None, lease_until=None)
             )
             log_event(connection, job_id, "continued", self._database.now(connection), stage=stage, candidate=candidate)
             return read_job(connection, job_id)

@@ -17,7 +17,7 @@ from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
 from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
 from deployments.journal.limits import at_limit
-from deployments.journal.outputs import RESULT, put_output, to_erase
+from deployments.journal.outputs import RESULT, drop_states, put_output, put_state, to_erase
 from deployments.journal.rows import read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
 from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
@@ -39,7 +39,8 @@ class Leases:
     def claim(self, owner: str, lease_s: float, limits: Limits = NO_LIMITS) -> tuple[Claim, Job] | None:
         """Take the most urgent due job: a queued one, or a running one whose lease lapsed.
 
-        A queued one whose deadline has passed fails here; one that is claimed has none any more. `limits` are those of
+        A queued one whose deadline has passed fails here; one that is claimed does not any more, and its deadline
+        orders its calls (`Job.deadline_s`). `limits` are those of
         tenants without a row of their own; the jobs of a tenant that runs as many as it may are passed over.
         """
         with self._database.write() as connection:
@@ -224,7 +225,21 @@ class Leases:
                 to_erase(connection, [record["key"]])
                 return False
             put_output(connection, claim.job_id, tenant, stage, number, record)
+            drop_states(connection, claim.job_id, stage, number)
             return True
+
+    def keep_state(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
+        """Record the state of a call that has not ended, in the place of an older one; False where it is not needed,
+        or the job is no longer this executor's: its file is erased then.
+
+        It goes when the call's output is kept, or the job ends. It counts as `keep` does against what kills a server.
+        """
+        with self._database.write() as connection:
+            tenant = _held_tenant(connection, claim, claims=1)
+            if tenant is None:
+                to_erase(connection, [record["key"]])
+                return False
+            return put_state(connection, claim.job_id, tenant, stage, number, record)
 
     def adopt(self, claim: Claim, stage: StageName, number: int, digest: str) -> dict[str, Any] | None:
         """Take over an output of that digest from another job of the same tenant; None where there is none."""

@@ -49,6 +49,7 @@ jobs = Table(
     Column("content_hash", String),  # of everything that the result depends on; NULL: not to be shared
     Column("follows", String),  # an identical job that is not finished: this one waits for its outputs
     Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
+    Column("promised_s", Float),  # `deadline_s` as it was accepted, from created_at; orders the job's calls to its end
     Column("expired", Boolean, nullable=False, default=False),  # its checkpoints were forgotten
     UniqueConstraint("tenant", "idem_key"),
     Index("jobs_due", "state", "priority", "created_at"),
@@ -101,7 +102,7 @@ checkpoints = Table(
     "checkpoints",
     metadata,
     Column("job_id", String, primary_key=True),
-    Column("idx", Integer, primary_key=True),  # of the stage
+    Column("idx", Integer, primary_key=True),  # of the stage, or what `deployments.journal.outputs` says
     Column("number", Integer, primary_key=True),  # of the call: a window, or a candidate
     Column("tenant", String, nullable=False),
     Column("digest", String, nullable=False),  # of everything that the output depends on

@@ -47,7 +47,9 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
         "pipeline": args.pipeline.model_copy(
             update={"replicas": 1, "num_cpus": 0.1, "lease_s": min(10.0, args.pipeline.lease_s)}
         ),
-        "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
+        "keeper": args.keeper.model_copy(
+            update={"replicas": 1, "num_cpus": 0.1, **({"state_every_s": 0.0} if preset == "tiny" else {})}
+        ),
         "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
         "scaling": None,
         "missing_pool": "refuse",
@@ -99,7 +101,7 @@ def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> App
         )
         for name, stage in args.stages.items()
     }
-    return args.model_copy(update={"stages": stages})
+    return args.model_copy(update={"stages": stages, "keeper": args.keeper.model_copy(update={"state_every_s": 0.0})})
 
 
 def _plain(value: Any) -> Any:

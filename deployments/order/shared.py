@@ -1,0 +1,153 @@
+"""The lines that several pipeline replicas share: one actor of the application, and each replica's way to it.
+
+The actor belongs to the pipeline replica that made it and ends with it; whoever looks next makes another. It holds what
+it was told and nothing else. A replica that asks for its words no more is gone, and so are its calls. While there is no
+actor `there` is False, and the desk orders its own calls. Every call to the actor is made in the background: nobody
+waits for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+
+from cluster.policy.calls import Rules
+from deployments.order.line import Line
+from deployments.order.words import Entry, Told
+
+logger = logging.getLogger(__name__)
+
+_NAMESPACE = "magicvideo"
+_SILENT_S = 3.0  # so long after its last question a pipeline replica is gone
+_LISTEN_S = 1.0  # the longest that a question is open
+_ANSWER_S = 5.0  # an actor that is slower is not there
+_AGAIN_S = 1.0  # between two looks for an actor
+
+Word = tuple[str, str, Any]
+"""What a desk says: `know`, `forget` or `see`, of which deployment, and what."""
+
+
+class Lines:
+    """The actor's class."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._lines: dict[str, Line] = {}
+        self._news: dict[str, deque[Told]] = defaultdict(deque)
+        self._woken: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._asked_s: dict[str, float] = {}
+        self._looks: asyncio.Task[None] | None = None
+
+    async def say(self, teller: str, words: Sequence[Word]) -> None:
+        """What has changed at one desk, in order."""
+        self._asked_s[teller] = time.monotonic()
+        for kind, home, what in words:
+            line = self._line(home)
+            if kind == "know":
+                line.know(what)
+            elif kind == "forget":
+                line.forget(what)
+            else:
+                line.see(what)
+
+    async def hear(self, teller: str) -> list[Told]:
+        """What a desk is to do; nothing after a second without news."""
+        if self._looks is None:
+            self._looks = asyncio.create_task(self._look())
+        self._asked_s[teller] = time.monotonic()
+        woken, news = self._woken[teller], self._news[teller]
+        if not news:
+            woken.clear()
+            try:
+                await asyncio.wait_for(woken.wait(), _LISTEN_S)
+            except TimeoutError:
+                return []
+        found = list(news)
+        news.clear()
+        return found
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            silent = time.monotonic() - _SILENT_S
+            for teller in [teller for teller, asked_s in self._asked_s.items() if asked_s < silent]:
+                for line in self._lines.values():
+                    line.forget_all(teller)
+                for held in (self._asked_s, self._news, self._woken):
+                    held.pop(teller, None)
+            for line in self._lines.values():
+                line.look()
+
+    def _line(self, home: str) -> Line:
+        if home not in self._lines:
+            self._lines[home] = Line(self._rules, self._told)
+        return self._lines[home]
+
+    def _told(self, teller: str, told: Told) -> None:
+        self._news[teller].append(told)
+        self._woken[teller].set()
+
+
+class SharedLines:
+    """A desk's way to the actor; see `deployments.order.desk.Far`."""
+
+    def __init__(self, name: str, app: str, rules: Rules, hear: Callable[[Told], None]) -> None:
+        """`name`: the desk's; `hear` gets what the actor says."""
+        self._name, self._actor_name, self._rules, self._hear = name, f"order-{app}", rules, hear
+        self._words: list[Word] = []
+        self._spoken = asyncio.Event()
+        self.there = False
+
+    def know(self, home: str, entry: Entry) -> None:
+        self._put("know", home, entry)
+
+    def forget(self, home: str, call: str) -> None:
+        self._put("forget", home, call)
+
+    def see(self, home: str, replicas: frozenset[str]) -> None:
+        self._put("see", home, replicas)
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Find or make the actor, speak and listen, and begin anew when it is gone; for ever. `changed`: whether it is
+        there.
+        """
+        while True:
+            try:
+                actor = await asyncio.to_thread(self._find)
+                await asyncio.wait_for(actor.say.remote(self._name, []), _ANSWER_S)
+                self._words.clear()  # the desk tells all anew
+                self.there = True
+                changed()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._speak(actor))
+                    group.create_task(self._listen(actor))
+            except Exception as error:
+                logger.warning("Each pipeline replica orders its own calls, for the shared order is away: %s", error)
+            self.there = False
+            changed()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _speak(self, actor: Any) -> None:
+        while True:
+            await self._spoken.wait()
+            self._spoken.clear()
+            words, self._words = self._words, []
+            await asyncio.wait_for(actor.say.remote(self._name, words), _ANSWER_S)
+
+    async def _listen(self, actor: Any) -> None:
+        while True:
+            for told in await asyncio.wait_for(actor.hear.remote(self._name), _LISTEN_S + _ANSWER_S):
+                self._hear(told)
+
+    def _find(self) -> Any:
+        options = {"name": self._actor_name, "namespace": _NAMESPACE, "get_if_exists": True, "num_cpus": 0}
+        return ray.remote(Lines).options(**options, max_concurrency=1000).remote(self._rules)
+
+    def _put(self, kind: str, home: str, what: Any) -> None:
+        if self.there:
+            self._words.append((kind, home, what))
+            self._spoken.set()

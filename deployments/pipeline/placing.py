@@ -1,0 +1,107 @@
+"""What the order of calls needs to know of one job: its class, until when each of its calls should be done, and how
+long they take; and one call's way through stops, from replica to replica.
+
+Knows nothing of Ray. The lines are `deployments.order`'s, the judgement `cluster.policy.order`'s.
+"""
+
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.policy.calls import Call, soft_deadline_s
+from deployments.jobs.plans import stages_of, windows_of
+from deployments.jobs.values import Claim, Job
+from deployments.order.desk import Desk, Ticket
+from deployments.order.pace import Pace
+from stages.presets import Plan
+from stages.types import STAGE_NAMES, StageName
+
+_UNKNOWN_S = 1.0  # of a call of which nothing is known
+
+
+@dataclass
+class Part:
+    """One call, as far as it has come: where it goes on from, and what it has cost."""
+
+    state: Any = None  # a reference to the newest state
+    step: int = 0  # of that state
+    total: int = 0
+    spent_s: float = 0.0  # of computing before that state
+    before_s: float = 0.0  # of it, before the replica began that computes now
+    stopped_s: float | None = None  # monotonic, since when it is parked
+
+    def reached(self, state: Any, step: int, total: int, run_s: float) -> None:
+        """A state after so many steps, and seconds since the one before."""
+        self.state, self.step, self.total = state, step, total
+        self.spent_s += run_s
+
+    def lose(self) -> None:
+        """The state is gone: from the stage's start."""
+        self.state, self.step, self.spent_s = None, 0, 0.0
+
+    def left(self, whole_s: float) -> float:
+        """Seconds, of a call that takes `whole_s`."""
+        return whole_s * (1 - self.step / self.total) if self.step else whole_s
+
+
+@dataclass
+class Placing:
+    """Of one job. `homes`: the deployment of each stage whose calls are ordered."""
+
+    desk: Desk
+    pace: Pace
+    homes: Mapping[StageName, str]
+    claim: Claim
+    job: Job
+    steps: Plan
+    soft_s: float | None = None  # that a job of its class may take, where no deadline was promised
+    yields: int = 0  # of all its calls
+    accepted_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accepted_s = time.time() - self.claim.waited_s
+
+    @asynccontextmanager
+    async def enter(self, stage: StageName, params: Any, number: int, part: Part) -> AsyncIterator[Ticket | None]:
+        """One call in its line; None where its stage has none."""
+        home = self.homes.get(stage)
+        if home is None:
+            yield None
+            return
+        async with self.desk.enter(home, self.call(stage, params, number, part)) as ticket:
+            yield ticket
+
+    def call(self, stage: StageName, params: Any, number: int, part: Part) -> Call:
+        """As the policy sees it."""
+        promised = self.job.deadline_s is not None
+        until_s = self.until_s - self._behind_s(stage)
+        left_s = part.left(self.whole_s(stage, params))
+        name = f"{self.claim.job_id}/{stage}/{number:03d}"
+        about = (promised, self.job.priority, self.job.tenant, self.claim.job_id)
+        return Call(name, left_s, until_s, *about, parked=part.step > 0, yields=self.yields)
+
+    @property
+    def until_s(self) -> float:
+        """When the job should be done."""
+        if self.job.deadline_s is not None:
+            return self.accepted_s + self.job.deadline_s
+        return soft_deadline_s(self.accepted_s, self._behind_s(None), self.soft_s)
+
+    def whole_s(self, stage: StageName, params: Any) -> float:
+        """Of one call, from its first step to its last."""
+        return self.pace.seconds(stage, params) or _UNKNOWN_S
+
+    def _behind_s(self, stage: StageName | None) -> float:
+        """Seconds that the job needs behind a stage when nobody is in its way; None: of all stages."""
+        later = STAGE_NAMES[0 if stage is None else STAGE_NAMES.index(stage) + 1 :]
+        return sum(self._alone_s(name) for name in later if name in stages_of(self.job.request))
+
+    def _alone_s(self, stage: StageName) -> float:
+        own_s = self.pace.seconds(stage, self.steps[stage]) or 0.0
+        if stage not in ("v2v", "vfi"):
+            return own_s
+        replicas = self.desk.count(self.homes.get(stage, stage))
+        return own_s * math.ceil(windows_of(self.steps) / max(1, replicas))
