@@ -16,6 +16,7 @@ Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 """
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled", "skipped"]
 Order = Literal["asc", "desc"]
+ServiceTier = Literal["default", "flex", "priority"]
 
 STAGES: dict[str, tuple[str, str]] = {
     "t2i": ("picture", "draws the reference picture"),
@@ -74,6 +75,9 @@ class CreateVideo(BaseModel):
     )
     candidates: int = Field(default=1, description="Pictures that T2I makes for pause_after=t2i, 1 to 8.")
     priority: int = Field(default=0, description="Higher goes first, -10 to 10.")
+    service_tier: ServiceTier | None = Field(
+        default=None, description="OpenAI's word for a class: flex waits for the others, priority goes before them."
+    )
     deadline_s: float | None = Field(
         default=None, description="Refuse the job, or give it up while it waits, when it cannot be done so soon."
     )
@@ -103,6 +107,7 @@ class RemixVideo(BaseModel):
     until: StageName | None = None
     pause_after: Literal["t2i", "i2v", "v2v"] | None = None
     priority: int = 0
+    service_tier: ServiceTier | None = None
     deadline_s: float | None = None
     webhook_url: str | None = None
 
@@ -180,6 +185,7 @@ class Video(Answer):
     paused_after: StageName | None = Field(default=None, description="The job waits for `continue`; no device is used.")
     candidates: int = 1
     priority: int = 0
+    service_tier: ServiceTier = "default"
     queue_position: int | None = Field(default=None, description="Jobs that go first, while this one is queued.")
     eta_s: float | None = Field(default=None, description="Estimated seconds until it is completed.")
     waits_for: str | None = Field(

@@ -57,8 +57,28 @@ def promise(
         slots = [plan.slots[call.id] for call in calls if call.id in plan.slots]
         if len(slots) < len(calls):
             return Promise(float("inf"), keeps=False, late=late)
-        end_s = max((slot.end_s for slot in slots), default=end_s)
+        later_s, end_s = end_s - queue.now_s, max((slot.end_s for slot in slots), default=end_s)
+        if end_s > until_s and later_s > 0:
+            end_s = min(end_s, later_s + _saved_end_s(queue, calls, rules, end_s))
         for call, done_s in plan.ends():
             leaves[call.job] = max(done_s, leaves.get(call.job, done_s))
     end_s += rules.safety * (end_s - begun_s)
     return Promise(end_s, end_s <= deadline_s and not late, late)
+
+
+def _saved_end_s(queue: Queue, calls: Sequence[Call], rules: Rules, else_s: float) -> float:
+    """When calls that come later would end if they were there now: a running call yields to them when they come, which
+    a forecast of today, that leaves no replica idle for them, does not see. `else_s` where that made another late.
+    """
+    now = tuple(replace(call, ready_s=queue.now_s) for call in calls)
+    before = Plan.of(queue, rules, whole=True).saved()
+    plan = Plan.of(replace(queue, waiting=(*queue.waiting, *now)), rules, whole=True).saved()
+    stop = _yielding(plan) - _yielding(before)
+    if not stop or before.kept - plan.kept or any(call.id not in plan.slots for call in now):
+        return else_s
+    return max(plan.slots[call.id].end_s for call in now)
+
+
+def _yielding(plan: Plan) -> set[str]:
+    running = (device.running for device in plan.queue.devices if device.running is not None)
+    return {one.call.id for one in running if one.yielding}

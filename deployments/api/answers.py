@@ -18,7 +18,7 @@ from deployments.errors import (
 )
 from deployments.files.store import is_full as is_store_full
 from deployments.intake.services import Services
-from deployments.jobs.outlook import Standing
+from deployments.jobs.outlook import Standing, tier_of
 from deployments.jobs.plans import seconds_of
 from deployments.jobs.values import FINAL, Job, State, overall
 from deployments.journal.database import is_full
@@ -101,6 +101,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
         paused_after=job.request.pause_after if job.state == "paused" else None,
         candidates=job.request.candidates,
         priority=job.priority,
+        service_tier=tier_of(job.priority),
         queue_position=standing.queue_position,
         eta_s=standing.eta_s,
         waits_for=job.waits_for,

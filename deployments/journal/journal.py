@@ -250,6 +250,15 @@ class Journal:
         with self._database.read() as connection:
             return dict(connection.execute(of_state).tuples().all()) | tallied(connection)
 
+    def queued(self, limit: int) -> list[tuple[Job, float]]:
+        """Jobs that wait, as they will be claimed, and how long they have."""
+        urgent = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            rows = connection.execute(select(jobs).where(jobs.c.state == "queued").order_by(*urgent).limit(limit)).all()
+            stages = read_stages(connection, [row.id for row in rows])
+            return [(job_of(row, *stages[row.id]), now - row.created_at) for row in rows]
+
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """What happened to a job, in order."""
         query = select(job_events).where(job_events.c.job_id == job_id, job_events.c.seq > after)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -29,7 +29,7 @@ Pause = Callable[[str, str, str], Awaitable[object]]
 
 
 class Far(Protocol):
-    """What several desks share; `deployments.order.shared` is one. Nothing here waits."""
+    """What several desks share; `deployments.order.shared` is one. Only `queue` waits."""
 
     @property
     def there(self) -> bool: ...
@@ -39,6 +39,8 @@ class Far(Protocol):
     def forget(self, home: str, call: str) -> None: ...
 
     def see(self, home: str, replicas: frozenset[str]) -> None: ...
+
+    async def queue(self, home: str) -> Queue: ...
 
 
 class Ticket:
@@ -170,8 +172,11 @@ class Desk:
         if self._far is not None:
             self._far.see(home, there)
 
-    def queue(self, home: str) -> Queue:
-        """How its own line stands."""
+    async def queue(self, home: str) -> Queue:
+        """How the line of a deployment stands."""
+        if self._far is not None and self._far.there:
+            with suppress(Exception):  # it has just gone
+                return await self._far.queue(home)
         return self._line(home).queue()
 
     def tell(self, home: str, entry: Entry) -> None:

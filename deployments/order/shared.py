@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from cluster.policy.calls import Rules
+from cluster.policy.calls import Queue, Rules
 from deployments.order.line import Line
 from deployments.order.words import Entry, Told
 
@@ -53,6 +53,10 @@ class Lines:
                 line.forget(what)
             else:
                 line.see(what)
+
+    async def queue(self, home: str) -> Queue:
+        """How a line stands."""
+        return self._line(home).queue()
 
     async def hear(self, teller: str) -> list[Told]:
         """What a desk is to do; nothing after a second without news."""
@@ -99,6 +103,7 @@ class SharedLines:
         """`name`: the desk's; `hear` gets what the actor says."""
         self._name, self._actor_name, self._rules, self._hear = name, f"order-{app}", rules, hear
         self._words: list[Word] = []
+        self._actor: Any = None
         self._spoken = asyncio.Event()
         self.there = False
 
@@ -111,13 +116,18 @@ class SharedLines:
     def see(self, home: str, replicas: frozenset[str]) -> None:
         self._put("see", home, replicas)
 
+    async def queue(self, home: str) -> Queue:
+        """As the actor has it."""
+        found: Queue = await asyncio.wait_for(self._actor.queue.remote(home), _ANSWER_S)
+        return found
+
     async def run(self, changed: Callable[[], None]) -> None:
         """Find or make the actor, speak and listen, and begin anew when it is gone; for ever. `changed`: whether it is
         there.
         """
         while True:
             try:
-                actor = await asyncio.to_thread(self._find)
+                actor = self._actor = await asyncio.to_thread(self._find)
                 await asyncio.wait_for(actor.say.remote(self._name, []), _ANSWER_S)
                 self._words.clear()  # the desk tells all anew
                 self.there = True

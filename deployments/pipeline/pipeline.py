@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from ray import serve
-
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
-from deployments.jobs.plans import plan_of
-from deployments.jobs.values import Claim, Event, Job
+from deployments.jobs.outlook import Promised
+from deployments.jobs.values import Claim, Event, Job, JobRequest
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -31,19 +29,15 @@ from deployments.observe.logs import job_context, set_up
 from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.failures import Fault, fault_of, words_of
-from deployments.on_ray.ray_internals import count_waiting, end_ghosts, own_actor
-from deployments.on_ray.routed import listen, replicas_of
+from deployments.on_ray.ray_internals import end_ghosts, own_actor
 from deployments.on_ray.sweeping import collect_soon
-from deployments.order.desk import Desk
-from deployments.order.pace import Pace
-from deployments.order.shared import SharedLines
 from deployments.pipeline.attempt import Attempt, PausedJob, remake
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
 from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
+from deployments.pipeline.dispatch import Dispatch, app_name
 from deployments.pipeline.kept import Kept, PutOffError
 from deployments.pipeline.lacking import Lacking
-from deployments.pipeline.placing import Placing
 from deployments.pipeline.progress import JobProgress, Origin
 from deployments.pipeline.recorder import Recorder
 from deployments.pipeline.standing import Standing
@@ -55,7 +49,6 @@ from stages.types import StageName
 logger = logging.getLogger(__name__)
 
 _GHOSTS_S = 20.0  # between two looks for replicas that were called off
-_COUNT_S = 0.5  # between two looks at how many replicas there are
 
 _Stop = Literal["cancelled", "lost", "released"]
 
@@ -98,17 +91,10 @@ class Pipeline:
         self._deaths = Deaths()
         self._lacking = Lacking()
         self._caller = own_actor()
-        self._pace = Pace(args.scaling.call_s if args.scaling is not None else None)
-        rules, far = args.order.rules(), None
-        if args.many_pipelines:
-            far = SharedLines(self._owner, _app_name(), rules, lambda told: self._desk.hear(told))
-        self._desk = Desk(self._owner, rules, self._pause, far)
-        self._counted: dict[str, int] = {}  # calls that wait, as Serve was told
+        self._dispatch = Dispatch(args, self._owner, self._handles, Journal(self._database), self._lacking)
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
-        loops = [self._claim_jobs(), self._recorder.run(), self._count_replicas(), self._desk.run()]
-        if far is not None:
-            loops.append(far.run(self._desk.look))
+        loops = [self._claim_jobs(), self._recorder.run(), *self._dispatch.loops()]
         self._loops = [asyncio.create_task(loop) for loop in loops]
         self._beside = self._begin_beside()
 
@@ -129,7 +115,7 @@ class Pipeline:
         self._args = args
         self._recorder.take(args.pipeline.flush_s, args.pipeline.lease_s)
         self._demand.take(args)
-        self._desk.take(args.order.rules())
+        self._dispatch.take(args)
         for loop in self._beside:
             loop.cancel()
         self._beside = self._begin_beside()
@@ -147,6 +133,10 @@ class Pipeline:
             await remake(self._keeper, job)
         except Exception as error:
             logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
+
+    async def promise(self, request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
+        """What may be said of a deadline before the job is accepted; see `deployments.pipeline.dispatch`."""
+        return await self._dispatch.promise(request, tenant, priority, deadline_s)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks, and hands it to the scaling policy (`cluster.policy.autoscaler`)."""
@@ -204,38 +194,10 @@ class Pipeline:
         while True:
             await asyncio.sleep(_GHOSTS_S)
             try:
-                if ended := await asyncio.to_thread(end_ghosts, _app_name()):
+                if ended := await asyncio.to_thread(end_ghosts, app_name()):
                     logger.info("%d replicas that were called off before they had a place were ended.", ended)
             except Exception as error:
                 logger.warning("Ray Serve could not be asked for replicas that were called off: %s", words_of(error))
-
-    async def _count_replicas(self) -> None:
-        """Tell who wants to know which replicas there are, as soon as a router does, and while there are jobs."""
-        changed, loop = asyncio.Event(), asyncio.get_running_loop()
-        listen(lambda: loop.call_soon_threadsafe(changed.set))
-        while True:
-            there = replicas_of(_app_name())
-            for home in set(self._args.ordered().values()) & there.keys():
-                self._desk.see(home, there[home])
-                self._count_waiting(home)
-            homes = {name: self._args.home(name) for name in self._handles}
-            if self._running:
-                self._lacking.look({name: len(there[home]) for name, home in homes.items() if home in there})
-            changed.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), _COUNT_S)
-
-    def _count_waiting(self, home: StageName) -> None:
-        """Serve's own scaling rule sees calls that were sent; those that wait in a line are told to it."""
-        if self._args.scaling is None and self._args.stages[home].autoscaling is not None:
-            waiting = self._desk.waiting(home)
-            count_waiting(self._handles[home], waiting - self._counted.get(home, 0))
-            self._counted[home] = waiting
-
-    async def _pause(self, home: str, replica: str, call: str) -> object:
-        """Tell a replica to stop a call."""
-        handle = next(self._handles[name] for name in self._handles if self._args.home(name) == home)
-        return await handle.pause.remote(call, at=replica)
 
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
@@ -322,6 +284,7 @@ class Pipeline:
                     progress.restarted(attempt, str(lost))
         finally:
             kept.close()
+            self._dispatch.end(claim.job_id)
         raise PutOffError(
             f"An output of this job died with its node {self._args.pipeline.job_attempts} times in a row; "
             "look for nodes that keep going down."
@@ -345,21 +308,13 @@ class Pipeline:
             demand=self._demand,
             deaths=self._deaths,
             lacking=self._lacking,
-            placing=self._placing(claim, job),
+            placing=self._dispatch.begin(claim, job),
             states=kept,
             keeper=self._keeper,
             job_id=claim.job_id,
             caller=self._caller,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
-
-    def _placing(self, claim: Claim, job: Job) -> Placing:
-        soft_s = self._args.order.soft_s.get(job.priority)
-        return Placing(self._desk, self._pace, self._args.ordered(), claim, job, plan_of(job.request), soft_s)
-
-
-def _app_name() -> str:
-    return str(serve.get_replica_context().app_name)
 
 
 def _waits_for(error: BaseException) -> str | None:

@@ -60,6 +60,7 @@ class Placing:
     soft_s: float | None = None  # that a job of its class may take, where no deadline was promised
     yields: int = 0  # of all its calls
     accepted_s: float = field(init=False)
+    sent: set[tuple[StageName, int]] = field(default_factory=set)  # calls that were in their line
 
     def __post_init__(self) -> None:
         self.accepted_s = time.time() - self.claim.waited_s
@@ -67,6 +68,7 @@ class Placing:
     @asynccontextmanager
     async def enter(self, stage: StageName, params: Any, number: int, part: Part) -> AsyncIterator[Ticket | None]:
         """One call in its line; None where its stage has none."""
+        self.sent.add((stage, number))
         home = self.homes.get(stage)
         if home is None:
             yield None
@@ -77,24 +79,36 @@ class Placing:
     def call(self, stage: StageName, params: Any, number: int, part: Part) -> Call:
         """As the policy sees it."""
         promised = self.job.deadline_s is not None
-        until_s = self.until_s - self._behind_s(stage)
+        until_s = self.until_s - self.behind_s(stage)
         left_s = part.left(self.whole_s(stage, params))
         name = f"{self.claim.job_id}/{stage}/{number:03d}"
         about = (promised, self.job.priority, self.job.tenant, self.claim.job_id)
         return Call(name, left_s, until_s, *about, parked=part.step > 0, yields=self.yields)
+
+    def coming(self, stage: StageName) -> list[Call]:
+        """The calls that it has still to send there."""
+        request = self.job.request
+        if stage not in stages_of(request) or STAGE_NAMES.index(stage) < STAGE_NAMES.index(request.enter):
+            return []
+        numbers = range(windows_of(self.steps) if stage in ("v2v", "vfi") else 1)
+        if stage == "t2i" and request.pause_after == "t2i":
+            numbers = range(request.candidates)
+        kept = self.job.outputs.get(stage, {})
+        left = [number for number in numbers if number not in kept and (stage, number) not in self.sent]
+        return [self.call(stage, self.steps[stage], number, Part()) for number in left]
 
     @property
     def until_s(self) -> float:
         """When the job should be done."""
         if self.job.deadline_s is not None:
             return self.accepted_s + self.job.deadline_s
-        return soft_deadline_s(self.accepted_s, self._behind_s(None), self.soft_s)
+        return soft_deadline_s(self.accepted_s, self.behind_s(None), self.soft_s)
 
     def whole_s(self, stage: StageName, params: Any) -> float:
         """Of one call, from its first step to its last."""
         return self.pace.seconds(stage, params) or _UNKNOWN_S
 
-    def _behind_s(self, stage: StageName | None) -> float:
+    def behind_s(self, stage: StageName | None) -> float:
         """Seconds that the job needs behind a stage when nobody is in its way; None: of all stages."""
         later = STAGE_NAMES[0 if stage is None else STAGE_NAMES.index(stage) + 1 :]
         return sum(self._alone_s(name) for name in later if name in stages_of(self.job.request))

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.policy.calls import Call, Rules
+from cluster.policy.calls import Call, Queue, Rules
 from deployments.order.desk import Desk, Ticket
 from deployments.order.words import Entry, Told
 
@@ -207,6 +207,9 @@ class Elsewhere:
 
     def see(self, home: str, replicas: frozenset[str]) -> None:
         self.replicas = replicas
+
+    async def queue(self, home: str) -> Queue:
+        return Queue(0.0)
 
 
 async def test_an_actor_is_told_everything_when_it_is_there_and_a_desk_orders_without_stops_when_it_is_not() -> None:

@@ -1,0 +1,135 @@
+"""The order of calls in one pipeline replica: its desk, what the routers say of replicas, and what may be promised.
+
+Brings together `deployments.order`, which knows calls, with handles, settings and the journal. `promise` asks
+`cluster.policy.promises` about a job that is not accepted yet, behind all that waits, runs, and will come of jobs that
+this replica drives or nobody has claimed.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from ray import serve
+
+from cluster.policy.calls import Device
+from cluster.policy.promises import Stop, promise
+from deployments.jobs.outlook import Promised
+from deployments.jobs.plans import plan_of, planned_of, stages_of
+from deployments.jobs.values import Claim, Job, JobRequest, NewJob
+from deployments.journal.journal import Journal
+from deployments.journal.rows import written_job
+from deployments.on_ray.ray_internals import count_waiting
+from deployments.on_ray.routed import listen, replicas_of
+from deployments.order.desk import Desk
+from deployments.order.pace import Pace
+from deployments.order.shared import SharedLines
+from deployments.pipeline.lacking import Lacking
+from deployments.pipeline.placing import Placing
+from deployments.settings.application import AppArgs
+from stages.types import STAGE_NAMES, StageName
+
+_COUNT_S = 0.5  # between two looks at which replicas there are, where no router says anything
+_QUEUED = 200  # jobs that nobody has claimed, and that a promise looks at
+
+
+def app_name() -> str:
+    return str(serve.get_replica_context().app_name)
+
+
+class Dispatch:
+    """One for each pipeline replica."""
+
+    def __init__(
+        self, args: AppArgs, name: str, handles: Mapping[StageName, Any], journal: Journal, lacking: Lacking
+    ) -> None:
+        """`name`: the replica's."""
+        self._args, self._handles, self._journal, self._lacking = args, handles, journal, lacking
+        self._pace = Pace(args.scaling.call_s if args.scaling is not None else None)
+        rules = args.order.rules()
+        self._far = SharedLines(name, app_name(), rules, self._hear) if args.many_pipelines else None
+        self._desk = Desk(name, rules, self._pause, self._far)
+        self._counted: dict[str, int] = {}  # calls that wait, as Serve was told
+        self._placings: dict[str, Placing] = {}  # of jobs at hand
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs for ever."""
+        own = [self._watch(), self._desk.run()]
+        return own if self._far is None else [*own, self._far.run(self._desk.look)]
+
+    def take(self, args: AppArgs) -> None:
+        """Other settings."""
+        self._args = args
+        self._desk.take(args.order.rules())
+
+    def begin(self, claim: Claim, job: Job) -> Placing:
+        """A job begins here, or begins again."""
+        self._placings[claim.job_id] = made = self._placing(claim, job)
+        return made
+
+    def end(self, job_id: str) -> None:
+        """It has ended, or is somebody else's."""
+        self._placings.pop(job_id, None)
+
+    async def promise(self, request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
+        """When a job would be done that is accepted now, and how many promises to others that would break; None where
+        a stage has not shown yet how long it takes.
+        """
+        now_s, steps = time.time(), plan_of(request)
+        wish = NewJob(request, tenant, priority=priority, deadline_s=deadline_s)
+        job = written_job("new", wish, planned_of(request, steps), now_s, ())
+        own = self._placing(Claim("new", "", 0), job)
+        way = [name for name in stages_of(request) if STAGE_NAMES.index(name) >= STAGE_NAMES.index(request.enter)]
+        if any(self._pace.seconds(name, steps[name]) is None for name in way):
+            return None
+        queued = await asyncio.to_thread(self._journal.queued, _QUEUED)
+        others = [*self._placings.values(), *(self._placing(Claim(one.id, "", 0, age_s), one) for one, age_s in queued)]
+        stops = [await self._stop(name, own, others) for name in way]
+        found = promise(stops, own.until_s, self._args.order.rules(), priority=priority, tenant=tenant)
+        return Promised(found.end_s - now_s, len(found.late))
+
+    async def _stop(self, stage: StageName, own: Placing, others: Sequence[Placing]) -> Stop:
+        home = self._args.ordered().get(stage, stage)
+        queue = await self._desk.queue(home)
+        if not queue.devices:  # it scales from nothing, or its calls are not ordered
+            replicas = self._desk.count(home) or self._args.stages[self._args.home(stage)].least_replicas or 1
+            queue = replace(queue, devices=tuple(Device(f"{home}-{number}") for number in range(replicas)))
+        coming = [call for other in others for call in other.coming(stage)]
+        calls_s = [call.left_s for call in own.coming(stage)]
+        return Stop(queue, calls_s, own.behind_s(stage), coming)
+
+    def _placing(self, claim: Claim, job: Job) -> Placing:
+        soft_s = self._args.order.soft_s.get(job.priority)
+        return Placing(self._desk, self._pace, self._args.ordered(), claim, job, plan_of(job.request), soft_s)
+
+    async def _watch(self) -> None:
+        """Tell who wants to know which replicas there are, as soon as a router does."""
+        changed, loop = asyncio.Event(), asyncio.get_running_loop()
+        listen(lambda: loop.call_soon_threadsafe(changed.set))
+        while True:
+            there = replicas_of(app_name())
+            for home in set(self._args.ordered().values()) & there.keys():
+                self._desk.see(home, there[home])
+                self._count_waiting(home)
+            homes = {name: self._args.home(name) for name in self._handles}
+            self._lacking.look({name: len(there[home]) for name, home in homes.items() if home in there})
+            changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), _COUNT_S)
+
+    def _count_waiting(self, home: StageName) -> None:
+        """Serve's own scaling rule sees calls that were sent; those that wait in a line are told to it."""
+        if self._args.scaling is None and self._args.stages[home].autoscaling is not None:
+            waiting = self._desk.waiting(home)
+            count_waiting(self._handles[home], waiting - self._counted.get(home, 0))
+            self._counted[home] = waiting
+
+    async def _pause(self, home: str, replica: str, call: str) -> object:
+        """Tell a replica to stop a call."""
+        handle = next(self._handles[name] for name in self._handles if self._args.home(name) == home)
+        return await handle.pause.remote(call, at=replica)
+
+    def _hear(self, told: Any) -> None:
+        self._desk.hear(told)

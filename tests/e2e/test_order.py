@@ -1,0 +1,138 @@
+"""The order of calls on a real Ray: an urgent job has a running one stop, which goes on with what it had, whoever dies.
+
+Replayed stages whose I2V takes seconds and can stop between two steps.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from deployments.settings.application import AppArgs, StorageArgs
+from deployments.settings.variants import rehearsal
+from stages.replay import ReplayProfile
+from stages.types import StageName
+from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
+
+pytestmark = pytest.mark.slow
+
+I2V_S, STEPS = 5.0, 50
+FILM: dict[str, Any] = {"seconds": "2", "seed": 5}
+
+
+def slow_motion(args: AppArgs, folder: Any, *, replicas: int = 1, pipelines: int = 1, every_s: float = 0.0) -> AppArgs:
+    quick = {name: replace(profile, run_s=0.1) for name, profile in PROFILES.items()}
+    profiles: dict[StageName, ReplayProfile] = {
+        **quick,
+        "i2v": replace(PROFILES["i2v"], run_s=I2V_S, steps=STEPS, state_bytes=1_400_000),
+    }
+    made = rehearsal(args, profiles)
+    storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
+    stages = {**made.stages, "i2v": made.stages["i2v"].model_copy(update={"replicas": replicas})}
+    return made.model_copy(
+        update={
+            "storage": storage,
+            "stages": stages,
+            "order": made.order.model_copy(update={"hand_off_s": 0.2, "ahead_s": 0.3}),
+            "keeper": made.keeper.model_copy(update={"state_every_s": every_s}),
+            "pipeline": made.pipeline.model_copy(update={"replicas": pipelines, "lease_s": 4.0}),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
+    """It has made one video, so that it knows how long one takes."""
+    folder = tmp_path_factory.mktemp("order")
+    made = SecondApp(rig, "order", slow_motion(rig.args, folder, every_s=1.0))
+    assert made.ended(made.create(**FILM)).error is None
+    yield made
+    made.close()
+
+
+def content(app: SecondApp, video_id: str) -> bytes:
+    return app.http.get(f"/v1/videos/{video_id}/content").content
+
+
+def computes(app: SecondApp, video_id: str) -> bool:
+    """Whether its I2V has made a step."""
+    stage = next(stage for stage in app.video(video_id).stages if stage.name == "i2v")
+    return stage.status == "running" and stage.progress > 0
+
+
+def film_with_urgent(app: SecondApp) -> tuple[str, str]:
+    """A film that was computing, and the urgent job for which it has stopped."""
+    film = app.create(**FILM)
+    wait_for("a step of the film", partial(computes, app, film))
+    urgent = app.create(seconds="2", seed=9, service_tier="priority", deadline_s=I2V_S * 1.8)
+    wait_for("the film to stop", lambda: app.told(film, "stage_yielded", "i2v"))
+    return film, urgent
+
+
+def test_an_urgent_job_takes_the_replica_and_the_film_goes_on_with_the_same_bytes(app: SecondApp) -> None:
+    film, urgent = film_with_urgent(app)
+    said = wait_for("the sentence", lambda: app.video(film).waits_for)
+    assert said.startswith("Paused for an urgent job; continues in about ")
+    assert app.ended(urgent).error is None
+    assert app.video(film).status == "in_progress"
+    assert app.ended(film).error is None
+    (stopped,) = app.told(film, "stage_yielded", "i2v")
+    (resumed,) = app.told(film, "stage_resumed", "i2v")
+    assert 0 < stopped["step"] == resumed["step"] < STEPS
+    assert resumed["parked_s"] >= I2V_S * 0.9
+    (made,) = app.told(film, "stage_output", "i2v")
+    assert made["run_s"] < I2V_S + 1.0
+    undisturbed = app.create(**FILM)
+    assert app.ended(undisturbed).error is None
+    assert content(app, film) == content(app, undisturbed) != b""
+
+
+def test_a_pipeline_that_is_killed_while_a_call_is_parked_goes_on_from_its_state(app: SecondApp) -> None:
+    film, urgent = film_with_urgent(app)
+    (stopped,) = app.told(film, "stage_yielded", "i2v")
+    wait_for("its state to be kept", lambda: app.journal.get(film).states.get("i2v"))
+    victim = Rig.replica("pipeline", app.name)
+    assert victim is not None
+    victim.kill()
+    assert app.ended(film).error is None
+    assert app.ended(urgent).error is None
+    (made,) = app.told(film, "stage_output", "i2v")
+    assert made["run_s"] < I2V_S + 1.0  # all of its parts: nothing was computed twice
+    assert app.journal.get(film).states == {}
+    assert stopped["step"] > 0
+
+
+def test_a_killed_replica_costs_what_it_did_since_its_last_state(app: SecondApp) -> None:
+    film = app.create(**FILM)
+    wait_for("a second state", lambda: app.journal.get(film).states.get("i2v", {}).get(0, {}).get("step", 0) > 10)
+    began = time.monotonic()
+    victim = Rig.replica("i2v", app.name)
+    assert victim is not None
+    victim.kill()
+    assert app.ended(film).error is None
+    (made,) = app.told(film, "stage_output", "i2v")
+    assert made["run_s"] < I2V_S + 1.0
+    assert len(app.told(film, "stage_retried", "i2v")) == 1
+    assert time.monotonic() > began
+
+
+def test_a_replica_that_is_called_off_hands_its_call_to_another(rig: Rig, app: SecondApp) -> None:
+    app.args = slow_motion(rig.args, app.args.storage.artifacts_url[7:-6], replicas=2, every_s=1.0)
+    app.deploy()
+    wait_for("two replicas", lambda: app.http.get("/healthz").json()["stages"]["i2v"] == 2)
+    films = [app.create(**FILM), app.create(seconds="2", seed=6)]
+    for film in films:
+        wait_for("a step", partial(computes, app, film))
+    app.args = slow_motion(rig.args, app.args.storage.artifacts_url[7:-6], replicas=1, every_s=1.0)
+    app.deploy()
+    for film in films:
+        assert app.ended(film).error is None
+    stopped = [one for film in films for one in app.told(film, "stage_yielded", "i2v")]
+    assert len(stopped) == 1
+    assert "wait_s" not in stopped[0]
+    for film in films:
+        (made,) = app.told(film, "stage_output", "i2v")
+        assert made["run_s"] < I2V_S + 1.0
