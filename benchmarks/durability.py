@@ -17,10 +17,13 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
     kills           processes killed; killing everything counts as one
     recovery_s      median seconds from a kill to the next output of what was killed, or of any stage where that
                     computes nothing itself (of the keeper: to the next output that is safe)
+    recomputed_s    seconds of I2V that were computed again, of four films of eight seconds whose replica is killed
+                    after six, on a server of their own whose calls give their state every second
+    recomputed_without_s   the same without states
     waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
                     middle of a call is in neither
 
-`--quick` makes 10 jobs. About five minutes.
+`--quick` makes 10 jobs and no films. About eight minutes.
 """
 
 import _thread
@@ -31,7 +34,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +53,7 @@ from benchmarks.tools.chaos import (
     crash_postgres,
     stand_in_config,
 )
+from benchmarks.tools.films import recomputed
 from benchmarks.tools.ledger import Ledger, read, recovery_s, reran
 from benchmarks.tools.result import parser_of, result
 from client import Client, Video
@@ -91,6 +95,7 @@ ENDS_S = 120.0  # within which a server without its raylet has ended
 IN_FLIGHT = 24  # jobs that wait or run at once, so that some are posted all the time
 POLL_S, REQUEST_S = 0.25, 5.0
 DEADLINE_S = 3600.0
+STATES = {"recomputed_s": 1.0, "recomputed_without_s": 0.0}  # how often a call gives its state
 PROMPT = "a fox in a snowy forest at dusk"
 
 
@@ -109,7 +114,8 @@ def main(arguments: list[str] | None = None) -> None:
     from tests.postgres import new_database
 
     parser = parser_of("durability", __doc__, quick="10 jobs instead of 200")
-    jobs = 10 if parser.parse_args(arguments).quick else 200
+    quick = parser.parse_args(arguments).quick
+    jobs = 10 if quick else 200
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
@@ -118,7 +124,12 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             with Target(config, folder / "data", folder, database_url=url) as target:
                 run = survive(target, journal, jobs, url)
-            report(run, journal, url, find_store(folder / "data"))
+            films = {
+                name: recomputed(folder / name, PROFILES, LEASE_S, every_s)
+                for name, every_s in STATES.items()
+                if not quick
+            }
+            report(run, journal, url, find_store(folder / "data"), films)
         finally:
             journal.database.close()
 
@@ -334,7 +345,7 @@ def orphan_files(database: Database, storage: StorageArgs) -> tuple[int, int]:
     return before, count()
 
 
-def report(run: Run, journal: Journal, database_url: str, artifacts_url: str) -> None:
+def report(run: Run, journal: Journal, database_url: str, artifacts_url: str, films: Mapping[str, float]) -> None:
     """The table and the figures."""
     jobs = {job.id: job for job in all_jobs(journal)}
     events = {job_id: journal.events(job_id) for job_id in jobs}
@@ -351,7 +362,7 @@ def report(run: Run, journal: Journal, database_url: str, artifacts_url: str) ->
     before, orphans = orphan_files(journal.database, storage)
     print(f"{before} files that no row names before the sweep, {orphans} after it")
     damage = {"wrong_bytes": wrong_bytes(jobs.values(), ArtifactStore(artifacts_url)), "orphan_files": orphans}
-    result("durability", {**figures(ledger, run, len(jobs), recoveries), **damage})
+    result("durability", {**figures(ledger, run, len(jobs), recoveries), **damage, **films})
 
 
 def figures(ledger: Ledger, run: Run, jobs: int, recoveries: Sequence[float]) -> dict[str, float | int | None]:

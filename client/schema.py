@@ -189,7 +189,7 @@ class Video(Answer):
     queue_position: int | None = Field(default=None, description="Jobs that go first, while this one is queued.")
     eta_s: float | None = Field(default=None, description="Estimated seconds until it is completed.")
     waits_for: str | None = Field(
-        default=None, description="What the server lacks at the moment; the job goes on when it is there."
+        default=None, description="What the server lacks now, or that an urgent job goes first; the job goes on then."
     )
 
 
@@ -207,6 +207,8 @@ class Event(Answer):
     | stage_progress | stage, progress in percent |
     | stage_restored | stage, index, origin |
     | stage_output, stage_kept, stage_retried | stage, index, ... |
+    | stage_yielded | stage, index, step, total: it stopped there; wait_s: about so long, for an urgent job |
+    | stage_resumed | stage, index, step, total; parked_s: so long after it stopped |
     | keyframe_ready | variant, candidate: what `content` has from now on |
     | preview_ready | variant |
     | chunk_ready | index, total: `stream` can play so far |

@@ -43,11 +43,12 @@ class Admission:
         retry_after_s: float,
         replicas: Callable[[], Mapping[StageName, int]],
         promise: Promise | None = None,
+        refuses: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._at_journal, self._preset, self._limits = database, at_journal, preset, limits
         self._retry_after_s, self._replicas, self._clock = retry_after_s, replicas, clock
-        self._promise = promise
+        self._promise, self._refuses = promise, refuses
         self._measured_at: float | None = None
         self._shared = Shared(self._look, FRESH_S, clock)
 
@@ -71,6 +72,8 @@ class Admission:
         outlook = await self.outlook()
         wait_s = outlook.tenant_wait_s(tenant) or self._retry_after_s
         promised = None
+        if not self._refuses:
+            return admit_within(self._limits(tenant), tenant, priority, wait_s, lambda: None)
         if self._promise is not None and deadline_s is not None:
             try:
                 promised = await self._promise(request, tenant, priority, deadline_s)

@@ -73,6 +73,7 @@ class Services:
             retry_after_s=ingress.retry_after_s,
             replicas=self._replicas,
             promise=self.promise,
+            refuses=self.args.order.refuses,
         )
 
     def _replicas(self) -> Mapping[StageName, int]:

@@ -140,7 +140,7 @@ class Job:
     priority: int = 0
     deadline_s: float | None = None  # from its acceptance, as it was promised
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
-    waits_for: str | None = None  # what the platform lacks, while the job is not finished
+    waits_for: str | None = None  # what the platform lacks, or that an urgent job goes first; of an unfinished one
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ class Update:
     events: tuple[tuple[str, dict[str, Any]], ...] = ()
     failures: Mapping[StageName, int] = field(default_factory=dict)  # new ones
     waits_for: str | None = None  # what the platform lacks now, in a sentence
+    paused_for: str | None = None  # that it has stopped for an urgent job, in a sentence
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, N
 from deployments.journal.database import Database
 from deployments.journal.limits import Admit
 from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, hurry_twins, twin_of
-from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
+from deployments.journal.rows import PARKED, job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
@@ -237,12 +237,11 @@ class Journal:
             return None if row.state not in FINAL else forget_jobs(connection, [row], self._database.now(connection))
 
     def waits(self) -> dict[str, int]:
-        """What unfinished jobs say they wait for, with how many of them do."""
+        """What unfinished jobs say that the platform lacks, with how many of them do."""
         held = and_(jobs.c.state.in_(("queued", "running")), jobs.c.error.is_not(None))
         with self._database.read() as connection:
-            return dict(
-                Counter(error["message"] for error in connection.execute(select(jobs.c.error).where(held)).scalars())
-            )
+            said = connection.execute(select(jobs.c.error).where(held)).scalars()
+            return dict(Counter(error["message"] for error in said if error["code"] != PARKED))
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""

@@ -18,7 +18,7 @@ from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
 from deployments.journal.limits import at_limit
 from deployments.journal.outputs import RESULT, drop_states, put_output, put_state, to_erase
-from deployments.journal.rows import read_job, stage_name
+from deployments.journal.rows import PARKED, read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
 from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
@@ -109,7 +109,7 @@ class Leases:
             now = self._database.now(connection)
             for item in sorted(updates, key=lambda update: update.claim.job_id):
                 job_id = item.claim.job_id
-                flag = _hold(connection, item.claim, error=_waiting(item.waits_for))
+                flag = _hold(connection, item.claim, error=_waiting(item.waits_for, item.paused_for))
                 if flag is None:
                     lost.add(job_id)
                     continue
@@ -293,9 +293,11 @@ def _in_order(claims: Sequence[Claim]) -> list[Claim]:
     return sorted(claims, key=lambda claim: claim.job_id)
 
 
-def _waiting(reason: str | None) -> dict[str, str] | None:
+def _waiting(reason: str | None, paused: str | None = None) -> dict[str, str] | None:
     """As the column `error` of an unfinished job."""
-    return None if reason is None else {"code": "waiting", "message": reason}
+    if reason is None:
+        return None if paused is None else {"code": PARKED, "message": paused}
+    return {"code": "waiting", "message": reason}
 
 
 def _too_many(claims: int) -> dict[str, str]:

@@ -16,6 +16,7 @@ from deployments.journal.outputs import STATES
 from deployments.journal.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
+PARKED = "parked"  # code of the column `error`, of an unfinished job that has stopped for an urgent one
 Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int], Outputs]
 
 

@@ -167,9 +167,10 @@ class JobMetrics:
     def yielded(self, stage: str) -> None:
         self._counts.add("magicvideo_stage_yields", stage=stage)
 
-    def parked(self, stage: str, seconds: float) -> None:
-        """A call that had stopped went on after so long."""
-        self._counts.observe("magicvideo_stage_parked_s", seconds, stage=stage)
+    def parked(self, stage: str, seconds: float | None) -> None:
+        """A call that had stopped went on after so long; None: it had not stopped, its replica had died."""
+        if seconds is not None:
+            self._counts.observe("magicvideo_stage_parked_s", seconds, stage=stage)
 
     def wasted(self, stage: str, seconds: float) -> None:
         """A call was cancelled, took too long, or died with its replica."""

@@ -29,9 +29,9 @@ class Pace:
         self._shapes[shape] = _mean(self._shapes.get(shape), run_s)
         self._per_work[stage] = _mean(self._per_work.get(stage), run_s / work)
 
-    def seconds(self, stage: StageName, params: Any) -> float | None:
-        """Of a call; None where nothing is known."""
-        known = self._shapes.get((stage, _shape(params)))
+    def seconds(self, stage: StageName, params: Any, else_s: float | None = None) -> float | None:
+        """Of a call; None where nothing is known. `else_s`: what others know, where no such call was seen here."""
+        known = self._shapes.get((stage, _shape(params)), else_s)
         if known is None and stage in self._per_work:
             return self._per_work[stage] * _work(params)
         return known if known is not None else self._declared_s.get(stage)

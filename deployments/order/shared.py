@@ -42,9 +42,20 @@ class Lines:
         self._asked_s: dict[str, float] = {}
         self._looks: asyncio.Task[None] | None = None
 
-    async def say(self, teller: str, words: Sequence[Word]) -> None:
-        """What has changed at one desk, in order."""
+    async def hello(self, teller: str) -> None:
+        """A desk that will tell all there is, from the beginning."""
+        self._leave(teller)
         self._asked_s[teller] = time.monotonic()
+        if self._looks is None:
+            self._looks = asyncio.create_task(self._look())
+
+    async def say(self, teller: str, words: Sequence[Word]) -> None:
+        """What has changed at one desk, in order.
+
+        Raises:
+            LookupError: it was silent for so long that its calls were forgotten.
+        """
+        self._hold(teller)
         for kind, home, what in words:
             line = self._line(home)
             if kind == "know":
@@ -59,10 +70,8 @@ class Lines:
         return self._line(home).queue()
 
     async def hear(self, teller: str) -> list[Told]:
-        """What a desk is to do; nothing after a second without news."""
-        if self._looks is None:
-            self._looks = asyncio.create_task(self._look())
-        self._asked_s[teller] = time.monotonic()
+        """What a desk is to do; nothing after a second without news. Raises as `say` does."""
+        self._hold(teller)
         woken, news = self._woken[teller], self._news[teller]
         if not news:
             woken.clear()
@@ -79,12 +88,21 @@ class Lines:
             await asyncio.sleep(1.0)
             silent = time.monotonic() - _SILENT_S
             for teller in [teller for teller, asked_s in self._asked_s.items() if asked_s < silent]:
-                for line in self._lines.values():
-                    line.forget_all(teller)
-                for held in (self._asked_s, self._news, self._woken):
-                    held.pop(teller, None)
+                self._leave(teller)
             for line in self._lines.values():
                 line.look()
+
+    def _hold(self, teller: str) -> None:
+        if teller not in self._asked_s:
+            raise LookupError(f"Pipeline replica {teller} has said nothing for {_SILENT_S:g} s and begins anew.")
+        self._asked_s[teller] = time.monotonic()
+
+    def _leave(self, teller: str) -> None:
+        for line in self._lines.values():
+            line.forget_all(teller)
+        self._asked_s.pop(teller, None)
+        self._news.pop(teller, None)
+        self._woken.pop(teller, None)
 
     def _line(self, home: str) -> Line:
         if home not in self._lines:
@@ -128,7 +146,7 @@ class SharedLines:
         while True:
             try:
                 actor = self._actor = await asyncio.to_thread(self._find)
-                await asyncio.wait_for(actor.say.remote(self._name, []), _ANSWER_S)
+                await asyncio.wait_for(actor.hello.remote(self._name), _ANSWER_S)
                 self._words.clear()  # the desk tells all anew
                 self.there = True
                 changed()

@@ -152,7 +152,7 @@ class StageCalls:
             while True:
                 own = Try(asyncio.get_running_loop().time())
                 try:
-                    async with aclosing(self._call(stage, inputs, params, seed, ticket, part)) as stream:
+                    async with aclosing(self._call(stage, inputs, params, seed, ticket, part, own)) as stream:
                         async for payload, info in stream:
                             own.began = own.began or info["kind"] != "yielded"
                             if info["kind"] == "output" and info["index"] < given:
@@ -170,11 +170,10 @@ class StageCalls:
                     if given:
                         return
                 except Exception as error:
-                    if part.state is not None and fault_of(error) is Fault.OUTPUT_LOST:
+                    if part.state is not None and fault_of(error) is Fault.OUTPUT_LOST and not part.sought:
                         logger.warning("A state of stage %s died with its node; the kept one is looked for.", stage)
-                        part.lose()
                         kept = await self._states.find_state(self, stage, number)
-                        part.reached(kept.state, kept.step, kept.total, kept.spent_s)
+                        part.take(kept)
                     else:
                         await self._judge(stage, error, budget, own, number)
                     if ticket is not None:
@@ -191,11 +190,10 @@ class StageCalls:
         self.progress.info(stage, info, number)
         if info["kind"] == "started":
             part.before_s = part.spent_s
-            if part.stopped_s is not None:
-                parked_s = asyncio.get_running_loop().time() - part.stopped_s
+            if part.step:
+                parked_s = part.parked_s(asyncio.get_running_loop().time())
                 self.progress.resumed(stage, number, part.step, part.total, parked_s)
                 self._metrics.parked(stage, parked_s)
-                part.stopped_s = None
             if ticket is not None:
                 ticket.began(info.get("at"), whole_s if info.get("stops") else 0.0)
         elif info["kind"] == "progress" and ticket is not None:
@@ -285,7 +283,14 @@ class StageCalls:
                 await self._judge(stage, error, budget, own, keeper=self._keeper is not None)
 
     async def _call(
-        self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int, ticket: Ticket | None, part: Part
+        self,
+        stage: StageName,
+        inputs: Sequence[Any],
+        params: Any,
+        seed: int,
+        ticket: Ticket | None,
+        part: Part,
+        own: Try,
     ) -> AsyncGenerator[tuple[Any, Info], None]:
         loop = asyncio.get_running_loop()
         sent = loop.time()
@@ -319,6 +324,8 @@ class StageCalls:
                             self._demand.loaded(stage, load_s)
                         self._metrics.queued(stage, started - sent)
                         deadline = started + self._limits.run_s[stage] - part.spent_s
+                    elif info["kind"] == "state":
+                        started = loop.time()  # what was before is not lost any more
                     yield payload, info
                     if info["kind"] == "output":  # with the seconds of its parts
                         call.run_s = info["run_s"]
@@ -326,7 +333,8 @@ class StageCalls:
                 if not ended:
                     response.cancel()
                     if started is not None:
-                        self._metrics.wasted(stage, (loop.time() - started) / call.batch)
+                        own.lost_s = (loop.time() - started) / call.batch
+                        self._metrics.wasted(stage, own.lost_s)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -366,7 +374,7 @@ class StageCalls:
                         "pipeline.stage_attempts; look into its log for what killed it."
                     ) from error
             if not keeper:
-                self.progress.retried(stage, budget.lost, reason, number)
+                self.progress.retried(stage, budget.lost, reason, number, own.lost_s)
             if budget.lost > 1:
                 await asyncio.sleep(self._pause_s(budget.lost - 1))
         else:

@@ -19,7 +19,9 @@ from cluster.policy.promises import Stop, promise
 from deployments.jobs.outlook import Promised
 from deployments.jobs.plans import plan_of, planned_of, stages_of
 from deployments.jobs.values import Claim, Job, JobRequest, NewJob
+from deployments.jobs.work import Speed, loads_of
 from deployments.journal.journal import Journal
+from deployments.journal.looks import read_measured
 from deployments.journal.rows import written_job
 from deployments.on_ray.ray_internals import count_waiting
 from deployments.on_ray.routed import listen, replicas_of
@@ -51,6 +53,7 @@ class Dispatch:
         rules = args.order.rules()
         self._far = SharedLines(name, app_name(), rules, self._hear) if args.many_pipelines else None
         self._desk = Desk(name, rules, self._pause, self._far)
+        self._speeds: Mapping[StageName, Speed] = {}  # as jobs have shown that earlier pipeline replicas drove
         self._counted: dict[str, int] = {}  # calls that wait, as Serve was told
         self._placings: dict[str, Placing] = {}  # of jobs at hand
 
@@ -82,7 +85,7 @@ class Dispatch:
         job = written_job("new", wish, planned_of(request, steps), now_s, ())
         own = self._placing(Claim("new", "", 0), job)
         way = [name for name in stages_of(request) if STAGE_NAMES.index(name) >= STAGE_NAMES.index(request.enter)]
-        if any(self._pace.seconds(name, steps[name]) is None for name in way):
+        if any(own.seconds(name, steps[name]) is None for name in way):
             return None
         queued = await asyncio.to_thread(self._journal.queued, _QUEUED)
         others = [*self._placings.values(), *(self._placing(Claim(one.id, "", 0, age_s), one) for one, age_s in queued)]
@@ -101,12 +104,18 @@ class Dispatch:
         return Stop(queue, calls_s, own.behind_s(stage), coming)
 
     def _placing(self, claim: Claim, job: Job) -> Placing:
-        soft_s = self._args.order.soft_s.get(job.priority)
-        return Placing(self._desk, self._pace, self._args.ordered(), claim, job, plan_of(job.request), soft_s)
+        loads, soft_s = loads_of(job.request), self._args.order.soft_s.get(job.priority)
+        known_s = {
+            name: self._speeds[name].seconds(load) / load.calls for name, load in loads.items() if name in self._speeds
+        }
+        homes = self._args.ordered()
+        return Placing(self._desk, self._pace, homes, claim, job, plan_of(job.request), known_s, soft_s)
 
     async def _watch(self) -> None:
         """Tell who wants to know which replicas there are, as soon as a router does."""
         changed, loop = asyncio.Event(), asyncio.get_running_loop()
+        with suppress(Exception):  # the database is away: what is computed here shows it
+            self._speeds = await asyncio.to_thread(self._measured)
         listen(lambda: loop.call_soon_threadsafe(changed.set))
         while True:
             there = replicas_of(app_name())
@@ -118,6 +127,10 @@ class Dispatch:
             changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _COUNT_S)
+
+    def _measured(self) -> Mapping[StageName, Speed]:
+        with self._journal.database.read() as connection:
+            return read_measured(connection, self._args.preset)
 
     def _count_waiting(self, home: StageName) -> None:
         """Serve's own scaling rule sees calls that were sent; those that wait in a line are told to it."""

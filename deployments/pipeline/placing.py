@@ -32,15 +32,22 @@ class Part:
     spent_s: float = 0.0  # of computing before that state
     before_s: float = 0.0  # of it, before the replica began that computes now
     stopped_s: float | None = None  # monotonic, since when it is parked
+    sought: bool = False  # a kept state was looked for, in the place of one that was lost
 
     def reached(self, state: Any, step: int, total: int, run_s: float) -> None:
         """A state after so many steps, and seconds since the one before."""
         self.state, self.step, self.total = state, step, total
         self.spent_s += run_s
 
-    def lose(self) -> None:
-        """The state is gone: from the stage's start."""
-        self.state, self.step, self.spent_s = None, 0, 0.0
+    def take(self, kept: "Part") -> None:
+        """The state is gone: a kept one takes its place, or the stage's start."""
+        self.state, self.step, self.total, self.spent_s = kept.state, kept.step, kept.total, kept.spent_s
+        self.sought = True
+
+    def parked_s(self, now_s: float) -> float | None:
+        """Seconds since it stopped; None where it did not, but its replica or its pipeline died."""
+        since_s, self.stopped_s = self.stopped_s, None
+        return None if since_s is None else now_s - since_s
 
     def left(self, whole_s: float) -> float:
         """Seconds, of a call that takes `whole_s`."""
@@ -57,6 +64,7 @@ class Placing:
     claim: Claim
     job: Job
     steps: Plan
+    known_s: Mapping[StageName, float] = field(default_factory=dict)  # of a call, as finished jobs have shown
     soft_s: float | None = None  # that a job of its class may take, where no deadline was promised
     yields: int = 0  # of all its calls
     accepted_s: float = field(init=False)
@@ -106,7 +114,11 @@ class Placing:
 
     def whole_s(self, stage: StageName, params: Any) -> float:
         """Of one call, from its first step to its last."""
-        return self.pace.seconds(stage, params) or _UNKNOWN_S
+        return self.seconds(stage, params) or _UNKNOWN_S
+
+    def seconds(self, stage: StageName, params: Any) -> float | None:
+        """The same; None where nobody knows."""
+        return self.pace.seconds(stage, params, self.known_s.get(stage))
 
     def behind_s(self, stage: StageName | None) -> float:
         """Seconds that the job needs behind a stage when nobody is in its way; None: of all stages."""
@@ -114,7 +126,7 @@ class Placing:
         return sum(self._alone_s(name) for name in later if name in stages_of(self.job.request))
 
     def _alone_s(self, stage: StageName) -> float:
-        own_s = self.pace.seconds(stage, self.steps[stage]) or 0.0
+        own_s = self.seconds(stage, self.steps[stage]) or 0.0
         if stage not in ("v2v", "vfi"):
             return own_s
         replicas = self.desk.count(self.homes.get(stage, stage))

@@ -95,15 +95,21 @@ class JobProgress:
 
     @property
     def waits_for(self) -> str | None:
-        """What the platform lacks now, or what the job is paused for, in sentences."""
-        return " ".join(dict.fromkeys([*self._waits.values(), *self._paused.values()])) or None
+        """What the platform lacks now, in sentences."""
+        return " ".join(dict.fromkeys(self._waits.values())) or None
 
-    def retried(self, name: StageName, attempt: int, reason: str, number: int = 0) -> None:
-        """The `number`-th call is repeated because its replica died."""
+    @property
+    def paused_for(self) -> str | None:
+        """That a call has stopped for an urgent one, in a sentence."""
+        return " ".join(dict.fromkeys(self._paused.values())) or None
+
+    def retried(self, name: StageName, attempt: int, reason: str, number: int = 0, lost_s: float = 0.0) -> None:
+        """The `number`-th call is repeated because its replica died, which had computed so long for nothing."""
         self._stages[name].fractions.pop(number, None)
         self._stages[name].shown = 0
         self._changed.add(name)
-        self._events.append(("stage_retried", {"stage": name, "index": number, "attempt": attempt, "reason": reason}))
+        said = {"stage": name, "index": number, "attempt": attempt, "reason": reason, "lost_s": round(lost_s, 3)}
+        self._events.append(("stage_retried", said))
 
     def restored(self, name: StageName, nbytes: int, number: int = 0, origin: Origin = "restored") -> None:
         """The output of the `number`-th call was there already: made by an earlier executor or job, or sent to us."""
@@ -145,11 +151,12 @@ class JobProgress:
         self._changed.add(name)
         self._events.append(("stage_yielded", said))
 
-    def resumed(self, name: StageName, number: int, step: int, total: int, parked_s: float) -> None:
-        """It goes on."""
+    def resumed(self, name: StageName, number: int, step: int, total: int, parked_s: float | None) -> None:
+        """It goes on after that step, so long after it stopped; None: its replica or its pipeline had died."""
         self._paused.pop(name, None)
         self._changed.add(name)
-        said = {"stage": name, "index": number, "step": step, "total": total, "parked_s": round(parked_s, 3)}
+        parked = {} if parked_s is None else {"parked_s": round(parked_s, 3)}
+        said = {"stage": name, "index": number, "step": step, "total": total, **parked}
         self._events.append(("stage_resumed", said))
 
     def restarted(self, attempt: int, reason: str) -> None:

@@ -34,6 +34,9 @@ class KeeperArgs(Args):
 class OrderArgs(Args):
     """Who goes next at each stage, and who stops for whom: `cluster.policy.calls.Rules`. All in seconds."""
 
+    refuses: bool = Field(
+        default=True, description="Whether a job whose deadline_s cannot be kept is refused; else that only orders it."
+    )
     enabled: bool = Field(default=True, description="false: calls are sent as they come, to the least busy replica.")
     age_s: float = Field(default=600.0, gt=0, description="So late a call rises by one class, twice as late by two.")
     ahead_s: float = Field(default=1.0, ge=0, description="A replica that is free so soon is sent its next call.")
@@ -50,7 +53,7 @@ class OrderArgs(Args):
 
     def rules(self) -> Rules:
         """As the policy takes them."""
-        return Rules(**self.model_dump(exclude={"enabled", "soft_s"}))
+        return Rules(**self.model_dump(exclude={"enabled", "refuses", "soft_s"}))
 
 
 class RetentionArgs(Args):
