@@ -32,6 +32,12 @@ class Limits(BaseModel):
     )
     per_minute: int | None = Field(default=None, ge=1, description="Jobs accepted in 60 s; one more: 429.")
     max_priority: int | None = Field(default=None, ge=-10, le=10, description="Of a job; a higher one: 403.")
+    weight: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Its share of each stage beside other tenants of one class, like 2; else 1.",
+    )
     reuse: bool = Field(default=False, description="Outputs of identical stage calls of the tenant's earlier jobs.")
 
 
@@ -151,6 +157,7 @@ class Claim:
     owner: str
     fence: int
     waited_s: float = 0.0  # from the job's acceptance to this claim
+    weight: float = 1.0  # of its tenant
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from client.schema import JobError
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
 from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
-from deployments.journal.limits import at_limit
+from deployments.journal.limits import at_limit, limits_of
 from deployments.journal.outputs import RESULT, drop_states, put_output, put_state, to_erase
 from deployments.journal.rows import PARKED, read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
@@ -83,7 +83,9 @@ class Leases:
                 if row.state == "running":
                     reset_stages(connection, row.id)
                 log_event(connection, row.id, "started" if row.state == "queued" else "restarted", now, owner=owner)
-                return Claim(row.id, owner, row.fence + 1, now - row.created_at), read_job(connection, row.id)
+                weight = limits_of(connection, row.tenant, limits).weight or 1
+                claim = Claim(row.id, owner, row.fence + 1, now - row.created_at, weight)
+                return claim, read_job(connection, row.id)
 
     def beat(self, claims: Sequence[Claim], lease_s: float) -> Beat:
         """Renew the leases; learn which jobs were taken over and which should be cancelled."""

@@ -120,6 +120,7 @@ tenants = Table(
     Column("max_queued", Integer),
     Column("per_minute", Integer),
     Column("max_priority", Integer),
+    Column("weight", Integer),  # NULL: 1
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
 )
 

@@ -15,6 +15,7 @@ Takes part in Serve through its public extension points, but for what `ForgetsEn
 import asyncio
 import random
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ray.exceptions import RayError
@@ -44,8 +45,13 @@ class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
         """Serve calls this whenever replicas come or go."""
         super().update_replicas(replicas)
         there = {replica.replica_id for replica in replicas}
-        routed.know(self.app_name, self.leads_to, [replica_id.unique_id for replica_id in there])
+        self._tell(there)
         self._given = {name: at for name, at in self._given.items() if name in there}
+
+    def on_replica_actor_died(self, replica_id: ReplicaID) -> None:
+        """Serve calls this when a call has died with its replica, seconds before it tells of fewer replicas."""
+        super().on_replica_actor_died(replica_id)
+        self._tell(set(self.curr_replicas) - {replica_id})
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -76,6 +82,9 @@ class IdleFirst(ForgetsEnded, FIFOMixin, RequestRouter):  # type: ignore[misc]
         if promises := self._promised.get(replica_id):
             promises.pop(0)
         super().on_send_request(replica_id)
+
+    def _tell(self, there: Iterable[ReplicaID]) -> None:
+        routed.know(self.app_name, self.leads_to, [replica_id.unique_id for replica_id in there])
 
     def _load(self, replica: RunningReplica) -> int | None:
         """Calls at a replica, promised ones too; None when it has not been heard of for a while."""

@@ -152,9 +152,9 @@ class Desk:
         return sum(ticket.home == home and not ticket.begun for ticket in self._tickets.values())
 
     @asynccontextmanager
-    async def enter(self, home: str, call: Call) -> AsyncIterator[Ticket]:
-        """A call of a deployment; it has ended, however it ended, when this is left."""
-        ticket = Ticket(self, home, Entry(call, self._name, self.clock()))
+    async def enter(self, home: str, call: Call, weight: float = 1.0) -> AsyncIterator[Ticket]:
+        """A call of a deployment, and its tenant's weight; it has ended, however it ended, when this is left."""
+        ticket = Ticket(self, home, Entry(call, self._name, self.clock(), weight=weight))
         self._tickets[call.id] = ticket
         try:
             yield ticket

@@ -79,7 +79,9 @@ class Line:
         there = frozenset(replicas)
         if there != self._replicas:
             self._replicas = there
-            self._sent = {name: replica for name, replica in self._sent.items() if replica in there}
+            for name, replica in [item for item in self._sent.items() if item[1] not in there]:
+                del self._sent[name]
+                self._tell(Told("back", name, replica))
             self._look_soon()
 
     def queue(self) -> Queue:
@@ -102,7 +104,9 @@ class Line:
             Device(name, running.get(name), leaving=name not in self._replicas)
             for name in sorted(self._replicas | running.keys())
         ]
-        tenants = {name: Tenant(used_s=seconds) for name, seconds in used.items()}
+        weights = {entry.call.tenant: entry.weight for entry in self._entries.values()}
+        known = used.keys() | weights.keys()
+        tenants = {name: Tenant(weights.get(name, 1.0), used.get(name, 0.0)) for name in known}
         return Queue(now_s, tuple(waiting), tuple(devices), tenants)
 
     def look(self) -> None:

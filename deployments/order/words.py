@@ -21,6 +21,7 @@ class Entry:
     begun_s: float | None = None  # when its replica began; None: it waits
     step_s: float = 0.0  # of a call that runs and can stop between two steps; else 0
     steps_left: int = 0
+    weight: float = 1.0  # of its tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,15 +170,13 @@ class StageCalls:
                     if given:
                         return
                 except Exception as error:
+                    self._again(stage, params, ticket, part)
                     if part.state is not None and fault_of(error) is Fault.OUTPUT_LOST and not part.sought:
                         logger.warning("A state of stage %s died with its node; the kept one is looked for.", stage)
-                        kept = await self._states.find_state(self, stage, number)
-                        part.take(kept)
+                        part.take(await self._states.find_state(self, stage, number))
+                        self._again(stage, params, ticket, part)
                     else:
                         await self._judge(stage, error, budget, own, number)
-                    if ticket is not None:
-                        whole_s = self._placing.whole_s(stage, params)
-                        ticket.again(part.left(whole_s), step=part.step, yields=self._placing.yields)
 
     def _told(self, stage: StageName, number: int, params: Any, info: Info, ticket: Ticket | None, part: Part) -> None:
         """What a replica says of a call that it computes."""
@@ -213,6 +211,11 @@ class StageCalls:
                 self._placing.yields += ticket.urged
                 self.progress.yielded(stage, number, part.step, part.total, ticket.wait_s if ticket.urged else None)
                 self._metrics.yielded(stage)
+            self._again(stage, params, ticket, part)
+
+    def _again(self, stage: StageName, params: Any, ticket: Ticket | None, part: Part) -> None:
+        """A call is nowhere now, and will take its turn with what is left of it."""
+        if ticket is not None:
             left_s = part.left(self._placing.whole_s(stage, params))
             ticket.again(left_s, step=part.step, yields=self._placing.yields)
 

@@ -81,7 +81,7 @@ class Placing:
         if home is None:
             yield None
             return
-        async with self.desk.enter(home, self.call(stage, params, number, part)) as ticket:
+        async with self.desk.enter(home, self.call(stage, params, number, part), self.claim.weight) as ticket:
             yield ticket
 
     def call(self, stage: StageName, params: Any, number: int, part: Part) -> Call:

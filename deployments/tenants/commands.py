@@ -38,7 +38,7 @@ from deployments.tenants.keys import KeyBook, UnknownKeyError
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_LABEL_CHARS = 200
-_NUMBERS = ("max_running", "max_queued", "per_minute", "max_priority")
+_NUMBERS = ("max_running", "max_queued", "per_minute", "max_priority", "weight")
 _Act = Callable[[argparse.Namespace, AppArgs, Database], None]
 
 

@@ -187,8 +187,25 @@ async def test_a_call_whose_replica_is_gone_before_it_began_waits_again() -> Non
     rig.desk.see(HOME, ["a"])
     sent = await rig.enter("1", 60.0, 5000.0)
     rig.desk.see(HOME, ["b"])
-    sent.ticket.again(60.0)
+    assert sent.ticket.back.is_set()
+    sent.ticket.back.clear()
     assert await sent.ticket.turn() == "b"
+
+
+async def test_a_tenant_that_has_had_its_share_waits_for_one_that_has_not() -> None:
+    rig = Rig()
+    rig.desk.see(HOME, ["a"])
+    for _ in range(3):
+        before = await rig.enter("before", 60.0, 9000.0, tenant="greedy")
+        before.ticket.began("a")
+        rig.now_s += 60.0
+        await rig.end(before)
+    running = await rig.enter("0", 60.0, 9000.0, tenant="greedy")
+    running.ticket.began("a")
+    greedy = await rig.enter("1", 60.0, 8000.0, tenant="greedy")
+    modest = await rig.enter("2", 60.0, 8500.0, tenant="modest")
+    await rig.end(running)
+    assert (greedy.at, modest.at) == ([], ["a"])
 
 
 class Elsewhere:

@@ -1,4 +1,4 @@
-"""A deadline outlives the claim of its job: it orders the job's calls."""
+"""A deadline outlives the claim of its job, whose calls it orders; tenants have weights in that order."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,3 +9,4 @@ down_revision = "0006"
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("promised_s", sa.Float))
+    op.add_column("tenants", sa.Column("weight", sa.Integer))
