@@ -3,7 +3,6 @@
 Replayed stages whose I2V takes seconds and can stop between two steps.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -83,8 +82,6 @@ def test_an_urgent_job_takes_the_replica_and_the_film_goes_on_with_the_same_byte
     (resumed,) = app.told(film, "stage_resumed", "i2v")
     assert 0 < stopped["step"] == resumed["step"] < STEPS
     assert resumed["parked_s"] >= I2V_S * 0.9
-    (made,) = app.told(film, "stage_output", "i2v")
-    assert made["run_s"] < I2V_S + 1.0
     undisturbed = app.create(**FILM)
     assert app.ended(undisturbed).error is None
     assert content(app, film) == content(app, undisturbed) != b""
@@ -99,24 +96,21 @@ def test_a_pipeline_that_is_killed_while_a_call_is_parked_goes_on_from_its_state
     victim.kill()
     assert app.ended(film).error is None
     assert app.ended(urgent).error is None
-    (made,) = app.told(film, "stage_output", "i2v")
-    assert made["run_s"] < I2V_S + 1.0  # all of its parts: nothing was computed twice
+    assert app.told(film, "stage_resumed", "i2v")[-1]["step"] >= stopped["step"] > 0
     assert app.journal.get(film).states == {}
-    assert stopped["step"] > 0
 
 
 def test_a_killed_replica_costs_what_it_did_since_its_last_state(app: SecondApp) -> None:
     film = app.create(**FILM)
     wait_for("a second state", lambda: app.journal.get(film).states.get("i2v", {}).get(0, {}).get("step", 0) > 10)
-    began = time.monotonic()
     victim = Rig.replica("i2v", app.name)
     assert victim is not None
     victim.kill()
     assert app.ended(film).error is None
-    (made,) = app.told(film, "stage_output", "i2v")
-    assert made["run_s"] < I2V_S + 1.0
     assert len(app.told(film, "stage_retried", "i2v")) == 1
-    assert time.monotonic() > began
+    (resumed,) = app.told(film, "stage_resumed", "i2v")
+    assert resumed["step"] > 10
+    assert "parked_s" not in resumed
 
 
 def test_a_replica_that_is_called_off_hands_its_call_to_another(rig: Rig, app: SecondApp) -> None:
@@ -133,6 +127,5 @@ def test_a_replica_that_is_called_off_hands_its_call_to_another(rig: Rig, app: S
     stopped = [one for film in films for one in app.told(film, "stage_yielded", "i2v")]
     assert len(stopped) == 1
     assert "wait_s" not in stopped[0]
-    for film in films:
-        (made,) = app.told(film, "stage_output", "i2v")
-        assert made["run_s"] < I2V_S + 1.0
+    (resumed,) = [one for film in films for one in app.told(film, "stage_resumed", "i2v")]
+    assert resumed["step"] == stopped[0]["step"]

@@ -1,6 +1,7 @@
 """The lines that several pipeline replicas share, as their actor has them; tests/e2e has the actor."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from deployments.order.shared import Lines
 from deployments.order.words import Entry, Told
 
 HOME = "i2v"
+NOW_S = time.time()
 
 
-def call(name: str, until_s: float, **about: Any) -> Call:
-    return Call(name, 60.0, until_s, True, **about)
+def entry(name: str, teller: str, due_s: float, **about: Any) -> Entry:
+    return Entry(Call(name, 600.0, NOW_S + due_s, True), teller, NOW_S, **about)
 
 
 async def lines(*tellers: str) -> Lines:
@@ -26,10 +28,10 @@ async def lines(*tellers: str) -> Lines:
 
 async def test_calls_of_all_pipelines_are_in_one_line_and_each_hears_of_its_own() -> None:
     made = await lines("p", "q")
-    await made.say("p", [("know", HOME, Entry(call("late", 5000.0), "p", 0.0))])
-    await made.say("q", [("know", HOME, Entry(call("early", 4000.0), "q", 0.0))])
+    await made.say("p", [("know", HOME, entry("late", "p", 5000.0))])
+    await made.say("q", [("know", HOME, entry("early", "q", 4000.0))])
     assert await made.hear("q") == [Told("go", "early", "a")]
-    await made.say("q", [("know", HOME, Entry(call("early", 4000.0), "q", 0.0, "a", begun_s=0.0))])
+    await made.say("q", [("know", HOME, entry("early", "q", 4000.0, replica="a", begun_s=NOW_S))])
     assert await made.hear("p") == []
     await made.say("q", [("forget", HOME, "early")])
     assert await made.hear("p") == [Told("go", "late", "a")]
@@ -38,7 +40,7 @@ async def test_calls_of_all_pipelines_are_in_one_line_and_each_hears_of_its_own(
 async def test_who_is_silent_is_gone_with_its_calls_and_has_to_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.order.shared._SILENT_S", 0.0)
     made = await lines("p", "q")
-    await made.say("q", [("know", HOME, Entry(call("here", 4000.0), "q", 0.0, "a", begun_s=0.0))])
+    await made.say("q", [("know", HOME, entry("here", "q", 4000.0, replica="a", begun_s=NOW_S))])
     assert len((await made.queue(HOME)).devices) == 1
     await asyncio.sleep(1.2)
     assert (await made.queue(HOME)).devices[0].running is None

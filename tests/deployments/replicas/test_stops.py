@@ -55,7 +55,7 @@ async def test_a_call_that_is_told_to_stop_gives_its_state_and_goes_on_elsewhere
     rest = Stream(other, resume=state)
     value, made = await rest.ended()
     assert made["kind"] == "output"
-    assert made["run_s"] < 0.6 * (30 - info["step"]) / 30 + 0.3
+    assert rest.items[-2][1].get("step", 30) > info["step"]
     whole, _ = await Stream(other).ended()
     assert np.array_equal(value.clip.frames, whole.clip.frames)
     assert await own.ended() == {"yielded": 1}
@@ -84,11 +84,11 @@ async def test_a_stage_that_cannot_stop_is_left_to_end() -> None:
 
 async def test_states_are_given_now_and_then() -> None:
     stream = Stream(replica(), state_every_s=0.1)
-    _, made = await stream.ended()
+    await stream.ended()
     states = [(state, info) for state, info in stream.items if info["kind"] == "state"]
     assert len(states) >= 2
     assert [info["step"] for _, info in states] == sorted({state.step for state, _ in states})
-    assert sum(info["run_s"] for _, info in states) < made["run_s"] + 0.1
+    assert all(info["run_s"] > 0 for _, info in states)
 
 
 @pytest.mark.slow
