@@ -27,7 +27,7 @@ from pathlib import Path
 from ray import serve
 
 from benchmarks.pipelining import FULL, QUICK, RAY_CPUS, STORE_BYTES, Size, app_args, burst, touch_store
-from benchmarks.tools.load import SPAWN, Streams, post_load
+from benchmarks.tools.load import PROCESSES, Streams, post_load
 from benchmarks.tools.result import parser_of, result
 from client import Client
 from cluster.server_process import free_port
@@ -41,7 +41,6 @@ from deployments.settings.application import AppArgs, IngressArgs, StorageArgs
 
 CONNECTIONS = 16
 START_S = 60.0
-EVENTS_A_JOB = 20
 EVENT_EVERY_S = 0.5
 STREAMS_A_JOB = 5
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -49,10 +48,11 @@ OWNER, LEASE_S = "benchmark", 3600.0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("api", __doc__, quick="fewer POSTs, 50 streams, small bursts")
+    parser = parser_of("api", __doc__, quick="fewer POSTs, 20 streams of a few events, small bursts")
     parser.add_argument("--without-ray", action="store_true", help="leave out checkpoint_cost")
     options = parser.parse_args(arguments)
-    posts, streams, jobs = (200, 50, 4) if options.quick else (3000, 500, 60)
+    posts, streams, events, jobs = (100, 20, 5, 4) if options.quick else (3000, 500, 20, 60)
+    PROCESSES.set_forkserver_preload(["benchmarks.pipelining", "deployments.api.ingress"])  # seconds in each, else
     from tests.postgres import new_database
 
     with tempfile.TemporaryDirectory(prefix="magicvideo-bench-") as name:
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
             p99s_ms.append(p99_ms)
             shares.append(share)
         figures["post_p99_ms"], figures["post_share_of_empty"] = max(p99s_ms), min(shares)
-        figures["sse_streams"], figures["event_p95_ms"] = measure_events(folder, streams)
+        figures["sse_streams"], figures["event_p95_ms"] = measure_events(folder, streams, events)
         figures["checkpoint_cost"] = (
             None if options.without_ray else checkpoint_cost(folder, jobs, QUICK if options.quick else FULL)
         )
@@ -77,7 +77,7 @@ def ingress(database_url: str, folder: Path) -> Iterator[int]:
     storage = StorageArgs(database_url=database_url, artifacts_url=f"file://{folder}/artifacts")
     args = AppArgs(storage=storage, ingress=IngressArgs(max_queued_jobs=1_000_000))
     port = free_port()
-    process = SPAWN.Process(target=_serve, args=(args, port), daemon=True)
+    process = PROCESSES.Process(target=_serve, args=(args, port), daemon=True)
     process.start()
     try:
         end = time.monotonic() + START_S
@@ -154,7 +154,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def measure_events(folder: Path, streams: int) -> tuple[int | None, float | None]:
+def measure_events(folder: Path, streams: int, events: int) -> tuple[int | None, float | None]:
     """(streams open at once, p95 of the events' latency in ms)."""
     url = f"sqlite:///{folder}/events.sqlite"
     journal = Journal(Database(url))
@@ -166,9 +166,9 @@ def measure_events(folder: Path, streams: int) -> tuple[int | None, float | None
                 print("events        left out: this server has no route GET /v1/videos/{id}/events.", flush=True)
                 return None, None
             with Streams(port, paths) as opened:
-                write_events(journal, claims)
+                write_events(journal, claims, events)
                 latencies_s = opened.end()
-        wanted = len(paths) * (EVENTS_A_JOB + 1)
+        wanted = len(paths) * (events + 1)
         if len(latencies_s) < wanted:
             raise RuntimeError(f"{len(latencies_s)} of {wanted} events arrived.")
         p95_ms = 1000 * percentile(latencies_s, 95)
@@ -186,10 +186,10 @@ def claimed(journal: Journal) -> Claim:
     return found[0]
 
 
-def write_events(journal: Journal, claims: list[Claim]) -> None:
-    """`EVENTS_A_JOB` events of every job, spread over `EVENT_EVERY_S` each, then the jobs' ends."""
+def write_events(journal: Journal, claims: list[Claim], count: int) -> None:
+    """`count` events of every job, spread over `EVENT_EVERY_S` each, then the jobs' ends."""
     leases = Leases(journal.database)
-    for index in range(EVENTS_A_JOB):
+    for index in range(count):
         began = time.monotonic()
         for place, claim in enumerate(claims):
             leases.record([Update(claim, events=(("stage_output", {"stage": "v2v", "index": index}),))])

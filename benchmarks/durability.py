@@ -23,7 +23,8 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
     waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
                     middle of a call is in neither
 
-`--quick` makes 10 jobs and no films. About eight minutes.
+About eight minutes. `--quick` makes 10 jobs and no films; PostgreSQL crashes once, one process is stopped and all die
+once.
 """
 
 import _thread
@@ -79,6 +80,7 @@ from stages.replay import ReplayProfile
 from stages.types import StageName
 
 T = TypeVar("T")
+Troubles = Sequence[tuple[float, str]]  # a share of the jobs, and what happens once so many of them have ended
 
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.1, bytes_out=1_000_000),
@@ -88,8 +90,8 @@ PROFILES: dict[StageName, ReplayProfile] = {
 }
 LEASE_S = 3.0
 KILL_EVERY_S = 2.0
-AT = ((0.1, POSTGRES), (0.2, RAYLET), (0.3, ALL), (0.4, FROZEN), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
-"""What happens once so many of the jobs have ended."""
+AT: Troubles = ((0.1, POSTGRES), (0.2, RAYLET), (0.3, ALL), (0.4, FROZEN), (0.6, ALL), (0.7, POSTGRES), (0.8, FROZEN))
+QUICK_AT: Troubles = ((0.1, POSTGRES), (0.3, FROZEN), (0.5, ALL))
 FROZEN_S = 2 * LEASE_S
 ENDS_S = 120.0  # within which a server without its raylet has ended
 IN_FLIGHT = 24  # jobs that wait or run at once, so that some are posted all the time
@@ -115,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = parser_of("durability", __doc__, quick="10 jobs instead of 200")
     quick = parser.parse_args(arguments).quick
-    jobs = 10 if quick else 200
+    jobs, troubles = (10, QUICK_AT) if quick else (200, AT)
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
@@ -123,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
         journal = Journal(Database(url))
         try:
             with Target(config, folder / "data", folder, database_url=url) as target:
-                run = survive(target, journal, jobs, url)
+                run = survive(target, journal, jobs, url, troubles)
             films = {
                 name: recomputed(folder / name, PROFILES, LEASE_S, every_s)
                 for name, every_s in STATES.items()
@@ -139,11 +141,13 @@ def find_store(data_dir: Path) -> str:
     return laptop(load_config(), data_dir=data_dir).storage.artifacts_url
 
 
-def survive(target: Target, journal: Journal, jobs: int, database_url: str) -> Run:
+def survive(target: Target, journal: Journal, jobs: int, database_url: str, troubles: Troubles) -> Run:
     """All jobs through all kills."""
     run = Run()
     helpers = [
-        threading.Thread(target=kill_on_and_on, args=(target, journal, run, jobs, database_url), name="killer"),
+        threading.Thread(
+            target=kill_on_and_on, args=(target, journal, run, jobs, database_url, troubles), name="killer"
+        ),
         threading.Thread(target=ask_on_and_on, args=(target.url, run), name="prober"),
     ]
     for helper in helpers:
@@ -267,17 +271,21 @@ def wait_all(customer: Customer, journal: Journal) -> None:
         time.sleep(POLL_S)
 
 
-def kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int, database_url: str) -> None:
-    """A random process every two seconds, and what `AT` says. Without a server the run is over."""
+def kill_on_and_on(
+    target: Target, journal: Journal, run: Run, jobs: int, database_url: str, troubles: Troubles
+) -> None:
+    """A random process every two seconds, and the troubles. Without a server the run is over."""
     try:
-        _kill_on_and_on(target, journal, run, jobs, database_url)
+        _kill_on_and_on(target, journal, run, jobs, database_url, troubles)
     except BaseException:
         _thread.interrupt_main()
         raise
 
 
-def _kill_on_and_on(target: Target, journal: Journal, run: Run, jobs: int, database_url: str) -> None:
-    left = list(AT)
+def _kill_on_and_on(
+    target: Target, journal: Journal, run: Run, jobs: int, database_url: str, troubles: Troubles
+) -> None:
+    left = list(troubles)
     began = time.monotonic()
     while not run.over.wait(KILL_EVERY_S):
         ended = sum(count for state, count in looked_up(journal.counts).items() if state in FINAL)

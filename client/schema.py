@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["queued", "in_progress", "completed", "failed"]
+Status = Literal["queued", "in_progress", "paused", "completed", "failed"]
+"""OpenAI's four, and `paused`: a job that `pause_after` holds until it is continued, deleted or too old. It is none of
+the two that a poll waits through (`queued`, `in_progress`), so that the SDKs' polls end there, and no end either.
+"""
 StageName = Literal["t2i", "i2v", "v2v", "vfi"]
 Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 """Of a video's content: the mp4; a WebP of its first frame; a PNG of six of its frames; the PNG that T2I made, of
@@ -30,15 +33,17 @@ TERMINAL: frozenset[Status] = frozenset({"completed", "failed"})
 
 
 class Reference(BaseModel):
-    """A picture or a video inside a JSON body: its bytes as a `data:` URL, or the id of an earlier video.
+    """A picture or a video inside a JSON body: its bytes as a `data:` URL, where they are, or the id of a file that was
+    sent before or of an earlier video.
 
-    Addresses of other servers are refused: the server fetches nothing.
+    Addresses of other servers are fetched where the operator allows their host (`fetching.hosts`), else refused.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image_url: str | None = Field(default=None, description='Like "data:image/png;base64,...".')
-    video_url: str | None = Field(default=None, description='Like "data:video/mp4;base64,...".')
+    image_url: str | None = Field(default=None, description='Like "data:image/png;base64,...", or an http(s) address.')
+    video_url: str | None = Field(default=None, description='Like "data:video/mp4;base64,...", or an http(s) address.')
+    file_id: str | None = Field(default=None, description="A file of `POST /v1/files` of the same tenant.")
     id: str | None = Field(default=None, description="An earlier video of the same tenant.")
 
 
@@ -68,6 +73,9 @@ class CreateVideo(BaseModel):
     enter: Literal["v2v", "vfi"] | None = Field(
         default=None,
         description="Where input_video enters: v2v redraws it in high resolution, vfi interpolates it.",
+    )
+    remixed_from_video_id: str | None = Field(
+        default=None, description="An earlier video that this one is a remix of, as `POST /v1/videos/{id}/remix` makes."
     )
     until: StageName | None = Field(default=None, description="The last stage to run; the video is what it gave.")
     pause_after: Literal["t2i", "i2v", "v2v"] | None = Field(
@@ -131,6 +139,20 @@ class ExtendVideo(BaseModel):
     webhook_url: str | None = None
 
 
+class EditVideo(RemixVideo):
+    """Body of `POST /v1/videos/edits`, as JSON or as a form: a remix of the earlier video that `video` names by its id;
+    a video that comes along is redrawn by V2V, or begins at `from_stage`.
+    """
+
+    video: Reference
+
+
+class ExtensionVideo(ExtendVideo):
+    """Body of `POST /v1/videos/extensions`, as JSON or as a form: `extend` of the earlier video that `video` names."""
+
+    video: Reference
+
+
 class Answer(BaseModel):
     """Base of what the server says: frozen, so that a result can be shared; keys of a newer server are ignored."""
 
@@ -191,6 +213,18 @@ class Video(Answer):
     waits_for: str | None = Field(
         default=None, description="What the server lacks now, or that an urgent job goes first; the job goes on then."
     )
+    url: str | None = Field(
+        default=None,
+        description="Of a completed video: an address that needs no key, for a while; it ends with the video.",
+    )
+    file_name: str | None = Field(default=None, description="As `content` names the file.")
+    inference_time_s: float | None = Field(
+        default=None, description="Seconds from the start of its work to its end, without what it waited in the queue."
+    )
+    stage_durations: dict[str, float] = Field(
+        default={}, description="Seconds of computing by stage, of all its calls together."
+    )
+    peak_memory_mb: float | None = Field(default=None, description="Of a device, where it was measured; else null.")
 
 
 class Event(Answer):
@@ -268,7 +302,7 @@ class Model(Answer):
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(description="Since when this server runs it, in seconds since the epoch.")
+    created: int = Field(description="When the paper appeared, in seconds since the epoch.")
     owned_by: Literal["magicvideo"] = "magicvideo"
     root: str = Field(description="The preset.")
     sizes: list[str]
@@ -302,6 +336,40 @@ class DeletedVideo(Answer):
 
     id: str
     object: Literal["video.deleted"] = "video.deleted"
+    deleted: bool = True
+
+
+class File(Answer):
+    """A file that was sent by `POST /v1/files`, in the shape of OpenAI's."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None = None
+    filename: str
+    purpose: str
+    status: Literal["processed"] = Field(default="processed", description="It was decoded when it came.")
+    kind: Literal["picture", "video"]
+    size: str = Field(description="WxH in pixels, upright.")
+    frames: int = 1
+
+
+class FileList(Answer):
+    """One page of files; ask for the next with `after=last_id` while `has_more`."""
+
+    object: Literal["list"] = "list"
+    data: list[File]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class DeletedFile(Answer):
+    """Body of `DELETE /v1/files/{id}`: jobs that began from the file keep its bytes."""
+
+    id: str
+    object: Literal["file"] = "file"
     deleted: bool = True
 
 

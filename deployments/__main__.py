@@ -25,6 +25,7 @@ from types import FrameType
 from typing import get_args
 
 from client._shell.ending import OUTSIDE, WRONG, Parser, end
+from client._shell.outputs import judge_folder
 from deployments import box as boxes
 from deployments.api.gate import check_exposure
 from deployments.errors import ConfigError, StartError
@@ -121,6 +122,7 @@ def _arguments(options: argparse.Namespace) -> tuple[AppArgs, boxes.Box | None]:
     given = load_config(options.config)
     if options.cluster:
         return given, None
+    judge_folder(options.data_dir)
     cpus = os.cpu_count() or 1
     alone = laptop(given, data_dir=options.data_dir, threads=options.threads or cpus)
     if not boxes.on_gpus(options):

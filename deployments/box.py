@@ -56,7 +56,9 @@ class Box:
             )
         if self.placement.unused:
             unused = ", ".join(map(str, self.placement.unused))
-            lines.append(f"  GPU {unused} stays free: a stage has one replica here, unless each GPU has room for any")
+            lines.append(
+                f"  GPU {unused}: left out, as what computes most has no room there but with weights in main memory"
+            )
         whom = (
             "this machine alone; for others add --host 0.0.0.0, after `python -m deployments keys create --tenant NAME`"
             if is_loopback(host)

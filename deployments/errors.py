@@ -10,6 +10,7 @@ DeploymentError
 │   ├── CrossSiteError       403  permission_error        another site's page uses a browser's session
 │   ├── NotAllowedError      403  permission_error        the tenant's limits do not allow it
 │   ├── VideoNotFoundError   404  not_found_error
+│   ├── UploadNotFoundError  404  not_found_error
 │   ├── ModelNotFoundError   404  not_found_error
 │   ├── BodyTooSlowError     408  invalid_request_error
 │   ├── VideoNotReadyError   409  conflict_error          content of a job that is not completed
@@ -24,6 +25,7 @@ DeploymentError
 │   │   ├── QueueFullError   429  rate_limit_error        of all tenants together
 │   │   └── UploadsFullError 503  server_error            as many large bodies come in as may
 │   ├── StorageFullError     507  server_error            a disk has no room; what deletes still works
+│   ├── SyncTimeoutError     504  server_error            POST /v1/videos/sync would wait no longer; the job goes on
 │   ├── DatabaseAwayError    503  server_error            the journal's database does not answer; with Retry-After
 │   └── UnavailableError     503  server_error            with Retry-After: what the request needs does not answer
 └── JobFailure               ends one job; becomes `Video.error`
@@ -78,7 +80,9 @@ class ApiError(DeploymentError):
         self.headers: dict[str, str] = {}
 
     def body(self) -> ErrorBody:
-        return ErrorBody(error=ErrorDetail(message=self.message, type=self.type, param=self.param, code=self.code))
+        message = self.message.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be answered
+        param = self.param and self.param.encode("utf-8", "replace").decode()
+        return ErrorBody(error=ErrorDetail(message=message, type=self.type, param=param, code=self.code))
 
 
 class InvalidRequestError(ApiError):
@@ -107,7 +111,7 @@ class CrossSiteError(ApiError):
 
 
 class NotAllowedError(ApiError):
-    """Something that this API key's tenant may not ask for."""
+    """Something that this API key's tenant may not ask for, or a link that is over."""
 
     status = 403
     type = "permission_error"
@@ -124,6 +128,20 @@ class VideoNotFoundError(ApiError):
             f"No video has the id {video_id!r}; GET /v1/videos lists those there are.",
             param="video_id",
             code="video_not_found",
+        )
+
+
+class UploadNotFoundError(ApiError):
+    """No file of `POST /v1/files` has that id."""
+
+    status = 404
+    type = "not_found_error"
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(
+            f"No file has the id {upload_id!r}; POST /v1/files sends one, GET /v1/files lists those there are.",
+            param="file_id",
+            code="file_not_found",
         )
 
 
@@ -277,6 +295,20 @@ class StorageFullError(ApiError):
             f"The disk of {about} is full, so nothing new is taken in; delete videos, or have the operator make room.",
             code="storage_full",
         )
+
+
+class SyncTimeoutError(ApiError):
+    """A job that did not end while its client waited for the bytes; it goes on."""
+
+    status = 504
+
+    def __init__(self, video_id: str, limit_s: float) -> None:
+        super().__init__(
+            f"Video {video_id} has not ended within {limit_s:g} s and goes on; ask GET /v1/videos/{video_id} until its "
+            "status is completed, then its /content.",
+            code="sync_timeout",
+        )
+        self.headers["Location"] = video_id  # beside /v1/videos/sync
 
 
 class QueueFullError(RateLimitError):

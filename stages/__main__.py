@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from client._shell.ending import Parser
-from client._shell.outputs import OutputError, judge_output, written
+from client._shell.outputs import OutputError, is_stdout, judge_output, lead_to_one, written
 from stages.base import Report
 from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
 from stages.local.beginning import Beginning, begin
@@ -93,7 +93,7 @@ def run(words: list[str]) -> int:
 
             with written(args.contact_sheet) as picture:
                 contact_sheet(video).save(picture, None if args.contact_sheet.suffix else "PNG")
-    where = "stdout" if str(args.out) == "-" else args.out
+    where = "stdout" if is_stdout(args.out) else args.out
     errors.print(f"{where}: {frames} frames at {work.fps:g} frames/s, seed {seed}", soft_wrap=True)
     return 0
 
@@ -103,7 +103,7 @@ def _judge(out: Path, sheet: Path | None) -> None:
     judge_output(out, VIDEOS)
     if sheet is not None:
         judge_output(sheet, PICTURES)
-        if sheet == out:
+        if lead_to_one(sheet, out):
             raise OutputError(f"{out} is to be written twice; give the contact sheet a name of its own.", path=out)
 
 

@@ -19,7 +19,10 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 if TYPE_CHECKING:
     from tests.e2e.rig import Rig
 
-SERVED = ("tests/e2e/", "tests/packaging/test_wheel.py", "tests/test_readme.py")  # what uses the one server
+SERVED = (  # what uses the one server
+    *("tests/e2e/", "tests/conformance/test_clients.py"),
+    *("tests/packaging/test_wheel.py", "tests/test_readme.py"),
+)
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by torch at import, here and in every process that a test starts
@@ -44,7 +47,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest row first, then files with slow tests; the short ones at the end let both processes end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.nodeid.startswith(SERVED), item.path not in slow))
+    own = "tests/e2e/cluster/"  # a cluster of its own, before the one server is there
+    items.sort(
+        key=lambda item: (
+            not item.nodeid.startswith(SERVED),
+            not item.nodeid.startswith(own),
+            item.nodeid.startswith("tests/conformance/"),
+            item.path not in slow,
+        )
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -33,8 +33,9 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "mcp": Room("tools for assistants, a client of the HTTP API"),
         "api": Room(
             "HTTP and nothing else; with the page in `web/`",
-            ("intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
+            ("api/headers", "intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
         ),
+        "api/headers": Room("what headers say: hardening, CORS, Accept, Range"),
         "intake": Room(
             "whether a job may come in: admission, prompts, uploads, acceptance",
             ("tenants", "files", "settings", "journal", "jobs"),
@@ -149,7 +150,7 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
 # library -> the rooms that may touch it; "" is the folder's own files
 TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "fastapi"): ("api",),
-    ("deployments", "starlette"): ("api",),
+    ("deployments", "starlette"): ("api", "api/headers"),
     ("deployments", "sqlalchemy"): ("journal", "tenants"),
     ("deployments", "mcp"): ("mcp",),
     ("deployments", "ray"): ("", "on_ray", "observe", "order", "pipeline"),

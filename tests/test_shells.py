@@ -25,6 +25,8 @@ WRONG = [
     ("stages.local.gallery file/x", 2, "file is a file"),
     ("deployments keys list --config missing.yaml", 2, f"missing.yaml {MISSING}"),
     ("deployments keys list --config latin.yaml", 2, "latin.yaml is not UTF-8"),
+    ("deployments serve --data-dir file", 2, "file is a file, so there can be no folder file"),
+    ("deployments restore .", 2, ". cannot be read (Is a directory)"),
     ("deployments backup absent/journal.gz", 2, "There is no folder absent for journal.gz"),
     ("deployments keys list --data-dir /proc/nowhere", 3, "cannot be used"),
     ("deployments.demo a absent/fox.mp4", 2, "There is no folder absent"),

@@ -23,7 +23,7 @@ PROMPTS = [
     for place in PLACES
     for subject in SUBJECTS
 ]
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Posted:
 
 def post_load(port: int, path: str, count: int, connections: int, run: str) -> Posted:
     """`count` POSTs, each with an idempotency key that begins with `run`, from another process."""
-    with SPAWN.Pool(1) as pool:
+    with PROCESSES.Pool(1) as pool:
         seconds, latencies_s = pool.apply(_post_all, (port, path, count, connections, run))
     return Posted(seconds, latencies_s)
 
@@ -84,9 +84,9 @@ class Streams:
     """`with Streams(port, paths) as streams:` has them all open; `streams.end()` waits until the server ends them."""
 
     def __init__(self, port: int, paths: Sequence[str]) -> None:
-        ours, theirs = SPAWN.Pipe()
+        ours, theirs = PROCESSES.Pipe()
         self._pipe: Any = ours
-        self._process = SPAWN.Process(target=_read_all, args=(port, list(paths), theirs), daemon=True)
+        self._process = PROCESSES.Process(target=_read_all, args=(port, list(paths), theirs), daemon=True)
 
     def __enter__(self) -> "Streams":
         self._process.start()

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 from ..errors import OutputError
 
-__all__ = ["OutputError", "StrPath", "flowing", "judge_folder", "judge_output", "written"]
+__all__ = ["OutputError", "StrPath", "flowing", "is_stdout", "judge_folder", "judge_output", "lead_to_one", "written"]
 
 StrPath = str | os.PathLike[str]
 _STREAMS = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -67,6 +67,17 @@ def judge_folder(path: StrPath) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"The folder {folder} is not writable for you; choose another.", path=named)
     return named
+
+
+def is_stdout(path: StrPath) -> bool:
+    """Whether what is written there goes to standard output, under whichever of its names."""
+    return _stream(os.fspath(path)) == 1
+
+
+def lead_to_one(path: StrPath, other: StrPath) -> bool:
+    """Whether two names, links followed, are of one file, device or stream."""
+    first, second = (_stream(os.fspath(each)) or os.path.realpath(each) for each in (path, other))
+    return first == second
 
 
 @contextmanager

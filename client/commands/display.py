@@ -12,10 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._shell.outputs import is_stdout
 from .._shell.terminal import make_console, plain
-from ..schema import STAGES, Health, Pools, StageState, Video, VideoList
+from ..schema import STAGES, Health, Pools, StageState, StageStatus, Status, Video, VideoList
 
 _NARROW, _LEAST = 16, 8  # columns of a terminal, for the last of a table
+_STATUS: dict[Status, StageStatus] = {
+    "queued": "queued",
+    "in_progress": "running",
+    "paused": "waiting",
+    "completed": "completed",
+    "failed": "failed",
+}
 UNNAMED = "video"  # the one bar of a server that tells nothing of its stages
 
 
@@ -23,8 +31,7 @@ def stages_of(video: Video) -> list[StageState]:
     """The stages that a job has; a server that names none gets a single one, from the state of the whole."""
     if video.stages:
         return [stage for stage in video.stages if str(stage.status) != "skipped"]
-    status = "running" if video.status == "in_progress" else video.status
-    return [StageState(name=UNNAMED, status=status, progress=video.progress)]
+    return [StageState(name=UNNAMED, status=_STATUS[video.status], progress=video.progress)]
 
 
 def title_of(name: str) -> str:
@@ -40,7 +47,7 @@ def note_of(stage: StageState) -> str:
 
 
 def state_of(video: Video) -> str:
-    """Its status, or that it is paused, which the wire says beside the status."""
+    """Its status, or that it is paused, which older servers say beside the status."""
     return "paused" if video.paused_after is not None else video.status
 
 
@@ -62,7 +69,7 @@ def timings(video: Video) -> str:
 def summary(video: Video, path: Path) -> str:
     """Where the file is, what is in it, and what it took."""
     facts = ", ".join(part for part in (*_shape(video), video.size, f"seed {video.seed}") if part)
-    where = "stdout" if path == Path("-") else plain(str(path))
+    where = "stdout" if is_stdout(path) else plain(str(path))
     return "\n".join(line for line in (f"{where}  {facts}", timings(video)) if line)
 
 

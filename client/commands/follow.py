@@ -108,18 +108,18 @@ def check_outputs(output: Path | None, *pictures: Path | None, picture: bool = F
     Raises:
         OutputError: as `judge_output`; two are the same place; or a name says that another format is in the file.
     """
-    from .._shell.outputs import OutputError, judge_output
+    from .._shell.outputs import OutputError, is_stdout, judge_output, lead_to_one
 
     named = [file for file in (output, *pictures) if file is not None]
     for number, file in enumerate(named):
         judge_output(file)
-        if file in named[:number]:
+        if any(lead_to_one(file, other) for other in named[:number]):
             raise OutputError(f"{file} is to be written twice; give each file a name of its own.", path=file)
         right = PICTURES if picture or file is not output else VIDEOS
         if file.suffix.lower() in {*VIDEOS, *PICTURES, *OTHERS} - right:
             example = file.with_suffix(min(right))
             raise OutputError(f"{file} would hold {_NAMES[right]}; name it like {example.name}.", path=file)
-    if as_json and Path("-") in named:
+    if as_json and any(map(is_stdout, named)):
         raise OutputError("--json and a file that is - both want stdout; give one of them.", path=Path("-"))
 
 
@@ -160,14 +160,17 @@ def _tell(video: "Video", path: Path | None, wishes: Wishes, pictures: list[Path
     elif wishes.quiet:
         tell_path(path)
     else:
+        from .._shell.outputs import is_stdout
         from .display import summary
 
-        typer.echo(summary(video, path), err=path == Path("-"))
+        typer.echo(summary(video, path), err=is_stdout(path))
 
 
 def tell_path(path: Path) -> None:
     """Where the file is; nothing where it is stdout itself."""
-    if path != Path("-"):
+    from .._shell.outputs import is_stdout
+
+    if not is_stdout(path):
         tell(str(path))
 
 

@@ -2,10 +2,15 @@
 
 import logging
 import math
+import re
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 
 from fastapi import Response
 from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from client.schema import Status, Video
 from deployments.errors import (
@@ -29,11 +34,17 @@ logger = logging.getLogger(__name__)
 _SAY_EVERY_S = 10.0
 _said_away = -math.inf
 
+CAME_TO: ContextVar[str] = ContextVar("came_to", default="")
+"""Scheme, host and prefix that the request's client wrote, for the addresses in its answer."""
+_ADDRESS = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[\w.~-]+)*")
+
+LinkOf = Callable[[Job], str | None]
+
 NO_STANDING = Standing()
 STATUS: dict[State, Status] = {
     "queued": "queued",
     "running": "in_progress",
-    "paused": "queued",
+    "paused": "paused",
     "succeeded": "completed",
     "failed": "failed",
     "cancelled": "failed",
@@ -64,8 +75,33 @@ def _away(error: Exception) -> ApiError:
 
 async def video_answer(services: Services, job: Job) -> Response:
     """A job as the API says it, and when to ask again."""
-    headers = {} if job.state in FINAL else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
-    return json_answer(video_of(job, await services.admission.standing(job)), headers=headers)
+    headers = (
+        {} if job.state in ("paused", *FINAL) else {"openai-poll-after-ms": str(services.args.ingress.poll_after_ms)}
+    )
+    link_of = await links_of(services)
+    return json_answer(video_of(job, await services.admission.standing(job), link_of(job)), headers=headers)
+
+
+def came_to(scope: Scope) -> str:
+    """What `CAME_TO` holds of a request, by its own headers or those of the proxies that it came through; "" where that
+    is no address.
+    """
+    headers = Headers(scope=scope)
+    host = headers.get("x-forwarded-host") or headers.get("host", "")
+    prefix = headers.get("x-forwarded-prefix", scope.get("root_path", ""))
+    address = f"{headers.get('x-forwarded-proto', scope['scheme'])}://{host}{prefix.rstrip('/')}"
+    return address if _ADDRESS.fullmatch(address) else ""
+
+
+async def links_of(services: Services) -> LinkOf:
+    """From a job to the address of its content that needs no key."""
+    base = services.args.ingress.public_url or CAME_TO.get()
+    sign = await services.links.signer() if base else None
+
+    def link(job: Job) -> str | None:
+        return None if sign is None or job.result is None else f"{base}/v1/videos/{job.id}/content?{sign(job.id)}"
+
+    return link
 
 
 def webhook_answer(journal: Journal, job_id: str) -> tuple[Job, str] | None:
@@ -77,8 +113,8 @@ def webhook_answer(journal: Journal, job_id: str) -> tuple[Job, str] | None:
     return job, video_of(job, Standing()).model_dump_json()
 
 
-def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
-    """A job as the API says it; `standing` is its place among the others."""
+def video_of(job: Job, standing: Standing = NO_STANDING, url: str | None = None) -> Video:
+    """A job as the API says it; `standing` is its place among the others, `url` where its content needs no key."""
     planned = job.planned
     return Video(
         id=job.id,
@@ -105,7 +141,16 @@ def video_of(job: Job, standing: Standing = NO_STANDING) -> Video:
         queue_position=standing.queue_position,
         eta_s=standing.eta_s,
         waits_for=job.waits_for,
+        url=url,
+        file_name=file_name(job),
+        inference_time_s=round(job.ran_s, 3) if job.state == "succeeded" and job.ran_s is not None else None,
+        stage_durations={stage.name: stage.run_s for stage in job.stages if stage.run_s is not None},
     )
+
+
+def file_name(job: Job) -> str | None:
+    """What a client may call the file of a finished job."""
+    return None if job.result is None else f"{job.id}.{str(job.result.get('key', '')).rpartition('.')[2]}"
 
 
 def json_answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

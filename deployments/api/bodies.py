@@ -1,4 +1,4 @@
-"""Bodies, parameters and headers of requests: JSON or a form in; `CreateVideo` and files out.
+"""Bodies, parameters and headers of requests: JSON or a form in; a model of `client.schema` and files out.
 
 Every body has limits: of bytes and of time; JSON of nesting and of keys and values, before it is parsed; a form of
 fields. Files of a form go to a disk as they come. Unknown and repeated fields are refused; whether the preset can serve
@@ -10,7 +10,8 @@ import base64
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -21,12 +22,12 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from client.schema import CreateVideo
 from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
-from deployments.intake.room import UploadRoom
+from deployments.intake.fetching import is_address
+from deployments.intake.services import Services
 from deployments.intake.sources import FILES, Files
-from deployments.jobs.dialect import shown, understand
+from deployments.jobs.dialect import HOLD_OBJECTS, shown, understand
 from deployments.settings.application import AppArgs, IngressArgs
 from stages.presets import get_preset
 
@@ -36,7 +37,7 @@ _TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dro
 _MAX_NESTED = 8
 _MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
 _MAX_FIELDS = 64  # of a form
-_INSIDE = re.compile(rf"({'|'.join(FILES)})(?:\[(\w+)\])?")  # as `input_reference[image_url]`; an id is plain text
+_INSIDE = re.compile(rf"({'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[(\w+)\])?")  # as `input_reference[image_url]`
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 _FORM = re.compile(rb"\s*(--\S+\r?\n|\w+=)")
@@ -55,10 +56,10 @@ IdempotencyKey = Annotated[
 
 @asynccontextmanager
 async def open_body(
-    request: Request, limits: IngressArgs, room: UploadRoom, tenant: str
-) -> AsyncIterator[tuple[CreateVideo, Files, str]]:
-    """The fields of a request, the files that came with it, open until the end of the block, and what is to be said of
-    words that have no effect here.
+    request: Request, services: Services, tenant: str, model: type[BodyT]
+) -> AsyncIterator[tuple[BodyT, Files, str]]:
+    """The fields of a request, the files that came with it or that it names by address, open until the end of the
+    block, and what is to be said of words that have no effect here.
 
     Raises:
         InvalidRequestError: another type of body, malformed, or a field that is unknown or of another type.
@@ -66,13 +67,16 @@ async def open_body(
         BodyTooSlowError: it did not come in time.
         UploadsFullError: it is large, and as many are under way as may be.
     """
-    kind = _kind(request)
-    if kind not in (_JSON, _MULTIPART, _URLENCODED):
-        raise _unsupported(kind, await _beginning(request, limits.body_limit_s))
+    limits, names, kind = services.args.ingress, files_of(model), _kind(request)
+    known = kind in (_JSON, _MULTIPART, _URLENCODED)
+    if not known or (kind == _MULTIPART and "boundary=" not in request.headers["content-type"]):
+        begins = await _beginning(request, limits.body_limit_s)
+        if not known or _looks_like_json(begins):
+            raise _unsupported(kind, begins)
     files: Files = {}
     with ExitStack() as stack:
         if kind == _MULTIPART or not 0 <= _announced(request) <= _SMALL_BYTES:
-            stack.enter_context(room.place(tenant))
+            stack.enter_context(services.uploads.place(tenant))
         if kind == _JSON:
             fields = _json_fields(await _limited(request, limits.max_body_bytes, limits.body_limit_s))
         elif kind == _URLENCODED:
@@ -82,16 +86,24 @@ async def open_body(
                 raise _unsupported(kind, body)
             fields = _query_fields(body)
         else:
-            fields, files = await _form_fields(request, limits)
+            fields, files = await _form_fields(request, limits, names)
         for file in files.values():
             stack.callback(file.close)
-        created, note = _typed(CreateVideo, {**fields, **dict.fromkeys(files, _SENT)}, request)
-        for name in FILES:
+        created, note = _typed(model, {**fields, **dict.fromkeys(files, _SENT)}, request)
+        for name in names:
             reference = getattr(created, name)
             url = reference and (reference.image_url or reference.video_url)
-            if url:
+            if url and is_address(url):
+                files[name] = await services.fetcher.fetch(url, name, tenant)
+                stack.callback(files[name].close)
+            elif url:
                 files[name] = io.BytesIO(_decoded(url, name))
         yield created, files, note
+
+
+def files_of(model: type[BaseModel]) -> list[str]:
+    """The fields of a body that hold files."""
+    return [name for name in FILES if name in model.model_fields]
 
 
 async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) -> tuple[BodyT, str]:
@@ -100,7 +112,7 @@ async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) 
     """
     most = min(_SMALL_BYTES, limits.max_body_bytes)
     if _kind(request) == _MULTIPART:
-        fields, files = await _form_fields(request, limits.model_copy(update={"max_upload_bytes": most}))
+        fields, files = await _form_fields(request, limits.model_copy(update={"max_upload_bytes": most}), FILES)
         for file in files.values():
             file.close()
         return _typed(model, {**fields, **dict.fromkeys(files, _SENT)}, request)
@@ -132,6 +144,8 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
     value = str(found["input"])
     if "enum" in wanted:
         said = f"is {shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
+    elif wanted.get("type") == "boolean":
+        said = f"is {shown(value)}; it must be true or false"
     elif "maximum" in wanted:
         said = f"is {shown(value)}; it must be between {wanted['minimum']} and {wanted['maximum']}"
     elif found["type"] in ("string_too_short", "string_too_long"):
@@ -153,14 +167,29 @@ def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tupl
         name = ".".join((said.called.get(ours, ours), *inner))
         reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
         raise InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field") from None
-    for name, value in created:
-        if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise InvalidRequestError(
-                f"Field {name} holds half of a surrogate pair, which is no character; send UTF-8.",
-                param=name,
-                code="invalid_field",
-            )
+    for name, value in _texts(created):
+        if why := _broken(value):
+            called = said.called.get(name, name)
+            raise InvalidRequestError(f"Field {called} holds {why}; send UTF-8.", param=called, code="invalid_field")
     return created, said.note
+
+
+def _texts(fields: BaseModel) -> Iterator[tuple[str, str]]:
+    """Each text with the name of the field that holds it."""
+    for name, value in fields:
+        if isinstance(value, BaseModel):
+            yield from ((name, one) for _, one in _texts(value))
+        elif isinstance(value, str):
+            yield name, value
+
+
+def _broken(text: str) -> str:
+    """What it holds that no database keeps; "" where there is nothing of it."""
+    try:
+        text.encode()  # a loop over all signs takes seconds of the longest
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which is no character"
+    return "the sign NUL, which no text has" if "\0" in text else ""
 
 
 def _kind(request: Request) -> str:
@@ -267,7 +296,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 def _query_fields(body: bytearray) -> dict[str, Any]:
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"The form is not UTF-8: {error.reason}.", code="invalid_form") from error
     except ValueError as error:
@@ -280,27 +309,42 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
-    if inner := _INSIDE.fullmatch(name):
-        field, key = inner[1], inner[2] or "id"
+    inner = _INSIDE.fullmatch(name)
+    if inner and inner[2]:
+        field, key = inner[1], inner[2]
+        if isinstance(fields.get(field), str):
+            _once([(field, None)] * 2)
         fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
     else:
         fields |= _once([*fields.items(), (name, value)])
 
 
-async def _form_fields(request: Request, limits: IngressArgs) -> tuple[dict[str, Any], Files]:
+async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, UploadFile | str]]:
+    """The parts of a form, files and text. Raises as `open_body` does."""
     counted = _counted(request, limits.max_upload_bytes)
     try:
         async with _in_time(limits.body_limit_s):
             form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
-    except HTTPException as error:
-        raise InvalidRequestError(f"The form cannot be read: {error.detail}.", code="invalid_form") from error
+    except (HTTPException, ValueError) as error:  # also a charset that Python fails at
+        detail = error.detail.rstrip(".") if isinstance(error, HTTPException) else error
+        raise InvalidRequestError(f"The form cannot be read: {detail}.", code="invalid_form") from error
+    parts = form.multi_items()
+    for name, value in parts:
+        text = (value.filename or "") if isinstance(value, UploadFile) else value
+        if why := _broken(name) or _broken(text):
+            await form.close()
+            raise InvalidRequestError(f"The form cannot be read: it holds {why}; send UTF-8.", code="invalid_form")
+    return parts
+
+
+async def _form_fields(request: Request, limits: IngressArgs, names: Sequence[str]) -> tuple[dict[str, Any], Files]:
     fields: dict[str, Any] = {}
     files: Files = {}
-    for name, value in form.multi_items():
+    for name, value in await read_form(request, limits):
         if isinstance(value, UploadFile):
-            if name not in FILES:
+            if name not in names:
                 raise InvalidRequestError(
-                    f"Field {shown(name)} is a file; files may be in {' and '.join(FILES)}.",
+                    f"Field {shown(name)} is a file; files may be in {' and '.join(names)}.",
                     param=name[:_SHOWN_CHARS],
                     code="unknown_field",
                 )
@@ -317,8 +361,8 @@ def _decoded(url: str, name: str) -> bytes:
     head, comma, text = url.partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         raise InvalidRequestError(
-            f"Field {name} is {shown(url)}; it must be a data: URL like 'data:image/png;base64,...'. This server "
-            "fetches nothing from other addresses: send the bytes.",
+            f"Field {name} is {shown(url)}; it must be a data: URL like 'data:image/png;base64,...', or an "
+            "address that begins with http:// or https://.",
             param=name,
             code="invalid_field",
         )
@@ -333,8 +377,7 @@ def _decoded(url: str, name: str) -> bytes:
 def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(items)
     if len(fields) < len(items):
-        names = [name for name, _ in items]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in items).most_common(1)[0]
         raise InvalidRequestError(
             f"Field {shown(twice)} is given twice; send it once.", param=twice[:_SHOWN_CHARS], code="repeated_field"
         )

@@ -7,8 +7,8 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from client.schema import Variant
-from deployments.api.answers import STATUS
-from deployments.api.ranges import parse_range
+from deployments.api.answers import STATUS, file_name
+from deployments.api.headers.ranges import parse_range
 from deployments.errors import InvalidRequestError, UnavailableError, VideoGoneError, VideoNotReadyError
 from deployments.files.store import Artifact, ArtifactError, CheckpointError
 from deployments.intake.services import Services
@@ -45,7 +45,7 @@ async def content_answer(
         except ArtifactError:
             raise VideoGoneError(job.id, _LOST) from None
         return _picture(request, picture, f"{artifact.sha256}-{variant}", media_type)
-    return _content(services, request, artifact, wanted)
+    return _content(services, request, artifact, file_name(job), wanted)
 
 
 def _finished(job: Job) -> Artifact:
@@ -55,17 +55,21 @@ def _finished(job: Job) -> Artifact:
         raise VideoGoneError(job.id, EXPIRED)
     status = STATUS[job.state]
     why = f" ({job.error.code}: {job.error.message})" if job.error else ""
-    todo = "poll it until its status is completed" if job.state not in FINAL else "it will have no content"
+    if job.state == "paused":
+        todo = "it goes on with POST /continue"
+    else:
+        todo = "it will have no content" if job.state in FINAL else "poll it until its status is completed"
     raise VideoNotReadyError(f"Video {job.id} is {status}{why}; {todo}.", param="video_id", code="video_not_ready")
 
 
-def _content(services: Services, request: Request, artifact: Artifact, wanted: str | None) -> Response:
+def _content(
+    services: Services, request: Request, artifact: Artifact, name: str | None, wanted: str | None
+) -> Response:
     etag = f'"{artifact.sha256}"'
-    name, suffix = artifact.key.split("/")[1], artifact.key.rpartition(".")[2]
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": etag,
-        "Content-Disposition": f'attachment; filename="{name}.{suffix}"',
+        "Content-Disposition": f'attachment; filename="{name}"',
     }
     if request.headers.get("if-range", etag) != etag:
         wanted = None  # the client's part is of another file: send this one whole

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from typing import IO
 
 from fastapi import Request
 
@@ -25,24 +26,34 @@ async def create_job(services: Services, request: Request, tenant: str, key: str
     Raises:
         ApiError: it is refused.
     """
-    async with open_body(request, services.args.ingress, services.uploads, tenant) as (created, files, note):
-        return await _create(services, created, files, note, tenant, key)
+    async with open_body(request, services, tenant, CreateVideo) as (created, files, note):
+        return await create_from(services, created, files, note, tenant, key)
 
 
-async def _create(
+async def create_from(
     services: Services, created: CreateVideo, files: Files, note: str, tenant: str, key: str | None
 ) -> Job:
+    """As `create_job`, of what was read."""
     args, store = services.args, services.store
-    if created.input_reference is None and created.input_video is None:
-        given = accept(created, files, store, args.ingress)
+    picture, video = created.input_reference, created.input_video
+    file_id = (picture and picture.file_id) or (video and video.file_id)
+    upload = await services.at_journal.run(services.files.get, file_id, tenant=tenant) if file_id else None
+    if picture is None and video is None:
+        given = accept(created, files, upload, store, args.ingress)
     else:
-        given = await services.at_decoder.run(accept, created, files, store, args.ingress)
+        given = await services.at_decoder.run(accept, created, files, upload, store, args.ingress)
     is_new = False
     try:
         child = await _child(services, created, given, tenant)
         said = await services.at_decoder.run(_said, created, files) if files else _said(created, files)
         job, is_new = await accept_job(
-            services, child, created, tenant=tenant, key=key, said=said, parent_id=given.parent_id, note=note
+            *(services, child, created),
+            tenant=tenant,
+            key=key,
+            said=said,
+            parent_id=given.parent_id,
+            upload_id=given.upload_id,
+            note=note,
         )
     finally:
         if not is_new and given.source is not None:
@@ -60,14 +71,19 @@ async def _child(services: Services, created: CreateVideo, given: StartingPoint,
         return Child(request.model_copy(update={"reuse": reuse}), {})
     refuse_without_keeper(services)
     parent = await services.at_journal.run(services.journal.get, given.parent_id, tenant=tenant)
-    return remix(parent, enter_change(created, given.enter), reuse=reuse)
+    return remix(parent, enter_change(created, given.enter, parent), reuse=reuse)
 
 
 def _said(created: CreateVideo, files: Files) -> str:
     """All that a request says, its files by digest: what an idempotency key stands for."""
-    names = {}
-    for name, file in sorted(files.items()):
-        file.seek(0)
-        names[name] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it can be read
+    names = {name: digest_of(file) for name, file in sorted(files.items())}
     said = created.model_dump(exclude=set(names))
     return json.dumps([said, names], sort_keys=True)
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """SHA-256 of all of a file, which stands at its beginning then."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it can be read
+    file.seek(0)
+    return digest

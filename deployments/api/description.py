@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema, models_json_schema
 
-from client.schema import ContinueVideo, CreateVideo, ErrorBody, ExtendVideo, RemixVideo
+from client.schema import ContinueVideo, CreateVideo, EditVideo, ErrorBody, ExtendVideo, ExtensionVideo, RemixVideo
 from deployments.intake.sources import FILES
 from deployments.jobs.judging import MAX_CANDIDATES
 from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, MAX_SEED, Preset, get_preset
@@ -24,15 +24,33 @@ from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, MAX_SEED, Preset, get_p
 Absent = SkipJsonSchema[None]
 """Beside a parameter's type: it may be left out, but nobody sends null."""
 
-_BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, CreateVideo, ExtendVideo, RemixVideo)
+_FORMS: tuple[type[BaseModel], ...] = (CreateVideo, EditVideo, ExtensionVideo)
+_BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, ExtendVideo, RemixVideo, *_FORMS)
+_INSIDE: Mapping[str, Any] = {
+    "input_reference[image_url]": {"type": "string", "pattern": "^(data:|https?://)"},
+    "input_video[video_url]": {"type": "string", "pattern": "^(data:|https?://)"},
+    "input_reference[file_id]": {"type": "string"},
+    "input_video[file_id]": {"type": "string"},
+    "video[id]": {"type": "string"},
+}
 _REF = "#/components/schemas/{model}"
 _BYTES = {"type": "string", "format": "binary"}
+_FILE_FORM = {
+    "type": "object",
+    "properties": {
+        "file": _BYTES,
+        "purpose": {"type": "string", "description": "What for, as OpenAI names it; vision for a picture or a video."},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 60},
+    },
+    "required": ["file"],
+}
 _ABOUT = ("default", "description", "title")  # what stands beside the type of a field
 _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",
     403: "Refused without an API key, from another site, or by a limit of the tenant",
-    404: "No such video",
+    404: "No such video, or file",
     408: "The body did not come in time",
     409: "Not in this state, or a key that was used with another body",
     410: "Its content was kept for a time, which is over, or is lost",
@@ -41,10 +59,18 @@ _ERRORS = {
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",
     500: "The server failed",
     503: "What the request needs does not answer; Retry-After says when to come back",
+    504: "It has not ended in time, and goes on",
     507: "A disk is full, so nothing new is taken in",
 }
-_TAGS = {"videos": "Jobs and what they make", "server": "What this server has, does and lacks"}
+_TAGS = {
+    "videos": "Jobs and what they make",
+    "files": "What jobs may begin from",
+    "server": "What this server has, does and lacks",
+}
 _EXAMPLES: Mapping[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())
+_PLACES = {
+    name: _EXAMPLES[model]["id"] for name, model in (("video_id", "Video"), ("file_id", "File"), ("model", "Model"))
+}  # of a path
 _JSON = "application/json"
 _HERE = "http://127.0.0.1:8000"
 _KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
@@ -69,6 +95,11 @@ def body(model: type[BaseModel], *, form: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": content}}
 
 
+def file_body() -> dict[str, Any]:
+    """For `openapi_extra`: the form of `POST /v1/files`."""
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILE_FORM}}}}
+
+
 def describe(app: FastAPI, preset_name: str, served_names: Sequence[str] = ()) -> None:
     """Have the application say all of it."""
     without, preset = app.openapi, get_preset(preset_name)
@@ -89,10 +120,11 @@ def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str])
     schemas.update(definitions["$defs"])
     for model in _BODIES:
         _narrow(schemas[model.__name__]["properties"], preset, served_names)
-        _optional(schemas[model.__name__]["properties"])
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
-    schemas[_form_name(CreateVideo)] = _form(schemas["CreateVideo"])
+        _optional(schemas[model.__name__]["properties"])
+    for model in _FORMS:
+        schemas[_form_name(model)] = _form(model, schemas[model.__name__])
     for path, methods in made["paths"].items():
         for method, operation in methods.items():
             operation["responses"].pop("422", None)  # FastAPI's own, in the place of which stands a 400
@@ -113,10 +145,10 @@ def _optional(fields: Mapping[str, dict[str, Any]]) -> None:
 
 def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
     """A tag, an example of each body, and the request as a line for the shell."""
-    operation["tags"] = ["videos" if path.startswith("/v1/videos") else "server"]
+    operation["tags"] = [next((tag for tag in _TAGS if path.startswith(f"/v1/{tag}")), "server")]
     for parameter in operation.get("parameters", ()):
-        if parameter["name"] == "video_id":
-            parameter["example"] = _EXAMPLES["Video"]["id"]
+        if parameter["name"] in _PLACES:
+            parameter["example"] = _PLACES[parameter["name"]]
     for body in (operation.get("requestBody", {}), *operation["responses"].values()):
         for media_type, about in body.get("content", {}).items():
             name = about["schema"].get("$ref", media_type).rpartition("/")[2] if media_type == _JSON else media_type
@@ -126,12 +158,14 @@ def _illustrate(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _curl(path: str, method: str, operation: Mapping[str, Any]) -> str:
-    words = ["curl", _HERE + path.replace("{video_id}", _EXAMPLES["Video"]["id"])]
+    words = ["curl", _HERE + path.format(**_PLACES)]
     if method not in ("get", "post"):
         words += ["--head"] if method == "head" else ["-X", method.upper()]
-    sent = operation.get("requestBody", {}).get("content", {}).get(_JSON)
-    if sent is not None:
-        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent["example"])]
+    sent = operation.get("requestBody", {}).get("content", {})
+    if _JSON in sent:
+        words += ["-H", f"Content-Type: {_JSON}", "-d", json.dumps(sent[_JSON]["example"])]
+    elif sent:
+        words += ["-F", "file=@fox.png"]
     elif method == "post":
         words += ["-X", "POST"]
     if "video/mp4" in operation["responses"].get("200", {}).get("content", {}):
@@ -143,14 +177,12 @@ def _form_name(model: type[BaseModel]) -> str:
     return f"{model.__name__}Form"
 
 
-def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields, those that hold files as files, or with a `data:` URL as the OpenAI SDKs name it."""
+def _form(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields, those that hold files as files, or with what is inside as the OpenAI SDKs name it."""
     fields = {name: _BYTES if name in FILES else field for name, field in schema["properties"].items()}
-    fields |= {
-        name: {"type": "string", "pattern": "^data:"}
-        for name in ("input_reference[image_url]", "input_video[video_url]")
-    }
-    return {**schema, "title": _form_name(CreateVideo), "properties": fields}
+    fields |= {name: field for name, field in _INSIDE.items() if name.partition("[")[0] in schema["properties"]}
+    required = [name for name in schema.get("required", ()) if name not in FILES]
+    return {**schema, "title": _form_name(model), "properties": fields, "required": required}
 
 
 def _narrow(fields: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
@@ -180,7 +212,8 @@ def _widen(name: str, field: dict[str, Any]) -> None:
     if first.get("type") in ("integer", "number"):
         options.insert(1, {"type": "string", "pattern": r"^-?(0|[1-9]\d*)(\.\d+)?$"})
     elif name == "seconds":
-        options.insert(1, {"type": "number", **({"enum": list(map(float, first["enum"]))} if "enum" in first else {})})
+        whole = [int(choice) for choice in first.get("enum", ()) if choice.isdecimal()]
+        options.insert(1, {"type": "integer", **({"enum": whole} if whole else {})})  # generators know no other numbers
     if "default" in field and {"type": "null"} not in options:
         options.append({"type": "null"})
     field.update({"anyOf": options} if len(options) > 1 else first)

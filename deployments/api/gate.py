@@ -1,4 +1,5 @@
-"""Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session.
+"""Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session; and for the
+content of one video, the signature in its link.
 
 Once the database holds a key every route needs a valid one, but for the page, its assets, the API's description and
 `/healthz`; that stays so when the last key is revoked. Before the first key the server answers its own machine alone,
@@ -17,6 +18,7 @@ A request without a bearer that changes something must not come from another sit
 import ipaddress
 import re
 import socket
+from collections.abc import Collection
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -29,11 +31,13 @@ from deployments.errors import ApiError, AuthenticationError, ConfigError, Cross
 from deployments.jobs.values import NOBODY
 from deployments.journal.database import DATABASE_AWAY, opened, redacted_url
 from deployments.tenants.keys import KeyBook, KeyRing
+from deployments.tenants.links import Links
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"
 _OPEN = frozenset({"/", "/docs", "/healthz", "/openapi.json"})
 _OPEN_BELOW = "/assets/"
+_LINKED = re.compile(r"/v1/videos/([^/]+)/content")  # may be asked for by a link, `deployments.tenants.links`
 _LOOPBACK_HOST = re.compile(r"(?:[A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREATE = "`python -m deployments keys create --tenant NAME`"
@@ -52,8 +56,8 @@ Tenant = Annotated[str, Depends(_tenant_of)]
 class Gate:
     """Middleware: no request passes without a tenant, except to the open paths."""
 
-    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
-        self._app, self._ring = app, ring
+    def __init__(self, app: ASGIApp, ring: KeyRing, links: Links, origins: Collection[str] = ()) -> None:
+        self._app, self._ring, self._links, self._origins = app, ring, links, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope):
@@ -76,12 +80,18 @@ class Gate:
         Raises:
             AuthenticationError: it has no valid key.
             CrossSiteError: another site's page made a browser send it.
+            NotAllowedError: it comes by a signed address, which is over or not ours.
         """
         bearer = _bearer(request)
         if not await self._ring.in_use():
             _refuse_strangers(request)
-            _refuse_cross_site(request, strict=False)
+            if request.headers.get("origin") not in self._origins:  # whom the operator lets in
+                _refuse_cross_site(request, strict=False)
             return NOBODY
+        linked = _LINKED.fullmatch(_path(request.scope)) if bearer is None and request.method in _READS else None
+        if linked and "signature" in request.query_params:
+            asked = request.query_params
+            return await self._links.tenant_of(linked[1], asked.get("expires", ""), asked["signature"])
         text = request.cookies.get(COOKIE) if bearer is None else bearer
         if text is None:
             raise AuthenticationError("This server needs an API key; send it as `Authorization: Bearer mv_...`.")
@@ -180,8 +190,12 @@ def _is_loopback_address(text: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
 def _is_open(scope: Scope) -> bool:
-    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    path = _path(scope)
     return path in _OPEN or path.startswith(_OPEN_BELOW) or (path, scope["method"]) == (SESSION, "DELETE")
 
 

@@ -12,6 +12,7 @@ Ray: what the pipeline and the cluster do comes in as functions.
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -27,18 +28,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from client.schema import ErrorBody, ErrorDetail, Health
 from cluster.policy.reports import Report, from_floats, joined
 from deployments import __version__
-from deployments.api.answers import away_answer, json_answer, webhook_answer
+from deployments.api.answers import CAME_TO, away_answer, came_to, json_answer, webhook_answer
 from deployments.api.bodies import drop_body, parameter_error
 from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
-from deployments.api.hardening import HEADERS, Hardening
+from deployments.api.headers.cors import Cors
+from deployments.api.headers.hardening import HEADERS, Hardening
 from deployments.api.live import add_event_routes
 from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
+from deployments.api.uploads import add_file_routes
 from deployments.api.videos import add_video_routes
-from deployments.errors import ApiError, StoreAwayError
+from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Promise
 from deployments.intake.intact import Remake
@@ -47,7 +50,7 @@ from deployments.jobs.outlook import Promised
 from deployments.jobs.values import JobRequest
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
-from deployments.observe.history import NodeTexts, PoolHistory
+from deployments.observe.history import EVERY_S, NodeTexts, PoolHistory
 from deployments.observe.logs import set_up
 from deployments.observe.metrics import RequestMetrics
 from deployments.on_ray.agents import node_texts
@@ -59,6 +62,7 @@ from deployments.tenants.webhooks import Courier
 
 logger = logging.getLogger(__name__)
 
+_HAS_HEAD = re.compile(r"/videos/[^/]+/content$")  # a route of its own
 ANSWER_S = 5.0  # for Ray Serve, the pipeline and the database, before they count as gone
 
 
@@ -110,7 +114,7 @@ class Ingress:
                 counts=counts,
                 history=history,
             )
-            app.state.board.watch()
+            app.state.board.watch(EVERY_S)  # a server that starts has nothing to see
             return app
 
         self._args, self._made = args, made
@@ -201,13 +205,17 @@ def create_app(
     services = Services(args, journal, store, nudge, health, show, work, remake, promise)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
-    app.add_middleware(Gate, ring=ring)
+    origins = args.ingress.cors_origins
+    app.add_middleware(Gate, ring=ring, links=services.links, origins=origins)
     app.add_middleware(_Wire, counts=counts)
+    if origins:
+        app.add_middleware(Cors, origins=origins)
     app.add_middleware(Hardening)
     add_session_routes(app, ring)
     app.state.services = services
     add_video_routes(app, services)
     add_remix_routes(app, services)
+    add_file_routes(app, services)
     add_event_routes(app, services)
     app.state.board = board = PoolBoard(services, nodes, history)
     add_pool_routes(app, board)
@@ -269,8 +277,9 @@ class _Wire:
             await self._app(scope, receive, send)
             return
         method, path = scope["method"], path_of(scope["path"], scope.get("root_path", ""))
-        heads = method == "HEAD" and not path.endswith("/content")  # which has a HEAD of its own
+        heads = method == "HEAD" and not _HAS_HEAD.search(path)
         inner = {**scope, "method": "GET" if heads else method, "path": path}
+        CAME_TO.set(came_to(scope))
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -281,12 +290,19 @@ class _Wire:
                 raise _HeadAnsweredError
             await send(message)
 
+        app = _refuse_nul if "\0" in path or b"%00" in scope["query_string"] else self._app
         try:
-            await self._app(inner, receive, sent)
+            await app(inner, receive, sent)
         except _HeadAnsweredError:
             pass  # the body that follows, which may have no end, is not made
         except ClientDisconnect:
             logger.debug("%s %s: the client went away.", method, path)
+
+
+async def _refuse_nul(scope: Scope, receive: Receive, send: Send) -> None:
+    """PostgreSQL fails where it is asked for such a text."""
+    error = InvalidRequestError("The address holds the sign NUL (%00), which no id has.", code="invalid_parameter")
+    await json_answer(error.body(), error.status)(scope, receive, send)
 
 
 class _HeadAnsweredError(Exception):

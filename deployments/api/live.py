@@ -2,29 +2,32 @@
 
 GET  /v1/videos/{id}/events   server-sent events; `Last-Event-ID` or `after` goes on where a stream broke
 GET  /v1/videos/{id}/stream   the video as a fragmented mp4 while VFI makes it
-POST /v1/videos/sync          as `POST /v1/videos`, answered when the job has ended
+POST /v1/videos/sync          as `POST /v1/videos`, answered when the job has ended or pauses: with the mp4, as
+                              vLLM-Omni does, or with the job as JSON, whichever `format` or `Accept` asks for
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from client.schema import CreateVideo, Event, Video
-from deployments.api.answers import video_answer
+from deployments.api.answers import video_answer, video_of
 from deployments.api.bodies import IdempotencyKey
-from deployments.api.content import EXPIRED
+from deployments.api.content import EXPIRED, content_answer
 from deployments.api.creating import create_job
 from deployments.api.description import Absent, binary, body, errors
 from deployments.api.gate import Tenant
-from deployments.errors import InvalidRequestError, VideoGoneError, VideoNotReadyError
+from deployments.api.headers.accept import prefers
+from deployments.errors import ApiError, InvalidRequestError, SyncTimeoutError, VideoGoneError, VideoNotReadyError
 from deployments.files.fragments import Fragments, codec_of
 from deployments.files.mp4 import EncodedChunk, read_chunk
 from deployments.files.packing import unpack
-from deployments.files.store import ArtifactStore
+from deployments.files.store import Artifact, ArtifactStore
 from deployments.intake.services import Services
 from deployments.jobs.values import FINAL, Job
 from deployments.journal.feed import EventFeed
@@ -35,6 +38,13 @@ _EventId = Annotated[int, Query(ge=0, le=10**18 - 1)]
 _After = Annotated[_EventId, Query(description="Events behind this one.")]
 _LastEventId = Annotated[
     _EventId | Absent, Header(alias="Last-Event-ID", description="As `after`, before which it goes; browsers send it.")
+]
+_Format = Annotated[
+    Literal["mp4", "json"] | Absent,
+    Query(
+        alias="format",
+        description="mp4: the video itself; json: the job. When left out, as Accept says; mp4 where it takes both.",
+    ),
 ]
 
 
@@ -80,26 +90,63 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         summary="Make a video and wait for its end",
         response_model=Video,
         responses={
-            202: {"model": Video, "description": "It is not finished yet, and goes on"},
-            **errors(400, 403, 404, 408, 409, 413, 429),
+            200: binary("The video, with X-Video-Id, X-Model and X-Inference-Time-S", "video/mp4", "image/png"),
+            202: {"model": Video, "description": "It is not finished yet, and goes on; with format json"},
+            **errors(400, 403, 404, 408, 409, 410, 413, 429, 504),
         },
         openapi_extra=body(CreateVideo, form=True),
     )
-    async def create_and_wait(request: Request, tenant: Tenant, key: IdempotencyKey = None) -> Response:
-        """As `POST /v1/videos`, but answered when the job has ended. One that takes longer than the server waits is
-        answered with 202 and goes on; poll it where `Location` says.
+    async def create_and_wait(
+        request: Request, tenant: Tenant, key: IdempotencyKey = None, wanted: _Format = None
+    ) -> Response:
+        """As `POST /v1/videos`, but answered when the job has ended: with its bytes, or with JSON of it where that
+        is asked for. One that takes longer than the server waits goes on: 504, with JSON 202; poll it where `Location`
+        says.
         """
+        gladly = prefers(request.headers.get("accept"), "video/mp4", "application/json")
+        wants_bytes = wanted == "mp4" if wanted else gladly
         job = await create_job(services, request, tenant, key)
+        limit_s = services.args.ingress.sync_limit_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(services.args.ingress.sync_limit_s):
-                async for _ in feed.follow(job.id, steps=False):
-                    pass
-        now = await services.at_journal.run(journal.get, job.id)
-        answer = await video_answer(services, now)
-        if now.state not in FINAL:  # it goes on, and is polled like any other
+            async with asyncio.timeout(limit_s):
+                await _until_it_stops(services, feed, job.id)
+        job = await services.at_journal.run(journal.get, job.id)
+        measured = _measured(job)
+        try:
+            if wants_bytes and job.state not in ("paused", *FINAL):
+                raise SyncTimeoutError(job.id, limit_s)
+            if wants_bytes:
+                answer = await content_answer(services, job, request, "video", None, None)
+            else:
+                answer = await video_answer(services, job)
+        except ApiError as error:
+            error.headers |= measured
+            raise
+        answer.headers.update(measured)
+        if not wants_bytes and job.state not in FINAL:  # it goes on, and is polled like any other
             answer.status_code = 202
             answer.headers["Location"] = job.id  # beside /v1/videos/sync, whatever prefix a proxy has put before it
         return answer
+
+
+async def _until_it_stops(services: Services, feed: EventFeed, video_id: str) -> None:
+    """Return once the job has ended or is paused."""
+    async with aclosing(feed.follow(video_id, steps=False)) as told:
+        async for event in told:
+            if event is not None and event.kind == "paused":
+                job = await services.at_journal.run(services.journal.get, video_id)
+                if job.state == "paused":  # and was not only long ago
+                    return
+
+
+def _measured(job: Job) -> dict[str, str]:
+    """What vLLM-Omni says beside the bytes; its X-Request-Id is Ray Serve's to say, for every route."""
+    said = {"X-Video-Id": job.id, "X-Model": job.request.model}
+    video = video_of(job)
+    if video.inference_time_s is not None:
+        said["X-Inference-Time-S"] = str(video.inference_time_s)
+        said["X-Stage-Durations"] = json.dumps(video.stage_durations)
+    return said
 
 
 async def _sse(feed: EventFeed, video_id: str, after: int, about: Mapping[str, object]) -> AsyncIterator[bytes]:
@@ -131,6 +178,7 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
 
     Raises:
         VideoNotReadyError: the job ended without a video.
+        VideoGoneError: its file is missing or damaged for good.
     """
     fragments, store = Fragments(), services.store
     if job.state not in FINAL and services.args.keeper.enabled:
@@ -155,6 +203,7 @@ async def _fragments(services: Services, feed: EventFeed, job: Job) -> AsyncIter
         raise VideoNotReadyError(
             f"Video {job.id} ended without a video{why}.", param="video_id", code="video_not_ready"
         )
+    await services.intact.check(job.id, Artifact(**now.result))
     yield await services.at_store.run(_whole, fragments, store, now.result["key"])
 
 

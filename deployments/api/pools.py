@@ -9,7 +9,6 @@ process has seen of the pools, and the videos that the journal says were complet
 """
 
 import logging
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated
@@ -35,6 +34,7 @@ from stages.types import STAGE_NAMES, StageName
 logger = logging.getLogger(__name__)
 
 _FRESH_S = 1.0
+_PAPER_AT = 1704758400  # 9 January 2024, in seconds since the epoch
 LEAST_FREE_BYTES = 32 * 2**20
 
 
@@ -47,9 +47,12 @@ class PoolBoard:
         self._is_silent = False  # the pipeline
         self.read = Shared(self._read, _FRESH_S).get
 
-    def watch(self) -> None:
+    def watch(self, after_s: float = 0.0) -> None:
         """Look every now and then, so that there is a history when somebody asks; needs a running event loop."""
-        self._history.watch(self.read, self._nodes)
+        self._history.watch(self.read, self._nodes, self._now, after_s)
+
+    async def _now(self) -> float:
+        return await self._services.at_journal.run(self._services.journal.database.time)
 
     async def with_history(self) -> Pools:
         if not self._history.is_watched:
@@ -93,10 +96,11 @@ class PoolBoard:
 def add_pool_routes(app: FastAPI, board: PoolBoard) -> None:
     """Put it on the application."""
 
-    @app.get("/v1/pools", summary="What runs and waits at every stage", response_model=Pools)
+    @app.get("/v1/pools", summary="What runs and waits at every stage", response_model=Pools, responses=errors(400))
     async def read_pools(
         history: Annotated[bool, Query(description="With the last hour beside what is so now.")] = False,
     ) -> Response:
+        """Replicas, calls and jobs of the whole server, a second old at most."""
         return json_answer(await (board.with_history() if history else board.read()))
 
 
@@ -185,28 +189,29 @@ class Readiness:
 
 def add_model_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
-    created, args = int(time.time()), services.args
-    preset = get_preset(args.preset)
-    models = {name: _model(name, preset, created) for name in (preset.name, *args.served_names)}
+    args, preset = services.args, get_preset(services.args.preset)
+    models = {name: _model(name, preset) for name in (preset.name, *args.served_names)}
 
     @app.get("/v1/models", summary="What may stand in `model`", response_model=ModelList)
     async def list_models() -> Response:
+        """Every name that a request may have in `model`; all of them are the one preset that is served."""
         return json_answer(ModelList(data=list(models.values())))
 
     @app.get(
         "/v1/models/{model:path}", summary="What may be asked of a model", response_model=Model, responses=errors(404)
     )
     async def retrieve_model(model: str) -> Response:
+        """Sizes, lengths, steps and defaults, as a client offers them."""
         if model not in models:
             raise ModelNotFoundError(model[:80], list(models))
         return json_answer(models[model])
 
 
-def _model(name: str, preset: Preset, created: int) -> Model:
+def _model(name: str, preset: Preset) -> Model:
     factor = preset.vfi_factor
     return Model(
         id=name,
-        created=created,
+        created=_PAPER_AT,
         root=preset.name,
         sizes=list(preset.sizes),
         seconds=list(preset.keyframes),

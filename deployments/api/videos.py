@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request, Response
 
 from client.schema import CreateVideo, DeletedVideo, Order, Variant, Video, VideoList
-from deployments.api.answers import STATUS, json_answer, video_answer, video_of
+from deployments.api.answers import STATUS, json_answer, links_of, video_answer, video_of
 from deployments.api.bodies import IdempotencyKey
 from deployments.api.content import content_answer
 from deployments.api.creating import create_job
@@ -78,8 +78,8 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         except VideoNotFoundError as error:
             error.param = "after"
             raise
-        outlook = await services.admission.outlook()
-        videos = [video_of(job, outlook.standing(job)) for job in jobs]
+        outlook, link_of = await services.admission.outlook(), await links_of(services)
+        videos = [video_of(job, outlook.standing(job), link_of(job)) for job in jobs]
         first, last = (videos[0].id, videos[-1].id) if videos else (None, None)
         return json_answer(VideoList(data=videos, first_id=first, last_id=last, has_more=more))
 

@@ -22,6 +22,7 @@ async def accept_job(
     key: str | None,
     said: str,
     parent_id: str | None = None,
+    upload_id: str | None = None,
     note: str = "",
 ) -> tuple[Job, bool]:
     """Write the job, or find the one that the idempotency key has already made. Gives (job, whether it is new).
@@ -30,6 +31,7 @@ async def accept_job(
         wish: how urgent the job is, and whom to tell.
         key: the idempotency key.
         said: all that the request says, which the key stands for.
+        upload_id: the file of `POST /v1/files` that the job begins from.
         note: what is to be told of how the request was read.
 
     Raises:
@@ -52,6 +54,7 @@ async def accept_job(
         parent_id=parent_id,
         needs=child.needs,
         webhook_url=wish.webhook_url,
+        upload_id=upload_id,
         note=note,
     )
     job, is_new = await services.at_journal.run(

@@ -30,7 +30,8 @@ Promise = Callable[[JobRequest, str, int, float], Awaitable[Promised | None]]
 
 class Admission:
     """One for each ingress replica. `limits` gives those of a tenant without limits of its own; `replicas` those that
-    each stage has now, and does not block. `promise` knows the order of calls, which the outlook does not.
+    each stage has now, and does not block; `devices` names what stages compute on. `promise` knows the order of calls,
+    which the outlook does not.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Admission:
         replicas: Callable[[], Mapping[StageName, int]],
         promise: Promise | None = None,
         refuses: bool = True,
+        devices: Mapping[StageName, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._at_journal, self._preset, self._limits = database, at_journal, preset, limits
         self._retry_after_s, self._replicas, self._clock = retry_after_s, replicas, clock
         self._promise, self._refuses = promise, refuses
+        self._devices = devices or {}
         self._measured_at: float | None = None
         self._shared = Shared(self._look, FRESH_S, clock)
 
@@ -96,4 +99,4 @@ class Admission:
             if self._measured_at is None or len(speeds) < len(STAGE_NAMES) or now - self._measured_at > MEASURED_S:
                 speeds, self._measured_at = read_measured(connection, self._preset), now
             found = read_outlook(connection, known)
-        return replace(found, speeds=speeds)
+        return replace(found, speeds=speeds, devices=self._devices)

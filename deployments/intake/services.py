@@ -10,12 +10,15 @@ from cluster.policy.reports import Report
 from deployments.bulkheads import Bulkhead, Shared
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Admission, Promise
+from deployments.intake.fetching import Fetcher
 from deployments.intake.intact import Intact, Remake
 from deployments.intake.prompts import PromptCheck
 from deployments.intake.room import UploadRoom
 from deployments.intake.stills import Stills
 from deployments.journal.journal import Journal
 from deployments.settings.application import AppArgs
+from deployments.tenants.links import Links
+from deployments.tenants.uploads import UploadBook
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -52,6 +55,9 @@ class Services:
     uploads: UploadRoom = field(init=False)
     admission: Admission = field(init=False)
     prompts: PromptCheck = field(init=False)
+    links: Links = field(init=False)
+    fetcher: Fetcher = field(init=False)
+    files: UploadBook = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -65,6 +71,9 @@ class Services:
         self.stills = Stills(self.store, self.at_decoder)
         self.intact = Intact(self.store, self.at_store, self.remake)
         self.prompts = PromptCheck(ingress.blocked_terms, ingress.prompt_check)
+        self.fetcher = Fetcher(self.args.fetching, ingress.max_upload_bytes)
+        self.files = UploadBook(self.journal.database)
+        self.links = Links(self.journal.database, self.at_journal, lasts_s=ingress.links_s)
         self.admission = Admission(
             self.journal.database,
             self.at_journal,
@@ -74,6 +83,7 @@ class Services:
             replicas=self._replicas,
             promise=self.promise,
             refuses=self.args.order.refuses,
+            devices={name: self.args.device(name) for name in self.args.stages},
         )
 
     def _replicas(self) -> Mapping[StageName, int]:

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
@@ -73,10 +74,12 @@ _BY_NAME: Mapping[str, Word] = {name: word for word in WORDS for name in word.na
 _NAMES: Mapping[str, Sequence[str]] = {
     kind: tuple(name for name, word in _BY_NAME.items() if word.kind == kind) for kind in ("made", "merged", "idle")
 }
+HOLD_OBJECTS = (*_NAMES["merged"], "image_reference", "video_reference")  # in a form also as `extra_body[steps]`
 _ALIKE = {"short_edge": "resolution"}  # of those that something is made of, the same in other words
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,39})(\.\d{1,40})?([eE][+-]?\d{1,3})?")  # as JSON writes it
 _SHOWN_CHARS = 80
-_HUGE = 10**9  # for sides, frames and rates
+_MAX_SAID = 256  # objects in JSON text within others would else hold a million
+_HUGE = 10**9  # for sides, frames, seconds and rates
 
 
 @dataclass
@@ -112,8 +115,11 @@ def understand(
     Raises:
         InvalidRequestError: a name that nobody knows, two that contradict each other, a value that cannot be had.
     """
+    said = list(islice(_flat(given, parse), _MAX_SAID + 1))
+    if len(said) > _MAX_SAID:
+        raise InvalidRequestError(f"The body says more than {_MAX_SAID} things, the limit.", code="invalid_json")
     try:
-        return _Request(model, preset, served_names, parse, list(_flat(given, parse))).understood()
+        return _Request(model, preset, served_names, parse, said).understood()
     except RequestError as error:
         raise InvalidRequestError(str(error), param=error.param, code="invalid_field") from error
 
@@ -197,13 +203,13 @@ class _Request:
             return name
         word, fields = _BY_NAME.get(name), f"fields are {', '.join(ours)}."
         if word is None:
-            near = difflib.get_close_matches(name.lower(), names_for(self._model), 1)
+            near = difflib.get_close_matches(name[:_SHOWN_CHARS].lower(), names_for(self._model), 1)
             meant = f"did you mean {near[0]!r}? The" if near else "the"
             raise _refused(name, f"Unknown field {shown(name)}; {meant} {fields}")
         if word.kind == "refused":
             raise _refused(name, f"Field {name} is known elsewhere, but not here: {word.says}; leave it out.")
         if not _fits(word, ours):
-            raise _refused(name, f"Field {name} has no place in this request ({word.means} elsewhere); the {fields}")
+            raise _refused(name, f"Field {name}, which is {word.means}, has no place in this request; the {fields}")
         return word.means if word.kind == "renamed" else _ALIKE.get(name, name)
 
     def _plain(self, target: str, value: Any) -> Any:
@@ -225,7 +231,8 @@ class _Request:
             return f"{number}p" if isinstance(number, int) and not isinstance(number, bool) else value
         if target == "seconds":
             number = _number(value, whole=False)
-            return f"{number:.12g}" if isinstance(number, int | float) and not isinstance(number, bool) else value
+            is_one = isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < _HUGE
+            return f"{number:.12g}" if is_one else value
         return value
 
     def _take(self, name: str, said: Sequence[_Said]) -> None:
@@ -388,5 +395,4 @@ def _wrong(name: str, value: Any, wanted: str) -> InvalidRequestError:
 
 
 def _refused(name: str, message: str) -> InvalidRequestError:
-    param = name[:_SHOWN_CHARS].encode("utf-8", "replace").decode()  # half a surrogate pair cannot be answered
-    return InvalidRequestError(message, param=param, code="unknown_field")
+    return InvalidRequestError(message, param=name[:_SHOWN_CHARS], code="unknown_field")

@@ -1,9 +1,9 @@
 """How long a job will take: its place in the queue, its end, and whether it can keep a deadline.
 
-The estimate is that of a line of machines: a job needs its own seconds at every stage, and before that the stage with
-the most work per replica must get through what goes first:
+The estimate is that of a line of machines: a job needs its own seconds at every stage, and before that the device with
+the most work per replica, which stages may share, must get through what goes first:
 
-    eta = max over stages (seconds of work ahead / replicas) + own seconds, on the replicas that it can use
+    eta = max over devices (seconds of work ahead / replicas) + own seconds, on the replicas that it can use
 
 V2V and VFI are called once a window, and VFI has one window while V2V has the next. What a stage needs for a job
 follows from what that asks and from what is kept of it (`deployments.jobs.work`); of one that pauses all this goes as
@@ -61,6 +61,7 @@ class Outlook:
     running: Sequence[Unfinished] = ()
     speeds: Mapping[StageName, Speed] = field(default_factory=dict)  # a stage that is missing has done nothing yet
     replicas: Mapping[StageName, int] = field(default_factory=dict)
+    devices: Mapping[StageName, str] = field(default_factory=dict)  # stages of one name share it; left out: its own
 
     def standing(self, job: Job) -> Standing:
         """Of a job as it has just been read."""
@@ -137,8 +138,12 @@ class Outlook:
         return own_s + self._wait_s(ahead, list(needs))
 
     def _wait_s(self, ahead: Mapping[StageName, float], at: Sequence[StageName]) -> float:
-        """Until the busiest of some stages is through with what goes first."""
-        return max((ahead.get(name, 0.0) / self._count(name) for name in at), default=0.0)
+        """Until the busiest device of some stages is through with what goes first."""
+        devices = {name: self.devices.get(name, name) for name in STAGE_NAMES}
+        busy = dict.fromkeys(devices.values(), 0.0)
+        for name, seconds in ahead.items():
+            busy[devices[name]] += seconds / self._count(name)
+        return max((busy[devices[name]] for name in at), default=0.0)
 
     def _count(self, name: StageName) -> int:
         return max(1, self.replicas.get(name, 1))

@@ -61,6 +61,8 @@ def planned_of(request: JobRequest, steps: Plan) -> Planned:
 
 def _unused(request: JobRequest) -> str:
     """What was asked for and makes no difference to a job that runs from there to there, in a sentence."""
+    if request.until == "t2i" and request.seconds != get_preset(request.model).default_seconds:
+        return f"seconds {request.seconds} makes no difference to a job that ends with T2I's picture."
     if request.factor is not None and request.until != "vfi":
         return f"factor {request.factor} is VFI's and makes no difference to a job that ends after {request.until}."
     if request.source is None or request.source.enters != "vfi":

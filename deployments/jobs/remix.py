@@ -115,6 +115,7 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
         frames=shown.frames,
         fps=shown.fps,
         sound=old.source is not None and old.source.sound,
+        size_bytes=parent.result.get("size_bytes", 0),
     )
     new = old.model_copy(
         update={
@@ -137,8 +138,21 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
     return Child(new, {})
 
 
-def enter_change(created: CreateVideo, enter: StageName) -> RemixVideo:
-    """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one."""
+def enter_change(created: CreateVideo, enter: StageName | None, parent: Job) -> RemixVideo:
+    """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one.
+
+    Raises:
+        InvalidRequestError: it asks for another size or length.
+    """
+    for name in ("size", "seconds"):
+        asked, has = getattr(created, name), getattr(parent.request, name)
+        if asked not in (None, has):
+            raise InvalidRequestError(
+                f"{name} is {asked!r} and video {parent.id}, which this one is made from, has {has!r}, which it keeps; "
+                "leave it out.",
+                param=name,
+                code="invalid_field",
+            )
     return RemixVideo(
         prompt=created.prompt.strip() or None,
         from_stage=enter,

@@ -38,6 +38,9 @@ class Limits(BaseModel):
         le=100,
         description="Its share of each stage beside other tenants of one class, like 2; else 1.",
     )
+    max_bytes: int | None = Field(
+        default=None, ge=1, description="Of videos, kept outputs and uploads; a job more: 403 until some are deleted."
+    )
     reuse: bool = Field(default=False, description="Outputs of identical stage calls of the tenant's earlier jobs.")
 
 
@@ -56,6 +59,7 @@ class Source(BaseModel):
     fps: float = 0.0
     sound: bool = False
     note: str = ""  # what is shown otherwise than the file has it
+    size_bytes: int = 0
 
     @property
     def given(self) -> Given:
@@ -121,6 +125,7 @@ class NewJob:
     needs: Mapping[StageName, Sequence[int]] = field(default_factory=dict)
     """Numbers of the parent's outputs that this job begins from; one of T2I's becomes number 0."""
     webhook_url: str | None = None
+    upload_id: str | None = None  # of `POST /v1/files`, whose bytes `request.source` names
     note: str = ""  # how the client's request was read, where that needs saying
 
 
@@ -147,6 +152,12 @@ class Job:
     deadline_s: float | None = None  # from its acceptance, as it was promised
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
     waits_for: str | None = None  # what the platform lacks, or that an urgent job goes first; of an unfinished one
+    claimed_at: float | None = None  # when its work began, the last time
+
+    @property
+    def ran_s(self) -> float | None:
+        """Seconds from its last claim to its end."""
+        return None if self.claimed_at is None or self.finished_at is None else self.finished_at - self.claimed_at
 
 
 @dataclass(frozen=True)

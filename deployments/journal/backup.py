@@ -6,6 +6,7 @@ or nothing. Files of videos and checkpoints are the store's, and not in it.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -61,8 +62,11 @@ def restore(database: Database, path: Path) -> int:
             for name, rows in _pages(path):
                 connection.execute(metadata.tables[name].insert(), rows)
                 count += len(rows)
-        except (OSError, EOFError, ValueError, KeyError) as error:
-            raise ConfigError(f"{path} is no whole backup of a journal ({type(error).__name__}: {error}).") from error
+        except (OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, zlib.error) as error:
+            if isinstance(error, OSError) and error.strerror:
+                raise ConfigError(f"{path} cannot be read ({error.strerror}); give a file of `backup`.") from error
+            reason = str(error) if isinstance(error, _NotWholeError) else "it is cut off, or another kind of file"
+            raise ConfigError(f"{path} is no whole backup of a journal: {reason}.") from error
         if not database.is_sqlite:
             for table in _TABLES:
                 if "seq" in table.c:
@@ -73,15 +77,19 @@ def restore(database: Database, path: Path) -> int:
     return count
 
 
+class _NotWholeError(ValueError):
+    """Its message is a reason in our words."""
+
+
 def _pages(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Rows of one table each.
 
     Raises:
-        ValueError: it is not what `back_up` writes, or not all of it.
+        _NotWholeError: it is not what `back_up` writes, or not all of it.
     """
     with gzip.open(path, "rt", encoding="utf-8") as file:
         if (found := json.loads(file.readline() or "{}").get("magicvideo_journal")) != SCHEMA:
-            raise ValueError(f"its schema is {found}, this server's is {SCHEMA}")
+            raise _NotWholeError(f"its schema is {found}, this server's is {SCHEMA}")
         count, complete = 0, False
         while lines := list(islice(file, _ROWS)):
             pages: dict[str, list[dict[str, Any]]] = {}
@@ -94,4 +102,4 @@ def _pages(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
                 count += len(rows)
                 yield name, rows
         if not complete:
-            raise ValueError("its last line, with the number of rows, is missing or another")
+            raise _NotWholeError("its last line, with the number of rows, is missing or another")

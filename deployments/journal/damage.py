@@ -61,7 +61,11 @@ def judge_file(connection: sqlite3.Connection) -> None:
     except sqlite3.DatabaseError as error:
         found = str(error)
     if found != "ok":
-        raise ConfigError(f"The journal's SQLite file is damaged ({' '.join(found.split())}); {_TO_DO}")
+        raise damaged(found)
+
+
+def damaged(found: str) -> ConfigError:
+    return ConfigError(f"The journal's SQLite file is damaged ({' '.join(found.split())}); {_TO_DO}")
 
 
 def _summed(data: bytes, sums: tuple[int, int], swapped: bool) -> tuple[int, int]:

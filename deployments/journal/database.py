@@ -39,9 +39,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from client._shell.outputs import OutputError
 from deployments.errors import ConfigError, StartError
-from deployments.journal.damage import judge_file, judge_log
+from deployments.journal.damage import damaged, judge_file, judge_log
 
-SCHEMA = "0006"  # the newest revision in `migrations/versions`
+SCHEMA = "0008"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 _WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000
@@ -150,9 +150,14 @@ class Database:
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=_POOL_WAIT_S, connect_args=options)
         self._turn = threading.Lock()
         if self.is_sqlite and check:
-            with self.engine.connect() as connection:
-                driver: Any = connection.connection.driver_connection
-                judge_file(driver)
+            try:
+                with self.engine.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    judge_file(driver)
+            except DBAPIError as error:  # not even its schema can be read
+                if isinstance(error.orig, sqlite3.OperationalError):
+                    raise
+                raise damaged(str(error.orig)) from error
         self._migrate()
         self.keep_reserve()
 

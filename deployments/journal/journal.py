@@ -34,10 +34,18 @@ from deployments.jobs.plans import plan_of, planned_of, stages_of
 from deployments.jobs.values import FINAL, UNFINISHED, Event, Job, JobRequest, NewJob, Planned, State
 from deployments.journal.database import Database
 from deployments.journal.limits import Admit
-from deployments.journal.outputs import add_files, content_hash_of, copy_outputs, hurry_twins, twin_of
+from deployments.journal.outputs import (
+    RESULT,
+    add_files,
+    content_hash_of,
+    copy_outputs,
+    hold_upload,
+    hurry_twins,
+    twin_of,
+)
 from deployments.journal.rows import PARKED, job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
-from deployments.journal.tables import forgotten, job_events, jobs, stage_outputs
+from deployments.journal.tables import checkpoints, forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
 
 
@@ -59,6 +67,7 @@ class Journal:
 
         Raises:
             VideoNotFoundError: there is no such parent.
+            UploadNotFoundError: the file that it begins from was deleted.
             OutputsGoneError: the parent does not have those outputs (any more).
             IdempotencyError: the key was used with another body.
             QueueFullError: `max_queued` jobs are waiting.
@@ -92,6 +101,8 @@ class Journal:
                 raise QueueFullError(waiting, max_queued, retry_after_s)
             if admit is not None:
                 admit(connection, now)
+            if new.upload_id is not None:
+                hold_upload(connection, new.upload_id, tenant)
             job_id, content_hash = f"video_{uuid.uuid4().hex}", content_hash_of(request, new.parent_id)
             twin = twin_of(connection, tenant, content_hash)
             connection.execute(
@@ -235,6 +246,13 @@ class Journal:
         with self._database.write() as connection:
             row = lock_job(connection, job_id, tenant)
             return None if row.state not in FINAL else forget_jobs(connection, [row], self._database.now(connection))
+
+    def made(self, sha256: str, *, tenant: str) -> str | None:
+        """The newest job of the tenant whose result, byte for byte, is this file."""
+        own = and_(checkpoints.c.tenant == tenant, checkpoints.c.digest == sha256, checkpoints.c.idx == RESULT)
+        query = select(jobs.c.id).join(checkpoints, checkpoints.c.job_id == jobs.c.id).where(own)
+        with self._database.read() as connection:
+            return connection.execute(query.order_by(jobs.c.created_at.desc(), jobs.c.id).limit(1)).scalar()
 
     def waits(self) -> dict[str, int]:
         """What unfinished jobs say that the platform lacks, with how many of them do."""

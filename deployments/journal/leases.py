@@ -17,7 +17,7 @@ from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
 from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
 from deployments.journal.limits import at_limit, limits_of
-from deployments.journal.outputs import RESULT, drop_states, put_output, put_state, to_erase
+from deployments.journal.outputs import add_result, drop_states, put_output, put_state, to_erase
 from deployments.journal.rows import PARKED, read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
 from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
@@ -77,6 +77,7 @@ class Leases:
                         fence=row.fence + 1,
                         claims=row.claims + 1,
                         lease_until=now + lease_s,
+                        claimed_at=now,
                         deadline=None,
                     )
                 )
@@ -149,10 +150,7 @@ class Leases:
         _write(connection, last, now)
         end_job(connection, job_id, state, error.model_dump() if error else None, result, now)
         if result is not None:
-            tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
-            at = {"job_id": job_id, "idx": RESULT, "number": 0, "tenant": tenant, "digest": ""}
-            key = str(result.get("key", ""))
-            connection.execute(checkpoints.insert().values(**at, key=key, record=result))
+            add_result(connection, job_id, result)
 
     def pause(self, last: Update, stage: StageName) -> None:
         """Put a job aside until `go_on`, with its executor's last words.

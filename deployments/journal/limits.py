@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, func, select, text
 from deployments.errors import NotAllowedError, RateLimitError
 from deployments.jobs.values import Limits
 from deployments.journal.database import Database
+from deployments.journal.outputs import held_bytes
 from deployments.journal.tables import acceptances, jobs, tenants
 
 WINDOW_S = 60.0
@@ -62,7 +63,10 @@ def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wa
 
     Raises:
         RateLimitError: it has as many waiting, or had as many accepted within a minute, as it may.
+        NotAllowedError: its files take as many bytes as they may.
     """
+    if limits.max_bytes is not None:
+        _check_bytes(connection, tenant, limits.max_bytes)
     if limits.per_minute is None and limits.max_queued is None:
         return
     number = zlib.crc32(tenant.encode()) - 2**31
@@ -89,6 +93,17 @@ def check(connection: Connection, tenant: str, limits: Limits, *, now: float, wa
                 wait_s,
                 code="tenant_queue_full",
             )
+
+
+def _check_bytes(connection: Connection, tenant: str, limit: int) -> None:
+    """What jobs that run will add is not foreseen: they end, whatever they take."""
+    held = held_bytes(connection, tenant)
+    if held >= limit:
+        raise NotAllowedError(
+            f"The videos, kept outputs and uploads of this API key's tenant take {held} bytes and its limit is {limit}"
+            "; delete some videos, or have the operator raise it with `limits set --max-bytes`.",
+            code="tenant_storage_full",
+        )
 
 
 def admit_within(default: Limits, tenant: str, priority: int, wait_s: float, further: Callable[[], None]) -> Admit:

@@ -1,29 +1,36 @@
 """Rows that name files: outputs of stages, files that users sent, results; and what makes two jobs the same.
 
-Several rows may name one file; who removes rows learns which files nobody names any more. Works inside a transaction of
+Several rows may name one file; who removes rows learns which files nobody names any more. A file counts against its
+tenant's bytes from the first row that names it to the last. Works inside a transaction of
 `Journal` or `Leases`, which know whose job it is.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, select, update
 
-from deployments.errors import OutputsGoneError, VideoNotFoundError
-from deployments.jobs.values import JobRequest
-from deployments.journal.tables import checkpoints, erasures, jobs
+from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
+from deployments.jobs.values import JobRequest, Source
+from deployments.journal.tables import checkpoints, erasures, forgotten, holdings, jobs, uploads
 from stages.types import STAGE_NAMES, StageName
 
-SOURCE, RESULT = -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+UPLOAD, SOURCE, RESULT = -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 STATES = 10  # `idx` of the first stage's states; the others follow
 
 
 def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
     """Forget checkpoints; gives the keys that no other one names, whose files are to be erased from then on."""
-    keys = set(connection.execute(select(checkpoints.c.key).where(which)).scalars())
+    found = select(checkpoints.c.key, checkpoints.c.tenant, checkpoints.c.record).where(which)
+    if not (rows := {row.key: row for row in connection.execute(found)}):
+        return []
     connection.execute(checkpoints.delete().where(which))
-    return to_erase(connection, keys)
+    unused = to_erase(connection, rows.keys())
+    for key in unused:
+        _hold(connection, rows[key].tenant, -_size_of(rows[key].record))
+    return unused
 
 
 def to_erase(connection: Connection, keys: Collection[str]) -> list[str]:
@@ -39,9 +46,37 @@ def add_files(connection: Connection, job_id: str, tenant: str, request: JobRequ
     """The files that a request names, so that they stay as long as the job does."""
     for number, source in enumerate((request.source, request.extends)):
         if source is not None:
-            at = {"job_id": job_id, "idx": SOURCE, "number": number, "tenant": tenant}
-            record = source.model_dump()
-            connection.execute(checkpoints.insert().values(**at, digest="", key=source.key, record=record))
+            _name(connection, tenant, source.model_dump(), job_id=job_id, idx=SOURCE, number=number, digest="")
+
+
+def add_result(connection: Connection, job_id: str, record: dict[str, Any]) -> None:
+    """The file that a job ends with."""
+    tenant = connection.execute(select(jobs.c.tenant).where(jobs.c.id == job_id)).scalar_one()
+    _name(connection, tenant, record, job_id=job_id, idx=RESULT, number=0, digest=record.get("sha256", ""))
+
+
+def hold_upload(connection: Connection, upload_id: str, tenant: str) -> None:
+    """See that a file is there until this transaction ends, in which a job begins to name its bytes.
+
+    Raises:
+        UploadNotFoundError: the tenant has none of this id (any more).
+    """
+    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant)
+    if connection.execute(own.with_for_update(read=True)).first() is None:
+        raise UploadNotFoundError(upload_id)
+
+
+def put_upload(connection: Connection, upload_id: str, tenant: str, source: Source) -> None:
+    _name(connection, tenant, source.model_dump(), job_id=upload_id, idx=UPLOAD, number=0, digest="")
+
+
+def drop_uploads(connection: Connection, ids: Sequence[str], now: float) -> list[str]:
+    """Forget files that were sent for several jobs; gives the keys that no job names. A list goes on behind them."""
+    places = select(uploads.c.id, uploads.c.tenant, uploads.c.created_at, literal(now)).where(uploads.c.id.in_(ids))
+    columns = ["id", "tenant", "created_at", "forgotten_at"]
+    connection.execute(forgotten.insert().from_select(columns, places))
+    connection.execute(uploads.delete().where(uploads.c.id.in_(ids)))
+    return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx == UPLOAD))
 
 
 def copy_outputs(
@@ -68,10 +103,49 @@ def copy_outputs(
 def put_output(
     connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any]
 ) -> None:
+    """The output, in the place of an earlier one of that call."""
     at = {"job_id": job_id, "idx": STAGE_NAMES.index(stage), "number": number}
-    connection.execute(checkpoints.delete().where(*(checkpoints.c[name] == value for name, value in at.items())))
-    values = {"tenant": tenant, "digest": record.get("digest", ""), "key": record["key"], "record": record}
-    connection.execute(checkpoints.insert().values(**at, **values))
+    here = and_(*(checkpoints.c[name] == value for name, value in at.items()))
+    drop_files(connection, and_(here, checkpoints.c.key != record["key"]))
+    again = update(checkpoints).where(here).values(digest=record.get("digest", ""), record=record)
+    if not connection.execute(again).rowcount:
+        _name(connection, tenant, record, **at, digest=record.get("digest", ""))
+
+
+def held_bytes(connection: Connection, tenant: str) -> int:
+    """Of all files that the tenant's jobs name."""
+    total = select(func.sum(holdings.c.bytes)).where(holdings.c.tenant == tenant)
+    return int(connection.execute(total).scalar() or 0)
+
+
+def fold(connection: Connection, sums: Table, limit: int = 10_000) -> None:
+    """Of a table whose rows add up: many become one of each name, the sum staying as it is."""
+    seq, name, number = sums.c
+    some = select(seq).order_by(seq).limit(limit).with_for_update(skip_locked=True)
+    total = Counter[str]()
+    for key, count in connection.execute(sums.delete().where(seq.in_(some)).returning(name, number)).tuples().all():
+        total[key] += count
+    if rows := [{name.name: key, number.name: count} for key, count in total.items() if count]:
+        connection.execute(sums.insert(), rows)
+
+
+def _name(connection: Connection, tenant: str, record: dict[str, Any], **at: Any) -> None:
+    """A row more that names a file."""
+    key = str(record.get("key", ""))
+    is_new = connection.execute(select(checkpoints.c.key).where(checkpoints.c.key == key).limit(1)).first() is None
+    connection.execute(checkpoints.insert().values(**at, tenant=tenant, key=key, record=record))
+    if is_new:
+        _hold(connection, tenant, _size_of(record))
+
+
+def _hold(connection: Connection, tenant: str, count: int) -> None:
+    """So many bytes more. Rows are only added, so that nobody waits for a counter's lock."""
+    if count:
+        connection.execute(holdings.insert().values(tenant=tenant, bytes=count))
+
+
+def _size_of(record: Mapping[str, Any]) -> int:
+    return int(record.get("bytes", record.get("size_bytes", 0)))
 
 
 def put_state(
@@ -88,8 +162,7 @@ def put_state(
         return False
     if before is not None:
         drop_files(connection, and_(own, checkpoints.c.idx == STATES + index))
-    values = {"tenant": tenant, "digest": "", "key": record["key"], "record": record}
-    connection.execute(checkpoints.insert().values(job_id=job_id, idx=STATES + index, number=number, **values))
+    _name(connection, tenant, record, job_id=job_id, idx=STATES + index, number=number, digest="")
     return True
 
 

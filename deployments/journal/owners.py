@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from deployments.jobs.values import NOBODY
 from deployments.journal.database import Database
-from deployments.journal.tables import checkpoints, forgotten, jobs
+from deployments.journal.tables import checkpoints, forgotten, holdings, jobs, uploads
 
 PAGE = 500  # jobs of one transaction
 
@@ -20,11 +20,17 @@ def ownerless(database: Database) -> int:
 
 
 def hand_over(database: Database, tenant: str) -> int:
-    """Jobs of nobody, with all they keep, become the tenant's; gives how many. A running one goes on."""
+    """Jobs of nobody, with all they keep, and files become the tenant's; gives how many jobs. A running one goes on."""
     count = 0
+    with database.write() as connection:
+        files = list(connection.execute(select(uploads.c.id).where(uploads.c.tenant == NOBODY)).scalars())
+        for table, name in ((uploads, uploads.c.id), (checkpoints, checkpoints.c.job_id)):
+            connection.execute(update(table).where(name.in_(files)).values(tenant=tenant))
     while True:
         with database.write() as connection:
             taken = _page(connection, tenant)
+            if taken < PAGE:  # nothing is nobody's any more
+                connection.execute(update(holdings).where(holdings.c.tenant == NOBODY).values(tenant=tenant))
         count += taken
         if taken < PAGE:
             return count

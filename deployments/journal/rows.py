@@ -73,6 +73,7 @@ def job_of(
         deadline_s=row.promised_s,
         failures=failures,
         waits_for=row.error["message"] if row.error and row.state not in FINAL else None,
+        claimed_at=row.claimed_at,
     )
 
 

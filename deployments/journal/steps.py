@@ -67,21 +67,6 @@ def forget_jobs(connection: Connection, ended: Sequence[Row[Any]], now: float) -
     return unused
 
 
-def fold_tallies(connection: Connection, limit: int = 10_000) -> None:
-    """Many rows become one of each state, the sum staying as it is."""
-    some = select(tallies.c.seq).order_by(tallies.c.seq).limit(limit).with_for_update(skip_locked=True)
-    gone = (
-        connection.execute(tallies.delete().where(tallies.c.seq.in_(some)).returning(tallies.c.state, tallies.c.count))
-        .tuples()
-        .all()
-    )
-    sums = Counter[str]()
-    for state, count in gone:
-        sums[state] += count
-    for state, count in sums.items():
-        tally(connection, state, count)
-
-
 def tallied(connection: Connection) -> dict[str, int]:
     """Jobs in each final state."""
     total = func.sum(tallies.c.count)

@@ -15,9 +15,20 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
 from deployments.errors import PauseExpiredError
 from deployments.journal.database import Database
-from deployments.journal.outputs import RESULT, drop_files
-from deployments.journal.steps import FORGOTTEN_S, end_job, fold_tallies, forget_jobs
-from deployments.journal.tables import HOLDS, checkpoints, deliveries, erasures, forgotten, job_events, jobs
+from deployments.journal.outputs import RESULT, drop_files, drop_uploads, fold
+from deployments.journal.steps import FORGOTTEN_S, end_job, forget_jobs
+from deployments.journal.tables import (
+    HOLDS,
+    checkpoints,
+    deliveries,
+    erasures,
+    forgotten,
+    holdings,
+    job_events,
+    jobs,
+    tallies,
+    uploads,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -100,12 +111,23 @@ class Sweeps:
         with self._database.write() as connection:
             return connection.execute(deliveries.delete().where(deliveries.c.job_id.in_(ids))).rowcount
 
+    def uploads(self, limit: int = _ROWS) -> int:
+        """Files that were sent for several jobs go at their time; jobs that began from one keep its bytes."""
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            late = uploads.c.expires_at <= now
+            page = select(uploads.c.id).where(late).order_by(uploads.c.expires_at).limit(limit)
+            ids = list(connection.execute(page.with_for_update(skip_locked=True)).scalars())
+            drop_uploads(connection, ids, now)
+        return len(ids)
+
     def books(self) -> None:
-        """Places of jobs that were deleted long ago go; jobs that ended are added up."""
+        """Places of jobs that were deleted long ago go; jobs that ended, and bytes, are added up."""
         with self._database.write() as connection:
             old = forgotten.c.forgotten_at < self._database.now(connection) - FORGOTTEN_S
             connection.execute(forgotten.delete().where(old))
-            fold_tallies(connection)
+            for sums in (tallies, holdings):
+                fold(connection, sums)
 
     def erase(self, delete: Callable[[str], None], keys: Collection[str] | None = None, limit: int = _ROWS) -> int:
         """Have the store erase files that are due, or these; gives how many it did. One that cannot be erased now is

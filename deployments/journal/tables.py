@@ -6,6 +6,7 @@ epoch by the database's clock. Alembic makes and changes the tables (`migrations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -51,6 +52,7 @@ jobs = Table(
     Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
     Column("promised_s", Float),  # `deadline_s` as it was accepted, from created_at; orders the job's calls to its end
     Column("expired", Boolean, nullable=False, default=False),  # its checkpoints were forgotten
+    Column("claimed_at", Float),  # the last time
     UniqueConstraint("tenant", "idem_key"),
     Index("jobs_due", "state", "priority", "created_at"),
     Index("jobs_leases", "state", "lease_until"),
@@ -73,10 +75,19 @@ tallies = Table(
     Column("count", Integer, nullable=False),  # jobs that came to it, less those that were forgotten; the sum counts
 )
 
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("tenant", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),  # of a file that came, less of one that went; the sum counts
+    Index("holdings_tenants", "tenant"),
+)
+
 forgotten = Table(
     "forgotten",
     metadata,
-    Column("id", String, primary_key=True),  # of a job that was deleted of late, so that a list can go on behind it
+    Column("id", String, primary_key=True),  # of a job or a file that went of late, so that a list can go on behind it
     Column("tenant", String, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("forgotten_at", Float, nullable=False),
@@ -121,6 +132,7 @@ tenants = Table(
     Column("per_minute", Integer),
     Column("max_priority", Integer),
     Column("weight", Integer),  # NULL: 1
+    Column("max_bytes", BigInteger),
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
 )
 
@@ -164,6 +176,28 @@ deliveries = Table(
     Column("delivered_at", Float),
     Column("error", String),
     Index("deliveries_due", "due_at"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),  # as `job_id` of the row in `checkpoints` that names its file
+    Column("tenant", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),  # NULL: never
+    Column("bytes", Integer, nullable=False),
+    Column("filename", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Index("uploads_list", "tenant", "created_at", "id"),
+    Index("uploads_age", "expires_at"),
+)
+
+link_secrets = Table(
+    "link_secrets",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1
+    Column("secret", String, nullable=False),  # signs the addresses that need no key
+    info={"kept": False},  # a restored journal makes another one, and old addresses end
 )
 
 clusters = Table(

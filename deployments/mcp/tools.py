@@ -158,7 +158,7 @@ def _link(client: AsyncClient, video: Video) -> ResourceLink:
     picture = video.until == "t2i"
     return ResourceLink(
         name=f"{video.id}.{'png' if picture else 'mp4'}",
-        uri=f"{client.base_url}/v1/videos/{video.id}/content",
+        uri=video.url or f"{client.base_url}/v1/videos/{video.id}/content",
         description=f"{video.prompt} ({video.seconds} s, {video.size}, seed {video.seed})",
         mime_type="image/png" if picture else "video/mp4",
     )

@@ -5,9 +5,9 @@ replicas. Each process that serves HTTP has one of its own, which begins when th
 """
 
 import asyncio
+import itertools
 import logging
 import re
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
@@ -16,6 +16,7 @@ from client.schema import PoolMoment, Pools
 logger = logging.getLogger(__name__)
 
 EVERY_S, SPAN_S = 20.0, 3600.0
+_MEMORY_EVERY = 3  # looks
 _REPLICA_MB = re.compile(r'^ray_component_rss_mb\{[^}]*Component="ray::ServeReplica:[^":]*:(\w+)[^}]*\} (\S+)', re.M)
 
 NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
@@ -25,29 +26,44 @@ NodeTexts = Callable[[], Awaitable[Sequence[str | None]]]
 class PoolHistory:
     """See the top of this module. Outlives the application that a roll-out of settings replaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
         self.moments: deque[PoolMoment] = deque(maxlen=round(SPAN_S / EVERY_S))
         self.memory: Mapping[str, int] = {}  # bytes of the replicas of each deployment
         self._watching: asyncio.Task[None] | None = None
 
-    def watch(self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts) -> None:
-        """Look from now on, in the running event loop, and in the place of who looked before."""
+    def watch(
+        self,
+        read: Callable[[], Awaitable[Pools]],
+        nodes: NodeTexts,
+        now: Callable[[], Awaitable[float]],
+        after_s: float = 0.0,
+    ) -> None:
+        """Look from then on, in the running event loop, and in the place of who looked before."""
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = asyncio.get_running_loop().create_task(self._watch(read, nodes))
+        self._watching = asyncio.get_running_loop().create_task(self._watch(read, nodes, now, after_s))
 
     @property
     def is_watched(self) -> bool:
         return self._watching is not None and not self._watching.done()
 
-    async def _watch(self, read: Callable[[], Awaitable[Pools]], nodes: NodeTexts) -> None:
-        while True:
+    async def _watch(
+        self,
+        read: Callable[[], Awaitable[Pools]],
+        nodes: NodeTexts,
+        now: Callable[[], Awaitable[float]],
+        after_s: float,
+    ) -> None:
+        await asyncio.sleep(after_s)
+        for turn in itertools.count():
             try:
-                self.memory = memory_of(text for text in await nodes() if text is not None)
-                self.moments.append(moment_of(await read(), time.time()))
+                if turn % _MEMORY_EVERY == 0:  # agents say a lot, and memory changes slowly
+                    self.memory = memory_of(text for text in await nodes() if text is not None)
+                self.moments.append(moment_of(await read(), await now()))
             except Exception as error:
                 logger.debug("The pools could not be looked at: %s", error)  # who asks for them is told
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
 
 
 def moment_of(pools: Pools, at: float) -> PoolMoment:

@@ -54,6 +54,8 @@ class Sweeper:
         for what, page, age_s in pages:
             while age_s is not None and (count := page(age_s)):
                 self._metrics.swept(what, count)
+        while count := sweeps.uploads():
+            self._metrics.swept("uploads", count)
         sweeps.books()
         while count := sweeps.erase(self._store.delete):
             self._metrics.swept("files", count)

@@ -4,6 +4,7 @@ Unknown keys are errors; nothing is corrected silently. `reading` takes them fro
 one machine or for stand-in stages. Knows nothing of the graph (`deployments.app` does) and imports no Ray, no torch.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,8 @@ from cluster.pools.stage_args import BatchArgs as BatchArgs
 from cluster.pools.stage_args import StageArgs as StageArgs
 from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
+from deployments.settings.inputs import FetchArgs as FetchArgs
+from deployments.settings.inputs import FileArgs as FileArgs
 from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import OrderArgs as OrderArgs
@@ -26,6 +29,7 @@ from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import PRESETS, RequestError, get_preset
 from stages.types import STAGE_NAMES, StageName
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
 POLICY_PATH = "cluster.policy.autoscaler:Scaler"
 
 _FACTORIES: dict[StageName, str] = {
@@ -167,6 +171,18 @@ class IngressArgs(Args):
     max_upload_frames: int = Field(default=512, ge=2)
     max_upload_pixels: int = Field(default=2**30, ge=256, description="Of all frames of a video together.")
     sync_limit_s: float = Field(default=300.0, gt=0, description="POST /v1/videos/sync waits so long for the end.")
+    cors_origins: tuple[str, ...] = Field(
+        default=(),
+        description='Pages of other sites that may use the API, each by its origin, like "https://studio.example".',
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#@\s]+(/[^/?#\s]+)*$",
+        description="Where clients reach this server, for links that need no key; else as the request was addressed.",
+    )
+    links_s: float | None = Field(
+        default=86_400.0, ge=60, description="How long a video's `url` works without a key; null: there are none."
+    )
     keys_fresh_s: float = Field(default=3.0, ge=0, description="A revoked API key still works for so long, at most.")
     blocked_terms: tuple[str, ...] = Field(default=(), description="A prompt with one of these words is refused.")
     prompt_check: str | None = Field(
@@ -174,6 +190,17 @@ class IngressArgs(Args):
         pattern=r"^[\w.]+:\w+$",
         description="module:function(prompt, tenant) that gives why a prompt is refused, or None; runs in a thread.",
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f'{origin!r} is no origin; name each one, like "https://studio.example", without a path: '
+                    "with a star any page could use a server without keys"
+                )
+        return origins
 
     @field_validator("blocked_terms")
     @classmethod
@@ -199,6 +226,8 @@ class AppArgs(Args):
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     retention: RetentionArgs = Field(default_factory=RetentionArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
+    fetching: FetchArgs = Field(default_factory=FetchArgs)
+    files: FileArgs = Field(default_factory=FileArgs)
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
@@ -290,6 +319,15 @@ class AppArgs(Args):
     def many_pipelines(self) -> bool:
         """Whether several pipeline replicas may drive jobs at once."""
         return max(self.pipeline.replicas, self.pipeline.max_replicas or 0) > 1
+
+    def device(self, stage: StageName) -> str:
+        """What a replica of the stage computes on; stages with one name for it take turns or share it."""
+        own = self.stages[self.home(stage)]
+        if own.num_gpus == 0 and own.num_cpus < 1:
+            return "cpu"  # slivers that place replicas only: `variants.laptop`
+        if own.gpu is not None:
+            return f"gpu {own.gpu}"
+        return f"gpu of {own.pool}" if 0 < own.num_gpus < 1 else self.home(stage)
 
     def factory(self, stage: StageName) -> str:
         return self.stages[stage].factory or _FACTORIES[stage]

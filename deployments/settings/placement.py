@@ -163,7 +163,7 @@ def _placement(
     places: Mapping[StageName, Place], gpus: Sequence[Gpu], needs: Mapping[StageName, Need], most: int
 ) -> Placement:
     used = {gpu for place in places.values() for gpu in place.gpus}
-    waiting = sum(needs[name].weights for name, place in places.items() if place.offload != "none")
+    waiting = sum(needs[name].weights * len(place.gpus) for name, place in places.items() if place.offload != "none")
     return Placement(
         places={name: places[name] for name in STAGE_NAMES},
         share=int(10_000 / most) / 10_000,  # Ray counts in such steps
@@ -173,17 +173,24 @@ def _placement(
 
 
 def _spread(gpus: Sequence[Gpu], needs: Mapping[StageName, Need]) -> Placement | None:
-    """A whole GPU for every replica, where any stage has room on each: Ray may then choose which."""
-    alone = {name: _fit(gpus[-1].gib, {name: need}) for name, need in needs.items()}
+    """A whole GPU for every replica, where any stage has room on each: Ray may then choose which.
+
+    None, where it has not. A stage that moves weights gets no second replica, which would hold them in main memory.
+    """
+    fits: dict[StageName, _Fit] = {}
+    for name in STAGE_NAMES:
+        fit, best = (_fit(gpu.gib, {name: needs[name]}) for gpu in (gpus[-1], gpus[0]))
+        if fit is None or best is None or best < fit:
+            return None
+        fits[name] = fit
     replicas = dict.fromkeys(STAGE_NAMES, 1)
     for _ in range(len(gpus) - len(STAGE_NAMES)):
         busiest = max(STAGE_NAMES, key=lambda name: needs[name].load / replicas[name])
+        if fits[busiest].moved:
+            break  # more of the others would wait for it
         replicas[busiest] += 1
-    free, places = [gpu.index for gpu in gpus], {}
-    for name in STAGE_NAMES:
-        fit, best = alone[name], _fit(gpus[0].gib, {name: needs[name]})
-        if fit is None or best is None or best < fit:
-            return None
+    free, places = [gpu.index for gpu in gpus], dict[StageName, Place]()
+    for name, fit in fits.items():
         taken, free = tuple(free[: replicas[name]]), free[replicas[name] :]
         places[name] = Place(taken, fit.gib[0], fit.offloads[0], chosen_by_ray=True)
     return _placement(places, gpus, needs, most=1)
@@ -235,6 +242,6 @@ def _too_small(gpus: Sequence[Gpu], needs: Mapping[StageName, Need], preset: str
 
 def _said(name: StageName, place: Place) -> str:
     if place.lives_with is not None:
-        return f"{name} with {place.lives_with}, in turns"
-    how = f", {_HOW[place.offload]}" if place.offload != "none" else ""
+        return f"{name} in turns with {place.lives_with}"
+    how = f" ({_HOW[place.offload]})" if place.offload != "none" else ""
     return f"{name} {place.gib:.1f}{how}"

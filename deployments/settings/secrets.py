@@ -34,10 +34,10 @@ def resolved(text: str, field: str) -> str:
         return text
     kind, name = found.groups()
     try:
-        value = os.environ.get(name, "") if kind == "env" else read_text(Path(name), ConfigError).strip()
+        value = os.environ.get(name, "") if kind == "env" else read_text(Path(name), ConfigError)
     except ConfigError as error:
         raise ConfigError(f"{field} is {text}, which cannot be read on this node: {error}") from None
-    if not value:
+    if not (value := value.strip()):  # a secret made of a file ends with its line
         lack = "this node's environment lacks" if kind == "env" else "is empty"
         raise ConfigError(f"{field} is {text}, which {lack}; set it for every replica of ingress and pipeline.")
     return value

@@ -1,4 +1,5 @@
-"""Webhooks: whoever made a job is told once it has ended, signed as standardwebhooks.com says.
+"""Webhooks: whoever made a job is told once it has ended, in the shape of OpenAI's events (`id`, `object`, `type`,
+`created_at`, `data`: the video), signed as standardwebhooks.com says.
 
 A job with a `webhook_url` has a row in `deliveries`, written with the job and due with its end, in the same
 transactions; so no end is forgotten, and one may be told twice, under the same `webhook-id`. Each ingress replica runs
@@ -6,15 +7,12 @@ transactions; so no end is forgotten, and one may be told twice, under the same 
 one tenant, so that who answers slowly delays nobody else. A 2xx ends it, a 410 or the last attempt gives it up. A post
 has one deadline for all of it; of the answer only status and headers are read.
 
-The server posts to public addresses alone, unless `webhooks.allow_private`: the host is looked up, every address it has
-must be public, and the connection goes to the one that was checked.
+The server posts to public addresses alone (`deployments.tenants.addresses`), unless `webhooks.allow_private`.
 """
 
 import asyncio
-import ipaddress
 import json
 import logging
-import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from deployments.errors import InvalidRequestError, UnavailableError
 from deployments.jobs.values import Job
 from deployments.journal.database import Database
 from deployments.journal.tables import deliveries, jobs
+from deployments.tenants.addresses import EVERYWHERE, parse_address, public_address
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +36,9 @@ POST_S = 10.0  # the whole of a post, from the name's look-up to the answer's la
 LOOK_UP_S = 5.0
 AT_ONCE, PER_PLACE, PER_TENANT = 16, 2, 8  # posts of one replica
 RETRY_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0)  # after the first, second, ... failure
-MAX_URL_CHARS = 2000
 
 Body = Callable[[str], tuple[Job, str] | None]
 """A job's id to the job and its JSON; None for one that is gone."""
-
-
-class PrivateAddressError(OSError):
-    """A webhook that leads into a private network."""
 
 
 def judge_url(url: str | None, enabled: bool) -> None:
@@ -57,26 +51,8 @@ def judge_url(url: str | None, enabled: bool) -> None:
         return
     if not enabled:
         raise _refused("This server sends no webhooks; its operator can set webhooks.secret. Leave webhook_url out.")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
-    except ValueError:
-        usable = False
-    if not usable or len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable():
+    if parse_address(url) is None:
         raise _refused(f"webhook_url is {url[:80]!r}; it must be an address like https://example.com/hooks/video.")
-
-
-def public_address(host: str, port: int, allow_private: bool) -> str:
-    """An address of the host that may be connected to.
-
-    Raises:
-        OSError: it has none, or one of them is private.
-    """
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    for address in sorted(found):
-        if not allow_private and not ipaddress.ip_address(address).is_global:
-            raise PrivateAddressError(f"{host} has the address {address}, which is not a public one")
-    return min(found)
 
 
 @dataclass(frozen=True)
@@ -111,7 +87,7 @@ class Courier:
         self._database = database
         self._webhook = Webhook(secret)
         self._body = body
-        self._allow_private = allow_private
+        self._networks = EVERYWHERE if allow_private else ()
         self._poll_s = poll_s
         self._post_s = post_s
         self._at_journal = Bulkhead("The journal's database", threads=4, wait_s=POST_S)
@@ -120,8 +96,9 @@ class Courier:
     async def run(self) -> None:
         """Deliver until cancelled."""
         under_way: dict[asyncio.Task[None], _Due] = {}
+        limits = httpx.Limits(max_keepalive_connections=0)  # a connection is one name's, and pools go by address
         async with (
-            httpx.AsyncClient(timeout=self._post_s, follow_redirects=False, trust_env=False) as http,
+            httpx.AsyncClient(timeout=self._post_s, limits=limits, follow_redirects=False, trust_env=False) as http,
             asyncio.TaskGroup() as group,
         ):
             while True:
@@ -195,23 +172,26 @@ class Courier:
         return status, f"status {status}"
 
     async def _post(self, http: httpx.AsyncClient, job: Job, url: str, video: str, now: float) -> int:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        address = await self._at_names.run(public_address, host, port, self._allow_private)
+        target = parse_address(url)
+        assert target is not None  # else the job would not have been accepted
+        address = await self._at_names.run(public_address, target.host, target.port, self._networks)
         ended = datetime.fromtimestamp(job.finished_at or now, UTC)
         kind = "video.completed" if job.state == "succeeded" else "video.failed"
-        text = json.dumps({"type": kind, "timestamp": ended.isoformat(), "data": json.loads(video)})
-        message_id, sent = f"msg_{job.id.removeprefix('video_')}", datetime.fromtimestamp(now, UTC)
+        number = job.id.removeprefix("video_")
+        event = {"id": f"evt_{number}", "object": "event", "type": kind, "created_at": int(ended.timestamp())}
+        text = json.dumps({**event, "timestamp": ended.isoformat(), "data": json.loads(video)})
+        message_id, sent = f"msg_{number}", datetime.fromtimestamp(now, UTC)
         headers = {
-            "host": parts.netloc.rpartition("@")[2],
+            "host": target.netloc,
             "content-type": "application/json",
             "webhook-id": message_id,
             "webhook-timestamp": str(int(now)),
             "webhook-signature": self._webhook.sign(message_id, sent, text),
         }
-        target = httpx.URL(url).copy_with(host=address, username=None, password=None)
-        extensions = {"sni_hostname": host}  # the certificate is that of the name, the connection goes to the address
-        async with http.stream("POST", target, content=text, headers=headers, extensions=extensions) as answer:
+        extensions = {"sni_hostname": target.host}  # the certificate is that of the name
+        async with http.stream(
+            "POST", target.at(address), content=text, headers=headers, extensions=extensions
+        ) as answer:
             return answer.status_code  # its body, which may have no end, is never read
 
     def _end(self, job_id: str, error: str | None) -> None:

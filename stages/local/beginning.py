@@ -56,7 +56,12 @@ def begin(plan: Plan, preset: Preset, image: Path | None, video: Path | None, en
 
 
 def _judged(file: Path, moves: bool) -> Facts:
+    name = "video" if moves else "image"
     try:
+        if file.is_fifo() or file.is_char_device():
+            raise MediaError("is a pipe or a device, and it is read more than once; give a file")
         return examine_video(file, _ANY) if moves else examine_picture(file)
     except MediaError as error:
-        raise RequestError("video" if moves else "image", f"The file {file} {error}.") from error
+        raise RequestError(name, f"The file {file} {error}.") from error
+    except OSError as error:
+        raise RequestError(name, f"The file {file} cannot be read ({error.strerror}).") from error

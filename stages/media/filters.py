@@ -14,8 +14,9 @@ from av.filter import Graph
 from stages.media.pictures import on_white
 from stages.types import UInt8
 
-_PQ, _HLG = 16, 18  # numbers of ITU-T H.273
+_UNSAID, _PQ, _HLG = 2, 16, 18  # numbers of ITU-T H.273
 _WIDE = (9, 11, 12)  # primaries: BT.2020, DCI-P3, Display P3
+_HD = 720  # lines, from where a file that does not say its matrix has BT.709's, as every player takes it
 HDR = {_PQ: "PQ", _HLG: "HLG"}
 Filters = tuple[tuple[str, str], ...]
 Turns = tuple[bool, bool, bool]
@@ -112,6 +113,8 @@ class Upright:
     def _scale(self, frame: av.VideoFrame) -> tuple[str, str]:
         width, height = self._square(frame)
         options = [f"w={width}:h={height}:flags=bicubic+accurate_rnd+full_chroma_int"]
+        if frame.colorspace == _UNSAID and min(frame.width, frame.height) >= _HD:
+            options.append("in_color_matrix=bt709")
         if frame.color_trc in HDR:
             options.append("out_transfer=bt709:intent=perceptual")
         if frame.color_trc in HDR or frame.color_primaries in _WIDE:

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import numpy as np
@@ -30,8 +30,8 @@ def examine_picture(file: File, limits: Limits | None = None) -> Facts:
         MediaError: it is none, is broken, or beyond the limits.
     """
     with _opened(file, "PNG, JPEG or WebP picture", _PICTURES) as picture:
+        (limits or Limits(2**13, 1, _MAX_PIXELS)).judge(picture.size)  # before anything is decoded
         size = _upright_size(picture)
-        (limits or Limits(2**13, 1, _MAX_PIXELS)).judge(size)
         notes = []
         if (count := _count(picture)) > 1 and picture.format != "MPO":
             notes.append(f"Of the animation's {count} frames the first is taken.")
@@ -39,7 +39,7 @@ def examine_picture(file: File, limits: Limits | None = None) -> Facts:
             notes.append(f"Its {picture.mode} colours are shown in sRGB.")
         suffix = _PICTURES[str(picture.format)]
         _rgb(picture)
-        if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+        if _hides(picture):
             notes.append(WHITE)
     return Facts("picture", suffix, size, notes=tuple(notes))
 
@@ -51,7 +51,7 @@ def read_picture(file: File) -> UInt8:
         MediaError: as `examine_picture` does.
     """
     with _opened(file, "PNG, JPEG or WebP picture", _PICTURES) as picture:
-        Limits(2**14, 1, _MAX_PIXELS).judge(_upright_size(picture))
+        Limits(2**14, 1, _MAX_PIXELS).judge(picture.size)
         return _rgb(picture)
 
 
@@ -141,21 +141,46 @@ def _seconds(picture: PIL.Image.Image, index: int) -> float:
 
 def _upright_size(picture: PIL.Image.Image) -> tuple[int, int]:
     width, height = picture.size
-    return (height, width) if picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8) else (width, height)
+    if picture.format == "PNG":
+        picture.load()  # its EXIF may stand behind the pixels
+    with suppress(Exception):  # EXIF that cannot be read turns nothing
+        if picture.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+            return height, width
+    return width, height
 
 
 def _rgb(opened: PIL.Image.Image) -> UInt8:
     """The picture where it stands, (H, W, 3)."""
     opened.load()
     picture = opened.copy()
-    if picture.mode.startswith(("I", "F")):  # grey of 16 bits
-        deep = np.asarray(picture).astype(np.int64) >> 8
-        return np.repeat(deep.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    PIL.ImageOps.exif_transpose(picture, in_place=True)
+    with suppress(Exception):  # as in `_upright_size`
+        PIL.ImageOps.exif_transpose(picture, in_place=True)
+    if _is_deep(picture):
+        deep = np.asarray(picture).astype(np.int64)
+        grey = np.where(deep == _hidden(picture), 255, (deep >> 8).clip(0, 255)).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.mode == "P":
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture = _in_srgb(picture)
     if picture.has_transparency_data:
         return on_white(np.asarray(picture.convert("RGBA")))
     return np.asarray(picture.convert("RGB"))
+
+
+def _is_deep(picture: PIL.Image.Image) -> bool:
+    """Grey of 16 bits."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def _hidden(picture: PIL.Image.Image) -> int:
+    """The one value of a deep grey that is transparent; -1 for none."""
+    return int(picture.info.get("transparency", -1))
+
+
+def _hides(picture: PIL.Image.Image) -> bool:
+    if _is_deep(picture):
+        return bool((np.asarray(picture) == _hidden(picture)).any())
+    return picture.has_transparency_data and int(np.asarray(picture.convert("RGBA"))[..., 3].min()) < 255
 
 
 def _in_srgb(picture: PIL.Image.Image) -> PIL.Image.Image:

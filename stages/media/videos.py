@@ -255,7 +255,10 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     """In seconds; 0 where no header says it."""
     if stream.duration is not None:
         return float(stream.duration * _base(stream))
-    return float(container.duration or 0) / float(av.time_base)
+    if container.duration is None:
+        return 0.0
+    began = container.start_time or 0  # a WebM's length counts from 0, whenever its first frame is seen
+    return float(container.duration - began) / float(av.time_base)
 
 
 def _header_size(stream: VideoStream) -> tuple[int, int]:

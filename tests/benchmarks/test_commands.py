@@ -22,7 +22,7 @@ from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    *("bulkheads", "page"),
+    *("bulkheads", "page", "clients"),
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
 )
 QUICK_S = 400
@@ -143,6 +143,15 @@ def test_api_gives_its_figures() -> None:
     assert set(figures) == named | {"sse_streams", "event_p95_ms"}
     assert min(figures["post_per_s_sqlite"], figures["post_per_s_postgres"], figures["post_p99_ms"]) > 0
     assert (figures["sse_streams"] is None) == (figures["event_p95_ms"] is None)
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+def test_clients_gives_its_figures_and_no_client_fails() -> None:
+    figures = figures_of(run("clients", "--quick"))
+    assert {figures.pop(name) for name in ("clients_failed", "operations_failed")} == {0}
+    assert figures.pop("operations_all") > figures.pop("clients_all") > 5
+    assert set(figures) == {"eta_error_median"}
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ def test_a_lost_answer_makes_no_second_job(api: Any, wire: Wire, verb: str) -> N
 
 def test_a_paused_job_is_handed_over_and_goes_on(api: Any, wire: Wire) -> None:
     held: Video = api.videos.create_and_wait("a fox", pause_after="t2i", candidates=3)
-    assert (held.status, held.paused_after, held.stages[0].status) == ("queued", "t2i", "completed")
+    assert (held.status, held.paused_after, held.stages[0].status) == ("paused", "t2i", "completed")
     assert api.videos.wait(held.id).paused_after == "t2i"
     with pytest.raises(BadRequestError, match="candidates 0 to 2"):
         api.videos.continue_(held.id, candidate=3)

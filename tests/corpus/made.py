@@ -58,10 +58,22 @@ def turned(orientation: int, kind: str = "JPEG") -> bytes:
     return picture(stored, kind, exif=exif, **options)
 
 
-def deep_grey() -> bytes:
-    """A PNG of 16-bit grey from black to white."""
-    ramp = np.linspace(0, 65535, SIZE[0]).astype(np.uint16)
-    return picture(PIL.Image.fromarray(np.broadcast_to(ramp, SIZE[::-1]).copy()))
+def ramp(first: int = 0) -> UInt8:
+    """(H, W, 3): grey from black to white; `first` in the place of black."""
+    values = np.linspace(0, 65535, SIZE[0]).astype(int) >> 8
+    values[0] = first
+    return np.repeat(np.broadcast_to(values, SIZE[::-1])[..., None], 3, 2).astype(np.uint8)
+
+
+def deep_grey(orientation: int = 1, hidden: int | None = None) -> bytes:
+    """`ramp` as a PNG of 16 bits, stored so that this EXIF orientation, 1 or 6, shows it upright; one value may be
+    transparent.
+    """
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    wide = np.broadcast_to(np.linspace(0, 65535, SIZE[0]).astype(np.uint16), SIZE[::-1])
+    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(wide) if orientation == 6 else wide))
+    return picture(stored, "PNG", exif=exif, **({} if hidden is None else {"transparency": hidden}))
 
 
 def chunked(*chunks: tuple[bytes, bytes]) -> bytes:

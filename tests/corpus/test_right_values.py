@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageCms
 import pytest
+from av.video.reformatter import Colorspace
 
 from stages.media.pictures import animation_frames, examine_animation, examine_picture, read_picture
 from stages.media.times import shown_at
@@ -46,12 +47,13 @@ def palette() -> bytes:
     return picture(PIL.Image.fromarray(marked()).convert("P", palette=PIL.Image.Palette.ADAPTIVE))
 
 
-def with_profile() -> bytes:
+def with_profile(mode: str = "RGB") -> bytes:
     """Red and green change places, and the profile, with its columns for them exchanged, says so."""
     profile = bytearray(PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes())
     red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
     profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
-    return picture(np.ascontiguousarray(marked()[..., [1, 0, 2]]), icc_profile=bytes(profile))
+    swapped = PIL.Image.fromarray(np.ascontiguousarray(marked()[..., [1, 0, 2]]))
+    return picture(swapped.convert(mode, palette=PIL.Image.Palette.ADAPTIVE), icc_profile=bytes(profile))
 
 
 def animation(kind: str) -> bytes:
@@ -65,17 +67,16 @@ PICTURES: dict[str, tuple[Make, UInt8]] = {
     "MPO": (mpo, marked()),
     "palette": (palette, marked()),
     "another RGB": (with_profile, marked()),
+    "palette of another RGB": (lambda: with_profile("P"), marked()),
+    "EXIF that is none": (lambda: picture(marked(), "JPEG", exif=b"Exif\0\0nothing", quality=95), marked()),
     "broken profile": (lambda: picture(marked(), icc_profile=b"no profile"), marked()),
     "CMYK JPEG": (lambda: picture(PIL.Image.fromarray(marked()).convert("CMYK"), "JPEG", quality=95), marked()),
     "progressive JPEG": (lambda: picture(marked(), "JPEG", progressive=True, quality=95, subsampling=0), marked()),
     "transparent PNG": (made.see_through, made.whitened()),
     "transparent WebP": (lambda: made.see_through("WEBP"), made.whitened()),
-    "16-bit grey": (
-        made.deep_grey,
-        np.repeat(np.broadcast_to(np.linspace(0, 65535, SIZE[0]).astype(int) >> 8, SIZE[::-1])[..., None], 3, 2).astype(
-            np.uint8
-        ),
-    ),
+    "16-bit grey": (made.deep_grey, made.ramp()),
+    "16-bit grey, EXIF 6": (partial(made.deep_grey, 6), made.ramp()),
+    "16-bit grey, transparent": (partial(made.deep_grey, hidden=0), made.ramp(first=255)),
     "16-bit colour": (made.deep_colour, np.broadcast_to(np.array([0x12, 0x80, 0xF0], np.uint8), (*SIZE[::-1], 3))),
     "one bit": (lambda: picture(PIL.Image.new("1", SIZE, 1)), np.full((*SIZE[::-1], 3), 255, np.uint8)),
     "animated PNG": (lambda: animation("PNG"), greys(1)[0]),
@@ -173,6 +174,14 @@ def test_colours_of_a_wide_gamut_are_mapped_and_hdr_is_tone_mapped() -> None:
     assert bright - paper > 25
 
 
+def test_a_large_video_that_does_not_say_its_colours_has_those_of_hd() -> None:
+    """As players take it; a small one has BT.601's."""
+    wanted = marked((1280, 720))
+    frame = av.VideoFrame.from_ndarray(wanted, format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+    assert apart(frames_of(film([frame] * 2, preset="ultrafast"), 0.0)[0], wanted) < 2
+
+
 def test_both_fields_become_one_frame() -> None:
     """A bar that moves between the fields leaves no comb."""
     frames = []
@@ -223,6 +232,23 @@ def test_what_a_browser_recorded_has_a_length_and_a_rate(tmp_path: Path) -> None
     (tmp_path / "a.webm").write_bytes(data)
     for facts in (examine_video(data), look_at_video(tmp_path / "a.webm")):
         assert (facts.fps, facts.frames, round(facts.duration_s, 3)) == (25.0, 20, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "muxer"),
+    [("mp4", "libx264", {}), ("webm", "libvpx", {}), ("webm", "libvpx", {"live": "1"})],
+    ids=["mp4", "webm", "recorded"],
+)
+def test_a_video_begins_with_its_first_frame_whenever_that_is(
+    kind: str, codec: str, muxer: dict[str, str], tmp_path: Path
+) -> None:
+    """A piece of a longer recording keeps that one's times."""
+    times = range(5000, 5800, 40)
+    data = film(greys(20), kind=kind, codec=codec, fps=25, times_ms=times, muxer=muxer)
+    (tmp_path / "a").write_bytes(data)
+    for facts in (examine_video(data), look_at_video(tmp_path / "a")):
+        assert facts.duration_s == pytest.approx(0.8, abs=0.05)
+    assert values_of(data, 0.0, 0.41) == pytest.approx([16, 116], abs=2)
 
 
 def test_of_a_moment_behind_the_end_is_said_so() -> None:

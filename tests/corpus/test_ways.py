@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -260,6 +261,7 @@ def test_the_command_redraws_a_video_by_the_real_stages(tmp_path: Path) -> None:
 
 def test_arguments_that_do_not_belong_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.png").write_bytes(picture(marked()))
+    os.mkfifo(tmp_path / "pipe")
     image, video = ["--image", str(tmp_path / "a.png")], ["--video", str(tmp_path / "a.png")]
     for given, says in (
         (video, "--video needs --enter"),
@@ -267,6 +269,8 @@ def test_arguments_that_do_not_belong_together(tmp_path: Path, capsys: pytest.Ca
         (["--enter", "vfi"], "there is no --video"),
         ([*video, "--enter", "vfi"], "is no MP4 or WebM video"),
         (["--image", str(tmp_path / "none.png")], "cannot be read"),
+        (["--image", str(tmp_path / "pipe")], "is a pipe or a device, and it is read more than once"),
+        (["--video", "/dev/zero", "--enter", "v2v"], "is a pipe or a device"),
     ):
         assert main(["a fox", *given]) == 2
         assert says in " ".join(capsys.readouterr().err.split())

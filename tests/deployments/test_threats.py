@@ -32,7 +32,7 @@ def test_nginx_takes_the_file_that_is_shipped(tmp_path: Path) -> None:
     words = [OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=videos.example.com"]
     subprocess.run([*words, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True, timeout=60)
     shipped = (ROOT / "deployments" / "nginx.conf").read_text()
-    given = shipped.replace("/etc/ssl/videos", str(tmp_path / "videos"))
+    given = shipped.replace("/etc/ssl/videos", str(tmp_path / "videos")).replace("/var/log/nginx", str(tmp_path))
     file = tmp_path / "nginx.conf"
     file.write_text(
         f"pid {tmp_path}/pid;\nerror_log {tmp_path}/log;\nevents {{}}\nhttp {{\naccess_log off;\n{given}\n}}\n"

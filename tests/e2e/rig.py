@@ -32,11 +32,11 @@ from stages.replay import ReplayProfile
 from stages.types import StageName
 
 DEADLINE_S = 120.0
-STORE_BYTES = 512 * 2**20
+STORE_BYTES = 256 * 2**20
 PROFILES: dict[StageName, ReplayProfile] = {
-    "t2i": ReplayProfile(run_s=0.2, bytes_out=3_000_000),
-    "i2v": ReplayProfile(run_s=0.4, bytes_out=12_000_000),
-    "v2v": ReplayProfile(run_s=1.5, bytes_out=36_000_000, steps=20),
+    "t2i": ReplayProfile(run_s=0.2, bytes_out=1_500_000),
+    "i2v": ReplayProfile(run_s=0.4, bytes_out=6_000_000),
+    "v2v": ReplayProfile(run_s=1.5, bytes_out=18_000_000, steps=20),
     "vfi": ReplayProfile(run_s=0.1, bytes_out=1_200_000),
 }
 WINDOWS = len(plan_windows(plan(TINY, "a fox").i2v.frames, TINY.v2v_windows))
@@ -44,15 +44,17 @@ WINDOWS = len(plan_windows(plan(TINY, "a fox").i2v.frames, TINY.v2v_windows))
 ValueT = TypeVar("ValueT")
 
 
-def wait_for(what: str, probe: Callable[[], ValueT | None], deadline_s: float = DEADLINE_S) -> ValueT:
-    """The first answer of `probe` that is neither None nor False."""
+def wait_for(
+    what: str, probe: Callable[[], ValueT | None], deadline_s: float = DEADLINE_S, every_s: float = 0.05
+) -> ValueT:
+    """The first answer of `probe` that is neither None nor False. A look takes CPU from what is looked at."""
     end = time.monotonic() + deadline_s
     while True:
         found = probe()
         if found is not None and found is not False:
             return found
         assert time.monotonic() < end, f"waited {deadline_s:g} s for {what}"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 class Rig:
@@ -93,7 +95,7 @@ class Rig:
             video = self.retrieve(video_id)
             return video if video.status in ("completed", "failed") else None
 
-        return wait_for(f"the end of {video_id}", final)
+        return wait_for(f"the end of {video_id}", final, every_s=0.1)
 
     def running(self, video_id: str, stage: StageName) -> Video:
         """The video once that stage computes."""
@@ -167,7 +169,7 @@ class SecondApp:
             video = self.video(video_id)
             return video if video.status in ("completed", "failed") else None
 
-        return wait_for(f"the end of {video_id}", final, deadline_s)
+        return wait_for(f"the end of {video_id}", final, deadline_s, every_s=0.1)
 
     def told(self, video_id: str, kind: str, stage: StageName) -> list[dict[str, Any]]:
         """What the job's events of one kind say about a stage, in order."""

@@ -91,7 +91,7 @@ def test_a_job_ends_where_it_is_told_to(
 def test_a_paused_job_uses_no_device_until_a_candidate_is_chosen(app: SecondApp) -> None:
     video_id = app.create(seed=5, pause_after="t2i", candidates=3)
     paused = wait_for("the pause", lambda: video if (video := app.video(video_id)).paused_after else None)
-    assert (paused.status, paused.paused_after, paused.candidates) == ("queued", "t2i", 3)
+    assert (paused.status, paused.paused_after, paused.candidates) == ("paused", "t2i", 3)
     assert ran(app, video_id) == {"t2i": 3}
     pictures = {content(app, video_id, variant="keyframe", candidate=str(k)).content for k in range(3)}
     assert len(pictures) == 3
@@ -214,3 +214,19 @@ def test_identical_jobs_compute_once_where_the_tenant_allows_it(app: SecondApp) 
     assert {stage.origin for stage in later.stages[:3]} == {"reused"}
     apart = completed(app, app.create(seed=11))
     assert ran(app, apart.id)["t2i"] == 1
+
+
+def test_a_job_that_is_done_ends_before_the_windows_of_the_next(app: SecondApp) -> None:
+    """The last one here: VFI is slow from now on."""
+    vfi = app.args.stages["vfi"]
+    slow = vfi.model_copy(update={"options": {**vfi.options, "run_s": 1.5}})
+    app.args = app.args.model_copy(update={"stages": {**app.args.stages, "vfi": slow}})
+    app.deploy()
+    ids = [app.create(seed=1), app.create(seed=2)]
+    assert [app.ended(video_id).error for video_id in ids] == [None, None]
+    events = [app.journal.events(video_id) for video_id in ids]
+    made = [[e.at for e in own if (e.kind, e.data.get("stage")) == ("stage_output", "vfi")] for own in events]
+    assert [len(own) for own in made] == [WINDOWS, WINDOWS]
+    one = made.index(min(made, key=max))  # either may come first, and windows of both in turn
+    end = next(event.at for event in events[one] if event.kind == "completed")
+    assert end < min(at for at in made[1 - one] if at > max(made[one]))

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
+import ray
 from ray import serve
 
 from deployments.on_ray.ray_internals import end_ghosts
@@ -12,13 +14,15 @@ from deployments.server import declare
 from deployments.settings.application import AppArgs, AutoscalingArgs, ScalingArgs, StorageArgs
 from deployments.settings.reading import load_config
 from deployments.settings.variants import laptop, rehearsal
-from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
+from tests.e2e import rig as rigs
+from tests.e2e.rig import PROFILES, Rig, SecondApp
 
 pytestmark = pytest.mark.slow
 
 NAME = "scaled"
+wait_for = partial(rigs.wait_for, every_s=0.25)  # `serve.status` is a tenth of a second of CPU
 BUDGET = 6
-LOAD_S = 4.0  # of V2V: a job that finds none waits for long enough to be told
+LOAD_S = 1.5  # of V2V: a job that finds none waits for long enough to be told
 T2I_S = 3.0  # a burst is in it for many seconds, so V2V's replicas can be seen to come before its work
 
 
@@ -58,7 +62,7 @@ def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared
         call_s={"t2i": T2I_S, "i2v": 0.4, "v2v": 1.0, "vfi": 0.1},
         start_up_s=dict.fromkeys(args.stages, 30.0),  # so everything in T2I is demand in V2V at once
         report_s=0.2,
-        arrivals_window_s=5.0,  # what has not come for so long is not expected, and V2V may go to zero
+        arrivals_window_s=3.0,  # what has not come for so long is not expected, and V2V may go to zero
         policy={"min_keep_s": 2.0, "keep_idle": 0.0, "goal_s": 2.0},
     )
     storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
@@ -89,6 +93,11 @@ def test_a_replica_that_was_called_off_before_it_had_a_place_is_ended(rig: Rig) 
     assert end_ghosts("ghosts") == 1
     wait_for("its end", lambda: states() == {"STARTING": 1}, 60.0)
     serve.delete("ghosts", _blocking=False)
+    wait_for("the other to be called off", lambda: serve.status().applications["ghosts"].status == "DELETING")
+    for actor in ray.util.list_named_actors(all_namespaces=True):  # else it would hold up the end of all tests
+        if "ghosts" in actor["name"]:
+            ray.kill(ray.get_actor(**actor))
+    wait_for("the end of it all", lambda: "ghosts" not in serve.status().applications)
 
 
 def test_v2v_grows_for_jobs_that_are_still_in_t2i_then_falls_to_zero_and_comes_back(rig: Rig, app: Declared) -> None:

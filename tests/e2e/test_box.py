@@ -1,4 +1,4 @@
-"""`serve --gpus` on a machine that says it has GPUs: every stage's process sees the one that was said, and works."""
+"""`python -m deployments serve --gpus`: on a machine that says it has GPUs each stage sees its own, and works."""
 
 import os
 import re

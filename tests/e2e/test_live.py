@@ -81,5 +81,15 @@ def test_a_stream_of_a_job_that_fails_is_refused(rig: Rig) -> None:
 
 
 def test_a_synchronous_post_answers_with_the_end(rig: Rig) -> None:
-    answer = httpx.post(f"{rig.url}/v1/videos/sync", json={"prompt": "a fox"}, timeout=120.0)
-    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+    body, json = {"prompt": "a fox"}, {"accept": "application/json"}
+    said = httpx.post(f"{rig.url}/v1/videos/sync", json=body, headers=json, timeout=120.0)
+    assert (said.status_code, said.json()["status"]) == (200, "completed")
+    made = httpx.post(f"{rig.url}/v1/videos/sync", json=body, timeout=120.0)  # as curl and vLLM-Omni's scripts do
+    assert (made.status_code, made.headers["content-type"]) == (200, "video/mp4")
+    with av.open(io.BytesIO(made.content)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == FRAMES
+    job = rig.retrieve(made.headers["x-video-id"])
+    assert made.headers["x-inference-time-s"] == str(job.inference_time_s)
+    assert job.url is not None
+    assert httpx.get(job.url).content == made.content
+    assert sum(job.stage_durations.values()) > 0

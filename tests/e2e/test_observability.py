@@ -37,7 +37,7 @@ def test_a_scrape_holds_every_number_of_the_table_and_they_are_right(rig: Rig) -
     def at(**labels: str) -> frozenset[tuple[str, str]]:
         return frozenset(labels.items())
 
-    found = wait_for("every number", values)
+    found = wait_for("every number", values, every_s=0.5)
     assert found["ray_magicvideo_jobs_total", at(state="succeeded")] >= 2
     assert found["ray_magicvideo_stage_run_s_count", at(stage="i2v")] >= 1
     assert found["ray_magicvideo_saved_gpu_seconds_total", at(stage="i2v")] > 0.3

@@ -39,6 +39,16 @@ def test_a_video_from_prompt_to_file_and_away(openai: OpenAI) -> None:
         openai.videos.retrieve(video.id)
 
 
+def test_words_of_other_servers_go_through_the_package(openai: OpenAI) -> None:
+    assert [model.id for model in openai.models.list()] == ["tiny", "sora-2", "sora-2-pro"]
+    assert openai.models.retrieve("sora-2").owned_by == "magicvideo"
+    more = {"num_inference_steps": 4, "width": 256, "height": 256, "extra_params": {"flow_shift": 5.0}}
+    video = openai.videos.create(prompt="a fox", model="sora-2", seconds="4", extra_body=more)
+    assert (video.model, video.seconds, video.size) == ("tiny", "4", "256x256")
+    assert "flow_shift" in (video.model_extra or {})["note"]
+    assert openai.videos.delete(video.id).deleted
+
+
 def test_a_picture_is_sent_as_the_package_sends_it(openai: OpenAI) -> None:
     buffer = io.BytesIO()
     PIL.Image.new("RGB", (64, 64), "red").save(buffer, "PNG")

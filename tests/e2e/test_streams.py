@@ -96,7 +96,7 @@ async def test_a_replica_that_dies_is_recognised_and_what_it_gave_outlives_it(ri
 
 
 async def test_a_cancelled_response_ends_its_stream(handle: Any) -> None:
-    wait_for("a replica", lambda: serve.status().applications[APP].status == "RUNNING")
+    wait_for("a replica", lambda: serve.status().applications[APP].status == "RUNNING", every_s=0.2)
     response = handle.options(stream=True).run.remote(1000)
     stream = pairs(response)
     await anext(stream)

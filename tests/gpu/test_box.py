@@ -1,4 +1,4 @@
-"""`serve --gpus auto` on a machine that has a GPU: it works, and needs no more memory than was said."""
+"""`python -m deployments serve --gpus auto` on a machine with a GPU: it works within the memory that it told."""
 
 import re
 from pathlib import Path

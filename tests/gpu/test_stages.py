@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from stages.base import Cancelled, ignore_progress
+from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
-from stages.presets import TINY, Preset, plan
-from stages.types import UInt8
+from stages.presets import TINY, Preset, SchedulerName, Windows, plan
+from stages.state import DenoisingState, Pause, digest_of
+from stages.types import Image, UInt8
+from tests.stages.parity.rig import SCHEDULERS
 from tests.stages.random_parts import paper_like
 
 pytestmark = [
@@ -42,6 +46,19 @@ def test_the_papers_path_runs_in_half_precision(random_parts: Preset) -> None:
 def test_the_same_seed_gives_the_same_bytes(random_parts: Preset) -> None:
     one, other = (LocalPipeline.load(random_parts, device) for device in ("cuda", "cuda:0"))
     assert np.array_equal(frames(one, random_parts), frames(other, random_parts))
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_stopped_denoising_goes_on_with_the_same_bytes(random_parts: Preset, scheduler: SchedulerName) -> None:
+    stage, params = I2V.load(random_parts, "cuda"), plan(random_parts, "a fox").i2v
+    image = Image(np.random.default_rng(1).integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    params = replace(params, denoising=replace(params.denoising, scheduler=scheduler), windows=Windows(4, 1))
+    kept: list[DenoisingState] = []
+    whole = stage(image, params=params, seed=7, report=ignore_progress, offer=Pause(kept.append, every_s=0))
+    assert [state.step for state in kept] == [0, 1, 2, 3]
+    for state in kept:
+        made = stage(image, params=params, seed=7, report=ignore_progress, resume=state.to_bytes())
+        assert digest_of(made) == digest_of(whole)
 
 
 def test_the_tiny_video_is_the_one_that_a_cpu_makes() -> None:

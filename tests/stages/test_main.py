@@ -8,12 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.__main__ import main
+from stages.local.mp4 import write_mp4
 from stages.presets import PAPER
 from stages.settings import without
 from stages.sheets import even_frames
+from stages.types import Clip
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (["a fox", "-o", "absent/fox.mp4"], "There is no folder absent for fox.mp4; make it first."),
         (["a fox", "--contact-sheet", "six.bmp"], "six.bmp ends in .bmp, and what is written is .jpeg or .jpg"),
         (["a fox", "-o", "/dev/stdout", "--contact-sheet", "/dev/stdout"], "is to be written twice"),
+        (["a fox", "-o", "-", "--contact-sheet", "/dev/fd/1"], "is to be written twice"),
         (["a fox", "--preset", "\x1b[31m"], "Unknown preset '\\x1b[31m'"),
         (["weights", "--preset", "[/x]"], "Unknown preset '[/x]'"),
     ],
@@ -96,7 +100,9 @@ def test_ctrl_c_is_quiet_and_leaves_yesterdays_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_video_goes_to_stdout_and_its_sheet_into_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("real.png")
-    command = [sys.executable, "-m", "stages", "a fox", "--steps", "1", "--seconds", "1", "-o", "-"]
+    own = tmp_path / "own.mp4"
+    write_mp4(own, [Clip(np.full((2, 64, 64, 3), 90, np.uint8), 8.0)])
+    command = [sys.executable, "-m", "stages", "a fox", "--video", str(own), "--enter", "vfi", "-o", "-"]
     done = subprocess.run(
         [*command, "--contact-sheet", str(tmp_path / "link.png")], cwd=ROOT, capture_output=True, check=True
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from stages.base import Cancelled, ignore_progress
 from stages.i2v import I2V
@@ -235,11 +236,13 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 import numpy as np
+import torch
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.presets import TINY, plan
 from stages.types import Image
 folder = Path(sys.argv[1])
+torch.set_num_threads(int(sys.argv[2]))
 params = plan(TINY, "a fox", seconds="1", steps=4).i2v
 seen = []
 made = I2V.load(TINY, "cpu")(
@@ -258,7 +261,8 @@ def test_another_process_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
     call = partial(I2V.load(TINY, "cpu"), image, params=params, seed=11)
     np.save(tmp_path / "image.npy", image.pixels)
     (tmp_path / "state.safetensors").write_bytes(stop(call, 2))
-    subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
+    threads = str(torch.get_num_threads())  # another number makes other bytes, and other tests set it
+    subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path), threads], check=True, cwd=Path(__file__).parents[2])
     whole, made = call(report=ignore_progress), np.load(tmp_path / "made.npz")
     assert made["first"] == 2
     assert whole.latents is not None

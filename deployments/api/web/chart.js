@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 120, LEFT = 26, RIGHT = 4, TOP = 8, BOTTOM = 20; // units of the picture
+const HEIGHT = 128, LEFT = 26, RIGHT = 4, TOP = 8, BOTTOM = 20; // pixels
 
 function s(tag, properties, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -21,26 +21,28 @@ function ceiling(value) {
 
 export class Chart {
   // `unit` stands at the upright axis; `lines` are [class, text] of each line.
-  constructor(about, unit, lines, width = 320, span = 3600) {
-    Object.assign(this, { about, unit, lines, width, span });
-    this.svg = s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", class: "chart" });
+  constructor(about, unit, lines, span = 3600) {
+    Object.assign(this, { about, unit, lines, span });
+    this.svg = s("svg", { height: HEIGHT, role: "img", class: "chart" });
     this.element = h("figure", { class: "graph" }, this.svg,
       h("figcaption", {}, lines.map(([kind, text]) => h("span", { class: `key ${kind}` }, text))));
   }
 
   // `points` are [seconds ago, values...], the oldest first.
   show(points, bars = false) {
+    const width = this.svg.clientWidth || 320; // as wide as its place, whose words stay as large as all others
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const top = ceiling(Math.max(0, ...points.flatMap(([, ...values]) => values)));
-    const x = (ago) => LEFT + (this.width - LEFT - RIGHT) * (1 - Math.min(1, ago / this.span));
+    const x = (ago) => LEFT + (width - LEFT - RIGHT) * (1 - Math.min(1, ago / this.span));
     const y = (value) => HEIGHT - BOTTOM - ((HEIGHT - BOTTOM - TOP) * value) / top;
     const shown = points.filter(([ago]) => ago <= this.span);
     const drawn = this.lines.map(([kind], index) => bars
       ? s("g", { class: kind }, ...shown.filter((point) => point[1]).map(([ago, value]) =>
-        s("rect", { x: x(ago), y: y(value), width: Math.max(2, (this.width - LEFT - RIGHT) / 60 - 1), height: HEIGHT - BOTTOM - y(value) })))
+        s("rect", { x: x(ago), y: y(value), width: Math.max(2, (width - LEFT - RIGHT) / 60 - 1), height: HEIGHT - BOTTOM - y(value) })))
       : s("polyline", { class: kind, points: shown.map(([ago, ...values]) => `${x(ago).toFixed(1)},${y(values[index]).toFixed(1)}`).join(" ") }));
     const minutes = Math.round(this.span / 60);
     this.svg.replaceChildren(
-      ...[0, top / 2, top].map((value) => s("line", { class: "grid", x1: LEFT, x2: this.width - RIGHT, y1: y(value), y2: y(value) })),
+      ...[0, top / 2, top].map((value) => s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) })),
       ...[0, top / 2, top].map((value) => s("text", { x: LEFT - 4, y: y(value) + 3, "text-anchor": "end" }, String(value))),
       ...[minutes, minutes / 2, 0].map((ago) => s("text", { x: x(60 * ago), y: HEIGHT - 6, "text-anchor": ago === 0 ? "end" : ago === minutes ? "start" : "middle" }, ago ? `${ago} min ago` : "now")),
       ...drawn);

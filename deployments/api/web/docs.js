@@ -29,7 +29,7 @@ function route(path, method, operation) {
   return h("section", { class: "route" }, h("h2", {}, h("code", {}, `${method.toUpperCase()} ${path}`)),
     h("p", {}, operation.summary ?? ""), operation.description && h("p", {}, operation.description),
     table("Parameters", parameters), bodies, table("Answers", answers),
-    (operation["x-codeSamples"] ?? []).map(({ source }) => h("pre", {}, source.replace("http://127.0.0.1:8000", here))));
+    (operation["x-codeSamples"] ?? []).map(({ source }) => h("pre", {}, source.replace(/http:\/\/127\.0\.0\.1:8000/g, here))));
 }
 
 document.getElementById("routes").append(...Object.entries(api.paths).flatMap(([path, methods]) =>

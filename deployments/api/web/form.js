@@ -19,7 +19,7 @@ export function promptForm(offered, signal) {
   const form = h("form", { class: "card prompt", novalidate: true, onsubmit: submit },
     h("h1", {}, h("label", { for: "prompt" }, "What should happen in the video?")),
     prompt,
-    h("p", { id: "prompt-help", class: "hint" }, "One sentence: who, what they do, where, and in which style. Ctrl+Enter sends it."),
+    h("p", { id: "prompt-help", class: "hint" }, "One sentence: who, what they do, where, and in which style.", h("span", { class: "keys" }, " Ctrl+Enter sends it.")),
     examples(offered, prompt),
     given.element,
     h("p", { class: "actions" }, made, given.button),

@@ -11,7 +11,7 @@ const HISTORY_EVERY = 15; // polls
 export async function pools(view, signal) {
   const rows = new Map();
   const jobs = h("p", { class: "sums" });
-  const made = new Chart("Videos completed", "a minute", [["made", "completed a minute"]], 700);
+  const made = new Chart("Videos completed", "a minute", [["made", "completed a minute"]]);
   const table = h("div", { class: "pools" });
   const trouble = h("p", { class: "error", role: "alert" });
   view.append(h("section", { class: "card" }, h("h1", {}, "Pools"),
@@ -57,7 +57,7 @@ function sums(state, slowest, finished) {
   const good = count("succeeded"), ended = good + count("failed");
   return [["being made", count("running")], ["queued", count("queued")], count("paused") && ["waiting for their users", count("paused")],
     ["completed in the last hour", hour],
-    ended && ["of all that ended are whole", `${Math.floor((100 * good) / ended)} %`], ["until all that waits is done", slowest ? `about ${seconds(slowest)}` : count("queued") ? "unknown" : "nothing waits"]]
+    ended && ["of all that ended are whole", `${Math.floor((100 * good) / ended)} %`], (slowest || count("queued")) && ["until all that waits is done", slowest ? `about ${seconds(slowest)}` : "unknown"]]
     .filter(Boolean).map(([text, value]) => h("span", {}, h("b", {}, String(value)), ` ${text}`));
 }
 

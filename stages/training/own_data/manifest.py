@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from client._shell.outputs import written
+from client._shell.outputs import is_stdout, written
 from client._shell.texts import is_hidden, read_lines, read_text
 from stages.base import InputError
 
@@ -85,7 +85,7 @@ def write_manifest(folder: Path, out: Path) -> tuple[int, tuple[Path, ...]]:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; name the one that holds the clips.")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS and not is_hidden(p, folder))
-    home = Path.cwd() if str(out) == "-" else out.resolve().parent  # names in it begin there
+    home = Path.cwd() if is_stdout(out) else out.resolve().parent  # names in it begin there
     captions = {path: path.with_suffix(".txt") for path in found}
     lines, bare = [], []
     for path, text in captions.items():

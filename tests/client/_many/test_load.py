@@ -177,7 +177,7 @@ def test_no_server_is_3(shell: Shell) -> None:
         (["--rate", "1"], "Missing option '--duration'"),
         (["--rate", "0", "--duration", "1"], "--rate is 0; it must be above 0."),
         (["--rate", "1", "--duration", "1", "--out", "absent/load.csv"], "There is no folder absent for load.csv"),
-        (["--rate", "1", "--duration", "1", "--url", "host"], "is not a server's address"),
+        (["--rate", "9", "--duration", "1", "--url", "host"], "is not a server's address"),
         (["--rate", "9", "--duration", "1", "--prompt", "a\ud800"], "prompt holds signs that are not UTF-8"),
         (["--rate", "9", "--duration", "1", "--until", "end"], "Invalid value for '--until'"),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from client._shell.outputs import OutputError, flowing, judge_folder, judge_output, written
+from client._shell.outputs import OutputError, flowing, is_stdout, judge_folder, judge_output, lead_to_one, written
 
 ROOT = Path(__file__).resolve().parents[3]
 IS_ROOT = os.geteuid() == 0
@@ -122,6 +122,17 @@ def test_stdout(name: str, tmp_path: Path) -> None:
         assert run(name, stdout=log).returncode == 0
     assert (tmp_path / "log").read_text() == "before new"
     assert not (ROOT / "-").exists()
+
+
+def test_stdout_and_a_file_have_several_names(tmp_path: Path) -> None:
+    (tmp_path / "fox.mp4").write_text("old")
+    (tmp_path / "link.png").symlink_to("fox.mp4")
+    assert all(map(is_stdout, ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")))
+    assert not any(map(is_stdout, ("./-", "/dev/stderr", "/dev/fd/12", str(tmp_path / "fox.mp4"))))
+    for one, other in (("-", "/dev/stdout"), (tmp_path / "fox.mp4", tmp_path / "link.png")):
+        assert lead_to_one(one, other)
+    for one, other in (("-", "./-"), ("-", "/dev/stderr"), (tmp_path / "fox.mp4", tmp_path / "new.mp4")):
+        assert not lead_to_one(one, other)
 
 
 def test_another_descriptor_as_the_shell_gives_one(tmp_path: Path) -> None:

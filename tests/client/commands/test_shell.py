@@ -31,6 +31,8 @@ def run(wire: Wire, *words: str, **environment: str) -> subprocess.CompletedProc
 def test_a_dash_is_stdout_and_nothing_else_is_said_there(wire: Wire) -> None:
     done = run(wire, "download", wire.finished(), "-o", "-")
     assert (done.returncode, done.stdout) == (0, wire.payload)
+    done = run(wire, "generate", "a fox", "-o", "/dev/stdout")
+    assert (done.returncode, done.stdout) == (0, wire.payload)
     done = run(wire, "generate", "a fox", "-o", "-", "-q")
     assert (done.returncode, done.stdout) == (0, wire.payload)
     assert not (ROOT / "-").exists()
@@ -54,6 +56,8 @@ def test_a_device_a_pipe_and_a_link_stay_what_they_are(shell: Shell, wire: Wire)
         (["generate", "a fox", "-o", "fox.gif"], "fox.gif would hold an mp4; name it like fox.m"),
         (["generate", "a fox", "--until", "t2i", "-o", "fox.mp4"], "fox.mp4 would hold a picture"),
         (["generate", "a fox", "-o", "a.mp4", "--contact-sheet", "a.mp4"], "a.mp4 is to be written twice"),
+        (["generate", "a fox", "-o", "-", "--contact-sheet", "/dev/stdout"], "/dev/stdout is to be written twice"),
+        (["generate", "a fox", "-o", "/dev/stdout", "--json"], "--json and a file that is - both want stdout"),
         (["generate", "a fox", "-o", "-", "--json"], "--json and a file that is - both want stdout"),
         (["generate", "a fox", "-o", "absent/fox.mp4"], "There is no folder absent for fox.mp4"),
         (["generate", "a fox", "-o", "."], ". is a folder"),

@@ -88,7 +88,7 @@ async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
             rig.client(authorization="Bearer mv_wrong"),
             rig.client(authorization="Basic eDp5"),
         ):
-            answer = await client.request(method, path.format(video_id="video_a", model="tiny"))
+            answer = await client.request(method, path.format(video_id="video_a", file_id="file_a", model="tiny"))
             if method == "HEAD":
                 assert answer.status_code == 401
                 continue

@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from cluster.server_process import free_port
+from deployments.api.bodies import _once
+from deployments.errors import InvalidRequestError
 from deployments.settings.application import AppArgs, IngressArgs
 from tests.deployments.api.test_creating import PNG
 from tests.deployments.rig import Rig, error_of
@@ -190,3 +192,61 @@ def test_four_large_forms_at_once_do_not_fill_the_memory(process: tuple[int, str
         assert list(pool.map(post, range(4))) == [200] * 4
     assert memory_mib(pid, "VmHWM") - before < 280
     assert list(tmp_path.glob("tmp*")) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/videos/edits", "/v1/videos/extensions"])
+@pytest.mark.parametrize("sign", ["\ud800", "\0"])
+async def test_what_no_database_keeps_is_refused_wherever_it_stands(rig: Rig, path: str, sign: str) -> None:
+    field = "input_video" if path == "/v1/videos" else "video"
+    said = {"\ud800": "half of a surrogate pair", "\0": "the sign NUL"}[sign]
+    for value in (sign, {"id": sign}, {"file_id": sign}, {"video_url": sign}):
+        body = {"prompt": "a fox", field: value, **({"enter": "v2v"} if field == "input_video" else {})}
+        error = error_of(await rig.http.post(path, content=json.dumps(body), headers=JSON), 400)
+        assert (error.param, said in error.message) == (field, True)
+    for wrong in ('"%s": 1', '"prompt": "a fox", "%s": 1, "%s": 2', '"prompt": "a fox", "%s": {"%s": 1}'):
+        written = wrong.replace("%s", json.dumps(sign)[1:-1])
+        error_of(await rig.http.post(path, content=f"{{{written}}}", headers=JSON), 400)
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "punycode", "undefined", "\0"])
+async def test_a_forms_charset_makes_no_text_that_cannot_be_kept(rig: Rig, charset: str) -> None:
+    headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    for field, path in ((b"file", "/v1/files"), (b"input_reference", "/v1/videos")):
+        name = rb"\ud800+2AA-.png"
+        part = b'--b\r\ncontent-disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n--b--\r\n'
+        error = error_of(await rig.http.post(path, content=part % (field, name, PNG), headers=headers), 400)
+        assert error.code in ("invalid_form", "invalid_field")
+
+
+async def test_a_form_holds_no_nul(rig: Rig) -> None:
+    part = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a\0.png"\r\n\r\n%s\r\n--b--\r\n'
+    assert "the sign NUL" in error_of(await rig.http.post("/v1/files", content=part % PNG, headers=FORM), 400).message
+    fields = {"prompt": "a fox", "negative_prompt": "a\0b"}
+    assert "the sign NUL" in error_of(await rig.http.post("/v1/videos", data=fields), 400).message
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/videos/%00", "/v1/files/a%00/content", "/v1/files?purpose=%00", "/v1/videos?after=%00"]
+)
+async def test_an_address_with_a_nul_is_refused(rig: Rig, path: str) -> None:
+    assert "the sign NUL" in error_of(await rig.http.get(path), 400).message
+    head = await rig.http.head(path)
+    assert (head.status_code, head.content) == (400, b"")
+
+
+def test_a_repeated_key_is_found_without_comparing_every_two() -> None:
+    """Of long keys that begin alike each comparison costs; a body of them held the server for seconds."""
+
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, str(other))
+
+        __hash__ = str.__hash__
+
+    keys = [Counted(number) for number in (*range(2000), 1999)]
+    with pytest.raises(InvalidRequestError, match="Field '1999' is given twice"):
+        _once([(key, 1) for key in keys])
+    assert Counted.compared < 10 * len(keys)

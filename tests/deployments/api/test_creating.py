@@ -107,6 +107,7 @@ async def test_a_bad_field_is_named_with_both_values_and_reaches_no_stage(
         ("{}", "application/json", 400, "Field prompt is missing"),
         ('{"prompt": "a", "prompt": "b"}', "application/json", 400, "given twice"),
         ("prompt=a&prompt=b", "application/x-www-form-urlencoded", 400, "given twice"),
+        ("prompt=a fox by a caf%E9", "application/x-www-form-urlencoded", 400, "not UTF-8"),
         ("prompt=a&steps=many", "application/x-www-form-urlencoded", 400, "'many'"),
         ("nonsense", "multipart/form-data", 400, "boundary"),
         ("a fox", "text/plain", 400, "'text/plain'"),
@@ -218,7 +219,7 @@ async def test_a_picture_in_a_form_may_be_named_as_the_sdk_for_node_does(rig: Ri
     [
         ([("input_reference[image_url]", "a"), ("input_reference[image_url]", "b")], "given twice"),
         ([("input_reference[image_url]", "a"), ("input_reference", ("a.png", PNG, "image/png"))], "given twice"),
-        ([("input_reference[file_id]", "file_1")], "input_reference.file_id"),
+        ([("input_reference[asset]", "file_1")], "input_reference.asset"),
         ([("input_reference[image_url]", "https://10.0.0.1/a.png")], "fetches nothing"),
         ([("prompt[0]", "a")], "Unknown field 'prompt[0]'"),
     ],

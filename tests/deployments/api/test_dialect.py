@@ -1,5 +1,6 @@
 """Requests as clients of other servers send them, over HTTP: what becomes of them, what models there are, where."""
 
+import base64
 import json
 from typing import Any
 
@@ -98,6 +99,53 @@ async def test_json_within_a_form_has_the_limits_of_json(rig: Rig, text: str) ->
     assert error.param == "extra_params" or "ud800" in error.message
 
 
+async def test_a_form_may_part_an_object_into_fields_as_the_sdks_do(rig: Rig) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    fields = {**BODY, "extra_params[seed]": "7", "extra_params[flow_shift]": "5", "image_reference[image_url]": url}
+    video = await sent(rig, files={name: (None, value) for name, value in fields.items()})
+    assert (video.seed, rig.journal.get(video.id).request.enter) == (7, "i2v")
+    assert "flow_shift" in (video.note or "")
+    both = [("prompt", "a fox"), ("extra_params", '{"seed": 7}'), ("extra_params[seed]", "7")]
+    answer = await rig.http.post("/v1/videos", files=[(name, (None, value)) for name, value in both])
+    assert "given twice" in error_of(answer, 400).message
+
+
+async def test_a_reference_in_a_form_is_read_as_in_json(rig: Rig) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    for value in (url, json.dumps({"image_url": url})):
+        by_form = await sent(rig, data={**BODY, "input_reference": value})
+        by_json = await sent(rig, json={**BODY, "input_reference": value})
+        assert {rig.journal.get(video.id).request.enter for video in (by_form, by_json)} == {"i2v"}
+    for name in ("input_video", "video_url"):
+        answer = await rig.http.post("/v1/videos", data={**BODY, name: "video_x", "enter": "v2v"})
+        assert "video_x" in error_of(answer, 404).message
+    twice = [("prompt", "a fox"), ("input_reference[image_url]", url), ("input_reference", url)]
+    answer = await rig.http.post("/v1/videos", files=[(name, (None, value)) for name, value in twice])
+    assert "given twice" in error_of(answer, 400).message
+
+
+@pytest.mark.parametrize("name", ["seconds", "duration", "guidance", "deadline_s", "fps", "seed", "resolution"])
+async def test_a_number_beyond_all_floats_is_refused(rig: Rig, name: str) -> None:
+    for number in ("1" + "0" * 400, "-1e999", "NaN"):
+        for value in (number, f'"{number}"'):
+            body = f'{{"prompt": "a fox", "{name}": {value}}}'
+            answer = await rig.http.post("/v1/videos", content=body, headers={"content-type": "application/json"})
+            error_of(answer, 400)
+
+
+async def test_objects_in_texts_of_others_say_no_more_than_one(rig: Rig) -> None:
+    leaf = json.dumps(dict.fromkeys(("user", "quality", "shift", "loras"), 1))
+    for _ in range(4):
+        leaf = json.dumps(dict.fromkeys(("extra_body", "extra_params", "extra_args", "video_params"), leaf))
+    error = error_of(await rig.http.post("/v1/videos", json={**BODY, "extra_body": leaf}), 400)
+    assert "more than 256 things" in error.message
+
+
+async def test_a_name_without_end_is_refused_as_soon_as_any(rig: Rig) -> None:
+    error = error_of(await rig.http.post("/v1/videos", json={**BODY, "steps" * 1_000_000: 4}), 400)
+    assert len(error.message) < 1000
+
+
 async def test_a_picture_in_a_form_goes_with_words_of_others(rig: Rig) -> None:
     files = {"input_reference": ("a.png", PNG, "image/png")}
     video = await sent(rig, data=WAN, files=files)
@@ -108,7 +156,7 @@ async def test_a_picture_in_a_form_goes_with_words_of_others(rig: Rig) -> None:
     assert "image_reference" in error.message
 
 
-@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain", None])
 async def test_json_under_another_type_is_told_so(rig: Rig, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     error = error_of(await rig.http.post("/v1/videos", content=b' {"prompt": "a fox"}', headers=headers), 400)

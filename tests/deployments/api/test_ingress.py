@@ -91,7 +91,7 @@ async def test_a_header_that_cannot_be_is_named(rig: Rig, path: str, headers: di
     assert f"{error.param} {says}" in error.message
 
 
-@pytest.mark.parametrize("video_id", ["video_nobody", "%2e%2e%2fetc", "a%00b", "' OR 1=1 --", "x" * 2000])
+@pytest.mark.parametrize("video_id", ["video_nobody", "%2e%2e%2fetc", "' OR 1=1 --", "x" * 2000])
 async def test_an_unknown_id_is_not_found(rig: Rig, video_id: str) -> None:
     for method, path in (("GET", ""), ("GET", "/content"), ("POST", "/cancel"), ("DELETE", "")):
         answer = await rig.http.request(method, f"/v1/videos/{video_id}{path}")

@@ -17,6 +17,7 @@ from stages.words import load_vocabulary
 from tests.browser import chromium, needs_chromium, opened
 from tests.deployments.api.making import Making
 from tests.deployments.api.served import Served
+from tests.e2e.rig import wait_for
 from tests.test_architecture import ROOT
 
 TELLS = ("README.md", "deployments/README.md", "stages/README.md", "client/README.md")
@@ -87,6 +88,7 @@ def test_a_picture_is_dropped_or_pasted(served: Served, browser: Browser, way: s
     Image.new("RGB", (64, 64), (30, 120, 200)).save(file, "PNG")
     with opened(browser, served.url) as page:
         bring = f"(data) => ({BRING})(['{way}', '{'body' if way == 'drop' else '#prompt'}'], data)"
+        page.wait_for_selector("#prompt")
         page.evaluate(bring, ["blue.png", "image/png", list(file.getvalue())])
         expect(page.locator(".given")).to_contain_text("Begins with blue.png")
         assert page.evaluate("document.querySelector('.given img').decode().then(() => true)")
@@ -165,7 +167,7 @@ def test_the_pools_show_the_last_hour_that_the_server_remembers(served: Served, 
             "waiting calls 0 now, computing calls 0 now, replicas 0 now",
         )
         expect(page.locator(".pool.t2i dd").first).to_have_text("0 busy, 1 free")
-        wait = page.wait_for_function
-        wait("document.querySelector('.pool.t2i polyline').getAttribute('points').split(' ').length > 1")
+        line = "document.querySelector('.pool.t2i polyline').getAttribute('points').split(' ').length"
+        wait_for("two looks", lambda: page.evaluate(line) > 1)
     history = httpx.get(f"{served.url}/v1/pools?history=true").json()["history"]
     assert [moment["replicas"] for moment in history][:1] == [[1, 0, 0, 0]]

@@ -130,6 +130,7 @@ def test_a_job_from_before_plans_were_kept_is_planned_when_it_is_read(journal: J
             {"source": FILM.model_copy(update={"enters": "vfi"}), "enter": "vfi", "steps": 4},
             "steps: VFI denoises nothing",
         ),
+        ({"seconds": "8", "until": "t2i"}, "seconds 8"),
         ({"factor": 4}, ""),
         ({"steps": 4, "until": "t2i"}, ""),
     ],

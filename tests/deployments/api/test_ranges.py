@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.api.ranges import parse_range
+from deployments.api.headers.ranges import parse_range
 from deployments.errors import RangeError
 
 

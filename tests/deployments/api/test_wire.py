@@ -16,6 +16,7 @@ from deployments.settings.application import AppArgs, IngressArgs
 from stages.local.mp4 import write_mp4
 from stages.types import Clip
 from tests.deployments.api.served import Served
+from tests.deployments.api.test_creating import PNG
 from tests.deployments.rig import BODY, Rig, error_of
 
 
@@ -29,7 +30,9 @@ def gets(rig: Rig) -> list[str]:
 async def test_head_is_get_without_the_body_on_every_route(rig: Rig, tmp_path: Path) -> None:
     write_mp4(tmp_path / "two.mp4", [Clip(np.zeros((2, 32, 64, 3), np.uint8), 24.0)])
     video_id = await rig.finished((tmp_path / "two.mp4").read_bytes())
-    paths = [path.format(video_id=video_id, name="main.js", model="tiny") for path in gets(rig)]
+    sent = await rig.http.post("/v1/files", files={"file": ("fox.png", PNG)})
+    names = {"video_id": video_id, "file_id": sent.json()["id"], "name": "main.js", "model": "tiny"}
+    paths = [path.format(**names) for path in gets(rig)]
     assert {"/", "/healthz", "/metrics", "/v1/videos", "/v1/pools", "/assets/main.js"} <= set(paths)
     for path in paths:
         head, get = await rig.http.head(path), await rig.http.get(path)
@@ -67,7 +70,7 @@ async def test_a_slash_at_the_end_is_no_other_path_and_no_redirect(rig: Rig) -> 
 
 async def test_an_answer_names_no_address_that_a_prefix_would_break(rig: Rig) -> None:
     rig.app = rig.served(AppArgs(ingress=IngressArgs(sync_limit_s=0.01)))
-    answer = await rig.client().post("/v1/videos/sync", json=BODY)
+    answer = await rig.client().post("/v1/videos/sync?format=json", json=BODY)
     assert answer.status_code == 202
     there = urljoin("http://studio.example/films/v1/videos/sync", answer.headers["location"])
     assert urlsplit(there).path == f"/films/v1/videos/{answer.json()['id']}"

@@ -75,6 +75,16 @@ def test_replicas_shorten_the_queue_and_only_calls_at_the_same_time_shorten_a_jo
     assert one.alone_s(two) == pytest.approx(1 + 2 + 4 + 1 / 2)  # VFI's first window beside V2V's second
 
 
+def test_stages_that_share_a_device_wait_for_each_other() -> None:
+    apart = Outlook(waiting=queue(3), speeds=SPEEDS)
+    pair = replace(apart, devices={"i2v": "gpu", "v2v": "gpu"})
+    one = replace(apart, devices=dict.fromkeys(STAGE_NAMES, "cpu"))
+    assert apart.new_eta_s(0, LOADS) == pytest.approx(3 * 4 + 8)
+    assert pair.new_eta_s(0, LOADS) == pytest.approx(3 * 6 + 8)
+    assert one.new_eta_s(0, LOADS) == pytest.approx(3 * 8 + 8)
+    assert one.new_eta_s(0, {"t2i": LOADS["t2i"]}) == pytest.approx(3 * 8 + 1)
+
+
 def test_a_running_job_waits_for_those_before_it_where_it_still_has_to_go() -> None:
     older = Unfinished(rank_of(0, 0.0, "j0"), LOADS, {"t2i": 0.0, "i2v": 0.0, "v2v": 0.5, "vfi": 1.0})
     outlook = Outlook(running=(older,), speeds=SPEEDS)

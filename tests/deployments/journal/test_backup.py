@@ -59,21 +59,35 @@ def test_a_journal_that_holds_jobs_is_not_written_over(filled: Journal, tmp_path
         restore(filled.database, path)
 
 
-@pytest.mark.parametrize("how", ["cut", "short", "other", "missing"])
-def test_what_is_no_whole_backup_writes_nothing(filled: Journal, how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("cut", "is no whole backup of a journal: it is cut off, or another kind of file"),
+        ("short", "is no whole backup of a journal: its last line"),
+        ("other", "is no whole backup of a journal: its schema is 99"),
+        ("rotten", "is no whole backup of a journal: it is cut off, or another kind of file"),
+        ("no object", "is no whole backup of a journal: it is cut off, or another kind of file"),
+        ("no gzip", "is no whole backup of a journal: it is cut off, or another kind of file"),
+        ("missing", r"cannot be read \(No such file or directory\)"),
+    ],
+)
+def test_what_is_no_whole_backup_writes_nothing(filled: Journal, how: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.gz"
     back_up(filled.database, path)
     data, lines = path.read_bytes(), gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     broken = {
         "cut": data[:-20],
         "short": gzip.compress(b"".join(lines[:-2])),
+        "rotten": data[:20] + bytes(byte ^ 0xFF for byte in data[20:60]) + data[60:],
+        "no object": gzip.compress(b"[]\n"),
+        "no gzip": b"a fox",
         "other": gzip.compress(lines[0].replace(b"00", b"99") + b"".join(lines[1:])),
     }
     path.unlink()
     if how != "missing":
         path.write_bytes(broken[how])
     other = Database(f"sqlite:///{tmp_path}/other.sqlite")
-    with pytest.raises(ConfigError, match=f"{path} is no whole backup of a journal"):
+    with pytest.raises(ConfigError, match=f"{path} {said}"):
         restore(other, path)
     assert not any(rows_of(other).values())
     other.close()

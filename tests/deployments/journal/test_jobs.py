@@ -19,7 +19,7 @@ from deployments.jobs.values import NewJob, Source, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.journal.steps import fold_tallies
+from deployments.journal.outputs import fold
 from deployments.journal.tables import tallies
 from stages.types import StageName
 from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, RECORD, REQUEST, claim, finished, kept, submit
@@ -107,7 +107,7 @@ def test_jobs_are_counted_as_they_end_and_are_forgotten(journal: Journal, leases
     assert journal.counts() == expected
     journal.delete(first)
     with journal.database.write() as connection:
-        fold_tallies(connection)
+        fold(connection, tallies)
         assert len(connection.execute(select(tallies)).all()) == 2
     assert journal.counts() == expected | {"succeeded": 1}
     assert queued

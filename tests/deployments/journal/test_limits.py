@@ -5,18 +5,20 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 
 from deployments.bulkheads import Bulkhead
 from deployments.errors import NotAllowedError, QueueFullError, RateLimitError
 from deployments.intake.admission import Admission
-from deployments.jobs.values import NOBODY, Claim, Job, JobRequest, Limits, NewJob, Update
+from deployments.jobs.values import NOBODY, Claim, Job, JobRequest, Limits, NewJob, Source, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.limits import LimitBook, check, limits_of
-from deployments.journal.tables import acceptances
+from deployments.journal.outputs import fold, held_bytes
+from deployments.journal.tables import acceptances, erasures, holdings
 from deployments.settings.application import AppArgs, IngressArgs
+from tests.deployments.journal.job_acts import finished, kept
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 LONG_S, LAPSED_S = 60.0, -1.0
@@ -216,6 +218,43 @@ def test_so_many_are_accepted_in_a_minute_and_the_next_is_told_when(journal: Jou
     assert 1 <= int(refused.value.headers["Retry-After"]) <= 10
     move(10)
     submit(journal, "a", limits)
+
+
+def test_a_tenants_files_are_counted_once_each_and_their_bytes_are_a_limit(journal: Journal) -> None:
+    picture = Source(key="uploads/a/source.png", sha256="00", kind="picture", enters="i2v", width=256, height=256)
+    begun = REQUEST.model_copy(update={"source": picture.model_copy(update={"size_bytes": 4})})
+    parent = finished(journal, begun, "a", t2i=kept("t2i"), i2v=kept("i2v"))  # two outputs and a video, of 3 bytes each
+    finished(journal, tenant="b", t2i=kept("other"))
+
+    def held(tenant: str = "a") -> int:
+        with journal.database.write() as connection:
+            fold(connection, holdings)
+            assert connection.execute(select(func.count()).select_from(holdings)).scalar_one() <= 2
+            return held_bytes(connection, tenant)
+
+    assert (held(), held("b"), held("nobody")) == (13, 6, 0)
+    with pytest.raises(NotAllowedError, match="of this API key's tenant take 13 bytes and its limit is 13;") as refused:
+        submit(journal, "a", Limits(max_bytes=13))
+    assert (refused.value.status, refused.value.code) == (403, "tenant_storage_full")
+    child = journal.submit(NewJob(REQUEST, tenant="a", parent_id=parent, needs={"t2i": [0]}))[0].id
+    assert held() == 13
+    journal.delete(parent, tenant="a")
+    assert (held(), held("b")) == (3, 6)  # what the remix begins from
+    submit(journal, "a", Limits(max_bytes=13))
+    journal.request_cancel(child)
+    journal.delete(child, tenant="a")
+    assert held() == 0
+
+
+def test_an_output_that_is_made_again_takes_the_place_of_the_first(journal: Journal, leases: Leases) -> None:
+    submit(journal, "a")
+    claimed = leases.claim("x", LONG_S)
+    assert claimed is not None
+    for name, size in (("one", 3), ("two", 5), ("two", 5)):
+        assert leases.keep(claimed[0], "t2i", 0, {**kept(name), "bytes": size})
+    with journal.database.read() as connection:
+        assert held_bytes(connection, "a") == 5
+        assert list(connection.execute(select(erasures.c.key)).scalars()) == ["checkpoints/one.bin"]
 
 
 def test_a_repeated_request_is_answered_whatever_the_limits(journal: Journal) -> None:

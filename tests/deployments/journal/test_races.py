@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, func, select, text
 
 from client.schema import JobError
 from deployments.errors import ApiError, LeaseLostError
@@ -18,7 +18,7 @@ from deployments.jobs.values import FINAL, Claim, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
-from deployments.journal.tables import checkpoints, erasures, jobs
+from deployments.journal.tables import checkpoints, erasures, holdings, jobs
 from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, REQUEST, kept
 from tests.postgres import new_database
 
@@ -69,7 +69,7 @@ def opened() -> Iterator[tuple[Database, Database]]:
 def begin(database: Database, start: str) -> Scene:
     """A job in that state, with one output."""
     with database.write() as connection:
-        tables = "jobs, checkpoints, erasures, tallies, job_events, stage_outputs, deliveries, forgotten"
+        tables = "jobs, checkpoints, erasures, tallies, holdings, job_events, stage_outputs, deliveries, forgotten"
         connection.execute(text(f"TRUNCATE {tables}"))
     journal, leases = Journal(database), Leases(database)
     journal.submit(NewJob(REQUEST))
@@ -150,7 +150,8 @@ def broken(scene: Scene, gave: dict[str, object]) -> list[str]:
     found = []
     with scene.journal.database.read() as connection:
         row = connection.execute(select(jobs).where(jobs.c.id == scene.job_id)).first()
-        named = set(connection.execute(select(checkpoints.c.key)).scalars())
+        sizes = {row.key: row.record.get("bytes", 0) for row in connection.execute(select(checkpoints))}
+        named, held = set(sizes), connection.execute(select(func.sum(holdings.c.bytes))).scalar() or 0
         whose = set(connection.execute(select(checkpoints.c.job_id)).scalars())
         known = set(connection.execute(select(jobs.c.id)).scalars())
         to_erase = set(connection.execute(select(erasures.c.key)).scalars())
@@ -158,6 +159,8 @@ def broken(scene: Scene, gave: dict[str, object]) -> list[str]:
     counts = {state: states.count(state) for state in states}
     if scene.journal.counts() != counts:
         found.append(f"counted are {scene.journal.counts()}, there are {counts}")
+    if held != sum(sizes.values()):
+        found.append(f"{held} bytes are counted, there are {sum(sizes.values())}")
     if whose - known:
         found.append("outputs stay of a job that was deleted")
     if named & to_erase:

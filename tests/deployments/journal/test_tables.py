@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, Table, create_engine, select, text
+from sqlalchemy import Connection, MetaData, Table, create_engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 from deployments.errors import ConfigError
@@ -19,6 +19,7 @@ from deployments.jobs.values import JobRequest
 from deployments.journal import tables
 from deployments.journal.database import SCHEMA, Database, driver_url
 from deployments.journal.journal import Journal
+from deployments.journal.outputs import held_bytes
 from deployments.journal.tables import metadata
 from tests.postgres import new_database
 
@@ -47,10 +48,7 @@ def test_the_newest_revision_is_the_one_that_the_code_names() -> None:
 def test_a_journal_from_before_the_migrations_is_taken_over_with_its_jobs(url: str) -> None:
     engine = create_engine(driver_url(url))
     with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        upgrade(connection, "0001")
         connection.execute(text("DROP TABLE alembic_version"))
         values = {"tenant": "", "body_hash": "", "priority": 0, "start_stage": 0, "cancel_requested": False}
         counts = {"fence": 0, "not_before": 0.0, "claims": 0, "created_at": 1.0}
@@ -77,6 +75,34 @@ def test_a_journal_from_before_the_migrations_is_taken_over_with_its_jobs(url: s
             connection.execute(twice.values(id="second"))
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
     again.close()
+
+
+def test_bytes_that_were_kept_before_they_were_counted_are_counted(url: str) -> None:
+    engine = create_engine(driver_url(url))
+    shared, video = {"key": "a", "bytes": 3_000_000_000}, {"key": "b", "size_bytes": 4}
+    with engine.begin() as connection:
+        upgrade(connection, "0006")
+        kept = Table("checkpoints", MetaData(), autoload_with=connection)
+        place = {"number": 0, "tenant": "a", "digest": ""}
+        connection.execute(
+            kept.insert(),
+            [
+                {**place, "job_id": job_id, "idx": idx, "key": file["key"], "record": file}
+                for job_id, idx, file in (("one", 0, shared), ("two", 0, shared), ("two", 4, video))
+            ],
+        )
+    engine.dispose()
+    database = Database(url)
+    with database.read() as connection:
+        assert (held_bytes(connection, "a"), held_bytes(connection, "b")) == (3_000_000_004, 0)
+    database.close()
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def test_a_journal_of_a_newer_server_is_refused(url: str) -> None:

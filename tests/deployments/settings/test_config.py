@@ -75,6 +75,7 @@ def test_the_laptop_needs_no_gpu_no_pool_and_keeps_the_rest(tmp_path: Path) -> N
         "v2v": 1,
         "vfi": 1,
     }
+    assert {args.device(name) for name in STAGE_NAMES} == {"cpu"}
     assert args.storage.artifacts_url == f"file://{tmp_path}/artifacts"
     assert args.stages["t2i"].run_timeout_s == load_config().stages["t2i"].run_timeout_s
 
@@ -94,6 +95,7 @@ def test_a_box_has_the_stages_where_they_were_placed(tmp_path: Path) -> None:
         "v2v": ("1", "none", 0.5, "cuda"),
         "vfi": ("0", "none", 0.5, "cuda"),
     }
+    assert [args.device(name) for name in STAGE_NAMES] == ["gpu 0", "gpu 1", "gpu 1", "gpu 0"]
     ingress = build(args)._bound_deployment
     made = ingress.init_args[1]._bound_deployment.init_kwargs
     first, second = made["t2i"]._bound_deployment, made["v2v"]._bound_deployment
@@ -187,6 +189,7 @@ def test_a_stage_that_lives_with_another_has_no_deployment_of_its_own() -> None:
     assert replica.init_kwargs["guests"] == {"v2v": ("stages.v2v:V2V", {})}
     assert replica.init_kwargs["stall_limit_s"] == 300
     assert [need.stage for need in stage_needs(args)] == ["t2i", "i2v", "vfi"]
+    assert [args.device(name) for name in STAGE_NAMES] == ["t2i", "i2v", "i2v", "vfi"]
 
 
 def test_a_bare_default_is_complete() -> None:

@@ -66,6 +66,7 @@ def shown(placement: Placement) -> str:
         ("large", (80, 80), "t2i:0 i2v:1 v2v:0 vfi:0", 0.3333),
         ("large", (80,) * 4, "t2i:0 i2v:1 v2v:2 vfi:3", 1.0),
         ("large", (80,) * 8, "t2i:x1 i2v:x5 v2v:x1 vfi:x1", 1.0),
+        ("large", (24,) * 8, "t2i:x1/layers i2v:x1/layers v2v:x1/model vfi:x1", 1.0),
         ("large", (24, 80, 24, 24, 24), "t2i:1 i2v:1/model v2v:0/model vfi:2", 0.5),
     ],
 )
@@ -145,7 +146,7 @@ def test_too_little_for_all_says_both_values() -> None:
 def test_a_line_says_what_stands_on_a_gpu() -> None:
     gpus = [*machine(40), Gpu(1, 0.5, "small", 0.5)]
     assert place(gpus, PAPER, "paper").lines(gpus) == [
-        "  GPU 0 (GPU, 40.0 GiB free): 37.0 GiB: t2i 9.0, i2v 26.0, v2v with i2v, in turns, vfi 2.0",
+        "  GPU 0 (GPU, 40.0 GiB free): 37.0 GiB: t2i 9.0, i2v 26.0, v2v in turns with i2v, vfi 2.0",
         "  GPU 1 (small, 0.5 GiB free): not used",
     ]
 

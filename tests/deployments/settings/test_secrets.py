@@ -66,7 +66,7 @@ def test_references_are_read_in_the_process_that_needs_them(tmp_path: Path, monk
     with pytest.raises(ConfigError, match=r"webhooks\.secret is env:HOOKS, which this node's environment lacks"):
         hooks.signing_secret()
     file.write_text(f"{URL}\n")
-    monkeypatch.setenv("HOOKS", SECRET)
+    monkeypatch.setenv("HOOKS", f"{SECRET}\n")
     assert (storage.database(), hooks.signing_secret()) == (URL, SECRET)
 
 

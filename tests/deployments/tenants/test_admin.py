@@ -12,6 +12,7 @@ from deployments.journal.database import opened
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.limits import LimitBook
+from deployments.journal.outputs import held_bytes
 from deployments.journal.tables import checkpoints, tenants
 from deployments.settings.reading import CONFIG_PATH
 from deployments.tenants.keys import KeyBook
@@ -94,7 +95,7 @@ def test_the_first_key_says_what_it_hides_and_who_gets_it(shell: Shell) -> None:
         ids = [journal.submit(NewJob(request, idem_key=key))[0].id for key in ("k", None)]
         claimed = leases.claim("test", 60.0)
         assert claimed is not None
-        leases.keep(claimed[0], "t2i", 0, {"key": "checkpoints/a/b.bin", "digest": "d"})
+        leases.keep(claimed[0], "t2i", 0, {"key": "checkpoints/a/b.bin", "digest": "d", "bytes": 7})
     err = shell.run("keys", "create", "--tenant", "studio")[2]
     assert "The 2 videos that were made without are hidden from everybody; `keys adopt --tenant NAME`" in err
     assert "hidden" not in shell.run("keys", "create", "--tenant", "other")[2]
@@ -105,6 +106,7 @@ def test_the_first_key_says_what_it_hides_and_who_gets_it(shell: Shell) -> None:
         assert {job.id for job in Journal(database).page(tenant="studio")[0]} > set(ids)
         with database.read() as connection:
             assert set(connection.execute(select(checkpoints.c.tenant)).scalars()) == {"studio"}
+            assert held_bytes(connection, "studio") == 7
     assert shell.run("keys", "adopt", "--tenant", "studio")[1][0].startswith("0 videos")
 
 
@@ -118,21 +120,22 @@ def test_limits_are_set_one_by_one_and_shown_for_everybody(shell: Shell) -> None
     default = "none" if "--data-dir" in shell.place else "4"
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5", "--reuse")
     assert code == 0
-    assert out[1].split() == ["studio", default, "5", "none", "0", "yes"]
+    assert out[1].split() == ["studio", default, "5", "none", "0", "none", "yes"]
     assert "had the defaults" in err
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-running", "2", "--max-queued", "none")
-    assert (out[1].split(), err) == (["studio", "2", "none", "none", "0", "yes"], "")
-    shell.run("limits", "set", "--tenant", "studio", "--no-reuse", "--per-minute", "30")
+    assert (out[1].split(), err) == (["studio", "2", "none", "none", "0", "none", "yes"], "")
+    shell.run("limits", "set", "--tenant", "studio", "--no-reuse", "--per-minute", "30", "--max-bytes", "5000000000")
     with opened(shell.url) as database:
-        assert LimitBook(database).all() == {"studio": Limits(max_running=2, per_minute=30, max_priority=0)}
+        wanted = Limits(max_running=2, per_minute=30, max_priority=0, max_bytes=5_000_000_000)
+        assert LimitBook(database).all() == {"studio": wanted}
     shell.run("keys", "create", "--tenant", "other")
     code, out, _ = shell.run("limits", "show")
     assert code == 0
     assert [line.split() for line in out] == [
-        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "REUSE"],
-        ["studio", "2", "none", "30", "0", "no"],
-        ["other", default, "500", "none", "0", "no"],
-        ["(others)", default, "500", "none", "0", "no"],
+        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "MAX_BYTES", "REUSE"],
+        ["studio", "2", "none", "30", "0", "5000000000", "no"],
+        ["other", default, "500", "none", "0", "none", "no"],
+        ["(others)", default, "500", "none", "0", "none", "no"],
     ]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import gzip
+import socket
 import socketserver
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
 from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook
 
@@ -25,15 +27,8 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import deliveries
-from deployments.tenants.webhooks import (
-    AT_ONCE,
-    PER_TENANT,
-    RETRY_S,
-    Courier,
-    PrivateAddressError,
-    judge_url,
-    public_address,
-)
+from deployments.tenants.addresses import PrivateAddressError, public_address
+from deployments.tenants.webhooks import AT_ONCE, PER_TENANT, RETRY_S, Courier, judge_url
 from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -135,6 +130,10 @@ async def test_the_end_of_a_job_is_told_once_signed(journal: Journal, receiver: 
     [(headers, body)] = receiver.posts
     said = Webhook(SECRET).verify(body, headers)
     assert (said["type"], said["data"]["id"], said["data"]["status"]) == ("video.completed", job_id, "completed")
+    assert (said["id"], said["object"]) == (job_id.replace("video_", "evt_"), "event")
+    assert said["created_at"] == int(journal.get(job_id).finished_at or 0)
+    event: Any = OpenAI(api_key="none", webhook_secret=SECRET).webhooks.unwrap(body, headers)
+    assert (event.type, event.id, event.data.id) == ("video.completed", said["id"], job_id)
     assert headers["host"] == f"localhost:{receiver.server_port}"
     with pytest.raises(Exception, match="No matching signature"):
         Webhook(SECRET).verify(body + b" ", headers)
@@ -239,10 +238,23 @@ async def test_a_private_address_is_never_posted_to(journal: Journal, receiver: 
     await deliver(journal, lambda: row(journal).error is not None, private=False)
     assert "not a public one" in row(journal).error
     assert receiver.posts == []
-    for host in ("127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "0.0.0.0"):
+    private = ("127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "0.0.0.0", "100.64.0.1", "224.0.0.1", "2130706433")
+    embedded = ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::7f00:1", "::ffff:0:7f00:1", "64:ff9b:1::1")
+    of_clouds = ("192.0.0.192", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")
+    for host in (*private, *embedded, *of_clouds, "fe80::1", "fec0::1", "ff02::1"):
         with pytest.raises(PrivateAddressError, match="not a public one"):
-            public_address(host, 80, allow_private=False)
-    assert public_address("8.8.8.8", 80, allow_private=False) == "8.8.8.8"
+            public_address(host, 80)
+    for host in ("8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"):
+        assert public_address(host, 80) == host
+
+
+def test_of_several_addresses_the_one_that_is_reached_best_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, 0, 0, "", ("93.184.216.34", 80)), (socket.AF_INET6, 0, 0, "", ("2606:2800::1", 80, 0, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)  # as where there is no way for IPv6
+    assert public_address("example.com", 80) == "93.184.216.34"
+    found.append((socket.AF_INET, 0, 0, "", ("10.0.0.1", 80)))
+    with pytest.raises(PrivateAddressError):
+        public_address("example.com", 80)
 
 
 def test_a_cancelled_job_is_told_and_a_deleted_one_forgotten(journal: Journal) -> None:

@@ -1,0 +1,1 @@
+"""What the clients of others find here, and how true the estimates are that they are told."""

@@ -1,0 +1,4 @@
+"""What headers say whatever the route: hardening, pages of other sites (CORS), types (Accept), parts (Range).
+
+Knows nothing of jobs.
+"""
