@@ -28,14 +28,13 @@ once.
 """
 
 import _thread
-import hashlib
 import itertools
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +55,7 @@ from benchmarks.tools.chaos import (
 )
 from benchmarks.tools.films import recomputed
 from benchmarks.tools.ledger import Ledger, read, recovery_s, reran
+from benchmarks.tools.leftovers import orphan_files, wrong_bytes
 from benchmarks.tools.result import parser_of, result
 from client import Client, Video
 from client.errors import (
@@ -66,14 +66,11 @@ from client.errors import (
     ServerError,
     UnexpectedResponseError,
 )
-from deployments.files.store import ArtifactError, ArtifactStore
+from deployments.files.store import ArtifactStore
 from deployments.jobs.values import FINAL, Event, Job
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
-from deployments.journal.sweeps import Sweeps
-from deployments.observe.metrics import JobMetrics
-from deployments.pipeline.sweeper import FOLDERS, Sweeper
-from deployments.settings.application import AppArgs, RetentionArgs, StorageArgs
+from deployments.settings.application import StorageArgs
 from deployments.settings.reading import load_config
 from deployments.settings.variants import laptop
 from stages.replay import ReplayProfile
@@ -324,33 +321,6 @@ def ask_on_and_on(url: str, run: Run) -> None:
                     run.answered.append(asked)
             except httpx.TransportError:
                 continue
-
-
-def wrong_bytes(jobs: Iterable[Job], store: ArtifactStore) -> int:
-    """Results that are not what was recorded."""
-    wrong = 0
-    for made in (job.result for job in jobs if job.result is not None):
-        digest = hashlib.sha256()
-        try:
-            for piece in store.read(made["key"], 0, store.size(made["key"])):
-                digest.update(piece)
-        except ArtifactError:
-            pass
-        wrong += digest.hexdigest() != made["sha256"]
-    return wrong
-
-
-def orphan_files(database: Database, storage: StorageArgs) -> tuple[int, int]:
-    """Files that no row names: before the sweep, and after it."""
-    store, sweeps = ArtifactStore(storage.artifacts_url), Sweeps(database)
-
-    def count() -> int:
-        return len(sweeps.unnamed([key for folder in FOLDERS for key, _ in store.files(folder)]))
-
-    before = count()
-    now = RetentionArgs(orphans_s=1e-9, orphans_every_s=1e-9)
-    Sweeper(AppArgs(storage=storage, retention=now), database, JobMetrics()).sweep()
-    return before, count()
 
 
 def report(run: Run, journal: Journal, database_url: str, artifacts_url: str, films: Mapping[str, float]) -> None:

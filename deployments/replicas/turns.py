@@ -96,8 +96,8 @@ class Call:
         said: Info = {"kind": kind, "last": kind == "yielded", "step": 0, "total": 0, "run_s": 0.0, "bytes": 0}
         if state is not None:
             now = time.monotonic()
-            said.update(step=state.step, total=state.total, run_s=now - self._gave, bytes=state.nbytes)
-            self._gave = now
+            run_s, self._gave = now - self._gave, now
+            said = {**said, "step": state.step, "total": state.total, "run_s": run_s, "bytes": state.nbytes}
         return said
 
     def end(self, error: BaseException | None = None) -> None:

@@ -211,12 +211,12 @@ async def test_a_kept_state_is_what_a_new_executor_goes_on_from(tmp_path: Path) 
     going = asyncio.create_task(rig.made(film))
     await rig.running(placing, steps=8)
     ticket = next(iter(rig.desk._tickets.values()))
-    part: list[Part] = []
-    states.write_state = lambda stage, number, found: part.append(found)  # type: ignore[method-assign]
+    found: list[Part] = []
+    states.write_state = lambda stage, number, part: found.append(part)  # type: ignore[method-assign]
     await rig._pause("i2v", "a", ticket.id)
-    while not part:
+    while not found:
         await asyncio.sleep(0.01)
-    kept = Part(part[0].state, part[0].step, part[0].total, part[0].spent_s)
+    kept = Part(found[0].state, found[0].step, found[0].total, found[0].spent_s)
     going.cancel()
     with pytest.raises(asyncio.CancelledError):
         await going
