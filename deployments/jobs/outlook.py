@@ -20,7 +20,7 @@ from itertools import accumulate
 
 from client.schema import ServiceTier
 from deployments.errors import InvalidRequestError, RateLimitError
-from deployments.jobs.values import Job
+from deployments.jobs.values import SOFT_S, Job
 from deployments.jobs.work import Left, Loads, Speed, left_of, loads_of
 from stages.types import STAGE_NAMES, StageName
 
@@ -28,11 +28,11 @@ MAX_PRIORITY = 10
 _TIERS: Mapping[ServiceTier, int] = {"flex": -5, "default": 0, "priority": 5}
 
 Rank = tuple[int, float, str]
-"""Sorts jobs as they are claimed: higher priority, then age."""
+"""Sorts jobs as they are claimed: higher priority, then earlier deadline, which a job without one has late."""
 
 
-def rank_of(priority: int, created_at: float, job_id: str) -> Rank:
-    return (-priority, created_at, job_id)
+def rank_of(priority: int, created_at: float, job_id: str, deadline_s: float | None = None) -> Rank:
+    return (-priority, created_at + (SOFT_S if deadline_s is None else deadline_s), job_id)
 
 
 @dataclass(frozen=True, order=True)
@@ -157,7 +157,7 @@ def unfinished_of(job: Job) -> Unfinished:
     else:
         progress = {stage.name: stage.progress for stage in job.stages}
         left = {name: 1 - progress.get(name, 0) / 100 for name in loads}
-    return Unfinished(rank_of(job.priority, job.created_at, job.id), loads, left, job.tenant)
+    return Unfinished(rank_of(job.priority, job.created_at, job.id, job.deadline_s), loads, left, job.tenant)
 
 
 @dataclass(frozen=True)

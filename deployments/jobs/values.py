@@ -18,6 +18,7 @@ UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 # Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
 _SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
+SOFT_S = 600.0  # a job without `deadline_s` is claimed as if it had this one
 NOBODY = ""  # the tenant of whoever uses a server that has no API keys
 
 

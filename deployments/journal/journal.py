@@ -43,7 +43,7 @@ from deployments.journal.outputs import (
     hurry_twins,
     twin_of,
 )
-from deployments.journal.rows import PARKED, job_of, lock_job, read_job, read_stages, written_job
+from deployments.journal.rows import PARKED, URGENT, job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import checkpoints, forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
@@ -267,12 +267,12 @@ class Journal:
         with self._database.read() as connection:
             return dict(connection.execute(of_state).tuples().all()) | tallied(connection)
 
-    def queued(self, limit: int) -> list[tuple[Job, float]]:
-        """Jobs that wait, as they will be claimed, and how long they have."""
-        urgent = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+    def ahead(self, limit: int) -> list[tuple[Job, float]]:
+        """Jobs that run, then those that wait, as they will be claimed; and how long ago each was accepted."""
+        unfinished = select(jobs).where(jobs.c.state.in_(("running", "queued")))
         with self._database.read() as connection:
             now = self._database.now(connection)
-            rows = connection.execute(select(jobs).where(jobs.c.state == "queued").order_by(*urgent).limit(limit)).all()
+            rows = connection.execute(unfinished.order_by(jobs.c.state.desc(), *URGENT).limit(limit)).all()
             stages = read_stages(connection, [row.id for row in rows])
             return [(job_of(row, *stages[row.id]), now - row.created_at) for row in rows]
 

@@ -18,7 +18,7 @@ from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
 from deployments.journal.limits import at_limit, limits_of
 from deployments.journal.outputs import add_result, drop_states, put_output, put_state, to_erase
-from deployments.journal.rows import PARKED, read_job, stage_name
+from deployments.journal.rows import PARKED, URGENT, read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
 from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
@@ -36,12 +36,15 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, owner: str, lease_s: float, limits: Limits = NO_LIMITS) -> tuple[Claim, Job] | None:
-        """Take the most urgent due job: a queued one, or a running one whose lease lapsed.
+    def claim(
+        self, owner: str, lease_s: float, limits: Limits = NO_LIMITS, least: int | None = None
+    ) -> tuple[Claim, Job] | None:
+        """Take the most urgent due job: a queued one, or a running one whose lease lapsed. The most urgent is that of
+        the highest class, and in a class that of the earliest deadline. `least`: only one of this class or above.
 
         A queued one whose deadline has passed fails here; one that is claimed does not any more, and its deadline
-        orders its calls (`Job.deadline_s`). `limits` are those of
-        tenants without a row of their own; the jobs of a tenant that runs as many as it may are passed over.
+        orders its calls (`Job.deadline_s`). `limits` are those of tenants without a row of their own; the jobs of a
+        tenant that runs as many as it may are passed over.
         """
         with self._database.write() as connection:
             full = at_limit(connection, limits)
@@ -54,8 +57,10 @@ class Leases:
                 and_(waits, jobs.c.tenant.not_in(full), ~twin_works),
                 and_(jobs.c.state == "running", jobs.c.lease_until < now),
             )
+            if least is not None:
+                due = and_(due, jobs.c.priority >= least)
             while True:
-                query = select(jobs).where(due).order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id).limit(1)
+                query = select(jobs).where(due).order_by(*URGENT).limit(1)
                 row = connection.execute(query.with_for_update(skip_locked=True, of=jobs)).first()
                 if row is None:
                     return None

@@ -6,17 +6,20 @@ Reads only; `deployments.journal.journal` and `deployments.journal.leases` write
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, func, or_, select
 
 from client.schema import JobError, StageState
 from deployments.errors import VideoNotFoundError
 from deployments.jobs.plans import plan_of, planned_of
-from deployments.jobs.values import FINAL, Job, JobRequest, NewJob, Outputs, Planned
+from deployments.jobs.values import FINAL, SOFT_S, Job, JobRequest, NewJob, Outputs, Planned
 from deployments.journal.outputs import STATES
 from deployments.journal.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
 PARKED = "parked"  # code of the column `error`, of an unfinished job that has stopped for an urgent one
+URGENT = (jobs.c.priority.desc(), jobs.c.created_at + func.coalesce(jobs.c.promised_s, SOFT_S), jobs.c.id)
+"""The order of claims; `deployments.jobs.outlook.rank_of` is the same."""
+
 Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int], Outputs]
 
 

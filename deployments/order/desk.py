@@ -4,9 +4,9 @@
         replica = await ticket.turn()        # None: nobody knows the replicas yet, send it anywhere
         ...                                  # and say what its replica says: began, reached, again
 
-A desk has a line of its own for each deployment, and with `shared` the actor that several pipeline replicas have; then
-its own lines serve while there is no actor, and let nothing yield. Whatever a line or the actor says, a call that has
-begun meanwhile stays where it is. Belongs to one event loop; knows nothing of Ray.
+A desk has a line of its own for each deployment. Where several pipeline replicas share an actor (`share`), its own
+lines serve while there is no actor, and let nothing yield. Whatever a line or the actor says, a call that has begun
+meanwhile stays where it is. Belongs to one event loop; knows nothing of Ray.
 """
 
 import asyncio
@@ -121,12 +121,11 @@ class Ticket:
 class Desk:
     """See the top of this module."""
 
-    def __init__(
-        self, name: str, rules: Rules, pause: Pause, far: Far | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, name: str, rules: Rules, pause: Pause, clock: Callable[[], float] = time.monotonic) -> None:
         """`name`: this pipeline replica's."""
         self.clock = clock
-        self._name, self._rules, self._pause, self._far = name, rules, pause, far
+        self._name, self._rules, self._pause = name, rules, pause
+        self._far: Far | None = None
         self._lines: dict[str, Line] = {}
         self._tickets: dict[str, Ticket] = {}
         self._replicas: dict[str, frozenset[str]] = {}
@@ -137,7 +136,12 @@ class Desk:
         """Decide by these from now on."""
         self._rules = rules
         for line in self._lines.values():
-            line.take(rules)
+            line.take(rules, stops=self._far is None)
+
+    def share(self, far: Far) -> None:
+        """From now on others order calls for the same replicas."""
+        self._far = far
+        self.take(self._rules)
 
     def knows(self, home: str) -> bool:
         """Whether the replicas of a deployment are known."""
@@ -210,7 +214,7 @@ class Desk:
             await asyncio.sleep(_LOOK_S)
 
     def look(self) -> None:
-        """Decide, if it is ours to decide, and see whose it is."""
+        """Decide, if that is up to this desk, and see whether it is."""
         there = self._far is not None and self._far.there
         if there != self._was_there:
             self._was_there = there

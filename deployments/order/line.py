@@ -9,6 +9,7 @@ it is on that device before anybody hears of it. Knows nothing of Ray.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ from cluster.policy.calls import Device, Queue, Rules, Running, Tenant
 from cluster.policy.order import Plan, decide
 from cluster.policy.use import UseMeter
 from deployments.order.words import Entry, Told
+
+logger = logging.getLogger(__name__)
 
 _AGAIN_S = 5.0  # a call that was told to stop and has not is told again
 
@@ -31,11 +34,11 @@ class Line:
         say: Callable[[str, Told], None],
         *,
         stops: bool = True,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`say` gets whom it is for, a teller, and what; it is called from `look`. Without `stops` nothing yields."""
-        self._rules = rules if stops else replace(rules, max_yields=0)
         self._say, self._clock = say, clock
+        self.take(rules, stops=stops)
         self._entries: dict[str, Entry] = {}
         self._sent: dict[str, str] = {}  # calls that have not begun, and their replicas
         self._stopping: dict[str, float] = {}  # calls that were told to stop, and when
@@ -43,9 +46,9 @@ class Line:
         self._use = UseMeter()
         self._soon: asyncio.Handle | None = None
 
-    def take(self, rules: Rules) -> None:
+    def take(self, rules: Rules, *, stops: bool = True) -> None:
         """Decide by these from now on."""
-        self._rules = rules
+        self._rules = rules if stops else replace(rules, max_yields=0)
 
     def know(self, entry: Entry) -> None:
         """How a call stands now."""
@@ -117,7 +120,11 @@ class Line:
         queue = self.queue()
         if not queue.waiting:
             return
-        moves = decide(queue, self._rules)
+        try:
+            moves = decide(queue, self._rules)
+        except Exception:  # it is asked again soon; who looks must not end with it
+            logger.exception("The order of %d calls could not be decided.", len(queue.waiting))
+            return
         for told in moves.yields:
             if told.device in self._replicas:  # one that leaves stops by itself
                 self._stop(told.call, told.device, queue)

@@ -1,9 +1,9 @@
 """The lines that several pipeline replicas share: one actor of the application, and each replica's way to it.
 
 The actor belongs to the pipeline replica that made it and ends with it; whoever looks next makes another. It holds what
-it was told and nothing else. A replica that asks for its words no more is gone, and so are its calls. While there is no
-actor `there` is False, and the desk orders its own calls. Every call to the actor is made in the background: nobody
-waits for it.
+it was told and nothing else, by a clock of its own. A replica that asks for its words no more is gone, and so are its
+calls. While there is no actor `there` is False, and the desk orders its own calls. Every call to the actor is made in
+the background: nobody waits for it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import ray
 
 from cluster.policy.calls import Queue, Rules
 from deployments.order.line import Line
-from deployments.order.words import Entry, Told
+from deployments.order.words import Entry, Told, moved, moved_queue
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _ANSWER_S = 5.0  # an actor that is slower is not there
 _AGAIN_S = 1.0  # between two looks for an actor
 
 Word = tuple[str, str, Any]
-"""What a desk says: `know`, `forget` or `see`, of which deployment, and what."""
+"""What a desk says: `know`, `forget` or `see`, of which deployment, and what; or `rules`."""
 
 
 class Lines:
@@ -37,37 +37,45 @@ class Lines:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._lines: dict[str, Line] = {}
+        self._ahead_s: dict[str, float] = {}  # of each teller's clock
         self._news: dict[str, deque[Told]] = defaultdict(deque)
         self._woken: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._asked_s: dict[str, float] = {}
         self._looks: asyncio.Task[None] | None = None
 
-    async def hello(self, teller: str) -> None:
-        """A desk that will tell all there is, from the beginning."""
+    async def hello(self, teller: str, at_s: float, rules: Rules) -> None:
+        """A desk that will tell all there is, from the beginning; the time there, and its rules."""
         self._leave(teller)
+        self._hear_clock(teller, at_s)
         self._asked_s[teller] = time.monotonic()
+        self._take(rules)
         if self._looks is None:
             self._looks = asyncio.create_task(self._look())
 
-    async def say(self, teller: str, words: Sequence[Word]) -> None:
-        """What has changed at one desk, in order.
+    async def say(self, teller: str, at_s: float, words: Sequence[Word]) -> None:
+        """What has changed at one desk, in order, and the time there.
 
         Raises:
             LookupError: it was silent for so long that its calls were forgotten.
         """
         self._hold(teller)
+        self._hear_clock(teller, at_s)
         for kind, home, what in words:
+            if kind == "rules":
+                self._take(what)
+                continue
             line = self._line(home)
             if kind == "know":
-                line.know(what)
+                line.know(moved(what, self._ahead_s[teller]))
             elif kind == "forget":
                 line.forget(what)
             else:
                 line.see(what)
 
-    async def queue(self, home: str) -> Queue:
-        """How a line stands."""
-        return self._line(home).queue()
+    async def queue(self, teller: str, home: str) -> Queue:
+        """How a line stands, by the clock of a desk. Raises as `say` does."""
+        self._hold(teller)
+        return moved_queue(self._line(home).queue(), -self._ahead_s[teller])
 
     async def hear(self, teller: str) -> list[Told]:
         """What a desk is to do; nothing after a second without news. Raises as `say` does."""
@@ -97,10 +105,21 @@ class Lines:
             raise LookupError(f"Pipeline replica {teller} has said nothing for {_SILENT_S:g} s and begins anew.")
         self._asked_s[teller] = time.monotonic()
 
+    def _take(self, rules: Rules) -> None:
+        self._rules = rules
+        for line in self._lines.values():
+            line.take(rules)
+
+    def _hear_clock(self, teller: str, at_s: float) -> None:
+        """A message takes longer or shorter: the shortest says best how far the clocks are apart."""
+        ahead_s = time.monotonic() - at_s
+        self._ahead_s[teller] = min(ahead_s, self._ahead_s.get(teller, ahead_s))
+
     def _leave(self, teller: str) -> None:
         for line in self._lines.values():
             line.forget_all(teller)
         self._asked_s.pop(teller, None)
+        self._ahead_s.pop(teller, None)
         self._news.pop(teller, None)
         self._woken.pop(teller, None)
 
@@ -117,9 +136,17 @@ class Lines:
 class SharedLines:
     """A desk's way to the actor; see `deployments.order.desk.Far`."""
 
-    def __init__(self, name: str, app: str, rules: Rules, hear: Callable[[Told], None]) -> None:
-        """`name`: the desk's; `hear` gets what the actor says."""
+    def __init__(
+        self,
+        name: str,
+        app: str,
+        rules: Rules,
+        hear: Callable[[Told], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`name` and `clock`: the desk's; `hear` gets what the actor says."""
         self._name, self._actor_name, self._rules, self._hear = name, f"order-{app}", rules, hear
+        self._clock = clock
         self._words: list[Word] = []
         self._actor: Any = None
         self._spoken = asyncio.Event()
@@ -134,9 +161,14 @@ class SharedLines:
     def see(self, home: str, replicas: frozenset[str]) -> None:
         self._put("see", home, replicas)
 
+    def take(self, rules: Rules) -> None:
+        """Decide by these from now on."""
+        self._rules = rules
+        self._put("rules", "", rules)
+
     async def queue(self, home: str) -> Queue:
         """As the actor has it."""
-        found: Queue = await asyncio.wait_for(self._actor.queue.remote(home), _ANSWER_S)
+        found: Queue = await asyncio.wait_for(self._actor.queue.remote(self._name, home), _ANSWER_S)
         return found
 
     async def run(self, changed: Callable[[], None]) -> None:
@@ -145,8 +177,10 @@ class SharedLines:
         """
         while True:
             try:
-                actor = self._actor = await asyncio.to_thread(self._find)
-                await asyncio.wait_for(actor.hello.remote(self._name), _ANSWER_S)
+                actor = await asyncio.to_thread(self._find)
+                if actor != self._actor:  # who made it and drops that handle ends it
+                    self._actor = actor
+                await asyncio.wait_for(actor.hello.remote(self._name, self._clock(), self._rules), _ANSWER_S)
                 self._words.clear()  # the desk tells all anew
                 self.there = True
                 changed()
@@ -164,7 +198,7 @@ class SharedLines:
             await self._spoken.wait()
             self._spoken.clear()
             words, self._words = self._words, []
-            await asyncio.wait_for(actor.say.remote(self._name, words), _ANSWER_S)
+            await asyncio.wait_for(actor.say.remote(self._name, self._clock(), words), _ANSWER_S)
 
     async def _listen(self, actor: Any) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 Brings together `deployments.order`, which knows calls, with handles, settings and the journal. `promise` asks
 `cluster.policy.promises` about a job that is not accepted yet, behind all that waits, runs, and will come of jobs that
-this replica drives or nobody has claimed.
+run, here or elsewhere, or that nobody has claimed.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from deployments.settings.application import AppArgs
 from stages.types import STAGE_NAMES, StageName
 
 _COUNT_S = 0.5  # between two looks at which replicas there are, where no router says anything
-_QUEUED = 200  # jobs that nobody has claimed, and that a promise looks at
+_AHEAD = 200  # jobs that a promise looks at, beside those at hand
 
 
 def app_name() -> str:
@@ -51,21 +51,24 @@ class Dispatch:
         self._args, self._handles, self._journal, self._lacking = args, handles, journal, lacking
         self._pace = Pace(args.scaling.call_s if args.scaling is not None else None)
         rules = args.order.rules()
-        self._far = SharedLines(name, app_name(), rules, self._hear) if args.many_pipelines else None
-        self._desk = Desk(name, rules, self._pause, self._far)
+        self._far = SharedLines(name, app_name(), rules, self._hear)
+        self._desk = Desk(name, rules, self._pause)
+        self._many = asyncio.Event()
         self._speeds: Mapping[StageName, Speed] = {}  # as jobs have shown that earlier pipeline replicas drove
         self._counted: dict[str, int] = {}  # calls that wait, as Serve was told
         self._placings: dict[str, Placing] = {}  # of jobs at hand
+        self._begin_to_share()
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What runs for ever."""
-        own = [self._watch(), self._desk.run()]
-        return own if self._far is None else [*own, self._far.run(self._desk.look)]
+        return [self._watch(), self._desk.run(), self._share()]
 
     def take(self, args: AppArgs) -> None:
         """Other settings."""
         self._args = args
-        self._desk.take(args.order.rules())
+        for one in (self._desk, self._far):
+            one.take(args.order.rules())
+        self._begin_to_share()
 
     def begin(self, claim: Claim, job: Job) -> Placing:
         """A job begins here, or begins again."""
@@ -80,18 +83,32 @@ class Dispatch:
         """When a job would be done that is accepted now, and how many promises to others that would break; None where
         a stage has not shown yet how long it takes.
         """
-        now_s, steps = time.time(), plan_of(request)
+        now_s, steps = time.monotonic(), plan_of(request)
         wish = NewJob(request, tenant, priority=priority, deadline_s=deadline_s)
-        job = written_job("new", wish, planned_of(request, steps), now_s, ())
+        job = written_job("new", wish, planned_of(request, steps), 0.0, ())
         own = self._placing(Claim("new", "", 0), job)
         way = [name for name in stages_of(request) if STAGE_NAMES.index(name) >= STAGE_NAMES.index(request.enter)]
         if any(own.seconds(name, steps[name]) is None for name in way):
             return None
-        queued = await asyncio.to_thread(self._journal.queued, _QUEUED)
-        others = [*self._placings.values(), *(self._placing(Claim(one.id, "", 0, age_s), one) for one, age_s in queued)]
+        ahead = await asyncio.to_thread(self._journal.ahead, _AHEAD)
+        elsewhere = [(one, age_s) for one, age_s in ahead if one.id not in self._placings]
+        others = [
+            *self._placings.values(),
+            *(self._placing(Claim(one.id, "", 0, age_s), one) for one, age_s in elsewhere),
+        ]
         stops = [await self._stop(name, own, others) for name in way]
         found = promise(stops, own.until_s, self._args.order.rules(), priority=priority, tenant=tenant)
         return Promised(found.end_s - now_s, len(found.late))
+
+    def _begin_to_share(self) -> None:
+        """Once there may be several pipeline replicas, for good."""
+        if self._args.many_pipelines and not self._many.is_set():
+            self._desk.share(self._far)
+            self._many.set()
+
+    async def _share(self) -> None:
+        await self._many.wait()
+        await self._far.run(self._desk.look)
 
     async def _stop(self, stage: StageName, own: Placing, others: Sequence[Placing]) -> Stop:
         home = self._args.ordered().get(stage, stage)
@@ -99,7 +116,8 @@ class Dispatch:
         if not queue.devices:  # it scales from nothing, or its calls are not ordered
             replicas = self._desk.count(home) or self._args.stages[self._args.home(stage)].least_replicas or 1
             queue = replace(queue, devices=tuple(Device(f"{home}-{number}") for number in range(replicas)))
-        coming = [call for other in others for call in other.coming(stage)]
+        known = {call.id for call in queue.waiting} | {one.running.call.id for one in queue.devices if one.running}
+        coming = [call for other in others for call in other.coming(stage) if call.id not in known]
         calls_s = [call.left_s for call in own.coming(stage)]
         return Stop(queue, calls_s, own.behind_s(stage), coming)
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
-from deployments.jobs.outlook import Promised
+from deployments.jobs.outlook import MAX_PRIORITY, Promised
 from deployments.jobs.values import Claim, Event, Job, JobRequest
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
@@ -60,6 +60,7 @@ class _Running:
     claim: Claim
     work: asyncio.Task[dict[str, Any]]
     driver: asyncio.Task[None]
+    priority: int
     stop: _Stop | None = None
 
 
@@ -169,9 +170,9 @@ class Pipeline:
         while True:
             self._wake.clear()
             try:
-                while await self._standing.claims(self._args) and len(self._running) < self._args.pipeline.max_jobs:
+                while await self._standing.claims(self._args) and (least := self._room()) is not None:
                     claimed = await asyncio.to_thread(
-                        self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
+                        self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits, least
                     )
                     if claimed is None:
                         break
@@ -180,6 +181,15 @@ class Pipeline:
                 logger.exception("No job could be claimed from the journal; trying again.")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
+
+    def _room(self) -> int | None:
+        """The lowest class that there is room for; None: for no job. Beyond `max_jobs` a few may come that go before
+        one at hand.
+        """
+        most, count = self._args.pipeline.max_jobs, len(self._running)
+        if count < most:
+            return -MAX_PRIORITY
+        return min(own.priority for own in self._running.values()) + 1 if count < most + -(-most // 4) else None
 
     async def _look_out(self, period_s: float) -> None:
         while True:
@@ -206,7 +216,7 @@ class Pipeline:
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
-        self._running[claim.job_id] = _Running(claim, work, driver)
+        self._running[claim.job_id] = _Running(claim, work, driver, job.priority)
 
     def _stop(self, job_id: str, why: _Stop) -> None:
         running = self._running.get(job_id)

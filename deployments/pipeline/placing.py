@@ -67,11 +67,11 @@ class Placing:
     known_s: Mapping[StageName, float] = field(default_factory=dict)  # of a call, as finished jobs have shown
     soft_s: float | None = None  # that a job of its class may take, where no deadline was promised
     yields: int = 0  # of all its calls
-    accepted_s: float = field(init=False)
+    accepted_s: float = field(init=False)  # monotonic
     sent: set[tuple[StageName, int]] = field(default_factory=set)  # calls that were in their line
 
     def __post_init__(self) -> None:
-        self.accepted_s = time.time() - self.claim.waited_s
+        self.accepted_s = time.monotonic() - self.claim.waited_s
 
     @asynccontextmanager
     async def enter(self, stage: StageName, params: Any, number: int, part: Part) -> AsyncIterator[Ticket | None]:

@@ -87,7 +87,12 @@ class PipelineArgs(Args):
         default=None, ge=1, description="With `scaling`: the most; `replicas` if left out."
     )
     num_cpus: float = Field(default=1.0, ge=0)
-    max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
+    max_jobs: int = Field(
+        default=16,
+        ge=1,
+        description="Jobs in flight per replica; bounds the object store. "
+        "A quarter more may come that are of a higher class than one of them.",
+    )
     claims: Literal["newest", "always", "never"] = Field(
         default="newest",
         description="newest: of several clusters on one journal, the one that was started last, once it can make "

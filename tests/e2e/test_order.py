@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import ray
 
 from deployments.settings.application import AppArgs, StorageArgs
 from deployments.settings.variants import rehearsal
@@ -22,7 +23,7 @@ I2V_S, STEPS = 5.0, 50
 FILM: dict[str, Any] = {"seconds": "2", "seed": 5}
 
 
-def slow_motion(args: AppArgs, folder: Any, *, replicas: int = 1, pipelines: int = 1, every_s: float = 0.0) -> AppArgs:
+def slow_motion(args: AppArgs, folder: Any, *, motions: int = 1, **pipeline: Any) -> AppArgs:
     quick = {name: replace(profile, run_s=0.1) for name, profile in PROFILES.items()}
     profiles: dict[StageName, ReplayProfile] = {
         **quick,
@@ -30,14 +31,14 @@ def slow_motion(args: AppArgs, folder: Any, *, replicas: int = 1, pipelines: int
     }
     made = rehearsal(args, profiles)
     storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
-    stages = {**made.stages, "i2v": made.stages["i2v"].model_copy(update={"replicas": replicas})}
+    stages = {**made.stages, "i2v": made.stages["i2v"].model_copy(update={"replicas": motions})}
     return made.model_copy(
         update={
             "storage": storage,
             "stages": stages,
             "order": made.order.model_copy(update={"hand_off_s": 0.2, "ahead_s": 0.3}),
-            "keeper": made.keeper.model_copy(update={"state_every_s": every_s}),
-            "pipeline": made.pipeline.model_copy(update={"replicas": pipelines, "lease_s": 4.0}),
+            "keeper": made.keeper.model_copy(update={"state_every_s": 1.0}),
+            "pipeline": made.pipeline.model_copy(update={"lease_s": 4.0, **pipeline}),
         }
     )
 
@@ -46,10 +47,17 @@ def slow_motion(args: AppArgs, folder: Any, *, replicas: int = 1, pipelines: int
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
     """It has made one video, so that it knows how long one takes."""
     folder = tmp_path_factory.mktemp("order")
-    made = SecondApp(rig, "order", slow_motion(rig.args, folder, every_s=1.0))
+    made = SecondApp(rig, "order", slow_motion(rig.args, folder))
     assert made.ended(made.create(**FILM)).error is None
     yield made
     made.close()
+
+
+def change(rig: Rig, app: SecondApp, **settings: Any) -> None:
+    app.args = slow_motion(
+        rig.args, app.args.storage.artifacts_url.removeprefix("file://")[: -len("/files")], **settings
+    )
+    app.deploy()
 
 
 def content(app: SecondApp, video_id: str) -> bytes:
@@ -62,12 +70,12 @@ def computes(app: SecondApp, video_id: str) -> bool:
     return stage.status == "running" and stage.progress > 0
 
 
-def film_with_urgent(app: SecondApp) -> tuple[str, str]:
+def film_with_urgent(app: SecondApp, tier: str = "priority") -> tuple[str, str]:
     """A film that was computing, and the urgent job for which it has stopped."""
     film = app.create(**FILM)
     wait_for("a step of the film", partial(computes, app, film))
-    urgent = app.create(seconds="2", seed=9, service_tier="priority", deadline_s=I2V_S * 1.8)
-    wait_for("the film to stop", lambda: app.told(film, "stage_yielded", "i2v"))
+    urgent = app.create(seconds="2", seed=9, service_tier=tier, deadline_s=I2V_S * 1.8)
+    wait_for("the film to stop", lambda: app.told(film, "stage_yielded", "i2v") or None)
     return film, urgent
 
 
@@ -114,14 +122,12 @@ def test_a_killed_replica_costs_what_it_did_since_its_last_state(app: SecondApp)
 
 
 def test_a_replica_that_is_called_off_hands_its_call_to_another(rig: Rig, app: SecondApp) -> None:
-    app.args = slow_motion(rig.args, app.args.storage.artifacts_url[7:-6], replicas=2, every_s=1.0)
-    app.deploy()
+    change(rig, app, motions=2)
     wait_for("two replicas", lambda: app.http.get("/healthz").json()["stages"]["i2v"] == 2)
     films = [app.create(**FILM), app.create(seconds="2", seed=6)]
     for film in films:
         wait_for("a step", partial(computes, app, film))
-    app.args = slow_motion(rig.args, app.args.storage.artifacts_url[7:-6], replicas=1, every_s=1.0)
-    app.deploy()
+    change(rig, app, motions=1)
     for film in films:
         assert app.ended(film).error is None
     stopped = [one for film in films for one in app.told(film, "stage_yielded", "i2v")]
@@ -129,3 +135,31 @@ def test_a_replica_that_is_called_off_hands_its_call_to_another(rig: Rig, app: S
     assert "wait_s" not in stopped[0]
     (resumed,) = [one for film in films for one in app.told(film, "stage_resumed", "i2v")]
     assert resumed["step"] == stopped[0]["step"]
+
+
+def actor() -> Any | None:
+    """That orders the calls of several pipelines."""
+    try:
+        return ray.get_actor("order-order", namespace="magicvideo")
+    except ValueError:
+        return None
+
+
+def test_two_pipelines_share_one_order_and_nothing_is_lost_when_its_actor_is_killed(rig: Rig, app: SecondApp) -> None:
+    change(rig, app, replicas=2, max_jobs=1)  # so that each drives one of the two jobs
+    first = wait_for("the actor", actor)
+    film, urgent = film_with_urgent(app, "default")
+    ray.kill(first)
+    other = app.create(seconds="2", seed=11)
+    made = [film, urgent, other]
+    for job in made:
+        assert app.ended(job).error is None
+        kinds = [event.kind for event in app.journal.events(job)]
+        assert (kinds.count("completed"), kinds.count("started"), kinds.count("released")) == (1, 1, 0)
+        assert len(app.told(job, "stage_output", "i2v")) == 1
+    owners = [next(e.data["owner"] for e in app.journal.events(job) if e.kind == "started") for job in made]
+    assert owners[0] != owners[1]
+    assert len(app.told(film, "stage_resumed", "i2v")) == 1
+    wait_for("another actor", lambda: (found := actor()) is not None and found != first)
+    for job in film_with_urgent(app, "default"):
+        assert app.ended(job).error is None

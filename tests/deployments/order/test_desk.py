@@ -230,7 +230,7 @@ class Elsewhere:
 
 async def test_an_actor_is_told_everything_when_it_is_there_and_a_desk_orders_without_stops_when_it_is_not() -> None:
     rig, far = Rig(), Elsewhere()
-    rig.desk = Desk("here", RULES, rig._pause, far, clock=lambda: rig.now_s)
+    rig.desk.share(far)
     rig.desk.see(HOME, ["a"])
     film = await rig.enter("film", 800.0, 5000.0)
     assert film.at == ["a"]
