@@ -132,6 +132,8 @@ class Dispatch:
     async def _watch(self) -> None:
         """Tell who wants to know which replicas there are, as soon as a router does."""
         changed, loop = asyncio.Event(), asyncio.get_running_loop()
+        for handle in self._handles.values():
+            handle.options()  # from here on its router learns of replicas, before the first call
         with suppress(Exception):  # the database is away: what is computed here shows it
             self._speeds = await asyncio.to_thread(self._measured)
         listen(lambda: loop.call_soon_threadsafe(changed.set))
