@@ -136,10 +136,12 @@ class Kept:
         """The job has ended, or is somebody else's: what the store does not take now is given up."""
         self._over.set()
 
-    async def settle(self) -> None:
+    async def settle(self, at_most_s: float | None = None) -> None:
         """Wait until everything is kept that is being kept."""
-        while self._writing:
-            await asyncio.wait(set(self._writing))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                while self._writing:
+                    await asyncio.wait(set(self._writing))
 
     async def take_in(self, calls: StageCalls, source: Source, steps: Plan) -> None:
         """Make checkpoints of a file that somebody sent, unless an earlier attempt did.
