@@ -165,6 +165,7 @@ def test_a_change_of_nothing_is_refused(shell: Shell) -> None:
         (("keys", "create", "--tenant", "a", "--label", "x\ny"), "printable"),
         (("limits", "set", "--tenant", "a", "--max-running", "0"), "'0' is no limit"),
         (("limits", "set", "--tenant", "a", "--per-minute", "many"), "'many' is no limit"),
+        (("limits", "set", "--tenant", "a", "--weight", "101"), "'101' is no weight"),
     ],
 )
 def test_a_wrong_command_ends_with_2(
