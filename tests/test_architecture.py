@@ -41,8 +41,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             ("tenants", "files", "settings", "journal", "jobs"),
         ),
         "pipeline": Room(
-            "drives jobs through the stages", ("files", "on_ray", "settings", "journal", "observe", "jobs")
+            "drives jobs through the stages",
+            ("order", "files", "on_ray", "settings", "journal", "observe", "jobs"),
         ),
+        "order": Room("who goes next at each stage: lines, seconds, the actor that several pipelines share"),
         "tenants": Room("keys, the operator's commands, webhooks", ("settings", "journal", "jobs")),
         "files": Room("the store, packing, the keeper, mp4, fragments", ("on_ray", "observe", "jobs")),
         "replicas": Room("hosts a stage: turns, batches, warm-up", ("on_ray", "observe")),
@@ -151,7 +153,7 @@ TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "starlette"): ("api", "api/headers"),
     ("deployments", "sqlalchemy"): ("journal", "tenants"),
     ("deployments", "mcp"): ("mcp",),
-    ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
+    ("deployments", "ray"): ("", "on_ray", "observe", "order", "pipeline"),
     ("deployments", "torch"): (),
     ("deployments", "diffusers"): (),
     ("cluster", "ray"): ("pools",),

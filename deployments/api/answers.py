@@ -23,7 +23,7 @@ from deployments.errors import (
 )
 from deployments.files.store import is_full as is_store_full
 from deployments.intake.services import Services
-from deployments.jobs.outlook import Standing
+from deployments.jobs.outlook import Standing, tier_of
 from deployments.jobs.plans import seconds_of
 from deployments.jobs.remix import asked_of
 from deployments.jobs.values import FINAL, Job, State, overall
@@ -139,6 +139,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING, url: str | None = None)
         paused_after=job.request.pause_after if job.state == "paused" else None,
         candidates=job.request.candidates,
         priority=job.priority,
+        service_tier=tier_of(job.priority),
         queue_position=standing.queue_position,
         eta_s=standing.eta_s,
         waits_for=job.waits_for,

@@ -43,9 +43,12 @@ from deployments.api.uploads import add_file_routes
 from deployments.api.videos import add_video_routes
 from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
 from deployments.files.store import ArtifactStore
+from deployments.intake.admission import Promise
 from deployments.intake.intact import Remake
 from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
 from deployments.jobs.naming import as_sent
+from deployments.jobs.outlook import Promised
+from deployments.jobs.values import JobRequest
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
 from deployments.observe.history import EVERY_S, NodeTexts, PoolHistory
@@ -84,6 +87,11 @@ class Ingress:
         async def remake(job_id: str) -> None:
             await pipeline.remake.remote(job_id)
 
+        async def promise(request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
+            asked = pipeline.promise.remote(request, tenant, priority, deadline_s)
+            found: Promised | None = await asyncio.wait_for(asked, ANSWER_S)
+            return found
+
         database = Database(args.storage.database())
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
         counts = RequestMetrics()
@@ -102,6 +110,7 @@ class Ingress:
                 show=show,
                 work=work,
                 remake=remake,
+                promise=promise,
                 nodes=node_texts,
                 counts=counts,
                 history=history,
@@ -169,6 +178,7 @@ def create_app(
     show: Show,
     work: WorkOf = _no_work,
     remake: Remake = _no_remake,
+    promise: Promise | None = None,
     nodes: NodeTexts = _no_nodes,
     counts: RequestMetrics | None = None,
     history: PoolHistory | None = None,
@@ -179,6 +189,7 @@ def create_app(
         nudge: tells the pipeline that the journal has news.
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
+        promise: asks it when a job would be done.
         nodes: gives what each node has counted.
         counts: those of an application before, which go on; `history` too.
     """
@@ -192,7 +203,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    services = Services(args, journal, store, nudge, health, show, work, remake)
+    services = Services(args, journal, store, nudge, health, show, work, remake, promise)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
     origins = args.ingress.cors_origins

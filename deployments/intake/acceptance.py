@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError
 from deployments.intake.services import Services
+from deployments.jobs.outlook import priority_of
 from deployments.jobs.remix import Child
 from deployments.jobs.values import NOBODY, Job, NewJob
 from deployments.journal.limits import LimitBook
@@ -38,8 +39,10 @@ async def accept_job(
     Raises:
         ApiError: the job is refused.
     """
-    priority = 0 if isinstance(wish, ExtendVideo) else wish.priority
-    deadline_s = None if isinstance(wish, ExtendVideo) else wish.deadline_s
+    priority, deadline_s = 0, None
+    if not isinstance(wish, ExtendVideo):
+        own = wish.priority if "priority" in wish.model_fields_set else None
+        priority, deadline_s = priority_of(own, wish.service_tier), wish.deadline_s
     judge_url(wish.webhook_url, services.args.webhooks.secret is not None)
     await services.prompts.judge("prompt", child.request.prompt, tenant)
     ingress = services.args.ingress

@@ -46,7 +46,7 @@ from deployments.journal.outputs import (
     hurry_twins,
     twin_of,
 )
-from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
+from deployments.journal.rows import PARKED, URGENT, job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import checkpoints, forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
@@ -126,6 +126,7 @@ class Journal:
                     follows=twin,
                     created_at=now,
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
+                    promised_s=new.deadline_s,
                 )
             )
             if twin is not None:
@@ -270,7 +271,7 @@ class Journal:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="queued", request=changed.model_dump(), deadline=None, lease_until=None)
+                .values(state="queued", request=changed.model_dump(), deadline=None, promised_s=None, lease_until=None)
             )
             log_event(connection, job_id, "continued", self._database.now(connection), stage=stage, candidate=candidate)
             return read_job(connection, job_id)
@@ -297,18 +298,26 @@ class Journal:
             return connection.execute(query.order_by(jobs.c.created_at.desc(), jobs.c.id).limit(1)).scalar()
 
     def waits(self) -> dict[str, int]:
-        """What unfinished jobs say they wait for, with how many of them do."""
+        """What unfinished jobs say that the platform lacks, with how many of them do."""
         held = and_(jobs.c.state.in_(("queued", "running")), jobs.c.error.is_not(None))
         with self._database.read() as connection:
-            return dict(
-                Counter(error["message"] for error in connection.execute(select(jobs.c.error).where(held)).scalars())
-            )
+            said = connection.execute(select(jobs.c.error).where(held)).scalars()
+            return dict(Counter(error["message"] for error in said if error["code"] != PARKED))
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
         of_state = select(jobs.c.state, func.count()).where(jobs.c.state.in_(UNFINISHED)).group_by(jobs.c.state)
         with self._database.read() as connection:
             return dict(connection.execute(of_state).tuples().all()) | tallied(connection)
+
+    def ahead(self, limit: int) -> list[tuple[Job, float]]:
+        """Jobs that run, then those that wait, as they will be claimed; and how long ago each was accepted."""
+        unfinished = select(jobs).where(jobs.c.state.in_(("running", "queued")))
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            rows = connection.execute(unfinished.order_by(jobs.c.state.desc(), *URGENT).limit(limit)).all()
+            stages = read_stages(connection, [row.id for row in rows])
+            return [(job_of(row, *stages[row.id]), now - row.created_at) for row in rows]
 
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """What happened to a job, in order."""

@@ -65,6 +65,19 @@ def test_it_plays_while_it_is_made_and_loads_nothing_again(served: Served, brows
     assert [url.rpartition("/")[2] for url in whole] == ["stream"]
 
 
+def test_that_it_stopped_for_an_urgent_job_is_told_until_it_goes_on(served: Served, browser: Browser) -> None:
+    job = Making(served)
+    paused = "Paused for an urgent job; continues in about 40 s."
+    with opened(browser, served.url) as page:
+        page.goto(f"/#/video/{job.id}")
+        job.stage("i2v", 40)
+        job.say(("stage_yielded", {"stage": "i2v", "index": 0, "step": 4, "total": 10}), paused_for=paused)
+        expect(page.locator(".note")).to_have_text(paused)
+        job.say(("stage_resumed", {"stage": "i2v", "index": 0, "step": 4, "total": 10}))
+        expect(page.locator(".note")).to_be_hidden()
+    job.finish()
+
+
 def test_where_a_browser_cannot_play_it_so_the_whole_is_shown_at_the_end(served: Served, browser: Browser) -> None:
     job = Making(served)
     with opened(browser, served.url) as page:

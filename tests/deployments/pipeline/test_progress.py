@@ -101,10 +101,10 @@ def test_a_retry_and_a_restart_are_told_and_begin_again() -> None:
     progress.info("i2v", STARTED)
     progress.info("i2v", step(9, 10))
     progress.take()
-    progress.retried("i2v", 1, "ActorDiedError")
+    progress.retried("i2v", 1, "ActorDiedError", lost_s=0.25)
     states, events, _ = progress.take()
     assert states[0].progress == 0
-    told = {"stage": "i2v", "index": 0, "attempt": 1, "reason": "ActorDiedError"}
+    told = {"stage": "i2v", "index": 0, "attempt": 1, "reason": "ActorDiedError", "lost_s": 0.25}
     assert events == (("stage_retried", told),)
     progress.restarted(1, "lost")
     states, _, _ = progress.take()
