@@ -388,7 +388,7 @@ def plan(
             negative_prompt,
             sizes.v2v,
             noise(preset.v2v),
-            preset.strength,
+            preset.strength if sizes.strength is None else sizes.strength,
             preset.v2v_guide,
             preset.v2v_windows,
             preset.motion,

@@ -80,6 +80,13 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
                 *("training/loop", "training/scenes", "t2i", "i2v", "v2v", "model/network", "model/weights"),
             ),
         ),
+        "training/default": Room(
+            "the next default weights, of every animated emoji: autoencoder, text and pictures, clips",
+            (
+                *("training/tiny", "training/vfi", "training/video", "training/loop", "training/scenes"),
+                *("i2v", "model/sampling", "model/network"),
+            ),
+        ),
         "training/tiny": Room(
             "the tiny weights from nothing: vocabulary, autoencoder, T2I, video, judges",
             (
