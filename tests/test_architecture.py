@@ -132,7 +132,19 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
         {
-            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *(
+                "__init__",
+                "types",
+                "base",
+                "state",
+                "settings",
+                "presets",
+                "paper",
+                "modern",
+                "words",
+                "english",
+                "tongues",
+            ),
             *("sheets", "commands"),
         }
     ),
@@ -171,13 +183,8 @@ PRIVATE_CALLS = {
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
 LIGHT = (
-    *(
-        "deployments.app",
-        "deployments.api.ingress",
-        "deployments.pipeline.pipeline",
-        "deployments.settings.application",
-    ),
-    "cluster.pools.needs",
+    *("deployments.app", "deployments.api.ingress", "deployments.pipeline.pipeline"),
+    *("deployments.settings.application", "cluster.pools.needs"),
 )
 
 
