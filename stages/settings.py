@@ -34,7 +34,8 @@ class RequestError(ValueError):
 class Part:
     """Where one part's weights are: `embedded:<folder>` inside `stages/weights`, a hub id, or a local folder.
 
-    `dtype` and `device` override the preset's for this part alone, e.g. a text encoder that stays on the CPU.
+    `revision` pins a hub id to a commit, so that a push to its repository changes nothing here; "main" is whatever is
+    there on the day. `dtype` and `device` override the preset's for this part alone, e.g. a text encoder on the CPU.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Part:
     dtype: DTypeName | None = None
     device: str | None = None
     size_gb: float = 0.0  # of the files that are fetched, as published; 0: unknown
+    revision: str = "main"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
-from stages.model.hub.layout import choose_class, load_pipeline, takes
+from stages.model.hub.classes import takes
+from stages.model.hub.layout import choose_class, load_pipeline
 from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
