@@ -132,20 +132,8 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
         {
-            *(
-                "__init__",
-                "types",
-                "base",
-                "state",
-                "settings",
-                "presets",
-                "paper",
-                "modern",
-                "words",
-                "english",
-                "tongues",
-            ),
-            *("sheets", "commands"),
+            *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),
+            *("words", "english", "tongues", "sheets", "commands"),
         }
     ),
 }
