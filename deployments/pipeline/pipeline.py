@@ -61,6 +61,7 @@ class _Running:
     work: asyncio.Task[dict[str, Any]]
     driver: asyncio.Task[None]
     priority: int
+    progress: JobProgress
     stop: _Stop | None = None
 
 
@@ -134,6 +135,11 @@ class Pipeline:
             await remake(self._keeper, job)
         except Exception as error:
             logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
+
+    async def glimpse(self, job_id: str) -> bytes | None:
+        """The denoising step of a job that was shown last; None where there is none, or another replica drives it."""
+        running = self._running.get(job_id)
+        return None if running is None else running.progress.glimpse
 
     async def promise(self, request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
         """What may be said of a deadline before the job is accepted; see `deployments.pipeline.dispatch`."""
@@ -216,7 +222,7 @@ class Pipeline:
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
-        self._running[claim.job_id] = _Running(claim, work, driver, job.priority)
+        self._running[claim.job_id] = _Running(claim, work, driver, job.priority, progress)
 
     def _stop(self, job_id: str, why: _Stop) -> None:
         running = self._running.get(job_id)

@@ -21,6 +21,7 @@ from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
 from deployments.settings.inputs import FetchArgs as FetchArgs
 from deployments.settings.inputs import FileArgs as FileArgs
+from deployments.settings.inputs import PreviewArgs as PreviewArgs
 from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import OrderArgs as OrderArgs
@@ -233,6 +234,7 @@ class AppArgs(Args):
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     fetching: FetchArgs = Field(default_factory=FetchArgs)
     files: FileArgs = Field(default_factory=FileArgs)
+    previews: PreviewArgs = Field(default_factory=PreviewArgs)
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
