@@ -32,6 +32,8 @@ class Part:
     spent_s: float = 0.0  # of computing before that state
     before_s: float = 0.0  # of it, before the replica began that computes now
     stopped_s: float | None = None  # monotonic, since when it is parked
+    parked_s: float | None = None  # so long it was, the last time; None: it did not stop, its replica or pipeline died
+    asked: bool = False  # it was given its state, and has not said yet whether it goes on from there
     sought: bool = False  # a kept state was looked for, in the place of one that was lost
 
     def reached(self, state: Any, step: int, total: int, run_s: float) -> None:
@@ -44,10 +46,26 @@ class Part:
         self.state, self.step, self.total, self.spent_s = kept.state, kept.step, kept.total, kept.spent_s
         self.sought = True
 
-    def parked_s(self, now_s: float) -> float | None:
-        """Seconds since it stopped; None where it did not, but its replica or its pipeline died."""
-        since_s, self.stopped_s = self.stopped_s, None
-        return None if since_s is None else now_s - since_s
+    def begin(self, now_s: float) -> None:
+        """A replica computes it."""
+        self.before_s, self.asked = self.spent_s, self.step > 0
+        self.parked_s = None if self.stopped_s is None else now_s - self.stopped_s
+        self.stopped_s = None
+
+    def goes_on(self, step: int | None) -> bool:
+        """Whether it does so from its state, by the first that it says after `begin`: a step, or None for the output.
+        Said once. Where the state did not fit it has begun anew.
+        """
+        asked, self.asked = self.asked, False
+        if asked and step is not None and step < self.step:
+            self.state, self.step, self.total, self.spent_s, self.before_s = None, 0, 0, 0.0, 0.0
+            return False
+        return asked
+
+    @property
+    def counted_s(self) -> float:
+        """Seconds before this replica that count against its limit: none of a state that may not fit."""
+        return 0.0 if self.asked else self.before_s
 
     def left(self, whole_s: float) -> float:
         """Seconds, of a call that takes `whole_s`."""
