@@ -170,6 +170,7 @@ class StageState(Answer):
     queued_s: float | None = Field(default=None, description="Seconds between the input being ready and the start.")
     run_s: float | None = Field(default=None, description="Seconds of computing.")
     bytes_out: int | None = Field(default=None, description="Bytes handed to the next stage.")
+    peak_memory_mb: float | None = Field(default=None, description="MiB that the call with most memory needed.")
     origin: Literal["restored", "reused", "uploaded"] | None = Field(
         default=None, description="Where the output came from, when it was not computed by this run of this job."
     )
@@ -200,6 +201,9 @@ class Video(Answer):
     error: JobError | None = None
     seed: int
     stages: list[StageState] = []
+    asked: dict[str, Any] = Field(
+        default={}, description="Makes it again, with its prompt and seed; where `from_stage` is in it, as its remix."
+    )
     frames: int | None = None
     fps: float | None = None
     note: str | None = None
@@ -213,10 +217,7 @@ class Video(Answer):
     waits_for: str | None = Field(
         default=None, description="What the server lacks now, or that an urgent job goes first; the job goes on then."
     )
-    url: str | None = Field(
-        default=None,
-        description="Of a completed video: an address that needs no key, for a while; it ends with the video.",
-    )
+    url: str | None = Field(default=None, description="Of its content, once completed; needs no key, for a while.")
     file_name: str | None = Field(default=None, description="As `content` names the file.")
     inference_time_s: float | None = Field(
         default=None, description="Seconds from the start of its work to its end, without what it waited in the queue."
@@ -224,7 +225,7 @@ class Video(Answer):
     stage_durations: dict[str, float] = Field(
         default={}, description="Seconds of computing by stage, of all its calls together."
     )
-    peak_memory_mb: float | None = Field(default=None, description="Of a device, where it was measured; else null.")
+    peak_memory_mb: float | None = Field(default=None, description="MiB of the stage with most: on its GPU, or CPU.")
 
 
 class Event(Answer):

@@ -80,6 +80,13 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
                 *("training/loop", "training/scenes", "t2i", "i2v", "v2v", "model/network", "model/weights"),
             ),
         ),
+        "training/default": Room(
+            "the next default weights, of every animated emoji: autoencoder, text and pictures, clips",
+            (
+                *("training/tiny", "training/vfi", "training/video", "training/loop", "training/scenes"),
+                *("i2v", "model/sampling", "model/network"),
+            ),
+        ),
         "training/tiny": Room(
             "the tiny weights from nothing: vocabulary, autoencoder, T2I, video, judges",
             (
@@ -125,7 +132,19 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
         {
-            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *(
+                "__init__",
+                "types",
+                "base",
+                "state",
+                "settings",
+                "presets",
+                "paper",
+                "modern",
+                "words",
+                "english",
+                "tongues",
+            ),
             *("sheets", "commands"),
         }
     ),
@@ -164,13 +183,8 @@ PRIVATE_CALLS = {
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
 LIGHT = (
-    *(
-        "deployments.app",
-        "deployments.api.ingress",
-        "deployments.pipeline.pipeline",
-        "deployments.settings.application",
-    ),
-    "cluster.pools.needs",
+    *("deployments.app", "deployments.api.ingress", "deployments.pipeline.pipeline"),
+    *("deployments.settings.application", "cluster.pools.needs"),
 )
 
 

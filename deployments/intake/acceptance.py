@@ -3,6 +3,8 @@
 What every route that makes a job has in common, whether it is new, a remix or an extension.
 """
 
+from pydantic import BaseModel
+
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError
 from deployments.intake.services import Services
@@ -68,6 +70,22 @@ async def accept_job(
         services.admission.note(job)
         services.nudge_pipeline()
     return job, is_new
+
+
+async def foresee(services: Services, wish: BaseModel, tenant: str, key: str | None) -> None:
+    """Refuse a job that limits forbid before anything is fetched for it; `accept_job` judges it again.
+
+    Raises:
+        ApiError: the queue, or what the tenant may have, is full.
+    """
+    ingress, priority = services.args.ingress, getattr(wish, "priority", 0)
+    await services.at_journal.run(
+        services.journal.foresee,
+        *(tenant, key),
+        admit=await services.admission.judge(None, tenant, priority, None),
+        max_queued=ingress.max_queued_jobs,
+        retry_after_s=ingress.retry_after_s,
+    )
 
 
 def refuse_without_keeper(services: Services) -> None:

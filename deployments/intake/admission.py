@@ -65,8 +65,9 @@ class Admission:
     async def standing(self, job: Job) -> Standing:
         return (await self.outlook()).standing(job) if job.state in ("queued", "running") else Standing()
 
-    async def judge(self, request: JobRequest, tenant: str, priority: int, deadline_s: float | None) -> Admit:
-        """What `Journal.submit` asks about a new job, as its `admit`.
+    async def judge(self, request: JobRequest | None, tenant: str, priority: int, deadline_s: float | None) -> Admit:
+        """What `Journal.submit` asks about a new job, as its `admit`; the request of one without a deadline may be
+        unknown as yet.
 
         Raises:
             InvalidRequestError: a priority or deadline that no job can have.
@@ -77,12 +78,13 @@ class Admission:
         promised = None
         if not self._refuses:
             return admit_within(self._limits(tenant), tenant, priority, wait_s, lambda: None)
-        if self._promise is not None and deadline_s is not None:
+        if self._promise is not None and request is not None and deadline_s is not None:
             try:
                 promised = await self._promise(request, tenant, priority, deadline_s)
             except Exception as error:
                 logger.warning("The pipeline promises nothing; an estimate from the journal has to do: %r", error)
-        further = partial(check_deadline, outlook, priority, deadline_s, loads_of(request), promised)
+        loads = {} if request is None else loads_of(request)
+        further = partial(check_deadline, outlook, priority, deadline_s, loads, promised)
         return admit_within(self._limits(tenant), tenant, priority, wait_s, further)
 
     def note(self, job: Job) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, or_, select, update
 
 from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
 from deployments.jobs.values import JobRequest, Source
@@ -55,13 +55,18 @@ def add_result(connection: Connection, job_id: str, record: dict[str, Any]) -> N
     _name(connection, tenant, record, job_id=job_id, idx=RESULT, number=0, digest=record.get("sha256", ""))
 
 
-def hold_upload(connection: Connection, upload_id: str, tenant: str) -> None:
+def lasts(now: float | ColumnElement[float]) -> ColumnElement[bool]:
+    """Of a file that was sent for several jobs: its time is not over, whether or not a sweep has come by."""
+    return or_(uploads.c.expires_at.is_(None), uploads.c.expires_at > now)
+
+
+def hold_upload(connection: Connection, upload_id: str, tenant: str, now: float) -> None:
     """See that a file is there until this transaction ends, in which a job begins to name its bytes.
 
     Raises:
         UploadNotFoundError: the tenant has none of this id (any more).
     """
-    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant)
+    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant, lasts(now))
     if connection.execute(own.with_for_update(read=True)).first() is None:
         raise UploadNotFoundError(upload_id)
 

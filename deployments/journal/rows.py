@@ -115,6 +115,7 @@ def read_stages(connection: Connection, ids: Sequence[str]) -> dict[str, Stages]
                 queued_s=row.queued_s,
                 run_s=row.run_s,
                 bytes_out=row.bytes_out,
+                peak_memory_mb=row.peak_memory_mb,
                 origin=row.origin,
             )
         )

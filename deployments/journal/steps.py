@@ -88,7 +88,9 @@ def reset_stages(connection: Connection, job_id: str) -> None:
     connection.execute(
         update(stage_outputs)
         .where(stage_outputs.c.job_id == job_id, stage_outputs.c.status != "skipped")
-        .values(status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, origin=None)
+        .values(
+            status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, peak_memory_mb=None, origin=None
+        )
     )
 
 

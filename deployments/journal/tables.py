@@ -105,6 +105,7 @@ stage_outputs = Table(
     Column("queued_s", Float),
     Column("run_s", Float),
     Column("bytes_out", Integer),
+    Column("peak_memory_mb", Float),
     Column("origin", String),  # restored | reused | uploaded; NULL: computed
     Column("failures", Integer, nullable=False, default=0),
 )

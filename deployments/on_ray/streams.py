@@ -35,6 +35,7 @@ class Info(TypedDict):
     queued_s: NotRequired[float]  # waiting for the device inside the replica
     load_s: NotRequired[float]  # that the replica took to load, once, before its first call
     bytes: NotRequired[int]
+    peak_memory_mb: NotRequired[float]  # of the call's device, or of its process; of a batch, of all of it
     replica: NotRequired[str]  # host and process that computed the output
     at: NotRequired[str | None]  # the replica that has begun, as Serve names it
     stops: NotRequired[bool]  # whether the call can stop between two steps

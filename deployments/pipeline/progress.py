@@ -31,6 +31,7 @@ class _Stage:
     queued_s: float | None = None
     run_s: float | None = None
     bytes_out: int | None = None
+    peak_memory_mb: float | None = None  # the most of any call
     origin: Origin | None = None
 
 
@@ -72,6 +73,8 @@ class JobProgress:
         else:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
+            peaks = (stage.peak_memory_mb, info.get("peak_memory_mb"))
+            stage.peak_memory_mb = max((peak for peak in peaks if peak is not None), default=None)
             made = {"stage": name, "index": number + info["index"], "run_s": round(info["run_s"], 4)}
             if "batch" in info:
                 made["batch"] = info["batch"]
@@ -203,6 +206,7 @@ class JobProgress:
                 "queued_s": stage.queued_s,
                 "run_s": stage.run_s,
                 "bytes_out": stage.bytes_out,
+                "peak_memory_mb": stage.peak_memory_mb,
                 "origin": stage.origin,
             }
         )

@@ -34,6 +34,7 @@ from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level, job_context, set_up
 from deployments.observe.metrics import StageMetrics
 from deployments.on_ray.ray_internals import actor_ended, own_replica, when_stopped
+from deployments.replicas.memory import PeakMemory
 from deployments.replicas.turns import Call, Turns
 from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
@@ -111,6 +112,7 @@ class Replica:
         self._stage = loaded[0]
         self._stages: dict[str, Stage] = {stage.name: stage for stage in loaded}
         self._turns = Turns(*batch)
+        self._peak = PeakMemory(device)
         self._batched: BatchStage | None = None
         if batch[0] > 1:
             if not isinstance(self._stage, BatchStage):
@@ -252,6 +254,7 @@ class Replica:
         stage = self._stages[call.stage]
         stops = call.name is not None and can_yield(stage)
         more: dict[str, Any] = {"offer": call.pause, "resume": call.resume} if stops else {}
+        self._peak.begin()
         call.start(load_s=self._load_s, at=self._name, stops=stops)
         self._settle(call, lambda: stage(*call.inputs, params=call.params, seed=call.seed, report=report, **more))
 
@@ -270,6 +273,7 @@ class Replica:
             self._last_sign = time.monotonic()
 
         began = self._last_sign = time.monotonic()
+        self._peak.begin()
         for call in calls:
             call.start(len(calls), self._load_s)
         try:
@@ -301,7 +305,7 @@ class Replica:
                 finished = self._finisher is not None and call.stage == self._stage.name
                 payload = self._finisher.encode(value) if self._finisher and finished else value
                 run_s = spent_s + time.monotonic() - since
-                call.give(payload, run_s, self._who, batch)
+                call.give(payload, run_s, self._who, batch, self._peak.mb())
                 self._metrics[call.stage].produced(run_s, int(payload.nbytes))
             except Yielded as told:
                 outcome = "yielded"

@@ -81,9 +81,13 @@ class Call:
             self._reported = now
             self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
 
-    def give(self, payload: Any, run_s: float, replica: str, batch: int = 1) -> None:
-        """The output, and its share of the seconds that its batch took."""
+    def give(
+        self, payload: Any, run_s: float, replica: str, batch: int = 1, peak_memory_mb: float | None = None
+    ) -> None:
+        """The output, its share of the seconds that its batch took, and the most memory that the batch needed."""
         made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": int(payload.nbytes)}
+        if peak_memory_mb is not None:
+            made["peak_memory_mb"] = peak_memory_mb
         self.put(payload, {**made, "replica": replica, **_in_batch(batch)})
 
     def give_up(self, state: DenoisingState | None) -> None:

@@ -219,8 +219,8 @@ def test_show_tells_everything(shell: Shell, wire: Wire) -> None:
     note = "This model knows few words: it reads 'Paris' as 'a city'."
     assert f"note      {note}" in lines
     table = [line.split() for line in lines[lines.index("") + 1 :]]
-    assert table[0] == ["stage", "status", "progress", "queued", "run", "out"]
-    assert table[1] == ["t2i", "picture", "completed", "100", "%", "0.10", "s", "1.50", "s", "0.00", "MB"]
+    assert table[0] == ["stage", "status", "progress", "queued", "run", "out", "memory"]
+    assert table[1] == ["t2i", "picture", "completed", "100", "%", "0.10", "s", "1.50", "s", "0.00", "MB", "-"]
     assert table[4][:3] == ["vfi", "smoothness", "failed"]
     assert shell("show", known, "--json") == 0
     assert shell.document["note"] == note

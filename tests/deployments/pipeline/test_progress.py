@@ -48,6 +48,18 @@ def test_a_stage_is_queued_then_runs_then_is_completed() -> None:
     assert (done.status, done.progress, done.run_s, done.bytes_out) == ("completed", 100, 1.0, 10)
 
 
+def test_a_stage_says_the_most_memory_of_its_calls() -> None:
+    progress = JobProgress(Clock())
+    progress.sent("vfi")
+    for peak in ({"peak_memory_mb": 300.5}, {"peak_memory_mb": 120.0}, {}):
+        progress.info("vfi", Info(**{**output(0, last=False), **peak}))  # type: ignore[typeddict-item]
+    progress.info("t2i", output(0, last=True))
+    states = {state.name: state.peak_memory_mb for state in progress.take()[0]}
+    assert states == {"t2i": None, "vfi": 300.5}
+    progress.restarted(2, "an output is gone")
+    assert state_of(progress, "vfi").peak_memory_mb is None
+
+
 def test_an_output_says_with_how_many_it_was_computed() -> None:
     progress = JobProgress(Clock())
     for batch in ({}, {"batch": 3}):
