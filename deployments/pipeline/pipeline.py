@@ -10,6 +10,7 @@ Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job
 import asyncio
 import gc
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -189,13 +190,7 @@ class Pipeline:
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
 
     def _room(self) -> int | None:
-        """The lowest class that there is room for; None: for no job. Beyond `max_jobs` a few may come that go before
-        one at hand.
-        """
-        most, count = self._args.pipeline.max_jobs, len(self._running)
-        if count < most:
-            return -MAX_PRIORITY
-        return min(own.priority for own in self._running.values()) + 1 if count < most + -(-most // 4) else None
+        return room([own.priority for own in self._running.values()], self._args.pipeline.max_jobs)
 
     async def _look_out(self, period_s: float) -> None:
         while True:
@@ -300,7 +295,7 @@ class Pipeline:
                     progress.restarted(attempt, str(lost))
         finally:
             kept.close()
-            self._dispatch.end(claim.job_id)
+            self._dispatch.end(claim)
         raise PutOffError(
             f"An output of this job died with its node {self._args.pipeline.job_attempts} times in a row; "
             "look for nodes that keep going down."
@@ -331,6 +326,15 @@ class Pipeline:
             caller=self._caller,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
+
+
+def room(running: Sequence[int], most: int) -> int | None:
+    """The lowest class that there is room for beside running jobs of those; None: for no job. Beyond `most` jobs a
+    quarter more may come that go before one of them.
+    """
+    if len(running) < most:
+        return -MAX_PRIORITY
+    return min(running) + 1 if len(running) < most + math.ceil(most / 4) else None
 
 
 def _waits_for(error: BaseException) -> str | None:

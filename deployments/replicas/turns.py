@@ -68,6 +68,8 @@ class Call:
         self.started = self._reported = self._gave = (
             time.monotonic()
         )  # a short call says nothing between its start and its output
+        if self.resume is not None:
+            self._reported = 0.0  # its first step says whether it goes on from there
         queued_s = self.started - self.made
         about: Info = {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s}
         self.put(None, {**about, "at": at, "stops": stops, **_in_batch(batch)})
