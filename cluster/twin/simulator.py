@@ -14,25 +14,28 @@ users of the machines, and any dependence of one call's seconds on another's.
 
 import gc
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simpy
 
 from cluster.policy.arrivals import ArrivalMeter
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
 from cluster.traffic.traces import Arrival, Trace
+from cluster.twin.clock import Clock
 from cluster.twin.ordered import OrderedPool, factor, is_refused
 from cluster.twin.parts import Call, Gpus
 from cluster.twin.scenario import Faults, JobClass, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
 
 __all__ = ["Faults", "JobClass", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
+
+
+Told = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,18 @@ class Run:
         write_run(folder, self.rows, self.samples, self.metrics, self.stages)
 
 
-def simulate(scenario: Scenario, trace: Trace, policy: Policy | None = None, *, seed: int = 0) -> Run:
+def simulate(
+    scenario: Scenario, trace: Trace, policy: Policy | None = None, *, seed: int = 0, told: Told | None = None
+) -> Run:
     """Every request of the trace until its end; without a policy the replicas stay as they are.
+
+    `told(ended, requests)` hears of them at each decision of the policy.
 
     Raises:
         TwinError: a request can never end, because a stage has no replica and no policy starts one; or the trace
             names a kind that the scenario does not know.
     """
-    twin = _Twin(scenario, trace, policy or Fixed(), seed)
+    twin = _Twin(scenario, trace, policy or Fixed(), seed, told)
     collecting = gc.isenabled()
     gc.disable()  # nothing becomes garbage in a cycle before the end, and looking for it takes a third of the time
     try:
@@ -98,16 +105,16 @@ class _Job:
 class _Twin:
     """One simulation; used once."""
 
-    def __init__(self, scenario: Scenario, trace: Trace, policy: Policy, seed: int) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace, policy: Policy, seed: int, told: Told | None) -> None:
         self._scenario, self._trace, self._policy = scenario, trace, policy
-        self._env = simpy.Environment()
+        self._clock = Clock()
         self._names = list(scenario.stages)
         self._windows = [scenario.stages[name].windows for name in self._names]
         self._rng = np.random.default_rng([seed, 0, 0])
         gpus = Gpus(scenario.budget_gpus)
         made = StagePool if scenario.order is None else OrderedPool
         self._pools = [
-            made(self._env, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
+            made(self._clock, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
         ]
         self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
         self._jobs = [_Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
@@ -115,17 +122,21 @@ class _Twin:
         self._queued = self._in_flight = self._ended = 0
         self._meter = ArrivalMeter(scenario.rate_window_s)
         self._samples: list[Sample] = []
-        self._over = self._env.event()
+        self._told = told
+        self._arrived = self._stuck = 0
+        self._state: State = {}
+        self._sampled_s = -scenario.sample_s
 
     def run(self) -> Run:
         for pool in self._pools:
             pool.start_at_once(self._scenario.pools[pool.name].replicas)
-        self._env.process(self._arrive())
-        self._env.process(self._control())
         if self._jobs:
-            self._env.run(until=self._over)
-        if self._env.now < self._trace.span_s:
-            self._env.run(until=self._trace.span_s)
+            self._begin()
+            self._clock.run()
+        if self._clock.now < self._trace.span_s:
+            if not self._jobs:
+                self._begin()
+            self._clock.run(self._trace.span_s)
         for pool in self._pools:
             pool.settle()
         self._sample()
@@ -141,12 +152,20 @@ class _Twin:
 
     # What happens by itself
 
-    def _arrive(self) -> Generator[simpy.events.Event, Any, None]:
-        for job in self._jobs:
-            delay = job.arrival.time_s - self._env.now
-            if delay > 0:
-                yield self._env.timeout(delay)
-            self._meter.add(self._env.now)
+    def _begin(self) -> None:
+        self._arrive()
+        self._control()
+
+    def _arrive(self) -> None:
+        """The jobs of this moment; then it waits for the next one's."""
+        while self._arrived < len(self._jobs):
+            job = self._jobs[self._arrived]
+            ahead_s = job.arrival.time_s - self._clock.now
+            if ahead_s > 0 and self._clock.now + ahead_s > self._clock.now:
+                self._clock.after(ahead_s, self._arrive)
+                return
+            self._arrived += 1
+            self._meter.add(self._clock.now)
             refused = self._scenario.refuses and is_refused(self._scenario, self._pools, job.arrival, self._journal)
             self._journal.append(job)
             self._queued += 1
@@ -154,29 +173,26 @@ class _Twin:
                 self._end(job, "refused")
                 continue
             if job.arrival.cancel_s is not None:
-                self._later(job.arrival.cancel_s - self._env.now, self._give_up, job)
+                self._later(job.arrival.cancel_s - self._clock.now, self._give_up, job)
             self._claim()
 
-    def _control(self) -> Generator[simpy.events.Event, Any, None]:
-        state: State = {}
-        sampled_s, stuck = -self._scenario.sample_s, 0
-        while True:
-            decision = self._policy.decide(self._snapshot(), state)
-            state = decision.state
-            moves = [(pool, self._bounded(pool, decision.targets.get(pool.name, pool.target))) for pool in self._pools]
-            for pool, target in sorted(
-                moves, key=lambda move: move[1] - move[0].target
-            ):  # free GPUs before taking them
-                if target != pool.target:
-                    pool.set_target(target)
-            if self._env.now - sampled_s >= self._scenario.sample_s - 1e-9:
-                sampled_s = self._env.now
-                self._sample()
-            stuck = stuck + 1 if self._is_stuck() else 0
-            if stuck > 100_000:
-                names = ", ".join(pool.name for pool in self._pools if pool.waiting and not pool.ready)
-                raise TwinError(f"Nothing ends any more: stage {names} has work and no replica, and none is started.")
-            yield self._env.timeout(self._scenario.control_s)
+    def _control(self) -> None:
+        decision = self._policy.decide(self._snapshot(), self._state)
+        self._state = decision.state
+        moves = [(pool, self._bounded(pool, decision.targets.get(pool.name, pool.target))) for pool in self._pools]
+        for pool, target in sorted(moves, key=lambda move: move[1] - move[0].target):  # free GPUs before taking them
+            if target != pool.target:
+                pool.set_target(target)
+        if self._clock.now - self._sampled_s >= self._scenario.sample_s - 1e-9:
+            self._sampled_s = self._clock.now
+            self._sample()
+        if self._told is not None:
+            self._told(self._ended, len(self._jobs))
+        self._stuck = self._stuck + 1 if self._is_stuck() else 0
+        if self._stuck > 100_000:
+            names = ", ".join(pool.name for pool in self._pools if pool.waiting and not pool.ready)
+            raise TwinError(f"Nothing ends any more: stage {names} has work and no replica, and none is started.")
+        self._clock.after(self._scenario.control_s, self._control)
 
     def _is_stuck(self) -> bool:
         """Whether all that is left waits for replicas that nobody starts."""
@@ -187,7 +203,7 @@ class _Twin:
         return max(pool.pool.min_replicas, min(pool.pool.max_replicas, target))
 
     def _snapshot(self) -> Snapshot:
-        rate, trend = self._meter.read(self._env.now)
+        rate, trend = self._meter.read(self._clock.now)
         stages = tuple(
             StageNow(
                 name=pool.name,
@@ -210,11 +226,11 @@ class _Twin:
             )
             for pool in self._pools
         )
-        return Snapshot(self._env.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
+        return Snapshot(self._clock.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
 
     def _sample(self) -> None:
         stages = {pool.name: pool.sample() for pool in self._pools}
-        self._samples.append(Sample(self._env.now, self._queued, self._in_flight, stages))
+        self._samples.append(Sample(self._clock.now, self._queued, self._in_flight, stages))
 
     # A job's way
 
@@ -252,7 +268,7 @@ class _Twin:
         span = job.spans[stage]
         if span is None:
             job.spans[stage] = span = [started_s, 0.0, []]
-        span[0], span[1] = min(span[0], started_s), self._env.now
+        span[0], span[1] = min(span[0], started_s), self._clock.now
         if replica not in span[2]:
             span[2].append(replica)
         if job.outcome is not None or self._raises(call):
@@ -294,7 +310,7 @@ class _Twin:
 
     def _end(self, job: _Job, outcome: Outcome) -> None:
         """Whatever is still under way for the job is stopped."""
-        job.outcome, job.ended_s = outcome, self._env.now
+        job.outcome, job.ended_s = outcome, self._clock.now
         for call in job.calls:
             self._pools[call.stage].withdraw(call)
         job.calls = []
@@ -304,7 +320,7 @@ class _Twin:
             self._queued -= 1
         self._ended += 1
         if self._ended == len(self._jobs):
-            self._over.succeed()
+            self._clock.stop()
         self._claim()
 
     # What goes wrong
@@ -372,8 +388,7 @@ class _Twin:
         if delay_s <= 0:
             action(*values)
             return
-        callbacks: list[Any] = self._env.timeout(delay_s).callbacks
-        callbacks.append(lambda _: action(*values))
+        self._clock.after(delay_s, action, *values)
 
     def _row(self, job: _Job) -> RequestRow:
         spans = {

@@ -5,17 +5,16 @@ router of `deployments` does it. A replica computes its calls one after the othe
 once). Replicas start as GPUs are free, take their start-up, and stop as Ray Serve stops them: those that have not
 started first, then the newest, which finish what they were given.
 
-Events are plain callbacks on simpy's timeouts; a process for each call would take several times as long.
+Events are plain callbacks (`cluster.twin.clock`).
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import simpy
 
 from cluster.traffic.measures import StageSample
+from cluster.twin.clock import Clock
 from cluster.twin.parts import Call, Gpus, Replica
 from cluster.twin.scenario import Pool, Scenario, StageTimes
 
@@ -38,9 +37,9 @@ class StagePool:
     """One stage's replicas and its queue."""
 
     def __init__(
-        self, env: simpy.Environment, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
     ) -> None:
-        self._env, self._jobs, self._gpus = env, jobs, gpus
+        self._clock, self._jobs, self._gpus = clock, jobs, gpus
         self.index, self.name = index, name
         self.times: StageTimes = scenario.stages[name]
         self.pool: Pool = scenario.pools[name]
@@ -67,7 +66,7 @@ class StagePool:
     def send(self, call: Call) -> None:
         """A call whose inputs are there."""
         self.waiting += call.left
-        call.ready_s = self._env.now + self._lag_s
+        call.ready_s = self._clock.now + self._lag_s
         self._place(call)
 
     def withdraw(self, call: Call) -> None:
@@ -85,12 +84,12 @@ class StagePool:
             replica.token += 1
             self.waiting -= call.left - 1
             del call.parts[call.at + 1 :]
-            self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+            self._clock.after(self._scenario.stop_s, self._on_free, replica, replica.token)
         else:
             call.gone = True
             if all(own.gone for own in replica.current):
                 replica.token += 1
-                self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+                self._clock.after(self._scenario.stop_s, self._on_free, replica, replica.token)
 
     def extend(self, call: Call, part: int) -> None:
         """One more window behind those of a call that waits or runs."""
@@ -123,7 +122,7 @@ class StagePool:
         if replica.start_up_s == 0:
             self._get_ready(replica)
         else:
-            self._call_later(replica.start_up_s, replica, lambda event: self._get_ready(event.value))
+            self._clock.after(replica.start_up_s, self._get_ready, replica)
 
     def settle(self) -> None:
         """Count what is held until now."""
@@ -133,12 +132,12 @@ class StagePool:
         """Of the busy replicas together, by the mean; one that is overdue counts as nearly done."""
         if self.times.batch > 1:
             return sum(self._batch_left_s(replica) for replica in self._replicas.values() if replica.current)
-        elapsed = self.running * self._env.now - self._started_sum
+        elapsed = self.running * self._clock.now - self._started_sum
         return max(self.running * self.times.call_s - elapsed, 0.1 * self.running * self.times.call_s)
 
     def _batch_left_s(self, replica: Replica) -> float:
         whole_s = self.times.mean_s * (1 + self.times.batch_share * (len(replica.current) - 1))
-        return max(whole_s - (self._env.now - replica.current[0].started_s), 0.1 * whole_s)
+        return max(whole_s - (self._clock.now - replica.current[0].started_s), 0.1 * whole_s)
 
     def sample(self) -> StageSample:
         return StageSample(self.waiting, self.running, self.ready, self.starting, self.stopping, self.target)
@@ -191,7 +190,7 @@ class StagePool:
         self._moved(replica)
 
     def _begin_part(self, call: Call) -> None:
-        now = self._env.now
+        now = self._clock.now
         call.started_s = call.ready_s if call.ready_s > now else now
         self.waiting -= 1
         self.running += 1
@@ -204,12 +203,11 @@ class StagePool:
         for call in calls[1:]:
             seconds += self.times.batch_share * self._jobs.seconds(call, call.parts[call.at])
             begun = max(begun, call.started_s)
-        delay = begun - self._env.now + seconds
+        delay = begun - self._clock.now + seconds
         replica.token += 1
-        self._call_later(delay, (replica, replica.token), self._on_part)
+        self._clock.after(delay, self._on_part, replica, replica.token)
 
-    def _on_part(self, event: Any) -> None:
-        replica, token = event.value
+    def _on_part(self, replica: Replica, token: int) -> None:
         if token != replica.token:
             return
         calls: list[Call] = replica.current
@@ -237,11 +235,10 @@ class StagePool:
         self.running -= 1
         self._started_sum -= call.started_s
         share = 1 / len(replica.current)
-        self.busy_gpu_s += max(0.0, self._env.now - call.started_s) * self.pool.gpus * share
+        self.busy_gpu_s += max(0.0, self._clock.now - call.started_s) * self.pool.gpus * share
 
-    def _on_free(self, event: Any) -> None:
+    def _on_free(self, replica: Replica, token: int) -> None:
         """A cancelled call, or a batch of them, has stopped."""
-        replica, token = event.value
         if token == replica.token and replica.state == "ready":
             for call in replica.current:
                 self._count_part(call, replica)
@@ -269,7 +266,7 @@ class StagePool:
         self.ready += 1
         life_s = self._scenario.faults.replica_life_s
         if life_s is not None:
-            self._call_later(float(self._rng.exponential(life_s)), replica, self._on_death)
+            self._clock.after(float(self._rng.exponential(life_s)), self._on_death, replica)
         self._enter(replica)
         self._next(replica)
 
@@ -293,9 +290,8 @@ class StagePool:
         self.stopping -= 1
         self._release()
 
-    def _on_death(self, event: Any) -> None:
+    def _on_death(self, replica: Replica) -> None:
         """The replica dies with all that it was given; another one starts in its place."""
-        replica: Replica = event.value
         if replica.state != "ready":
             return
         replica.state = "dead"
@@ -325,9 +321,9 @@ class StagePool:
         self._gpus.give(self.pool.gpus)
 
     def _count_held(self, change: int) -> None:
-        self.gpu_s += self._held * self.pool.gpus * (self._env.now - self._held_since)
+        self.gpu_s += self._held * self.pool.gpus * (self._clock.now - self._held_since)
         self._held += change
-        self._held_since = self._env.now
+        self._held_since = self._clock.now
 
     # Which replica has how much to do
 
@@ -355,10 +351,6 @@ class StagePool:
         if not self._uniform:
             self._uniform = self._rng.random(_BLOCK).tolist()
         return self._uniform.pop()
-
-    def _call_later(self, delay_s: float, value: Any, then: Callable[[Any], None]) -> None:
-        callbacks: list[Any] = self._env.timeout(delay_s, value).callbacks
-        callbacks.append(then)
 
 
 def _moving_s(scenario: Scenario, index: int) -> float:
