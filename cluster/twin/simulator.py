@@ -121,6 +121,7 @@ class _Twin:
         self._journal: deque[_Job] = deque()
         self._queued = self._in_flight = self._ended = 0
         self._meter = ArrivalMeter(scenario.rate_window_s)
+        self._may_raise = scenario.faults.call_failure > 0
         self._samples: list[Sample] = []
         self._told = told
         self._arrived = self._stuck = 0
@@ -250,6 +251,9 @@ class _Twin:
         if job.outcome is not None:
             return
         count, spread = self._windows[stage], self._scenario.spread
+        if count == 1:
+            self._send(job, stage, [0])
+            return
         runs = count if spread == "calls" else 1
         if spread == "idle":
             runs = max(1, min(count, self._pools[stage].idle))
@@ -268,27 +272,25 @@ class _Twin:
         span = job.spans[stage]
         if span is None:
             job.spans[stage] = span = [started_s, 0.0, []]
-        span[0], span[1] = min(span[0], started_s), self._clock.now
+        elif started_s < span[0]:
+            span[0] = started_s
+        span[1] = self._clock.now
         if replica not in span[2]:
             span[2].append(replica)
-        if job.outcome is not None or self._raises(call):
+        if job.outcome is not None or (self._may_raise and self._raises(call)):
             return
-        job.done[stage] |= 1 << part
-        after = stage + 1
+        done = job.done[stage] = job.done[stage] | 1 << part
+        after, windows = stage + 1, self._windows[stage]
         if after == len(self._names):
-            if job.done[stage] == (1 << self._windows[stage]) - 1:
+            if done == (1 << windows) - 1:
                 self._later(self._scenario.finish_s, self._finish, job)
-        elif self._windows[after] > 1 and self._windows[after] == self._windows[stage]:
-            for ready in (part, part + 1):
-                if ready < self._windows[after] and self._both_there(job, stage, ready, part):
-                    self._send_window(job, after, ready)
-        elif job.done[stage] == (1 << self._windows[stage]) - 1:
+        elif windows > 1 and self._windows[after] == windows:
+            if part == 0 or done >> (part - 1) & 1:  # it and the one before it are there
+                self._send_window(job, after, part)
+            if done >> (part + 1) & 1:
+                self._send_window(job, after, part + 1)
+        elif done == (1 << windows) - 1:
             self._enter(job, after)
-
-    def _both_there(self, job: _Job, stage: int, part: int, new: int) -> bool:
-        """Whether a window and the one before it are there, of which `new` has just come."""
-        other = part - 1 if new == part else part
-        return other < 0 or bool(job.done[stage] >> other & 1)
 
     def _send_window(self, job: _Job, stage: int, part: int) -> None:
         """To a call that the job has there already, unless a replica is idle."""
@@ -301,8 +303,9 @@ class _Twin:
 
     def call_done(self, call: Call) -> None:
         """All windows of a call are computed. `StagePool` calls this."""
-        if call in call.job.calls:
-            call.job.calls.remove(call)
+        calls = call.job.calls
+        if call in calls:
+            calls.remove(call)
 
     def _finish(self, job: _Job) -> None:
         if job.outcome is None:
@@ -332,7 +335,7 @@ class _Twin:
     def _raises(self, call: Call) -> bool:
         """Whether the window that a call has just ended has failed; then it is asked for again, or the job fails."""
         faults, job = self._scenario.faults, call.job
-        if faults.call_failure == 0 or self._rng.random() >= faults.call_failure:
+        if self._rng.random() >= faults.call_failure:
             return False
         job.failures += 1
         if job.failures > faults.failures:
@@ -367,7 +370,8 @@ class _Twin:
         """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
         job: _Job = call.job
         drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
-        return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage])
+        kinds = self._scenario.kinds
+        return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage]) if kinds else drawn
 
     def _draw(self, name: str, index: int, seed: int) -> list[float]:
         """Seconds of every call of a stage, by job and window."""

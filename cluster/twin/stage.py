@@ -57,8 +57,9 @@ class StagePool:
         self._started_sum = 0.0  # over the running parts
         self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
         self._lag_s = scenario.router_s + _moving_s(scenario, index)
-        room = self.pool.max_ongoing * self.times.batch
-        self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
+        self._batch = self.times.batch
+        self._room = self.pool.max_ongoing * self._batch  # calls
+        self._by_load: list[list[Replica]] = [[] for _ in range(self._room + 1)]
         self._with_room = self._by_load[:-1]
 
     # Seen from outside
@@ -156,38 +157,40 @@ class StagePool:
             self.queue.append(call)
             return
         replica = found[int(self._chance() * len(found))] if len(found) > 1 else found[0]
-        self._bind(call, replica)
-        if not replica.current:
-            self._next(replica)
-        else:
-            self._moved(replica)
-
-    def _bind(self, call: Call, replica: Replica) -> None:
         call.replica = replica
-        replica.behind.append(call)
+        if replica.current:
+            replica.behind.append(call)
+        else:
+            self._begin_calls(replica, [call])
+        self._moved(replica)
 
     def _fill(self, replica: Replica) -> None:
         """Give the replica calls of the queue, as many as it may hold."""
-        while self.queue and not replica.draining and replica.load < len(self._by_load) - 1:
+        while self.queue and not replica.draining and replica.load < self._room:
             call = self.queue.popleft()
             if not call.gone:
-                self._bind(call, replica)
+                call.replica = replica
+                replica.behind.append(call)
 
     def _next(self, replica: Replica) -> None:
         """Start what is next on a replica whose device is free; one that drains and has nothing left ends."""
-        self._fill(replica)
+        if self.queue:
+            self._fill(replica)
         if replica.behind:
-            size = min(self.times.batch, len(replica.behind))
-            replica.current = [replica.behind.popleft() for _ in range(size)]
-            self.busy += 1
-            for call in replica.current:
-                call.running = True
-                self._begin_part(call)
-            self._run(replica)
+            size = min(self._batch, len(replica.behind))
+            self._begin_calls(replica, [replica.behind.popleft() for _ in range(size)])
         elif replica.draining:
             self._end(replica)
             return
         self._moved(replica)
+
+    def _begin_calls(self, replica: Replica, calls: list[Call]) -> None:
+        replica.current = calls
+        self.busy += 1
+        for call in calls:
+            call.running = True
+            self._begin_part(call)
+        self._run(replica)
 
     def _begin_part(self, call: Call) -> None:
         now = self._clock.now
@@ -234,8 +237,8 @@ class StagePool:
     def _count_part(self, call: Call, replica: Replica) -> None:
         self.running -= 1
         self._started_sum -= call.started_s
-        share = 1 / len(replica.current)
-        self.busy_gpu_s += max(0.0, self._clock.now - call.started_s) * self.pool.gpus * share
+        if (took_s := self._clock.now - call.started_s) > 0:
+            self.busy_gpu_s += took_s * self.pool.gpus * (1 / len(replica.current))
 
     def _on_free(self, replica: Replica, token: int) -> None:
         """A cancelled call, or a batch of them, has stopped."""
@@ -341,9 +344,17 @@ class StagePool:
             last.place = (load, at)
 
     def _moved(self, replica: Replica) -> None:
-        if replica.state == "ready" and not replica.draining and replica.place[0] != replica.load:
-            self._leave(replica)
-            self._enter(replica)
+        load, place = len(replica.current) + len(replica.behind), replica.place
+        if place[0] == load or replica.draining or replica.state != "ready":
+            return
+        row = self._by_load[place[0]]  # as `_leave` and `_enter`, of which this is the most frequent use
+        last = row.pop()
+        if last is not replica:
+            row[place[1]] = last
+            last.place = place
+        row = self._by_load[load]
+        replica.place = (load, len(row))
+        row.append(replica)
 
     # Small things
 

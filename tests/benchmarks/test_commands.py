@@ -23,7 +23,7 @@ from tests.browser import needs_chromium
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     *("bulkheads", "page", "clients"),
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
+    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "simulate", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
@@ -107,6 +107,13 @@ def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     for name, workload in gfdit.WORKLOADS.items():
         kinds = [arrival.kind for arrival in workload.trace(name).arrivals]
         assert {kind: kinds.count(kind) for kind in gfdit.SECONDS} == workload.counts
+
+
+@pytest.mark.slow
+def test_simulate_gives_its_figures() -> None:
+    figures = figures_of(run("simulate", "--quick"))
+    assert set(figures) == {"seconds_100k", "seconds_100k_fixed", "ratio_parallel"}
+    assert all(value > 0 for value in figures.values())
 
 
 @pytest.mark.slow
