@@ -20,8 +20,8 @@ from cluster.manifests import command as render
 from cluster.manifests.site import SiteError
 from cluster.planner import command as plan_command
 from cluster.planner import profile_command
+from cluster.planner.options import GoalError
 from cluster.planner.profiles import ProfileError
-from cluster.planner.search import GoalError
 from cluster.pools.file import PoolFileError
 from cluster.twin.scenario import TwinError
 

@@ -185,9 +185,7 @@ class OrderedPool(StagePool):
         work.parked = False
         end_s = work.began_s + work.left * work.step_s
         self._at(end_s, replica, self._on_part)
-        if (
-            self._lag_s and (sooner_s := end_s - self._rules.ahead_s - self._clock.now) > 0
-        ):  # to tell it what is next
+        if self._lag_s and (sooner_s := end_s - self._rules.ahead_s - self._clock.now) > 0:  # to tell it what is next
             self._clock.after(sooner_s, self._decide)
 
     def _at(self, moment_s: float, replica: Replica, then: Any) -> None:

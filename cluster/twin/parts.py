@@ -1,8 +1,11 @@
-"""The small things a simulated stage is made of: calls, replicas, and the GPUs that all stages share."""
+"""The small things the simulation is made of: jobs, calls, replicas, and the GPUs that all stages share."""
 
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from cluster.traffic.measures import Outcome
+from cluster.traffic.traces import Arrival
 
 
 class Call:
@@ -22,6 +25,36 @@ class Call:
     @property
     def left(self) -> int:
         return len(self.parts) - self.at
+
+
+class Job:
+    """One request."""
+
+    __slots__ = (
+        "arrival",
+        "calls",
+        "claimed",
+        "done",
+        "ended_s",
+        "failures",
+        "id",
+        "lane",
+        "outcome",
+        "retries",
+        "spans",
+        "yields",
+    )
+
+    def __init__(self, number: int, arrival: Arrival, stages: int) -> None:
+        self.id, self.arrival = number, arrival
+        self.claimed = False
+        self.done = [0] * stages  # a bit for each part
+        self.calls: list[Call] = []  # that are under way
+        self.lane: list[Call | None] = [None] * stages  # the call that takes windows as they come
+        self.spans: list[Any] = [None] * stages  # [start, end, replicas]
+        self.outcome: Outcome | None = None
+        self.ended_s = 0.0
+        self.retries = self.failures = self.yields = 0
 
 
 class Replica:

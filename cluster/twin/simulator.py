@@ -25,10 +25,10 @@ from cluster.policy.arrivals import ArrivalMeter
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
-from cluster.traffic.traces import Arrival, Trace
+from cluster.traffic.traces import Trace
 from cluster.twin.clock import Clock
 from cluster.twin.ordered import OrderedPool, factor, is_refused
-from cluster.twin.parts import Call, Gpus
+from cluster.twin.parts import Call, Gpus, Job
 from cluster.twin.scenario import Faults, JobClass, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
 
@@ -74,34 +74,6 @@ def simulate(
             gc.enable()
 
 
-class _Job:
-    __slots__ = (
-        "arrival",
-        "calls",
-        "claimed",
-        "done",
-        "ended_s",
-        "failures",
-        "id",
-        "lane",
-        "outcome",
-        "retries",
-        "spans",
-        "yields",
-    )
-
-    def __init__(self, number: int, arrival: Arrival, stages: int) -> None:
-        self.id, self.arrival = number, arrival
-        self.claimed = False
-        self.done = [0] * stages  # a bit for each part
-        self.calls: list[Call] = []  # that are under way
-        self.lane: list[Call | None] = [None] * stages  # the call that takes windows as they come
-        self.spans: list[Any] = [None] * stages  # [start, end, replicas]
-        self.outcome: Outcome | None = None
-        self.ended_s = 0.0
-        self.retries = self.failures = self.yields = 0
-
-
 class _Twin:
     """One simulation; used once."""
 
@@ -117,8 +89,8 @@ class _Twin:
             made(self._clock, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
         ]
         self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
-        self._jobs = [_Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
-        self._journal: deque[_Job] = deque()
+        self._jobs = [Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
+        self._journal: deque[Job] = deque()
         self._queued = self._in_flight = self._ended = 0
         self._meter = ArrivalMeter(scenario.rate_window_s)
         self._may_raise = scenario.faults.call_failure > 0
@@ -246,7 +218,7 @@ class _Twin:
             job.claimed = True
             self._later(self._scenario.submit_s, self._enter, job, 0)
 
-    def _enter(self, job: _Job, stage: int) -> None:
+    def _enter(self, job: Job, stage: int) -> None:
         """Send all of a job's windows to a stage whose whole input is there."""
         if job.outcome is not None:
             return
@@ -260,7 +232,7 @@ class _Twin:
         for run in range(runs):
             self._send(job, stage, list(range(run * count // runs, (run + 1) * count // runs)))
 
-    def _send(self, job: _Job, stage: int, parts: list[int]) -> None:
+    def _send(self, job: Job, stage: int, parts: list[int]) -> None:
         call = Call(job, stage, parts)
         job.calls.append(call)
         self._pools[stage].send(call)
@@ -292,7 +264,7 @@ class _Twin:
         elif done == (1 << windows) - 1:
             self._enter(job, after)
 
-    def _send_window(self, job: _Job, stage: int, part: int) -> None:
+    def _send_window(self, job: Job, stage: int, part: int) -> None:
         """To a call that the job has there already, unless a replica is idle."""
         own = job.lane[stage]
         may_spread = self._scenario.spread == "calls" or (self._scenario.spread == "idle" and self._pools[stage].idle)
@@ -307,11 +279,11 @@ class _Twin:
         if call in calls:
             calls.remove(call)
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         if job.outcome is None:
             self._end(job, "succeeded")
 
-    def _end(self, job: _Job, outcome: Outcome) -> None:
+    def _end(self, job: Job, outcome: Outcome) -> None:
         """Whatever is still under way for the job is stopped."""
         job.outcome, job.ended_s = outcome, self._clock.now
         for call in job.calls:
@@ -328,7 +300,7 @@ class _Twin:
 
     # What goes wrong
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, job: Job) -> None:
         if job.outcome is None:
             self._end(job, "cancelled")
 
@@ -359,7 +331,7 @@ class _Twin:
         job.retries += 1
         self._later(self._scenario.faults.detect_s, self._repeat, job, call.stage, call.parts[call.at :], call.lost + 1)
 
-    def _repeat(self, job: _Job, stage: int, parts: list[int], lost: int) -> None:
+    def _repeat(self, job: Job, stage: int, parts: list[int], lost: int) -> None:
         if job.outcome is None:
             self._send(job, stage, parts)
             job.calls[-1].lost = lost
@@ -368,7 +340,7 @@ class _Twin:
 
     def seconds(self, call: Call, part: int) -> float:
         """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
-        job: _Job = call.job
+        job: Job = call.job
         drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
         kinds = self._scenario.kinds
         return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage]) if kinds else drawn
@@ -394,7 +366,7 @@ class _Twin:
             return
         self._clock.after(delay_s, action, *values)
 
-    def _row(self, job: _Job) -> RequestRow:
+    def _row(self, job: Job) -> RequestRow:
         spans = {
             name: StageSpan(span[0], span[1], tuple(span[2]))
             for name, span in zip(self._names, job.spans, strict=True)
