@@ -23,7 +23,7 @@ from tests.browser import needs_chromium
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     *("bulkheads", "page", "clients"),
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "simulate", "planner", "papers"),
+    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
@@ -110,17 +110,11 @@ def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
 
 
 @pytest.mark.slow
-def test_simulate_gives_its_figures() -> None:
-    figures = figures_of(run("simulate", "--quick"))
-    assert set(figures) == {"seconds_100k", "seconds_100k_fixed", "ratio_parallel"}
+def test_lab_gives_its_figures() -> None:
+    figures = figures_of(run("lab", "--quick"))
+    assert figures.pop("bill_error_max") < 1e-6
+    assert set(figures) == {"seconds_1000", "seconds_100k", "seconds_100k_fixed", "ratio_parallel"}
     assert all(value > 0 for value in figures.values())
-
-
-@pytest.mark.slow
-def test_planner_gives_its_figures() -> None:
-    figures = figures_of(run("planner", "--quick"))
-    assert set(figures) == {"bill_error_max", "seconds_1000"}
-    assert figures["bill_error_max"] < 1e-6
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import planner
-from benchmarks.planner import profile_of, stage
+from benchmarks.lab import planner
+from benchmarks.lab.planner import profile_of, stage
 from cluster.__main__ import main
 from cluster.planner.command import POOLS, parse_rate, write_config
 from cluster.planner.monoliths import Monolith, judge, make_monolith

@@ -1,4 +1,4 @@
-"""Whether the planner's bill is the least there is, and how long it takes: `python -m benchmarks.planner`.
+"""Whether the planner's bill is the least there is, and how long it takes.
 
 Fifty small instances made from seeds: one or two kinds of nodes of 1, 2 or 4 GPUs, some of which always stand, stages
 on halves of a GPU, V2V in I2V's replicas. Brute force goes through every combination of pools and replicas, packs by
@@ -7,16 +7,14 @@ itself, and adds up whole nodes.
     bill_error_max    the largest |planner's bill / brute force's - 1|; an instance that one of them holds to be
                       impossible and the other does not counts as 1
     seconds_1000      four stages on six kinds of nodes, a thousand GPUs: wall seconds of the dearest of five goals
-
-Less than a minute.
 """
 
 import itertools
 import math
 import random
 import time
+from collections.abc import Sequence
 
-from benchmarks.tools.result import parser_of, result
 from cluster.planner.options import Goal, GoalError, options_of
 from cluster.planner.profiles import AcceleratorProfile, Profile, StageProfile
 from cluster.planner.queueing import percentile
@@ -25,16 +23,15 @@ from cluster.pools.file import GpuPool, PoolFile
 from stages.types import STAGE_NAMES, StageName
 
 INSTANCES = 50
+RATES = (0.5, 2.0, 5.0, 8.0, 10.0)  # videos a second
 Devices = dict[str, dict[StageName, StageProfile]]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("planner", __doc__, quick="five instances, one goal")
-    quick = parser.parse_args(arguments).quick
-    errors = [error_of(*instance(seed)) for seed in range(5 if quick else INSTANCES)]
+def planner(instances: int, rates: Sequence[float]) -> dict[str, float]:
+    """The figures; prints what it does."""
+    errors = [error_of(*instance(seed)) for seed in range(instances)]
     print(f"{len(errors)} instances against brute force, the largest error {max(errors):.2g}", flush=True)
-    seconds = [seconds_of(rate) for rate in ((5.0,) if quick else (0.5, 2.0, 5.0, 8.0, 10.0))]
-    result("planner", {"bill_error_max": max(errors), "seconds_1000": max(seconds)})
+    return {"bill_error_max": max(errors), "seconds_1000": max(seconds_of(rate) for rate in rates)}
 
 
 def stage(seconds: float, gib: float = 10.0, calls: int = 1, cv: float = 0.1) -> StageProfile:
@@ -137,7 +134,3 @@ def seconds_of(rate: float) -> float:
     nodes = ", ".join(f"{bill.nodes} {bill.pool}" for bill in plan.bills)
     print(f"{rate:g} videos/s: {nodes}; {plan.looked_at:,} branches of {plan.possible:,} in {took_s:.2f} s", flush=True)
     return took_s
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""How long the simulator takes for a large pipeline: `python -m benchmarks.simulate`.
+"""How long the simulator takes for a large pipeline.
 
 A hundred thousand Poisson requests over a thousand replicas of four stages, eight calls each, V2V and VFI in three
 windows. The look-ahead decides once a second of simulated time, within a budget of a thousand GPUs.
@@ -6,8 +6,6 @@ windows. The look-ahead decides once a second of simulated time, within a budget
     seconds_100k         wall seconds of one run with the look-ahead
     seconds_100k_fixed   with replicas that stay as they are
     ratio_parallel       four runs of a twentieth, of as many seeds, each in a process, over one after the other
-
-Less than a minute on two cores.
 """
 
 import os
@@ -15,11 +13,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from benchmarks.tools.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead
 from cluster.traffic.traces import TraceSpec, make_trace
 from cluster.twin.simulator import Pool, Scenario, StageTimes, simulate
 
+REQUESTS = 100_000
 REPLICAS = {"t2i": 30, "i2v": 275, "v2v": 610, "vfi": 85}
 STAGES = {
     "t2i": StageTimes(4.0, cv=0.1, start_up_s=40.0),
@@ -60,18 +58,10 @@ def ratio_parallel(requests: int) -> float:
     return (time.perf_counter() - began_s) / alone_s
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of("simulate", __doc__, quick="two thousand requests")
-    requests = 2_000 if parser.parse_args(arguments).quick else 100_000
-    result(
-        "simulate",
-        {
-            "seconds_100k": seconds_of(requests, looks_ahead=True),
-            "seconds_100k_fixed": seconds_of(requests, looks_ahead=False),
-            "ratio_parallel": ratio_parallel(max(500, requests // 20)),
-        },
-    )
-
-
-if __name__ == "__main__":
-    main()
+def simulated(requests: int) -> dict[str, float]:
+    """The figures."""
+    return {
+        "seconds_100k": seconds_of(requests, looks_ahead=True),
+        "seconds_100k_fixed": seconds_of(requests, looks_ahead=False),
+        "ratio_parallel": ratio_parallel(max(500, requests // 20)),
+    }
