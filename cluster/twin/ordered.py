@@ -22,8 +22,9 @@ from cluster.policy.promises import Stop, promise
 from cluster.policy.use import UseMeter
 from cluster.traffic.traces import Arrival
 from cluster.twin.clock import Clock
+from cluster.twin.nodes import Nodes
 from cluster.twin.parts import Call, Gpus, Replica
-from cluster.twin.scenario import JobClass, Scenario
+from cluster.twin.scenario import JobClass, Scenario, passes
 from cluster.twin.stage import Jobs, StagePool
 
 _PLAIN = JobClass()
@@ -66,7 +67,7 @@ class OrderedPool(StagePool):
     """One stage's replicas and its line."""
 
     def __init__(
-        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus | Nodes, seed: int
     ) -> None:
         super().__init__(clock, index, name, scenario, jobs, gpus, seed)
         self._rules = scenario.order or Rules()
@@ -114,6 +115,8 @@ class OrderedPool(StagePool):
 
     def coming(self, job: Any) -> list[Seen]:
         """The calls that a job of an earlier stage has still to send here."""
+        if not passes(self._scenario, job.arrival.kind, self.name):
+            return []
         here = sum(call.job is job for call in self._work)
         own_s = self.times.call_s * factor(self._scenario, job.arrival.kind, self.name)
         return [self._wish(job, f"{job.id:09d}/{number}", own_s) for number in range(here, self.times.windows)]
@@ -273,6 +276,8 @@ def is_refused(scenario: Scenario, pools: Iterable[StagePool], arrival: Arrival,
     before = {job for job in queued if job.outcome is None}  # at an earlier stage
     for pool in pools:
         assert isinstance(pool, OrderedPool)
+        if not passes(scenario, arrival.kind, pool.name):
+            continue
         own_s = pool.times.call_s * factor(scenario, arrival.kind, pool.name)
         coming = [call for job in sorted(before, key=lambda job: int(job.id)) for call in pool.coming(job)]
         after_s = behind_s(scenario, arrival.kind, pool.index)
@@ -292,7 +297,8 @@ def deadline_of(scenario: Scenario, arrival: Arrival) -> float:
 
 def behind_s(scenario: Scenario, kind: str, index: int) -> float:
     """Seconds that a job of a kind needs behind a stage when nobody is in its way; -1: of all stages."""
-    later = list(scenario.stages.items())[index + 1 :]
+    all_later = list(scenario.stages.items())[index + 1 :]
+    later = [(name, times) for name, times in all_later if passes(scenario, kind, name)]
     spread = {name: min(times.windows, max(1, scenario.pools[name].replicas)) for name, times in later}
     own_s = math.fsum(times.mean_s * factor(scenario, kind, name) / spread[name] for name, times in later)
     return own_s + scenario.finish_s

@@ -8,7 +8,7 @@ Takes a `Scenario`, a `Trace` and a policy; gives a `Run`: one row a request, sa
 form that live experiments have too (`cluster.traffic.measures`). The same seed gives the same run, and under every
 policy a job's calls take the same seconds, so that two policies are compared on the same work.
 
-What it does not know: how placement on nodes slows a transfer, memory, retries of whole jobs after a lost node, other
+What it does not know: how far apart nodes are, memory, retries of whole jobs after a lost node, other
 users of the machines, and any dependence of one call's seconds on another's.
 """
 
@@ -24,15 +24,16 @@ import numpy as np
 from cluster.policy.arrivals import ArrivalMeter
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
-from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
+from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, measure, write_run
 from cluster.traffic.traces import Trace
 from cluster.twin.clock import Clock
+from cluster.twin.nodes import Nodes
 from cluster.twin.ordered import OrderedPool, factor, is_refused
-from cluster.twin.parts import Call, Gpus, Job
-from cluster.twin.scenario import Faults, JobClass, Pool, Scenario, StageTimes, TwinError
+from cluster.twin.parts import Call, Gpus, Job, Shares
+from cluster.twin.scenario import Faults, JobClass, NodePool, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
 
-__all__ = ["Faults", "JobClass", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
+__all__ = ["Faults", "JobClass", "NodePool", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
 
 
 Told = Callable[[int, int], object]
@@ -83,13 +84,18 @@ class _Twin:
         self._names = list(scenario.stages)
         self._windows = [scenario.stages[name].windows for name in self._names]
         self._rng = np.random.default_rng([seed, 0, 0])
-        gpus = Gpus(scenario.budget_gpus)
+        self._nodes = Nodes(self._clock, scenario, seed) if scenario.nodes else None
+        gpus = self._nodes or Gpus(scenario.budget_gpus)
         made = StagePool if scenario.order is None else OrderedPool
         self._pools = [
             made(self._clock, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
         ]
         self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
-        self._jobs = [Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
+        ways = {kind: self._way(kind) for kind in {arrival.kind for arrival in trace.arrivals}}
+        self._jobs = [
+            Job(number, arrival, len(self._names), ways[arrival.kind]) for number, arrival in enumerate(trace.arrivals)
+        ]
+        self._shares = Shares(self._names)
         self._journal: deque[Job] = deque()
         self._queued = self._in_flight = self._ended = 0
         self._meter = ArrivalMeter(scenario.rate_window_s)
@@ -103,6 +109,8 @@ class _Twin:
     def run(self) -> Run:
         for pool in self._pools:
             pool.start_at_once(self._scenario.pools[pool.name].replicas)
+        if self._nodes is not None:
+            self._nodes.begin()
         if self._jobs:
             self._begin()
             self._clock.run()
@@ -112,13 +120,18 @@ class _Twin:
             self._clock.run(self._trace.span_s)
         for pool in self._pools:
             pool.settle()
+        if self._nodes is not None:
+            self._nodes.settle()
         self._sample()
-        rows = tuple(self._row(job) for job in self._jobs)
+        rows = tuple(job.row(self._names) for job in self._jobs)
         metrics = measure(
             rows,
             {pool.name: pool.gpu_s for pool in self._pools},
             busy_gpu_s={pool.name: pool.busy_gpu_s for pool in self._pools},
             prices_per_hour={name: pool.price_per_hour for name, pool in self._scenario.pools.items()},
+            node_s=self._nodes.node_s if self._nodes is not None else None,
+            node_prices_per_hour={name: kind.price_per_hour for name, kind in self._scenario.nodes.items()},
+            start_ups=sum(pool.started for pool in self._pools),
         )
         yields = tuple(job.yields for job in self._jobs) if self._scenario.order is not None else ()
         return Run(rows, tuple(self._samples), metrics, tuple(self._names), yields)
@@ -139,6 +152,7 @@ class _Twin:
                 return
             self._arrived += 1
             self._meter.add(self._clock.now)
+            self._shares.add(job.first, job.last)
             refused = self._scenario.refuses and is_refused(self._scenario, self._pools, job.arrival, self._journal)
             self._journal.append(job)
             self._queued += 1
@@ -156,6 +170,8 @@ class _Twin:
         for pool, target in sorted(moves, key=lambda move: move[1] - move[0].target):  # free GPUs before taking them
             if target != pool.target:
                 pool.set_target(target)
+        if self._nodes is not None:
+            self._nodes.compact()
         if self._clock.now - self._sampled_s >= self._scenario.sample_s - 1e-9:
             self._sampled_s = self._clock.now
             self._sample()
@@ -182,13 +198,14 @@ class _Twin:
                 name=pool.name,
                 call_s=pool.times.call_s,
                 calls=pool.times.windows,
-                start_up_s=pool.times.start_up_s,
+                start_up_s=pool.times.start_up_s + self._boot_s(pool),
                 waiting=pool.waiting,
                 running=pool.running,
                 remaining_s=pool.remaining_s(),
                 busy=pool.busy,
                 ready=pool.ready,
                 starting=pool.starting,
+                pending=self._pending(pool),
                 stopping=pool.stopping,
                 target=pool.target,
                 min_replicas=pool.pool.min_replicas,
@@ -196,14 +213,29 @@ class _Twin:
                 gpus=pool.pool.gpus,
                 batch=pool.times.batch,
                 batch_s=pool.times.batch_s,
+                share=self._shares.of(pool.index),
             )
             for pool in self._pools
         )
         return Snapshot(self._clock.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
 
+    def _boot_s(self, pool: StagePool) -> float:
+        return self._nodes.boot_s(pool.pool.on, pool.pool.gpus) if self._nodes is not None else 0.0
+
+    def _pending(self, pool: StagePool) -> int:
+        return (
+            self._nodes.hopeless(pool, pool.pool.on, pool.pool.gpus) if self._nodes is not None and pool.starting else 0
+        )
+
+    def _way(self, kind: str) -> tuple[int, int]:
+        """The first and the last stage of such jobs."""
+        path = self._scenario.paths.get(kind)
+        return (self._names.index(path[0]), self._names.index(path[-1])) if path else (0, len(self._names) - 1)
+
     def _sample(self) -> None:
         stages = {pool.name: pool.sample() for pool in self._pools}
-        self._samples.append(Sample(self._clock.now, self._queued, self._in_flight, stages))
+        nodes = self._nodes.counts() if self._nodes is not None else {}
+        self._samples.append(Sample(self._clock.now, self._queued, self._in_flight, stages, nodes))
 
     # A job's way
 
@@ -216,7 +248,7 @@ class _Twin:
             self._queued -= 1
             self._in_flight += 1
             job.claimed = True
-            self._later(self._scenario.submit_s, self._enter, job, 0)
+            self._later(self._scenario.submit_s, self._enter, job, job.first)
 
     def _enter(self, job: Job, stage: int) -> None:
         """Send all of a job's windows to a stage whose whole input is there."""
@@ -253,7 +285,7 @@ class _Twin:
             return
         done = job.done[stage] = job.done[stage] | 1 << part
         after, windows = stage + 1, self._windows[stage]
-        if after == len(self._names):
+        if stage == job.last:
             if done == (1 << windows) - 1:
                 self._later(self._scenario.finish_s, self._finish, job)
         elif windows > 1 and self._windows[after] == windows:
@@ -347,7 +379,7 @@ class _Twin:
 
     def _draw(self, name: str, index: int, seed: int) -> list[float]:
         """Seconds of every call of a stage, by job and window."""
-        known = {**self._scenario.kinds, **self._scenario.classes}
+        known = {**self._scenario.kinds, **self._scenario.classes, **self._scenario.paths}
         if unknown := {arrival.kind for arrival in self._trace.arrivals} - {"", *known}:
             told = ", ".join(known) or "none"
             raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {told}.")
@@ -365,21 +397,3 @@ class _Twin:
             action(*values)
             return
         self._clock.after(delay_s, action, *values)
-
-    def _row(self, job: Job) -> RequestRow:
-        spans = {
-            name: StageSpan(span[0], span[1], tuple(span[2]))
-            for name, span in zip(self._names, job.spans, strict=True)
-            if span is not None
-        }
-        arrived = job.arrival.time_s
-        return RequestRow(
-            id=job.id,
-            intended_s=arrived,
-            arrived_s=arrived,
-            ended_s=job.ended_s,
-            outcome=job.outcome or "failed",
-            spans=spans,
-            kind=job.arrival.kind,
-            retries=job.retries,
-        )

@@ -15,8 +15,9 @@ import numpy as np
 
 from cluster.traffic.measures import StageSample
 from cluster.twin.clock import Clock
+from cluster.twin.nodes import Nodes
 from cluster.twin.parts import Call, Gpus, Replica
-from cluster.twin.scenario import Pool, Scenario, StageTimes
+from cluster.twin.scenario import Pool, Scenario, StageTimes, moving_s
 
 _BLOCK = 4096  # random numbers drawn at once
 
@@ -37,7 +38,7 @@ class StagePool:
     """One stage's replicas and its queue."""
 
     def __init__(
-        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus | Nodes, seed: int
     ) -> None:
         self._clock, self._jobs, self._gpus = clock, jobs, gpus
         self.index, self.name = index, name
@@ -50,13 +51,14 @@ class StagePool:
         self.queue: deque[Call] = deque()
         self.waiting = self.running = 0  # parts
         self.busy = self.ready = self.starting = self.stopping = 0  # replicas; ready ones take calls
-        self.target = 0
+        self.target = self.started = 0
         self.gpu_s = self.busy_gpu_s = 0.0
         self._held = 0  # replicas that hold GPUs
         self._held_since = 0.0
         self._started_sum = 0.0  # over the running parts
         self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
-        self._lag_s = scenario.router_s + _moving_s(scenario, index)
+        self._heirs: dict[Replica, Replica] = {}  # one that starts -> the one that leaves then
+        self._lag_s = scenario.router_s + moving_s(scenario, index)
         self._batch = self.times.batch
         self._room = self.pool.max_ongoing * self._batch  # calls
         self._by_load: list[list[Replica]] = [[] for _ in range(self._room + 1)]
@@ -100,15 +102,20 @@ class StagePool:
     def set_target(self, target: int) -> None:
         """Start or stop replicas."""
         self.target = target
-        for _ in range(target - self.ready - self.starting):
+        for _ in range(target - self.ready - self.starting + len(self._heirs)):
             self._start(self.times.start_up_s)
-        surplus = self.ready + self.starting - target
-        if surplus > 0:
-            newest = list(reversed(self._replicas.values()))
-            chosen = [replica for replica in newest if replica.state != "ready"][:surplus]
-            chosen += [replica for replica in newest if replica.state == "ready"][: surplus - len(chosen)]
-            for replica in chosen:
+        while (surplus := self.ready + self.starting - len(self._heirs) - target) > 0:
+            for replica in self._first_to_go(surplus):
                 self._stop(replica)
+
+    def _first_to_go(self, count: int) -> list[Replica]:
+        """Those that have not started, the newest first; then those of the emptiest nodes, so that these can go."""
+        newest = list(reversed(self._replicas.values()))
+        chosen = [replica for replica in newest if replica.state != "ready"][:count]
+        ready = [replica for replica in newest if replica.state == "ready"]
+        if self.pool.on:
+            ready.sort(key=lambda replica: (len(replica.node.replicas), replica.node.id))
+        return chosen + ready[: count - len(chosen)]
 
     def start_at_once(self, count: int) -> None:
         """Replicas that are ready when the run begins."""
@@ -254,12 +261,32 @@ class StagePool:
 
     # Replicas
 
-    def _start(self, start_up_s: float) -> None:
+    def leave(self, replica: Replica) -> None:
+        """Its node goes away; another one starts in its place. `Nodes` calls this."""
+        if replica.id in self._replicas:
+            self._stop(replica)
+            self._start(self.times.start_up_s)
+
+    def move(self, replica: Replica) -> None:
+        """Its node is emptied: it leaves once another one is ready. `Nodes` calls this."""
+        self._heirs[self._start(self.times.start_up_s)] = replica
+
+    def moves(self, replica: Replica) -> bool:
+        """Whether it will leave. `Nodes` calls this."""
+        return replica in self._heirs.values()
+
+    def lose(self, replica: Replica) -> None:
+        """Its node is gone. `Nodes` calls this."""
+        self._on_death(replica)
+
+    def _start(self, start_up_s: float) -> Replica:
         self._made += 1
-        replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s)
+        replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s, self.pool.gpus)
         self._replicas[replica.id] = replica
         self.starting += 1
-        self._gpus.take(replica, self.pool.gpus, self.begin)
+        self.started += 1
+        self._gpus.take(replica, self, self.pool.gpus, self.pool.on, self.begin)
+        return replica
 
     def _get_ready(self, replica: Replica) -> None:
         if replica.state != "starts":
@@ -272,13 +299,22 @@ class StagePool:
             self._clock.after(float(self._rng.exponential(life_s)), self._on_death, replica)
         self._enter(replica)
         self._next(replica)
+        if (before := self._heirs.pop(replica, None)) is not None:
+            self._stop(before)
+
+    def _forget(self, replica: Replica) -> None:
+        """It stays no more; what was to take its place, or whose place it was to take, stays as it is."""
+        del self._replicas[replica.id]
+        self._heirs.pop(replica, None)
+        for heir in [heir for heir, before in self._heirs.items() if before is replica]:
+            del self._heirs[heir]
 
     def _stop(self, replica: Replica) -> None:
-        del self._replicas[replica.id]
+        self._forget(replica)
         if replica.state != "ready":
             self.starting -= 1
             if replica.state == "starts":
-                self._release()
+                self._release(replica)
             replica.state = "dead"
             return
         self._leave(replica)
@@ -291,7 +327,7 @@ class StagePool:
     def _end(self, replica: Replica) -> None:
         replica.state = "dead"
         self.stopping -= 1
-        self._release()
+        self._release(replica)
 
     def _on_death(self, replica: Replica) -> None:
         """The replica dies with all that it was given; another one starts in its place."""
@@ -311,17 +347,17 @@ class StagePool:
             self.stopping -= 1
         else:
             self._leave(replica)
-            del self._replicas[replica.id]
+            self._forget(replica)
             self.ready -= 1
             self._start(self.times.start_up_s)
-        self._release()
+        self._release(replica)
         for call in lost:
             call.replica, call.running = None, False
             self._jobs.call_lost(call)
 
-    def _release(self) -> None:
+    def _release(self, replica: Replica) -> None:
         self._count_held(-1)
-        self._gpus.give(self.pool.gpus)
+        self._gpus.give(replica, self.pool.gpus)
 
     def _count_held(self, change: int) -> None:
         self.gpu_s += self._held * self.pool.gpus * (self._clock.now - self._held_since)
@@ -362,11 +398,3 @@ class StagePool:
         if not self._uniform:
             self._uniform = self._rng.random(_BLOCK).tolist()
         return self._uniform.pop()
-
-
-def _moving_s(scenario: Scenario, index: int) -> float:
-    """Seconds to move one call's input from the stage before."""
-    if scenario.bytes_per_s is None or index == 0:
-        return 0.0
-    before, own = list(scenario.stages.values())[index - 1 : index + 1]
-    return before.bytes_out / (before.windows if own.windows > 1 else 1) / scenario.bytes_per_s
