@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cluster.policy.calls import Rules, Tenant
-from cluster.policy.look_ahead import LookAhead, ServeDefault
-from cluster.policy.types import Policy
+from cluster.policy.look_ahead import ServeDefault
+from cluster.policy.types import Decision, Policy, Snapshot, State
 from cluster.traffic.traces import Trace, TraceSpec, make_trace
 from cluster.twin.simulator import Faults, JobClass, Pool, Run, Scenario, StageTimes, simulate
 
@@ -49,6 +49,17 @@ ORDERED = replace(
 MIXED = make_trace(
     TraceSpec("m", "bursts", 1500.0, 9, 0.03, burst_size=8, pause_s=400, kinds={"urgent": 0.4, "slow": 0.3})
 )
+
+
+class Wave:
+    """Replicas by what waits and by the hour, so that the policies of the project may change."""
+
+    def decide(self, now: Snapshot, state: State) -> Decision:
+        """Between one and nine."""
+        swing = [1 + int(now.now_s / 60 + index) % 4 for index in range(len(now.stages))]
+        return Decision({own.name: base + min(5, own.waiting) for own, base in zip(now.stages, swing, strict=True)})
+
+
 CASES: Mapping[str, tuple[Scenario, Trace, Policy | None]] = {
     "calm": (CALM, POISSON, None),
     "overheads": (
@@ -56,16 +67,16 @@ CASES: Mapping[str, tuple[Scenario, Trace, Policy | None]] = {
         POISSON,
         None,
     ),
-    "look ahead": (SCALED, POISSON, LookAhead()),
+    "scaled": (SCALED, POISSON, Wave()),
     "serve's rule": (SCALED, POISSON, ServeDefault(1.5, 0.0, 60.0, look_back_s=4.0)),
-    "storm": (STORMY, STORM, LookAhead()),
+    "storm": (STORMY, STORM, Wave()),
     "storm in batches": (
         replace(STORMY, spread="one", stages={**STAGES, "t2i": replace(STAGES["t2i"], batch=3, batch_share=0.4)}),
         STORM,
-        LookAhead(),
+        Wave(),
     ),
-    "ordered": (ORDERED, MIXED, LookAhead()),
-    "ordered, refusing": (replace(ORDERED, refuses=True, faults=Faults()), MIXED, LookAhead()),
+    "ordered": (ORDERED, MIXED, Wave()),
+    "ordered, refusing": (replace(ORDERED, refuses=True, faults=Faults()), MIXED, Wave()),
 }
 
 
