@@ -235,9 +235,9 @@ def test_autoscaling_gives_its_figures() -> None:
 def test_twin_gives_its_figures() -> None:
     figures = figures_of(run("twin", "--quick"))
     numbers = [1 + twin.CONFIGURATIONS.index(about) for about in twin.QUICK]
-    for name in ("throughput_error", "p95_error"):
+    for name in ("throughput_error", "p95_error", "calibrated_p95_error"):
         assert figures[f"{name}_max"] == max(figures.pop(f"{name}_{number}") for number in numbers) >= 0
-    assert set(figures) == {"throughput_error_max", "p95_error_max"}
+    assert set(figures) == {"throughput_error_max", "p95_error_max", "calibrated_p95_error_max"}
 
 
 @pytest.mark.bench
