@@ -68,7 +68,7 @@ class Learnt:
     factors: Mapping[str, Mapping[str, float]]  # kind -> stage -> on its seconds
     paths: Mapping[str, tuple[str, ...]]
     submit_s: float
-    hop_s: float  # from one stage to the next
+    hop_s: float  # from one stage to the next, and to its replica and back
     finish_s: float
     trace: Trace
     latency_s: Mapping[str, float]  # of those that were completed
@@ -177,7 +177,7 @@ def learn(jobs: Sequence[Seen]) -> Learnt:
         factors=dict(factors),
         paths={job.kind: job.path for job in jobs if job.path},
         submit_s=_usual([job.began[job.path[0]] - job.arrived_s for job in whole if job.path[0] in job.began]),
-        hop_s=_usual(_hops(whole)),
+        hop_s=_usual(_hops(whole)) + _usual(_ways(whole)),
         finish_s=_usual([job.ended_s - job.left[job.path[-1]] for job in whole if job.path[-1] in job.left]),
         trace=Trace("journal", arrivals, max(job.ended_s for job in jobs) - begun_s),
         latency_s=percentiles(done),
@@ -193,6 +193,16 @@ def _hops(jobs: Sequence[Seen]) -> list[float]:
         for job in jobs
         for before, after in pairwise(job.path)
         if before in job.left and after in job.began and job.began[after] >= job.left[before]
+    ]
+
+
+def _ways(jobs: Sequence[Seen]) -> list[float]:
+    """To a replica and back, beside what it computed, of stages that were called once."""
+    return [
+        job.left[name] - job.began[name] - job.runs[name][0]
+        for job in jobs
+        for name in job.path
+        if len(job.runs[name]) == 1 and name in job.began
     ]
 
 

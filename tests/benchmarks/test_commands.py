@@ -101,7 +101,16 @@ def test_pipelining_gives_its_figures() -> None:
 def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     figures = figures_of(run("papers", "--quick"))
     disagfusion = {f"sim_{name}_065" for name in ("bound", "central", "attain", "accepted", "kept")}
-    assert set(figures) == {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")} | disagfusion
+    dynamic = {f"sim_dynamic_p95_{name}" for name in ("fixed_161", "fixed_152", "look_ahead", "serve", "monoliths")}
+    lightx2v = {"sim_bound_share_min", "sim_closed_share_min"}
+    mixed = {f"sim_p99_{name}_25" for name in ("random", "cost", "late", "order", "cut")}
+    policies = ("fixed", "serve", "serve_quick", "look_ahead")
+    gentd26 = {f"sim_gentd26_{what}_{name}" for what in ("p95", "node_hours", "start_ups") for name in policies}
+    inflight = {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")}
+    new = dynamic | {"sim_capacity_161"} | lightx2v | mixed | gentd26
+    assert set(figures) == inflight | disagfusion | new
+    assert figures["sim_closed_share_min"] <= 15.04 / 15.74 < 0.97 <= figures["sim_bound_share_min"]
+    assert figures["sim_dynamic_p95_look_ahead"] < figures["sim_dynamic_p95_serve"]
     assert figures["sim_attain_s_inflight"] == figures["sim_attain_l_inflight"] == 1
     assert figures["sim_attain_065"] >= figures["sim_central_065"] > figures["sim_bound_065"]
     for name, workload in gfdit.WORKLOADS.items():
