@@ -138,7 +138,9 @@ def compare(folder: Path, chosen: Sequence[Configuration], requests: int) -> dic
                 live = run(one, _quiet).metrics
                 with Client(run.url) as client:
                     learnt = learn(read_journal(client, began_s, time.time()))
-                calibrated = simulate(learnt.scenario(about.replicas), learnt.trace).metrics
+                calibrated = simulate(
+                    learnt.scenario({str(name): count for name, count in about.replicas.items()}), learnt.trace
+                ).metrics
                 found[number] = (*told(number, about, live, twin.metrics), abs(calibrated.p95_s / live.p95_s - 1))
                 print(
                     f"   learnt from the journal: p95 {calibrated.p95_s:.2f} s, error {found[number][2]:.1%}",

@@ -1,8 +1,8 @@
 """Whether the planner's bill is the least there is, and how long it takes.
 
 Fifty small instances made from seeds: one or two kinds of nodes of 1, 2 or 4 GPUs, some of which always stand, stages
-on halves of a GPU, V2V in I2V's replicas. Brute force goes through every combination of pools and replicas, packs by
-itself, and adds up whole nodes.
+on halves of a GPU, V2V in I2V's replicas, all four taking turns on a GPU. Brute force goes through every combination
+of pools and replicas, packs by itself, and adds up whole nodes.
 
     bill_error_max    the largest |planner's bill / brute force's - 1|; an instance that one of them holds to be
                       impossible and the other does not counts as 1
@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from cluster.planner.options import Goal, GoalError, options_of
+from cluster.planner.options import Goal, GoalError, Layout, options_of
 from cluster.planner.profiles import AcceleratorProfile, Profile, StageProfile
 from cluster.planner.queueing import percentile
 from cluster.planner.search import make_plan
@@ -70,6 +70,7 @@ def instance(seed: int) -> tuple[Goal, PoolFile, Profile]:
                     "price_per_hour": draw.uniform(0.5, 3),
                     "fraction": {"t2i": 0.5, "vfi": 0.5} if seed % 3 == 0 else {},
                     "lives_with": {"v2v": "i2v"} if seed % 2 else {},
+                    "time_shared": seed % 5 == 0,
                 }
             )
         )
@@ -77,12 +78,11 @@ def instance(seed: int) -> tuple[Goal, PoolFile, Profile]:
 
 
 def cheapest_by_force(goal: Goal, file: PoolFile, profile: Profile) -> float | None:
-    """Every combination, with V2V apart and in I2V's replicas; None where none holds the goal."""
+    """Every combination, in each layout; None where none holds the goal."""
     best: float | None = None
-    both = [
-        itertools.product(*options_of(goal, file, profile, together=together).values()) for together in (False, True)
-    ]
-    for chosen in itertools.chain(*both):
+    layouts: tuple[Layout, ...] = ("apart", "together", "shared")
+    all_of_them = [itertools.product(*options_of(goal, file, profile, layout=own).values()) for own in layouts]
+    for chosen in itertools.chain(*all_of_them):
         used = {own.name: 0.0 for own in file.pools}
         for choice in chosen:
             used[choice.pool] += choice.gpus

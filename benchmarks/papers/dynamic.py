@@ -2,8 +2,8 @@
 
 Its phases: 390 s at .1 requests a second of 4 steps, 300 s at .133 half of which are of 1 step, 300 s at .2 of 1 step
 alone; a step of denoising is a quarter of its 74.5 s. Start-ups are the median of GenTD26's pipelines, 8.45 s: the
-paper gives none. The capacity of 1:6:1 is that of its denoisers, 6 / 74.5; the paper reaches .077, and .022 with a monolith
-over all 8 GPUs.
+paper gives none. The capacity of 1:6:1 is that of its denoisers, 6 / 74.5; the paper reaches .077, and .022 with a
+monolith over all 8 GPUs.
 
     sim_dynamic_p95_<policy>   seconds, mean of the seeds: fixed_161, fixed_152, look_ahead, serve, monoliths
     sim_capacity_161           requests a second of 1:6:1 that are done of a long queue

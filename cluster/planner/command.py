@@ -15,7 +15,7 @@ from client._shell.outputs import judge_output, written
 from client._shell.terminal import make_console
 from client._shell.texts import read_text
 from cluster.planner.monoliths import Monolith, judge, make_monolith
-from cluster.planner.options import Choice, Goal, GoalError
+from cluster.planner.options import TIME_SHARE, Choice, Goal, GoalError
 from cluster.planner.profiles import Profile, load_profile
 from cluster.planner.search import Plan, make_plan, neighbours
 from cluster.pools.file import GpuPool, PoolFile, PoolFileError, load_pools
@@ -86,8 +86,8 @@ def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile, file: P
         "gpus": plan.gpus,
         "bottleneck": plan.bottleneck.stage,
         "stages": {
-            choice.stage: {"lives_with": "i2v"}
-            if plan.together and choice.stage == "v2v"
+            choice.stage: {"lives_with" if plan.layout == "together" else "shares_gpus_of": plan.hosts[choice.stage]}
+            if choice.stage in plan.hosts
             else {"pool": choice.pool, "replicas": choice.replicas, "load": choice.station.load}
             | ({"batch": choice.batch} if choice.batch > 1 else {})
             for choice in plan.choices
@@ -112,8 +112,8 @@ def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile, file: Pool
         table.add_column(column, justify="left" if column in ("stage", "pool") else "right")
     for choice in plan.choices:
         station = choice.station
-        if plan.together and choice.stage == "v2v":
-            table.add_row("v2v", "in i2v's replicas")
+        if (host := plan.hosts.get(choice.stage)) is not None:
+            table.add_row(choice.stage, f"in {host}'s replicas" if plan.layout == "together" else f"on {host}'s GPUs")
             continue
         cells = (f"{choice.gpus:g}", f"{station.service_s:.1f}", f"{station.load:.0%}")
         table.add_row(choice.stage, choice.pool, str(choice.replicas), *cells)
@@ -150,8 +150,8 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     """Replicas, pool, GPUs and batch of each stage into a Serve config; comments and what scales stay.
 
     A stage that scales gets bounds around the plan: its own lower one where that is below, and up to twice the plan as
-    far as the pool goes. A budget below the plan is raised to it. Where V2V lives in I2V's replicas, `scaling` and its
-    policy go, for they count stages that scale by themselves.
+    far as the pool goes. A budget below the plan is raised to it. Where V2V lives in I2V's replicas, or all stages
+    share GPUs, their numbers are fixed; `scaling` and its policy go, for they count stages that scale by themselves.
 
     Raises:
         PoolFileError: it is no Serve config of ours.
@@ -168,21 +168,24 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
         raise PoolFileError(f"{path} is no Serve config with an application that has args ({error!r}).") from error
     for choice in plan.choices:
         stage = stages.setdefault(choice.stage, {})
-        stage["pool"] = file.named(choice.pool).node_labels.get("pool", choice.pool)
-        gpus = file.named(choice.pool).gpus_of(choice.stage)
+        host = next(own for own in plan.choices if own.stage == plan.hosts.get(choice.stage, choice.stage))
+        pool = file.named(host.pool)
+        stage["pool"] = pool.node_labels.get("pool", pool.name)
+        gpus = TIME_SHARE if plan.layout == "shared" else pool.gpus_of(choice.stage)
         stage["num_gpus"] = int(gpus) if gpus.is_integer() else gpus
         for key in ("replicas", "batch", "lives_with"):
             stage.pop(key, None)
-        if plan.together and choice.stage == "v2v":
+        if plan.layout != "apart":
             stage.pop("autoscaling", None)
+        if plan.layout == "together" and choice.stage == "v2v":
             stage["lives_with"] = "i2v"
         elif (bounds := stage.get("autoscaling")) is not None:
-            bounds.update(_around(choice, file.named(choice.pool), bounds.get("min_replicas")))
+            bounds.update(_around(choice, pool, bounds.get("min_replicas")))
         else:
-            stage["replicas"] = choice.replicas
+            stage["replicas"] = host.replicas
         if choice.batch > 1:
             stage["batch"] = {"size": choice.batch}
-    if plan.together:
+    if plan.layout != "apart":
         application.pop("autoscaling_policy", None)
         application["args"].pop("scaling", None)
     elif (scaling := application["args"].get("scaling")) and "budget_gpus" in scaling:

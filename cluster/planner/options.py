@@ -7,12 +7,16 @@ notice: its replicas count as slower by as much. Pure.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from cluster.planner.profiles import Profile, StageProfile
 from cluster.planner.queueing import Station, wait
+from cluster.pools.bill import ways
 from cluster.pools.file import GpuPool, PoolFile
 from stages.types import STAGE_NAMES, StageName
 
+Layout = Literal["apart", "together", "shared"]
+TIME_SHARE = 1 / len(STAGE_NAMES)  # of a GPU, that each stage is given where all share it
 _MORE = 64  # replicas beyond the least: further ones make no job faster
 
 
@@ -49,11 +53,22 @@ class Choice:
 
 
 def options_of(
-    goal: Goal, file: PoolFile, profile: Profile, *, together: bool = False
+    goal: Goal, file: PoolFile, profile: Profile, *, layout: Layout = "apart"
 ) -> dict[StageName, tuple[Choice, ...]]:
-    """Everything that may be chosen, for who wants to search otherwise; with V2V in I2V's replicas or apart."""
+    """Everything that may be chosen, for who wants to search otherwise.
+
+    "together": V2V in I2V's replicas. "shared": a replica of each stage on every GPU, which take turns; V2V's choice is
+    for all of them.
+    """
     options = {stage: tuple(_options(stage, goal.rate, file, profile)) for stage in STAGE_NAMES}
-    if together:
+    if layout == "shared":
+        shared = tuple(_time_shared(goal.rate, file, profile))
+        options = {
+            stage: (Choice(stage, shared[0].pool, 0, 0.0, 0.0, Station(goal.rate, 0.0, 1)),) if shared else ()
+            for stage in STAGE_NAMES
+        }
+        options["v2v"] = shared
+    elif layout == "together":
         both = options["i2v"] = tuple(_shared(goal.rate, file, profile))
         options["v2v"] = (Choice("v2v", both[0].pool, 0, 0.0, 0.0, Station(goal.rate, 0.0, 1)),) if both else ()
     return options
@@ -65,7 +80,7 @@ def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) ->
             continue
         own = profile.on(pool.accelerator).stages[stage]
         gpus = pool.gpus_of(stage)
-        if own.gib > pool.gib * gpus:
+        if not fits(stage, pool, profile):
             continue
         service_s = service_s_of(own, gpus) * _slowed(pool, own)
         if math.isinf(service_s):
@@ -106,6 +121,43 @@ def _shared(rate: float, file: PoolFile, profile: Profile) -> Iterator[Choice]:
             station = Station(rate, service_s, replicas, cv)
             cost = replicas * gpus * pool.price_per_hour
             yield Choice("i2v", pool.name, replicas, replicas * gpus, cost, station, share=gpus)
+            if wait(station)[0] < 1e-4 * service_s:
+                break
+
+
+def fits(stage: StageName, pool: GpuPool, profile: Profile) -> bool:
+    """Whether a replica has its memory: that of its share, or whatever else stands on its GPU leaves it so much."""
+    stages = profile.on(pool.accelerator).stages
+    if stages[stage].gib <= pool.gib * pool.gpus_of(stage):
+        return True
+    parts = [name for name in pool.stages if pool.gpus_of(name) < 1]
+    if stage not in parts:
+        return False
+    filled = (
+        sum(count * stages[name].gib for name, count in zip(parts, way, strict=True))
+        for way in ways([pool.gpus_of(name) for name in parts], 1.0)
+    )
+    return max(filled) <= pool.gib
+
+
+def _time_shared(rate: float, file: PoolFile, profile: Profile) -> Iterator[Choice]:
+    """GPUs that each have a replica of every stage. Alone a job has the whole GPU; under load it is as if one server
+    did all four stages. One GPU must hold all models, several any four of them: Ray does not sort replicas.
+    """
+    for pool in file.pools:
+        if not pool.time_shared:
+            continue
+        stages = profile.on(pool.accelerator).stages
+        own = [stages[name] for name in STAGE_NAMES]
+        service_s = sum(stage.job_s * _slowed(pool, stage) for stage in own)
+        if math.isinf(service_s) or sum(stage.gib for stage in own) > pool.gib:
+            continue
+        cv = math.sqrt(sum((stage.cv * stage.job_s) ** 2 / stage.calls for stage in own)) / service_s
+        several = len(own) * max(stage.gib for stage in own) <= pool.gib
+        least = max(1, math.floor(rate * service_s) + 1)
+        for gpus in range(least, min(least + _MORE, pool.gpus_max if several else 1) + 1):
+            station = Station(rate, service_s, gpus, cv)
+            yield Choice("v2v", pool.name, gpus, float(gpus), gpus * pool.price_per_hour, station)
             if wait(station)[0] < 1e-4 * service_s:
                 break
 

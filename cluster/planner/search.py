@@ -14,12 +14,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cluster.planner.options import Choice, Goal, GoalError, options_of, service_s_of
+from cluster.planner.options import Choice, Goal, GoalError, Layout, fits, options_of, service_s_of
 from cluster.planner.profiles import Profile
 from cluster.planner.queueing import percentile, percentile_of, sojourn
 from cluster.pools.bill import gpus_for, nodes_for
 from cluster.pools.file import PoolFile
 from stages.types import STAGE_NAMES, StageName
+
+_JOINT: tuple[Layout, ...] = ("together", "shared")
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,16 @@ class Plan:
     choices: tuple[Choice, ...]
     looked_at: int = 0  # branches
     possible: int = 0  # combinations
-    together: bool = False  # V2V lives in I2V's replicas: I2V's choice is for both, V2V's own is empty
+    layout: Layout = "apart"  # else I2V's choice is V2V's too ("together"), or V2V's is that of all ("shared")
     bills: tuple["Bill", ...] = ()
     control_per_hour: float = 0.0
+
+    @property
+    def hosts(self) -> dict[StageName, StageName]:
+        """The stages that have no GPUs of their own, and where they are."""
+        if self.layout == "shared":
+            return {stage: "v2v" for stage in STAGE_NAMES if stage != "v2v"}
+        return {"v2v": "i2v"} if self.layout == "together" else {}
 
     @property
     def cost_per_hour(self) -> float:
@@ -88,12 +97,14 @@ def make_plan(goal: Goal, file: PoolFile, profile: Profile) -> Plan:
     options = options_of(goal, file, profile)
     hopeless = [stage for stage in STAGE_NAMES if not options[stage]]
     apart = None if hopeless else _Search(goal, file, options).run()
-    shared = options_of(goal, file, profile, together=True)
-    together = _Search(goal, file, shared).run() if all(shared.values()) else None
-    if together is not None and (apart is None or together.cost_per_hour < apart.cost_per_hour - 1e-9):
-        return replace(together, together=True)
-    if apart is not None:
-        return apart
+    best = apart
+    for layout in _JOINT:
+        joint = options_of(goal, file, profile, layout=layout)
+        found = _Search(goal, file, joint).run() if all(joint.values()) else None
+        if found is not None and (best is None or found.cost_per_hour < best.cost_per_hour - 1e-9):
+            best = replace(found, layout=layout)
+    if best is not None:
+        return best
     if hopeless:
         raise GoalError(min((_no_room(stage, goal, file, profile) for stage in hopeless), key=lambda said: said[0])[1])
     raise GoalError(_too_slow(goal, file, profile, options))
@@ -258,7 +269,7 @@ def _no_room(stage: StageName, goal: Goal, file: PoolFile, profile: Profile) -> 
         if stage not in pool.stages:
             continue
         own, gpus = profile.on(pool.accelerator).stages[stage], pool.gpus_of(stage)
-        if own.gib > pool.gib * gpus:
+        if not fits(stage, pool, profile):
             parts.append(f"pool {pool.name} has {pool.gib * gpus:g} GiB a replica and it needs {own.gib:g}")
             continue
         most = int(pool.gpus_max / gpus + 1e-9)
@@ -266,6 +277,15 @@ def _no_room(stage: StageName, goal: Goal, file: PoolFile, profile: Profile) -> 
         parts.append(f"pool {pool.name} has room for {most} replicas of {service_s_of(own, gpus):.1f} s a job")
     nearest = f"; the nearest rate is {best * 0.99:.3g} jobs a second" if best else "; give it a pool with more memory"
     return best, f"Stage {stage} cannot carry {goal.rate:g} jobs a second: {', '.join(parts)}{nearest}."
+
+
+def _take_turns(file: PoolFile) -> str:
+    """What is left where there are fewer GPUs than stages."""
+    gpus = sum(pool.gpus_max for pool in file.pools)
+    return (
+        f"{len(STAGE_NAMES)} stages have {gpus} GPUs: let them take turns by `time_shared: true` in a pool of all "
+        "stages whose GPU holds all models."
+    )
 
 
 def _too_slow(goal: Goal, file: PoolFile, profile: Profile, options: Mapping[StageName, Sequence[Choice]]) -> str:
@@ -287,5 +307,6 @@ def _too_slow(goal: Goal, file: PoolFile, profile: Profile, options: Mapping[Sta
         low, high = (middle, high) if holds else (low, middle)
     return (
         f"The pools have no room for {goal.rate:g} jobs a second within {goal.p95_s:g} s: together the stages need "
-        f"more GPUs than there are, most of all {slowest.stage}; the nearest rate at this p95 is {low:.3g}."
+        f"more GPUs than there are, most of all {slowest.stage}; "
+        + (f"the nearest rate at this p95 is {low:.3g}." if low else _take_turns(file))
     )

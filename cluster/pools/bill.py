@@ -57,17 +57,17 @@ def _largest_first(parts: Sequence[tuple[float, int]]) -> int:
 
 def _by_program(parts: Sequence[tuple[float, int]]) -> int:
     """Each variable is the number of GPUs that are filled in one way."""
-    ways = np.array(list(_ways([share for share, _ in parts], 1.0)), dtype=float)
-    needs = LinearConstraint(ways.T, lb=[count for _, count in parts])
-    solved = milp(np.ones(len(ways)), integrality=np.ones(len(ways)), bounds=Bounds(0), constraints=needs)
+    filled = np.array(list(ways([share for share, _ in parts], 1.0)), dtype=float)
+    needs, each = LinearConstraint(filled.T, lb=[count for _, count in parts]), np.ones(len(filled))
+    solved = milp(each, integrality=each, bounds=Bounds(0), constraints=needs)
     return round(float(solved.fun))
 
 
-def _ways(shares: Sequence[float], room: float) -> Iterator[tuple[int, ...]]:
+def ways(shares: Sequence[float], room: float) -> Iterator[tuple[int, ...]]:
     """How one GPU can be filled."""
     if not shares:
         yield ()
         return
     for count in range(int(room / shares[0] + _EPSILON) + 1):
-        for rest in _ways(shares[1:], room - count * shares[0]):
+        for rest in ways(shares[1:], room - count * shares[0]):
             yield (count, *rest)

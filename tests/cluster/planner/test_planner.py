@@ -12,7 +12,7 @@ from benchmarks.lab.planner import profile_of, stage
 from cluster.__main__ import main
 from cluster.planner.command import POOLS, parse_rate, write_config
 from cluster.planner.monoliths import Monolith, judge, make_monolith
-from cluster.planner.options import Goal, GoalError
+from cluster.planner.options import Goal, GoalError, fits
 from cluster.planner.profiles import ProfileError, StageProfile, fitted, load_profile
 from cluster.planner.search import make_plan, neighbours
 from cluster.pools.bill import gpus_for
@@ -69,6 +69,36 @@ def test_nodes_that_always_stand_and_the_control_group_are_on_the_bill() -> None
     assert plan.cost_per_hour == 3 * 1.0 + 4 * 5.0 + 0.5  # VFI goes where a node stands anyway
 
 
+def test_one_gpu_that_holds_all_models_serves_all_stages_in_turns(tmp_path: Path) -> None:
+    profile = load_profile("paper-estimate", "paper")
+    one = {"gib": 80.0, "gpus_per_node": 1, "accelerator": "H100"}
+    alone, shared = (PoolFile(pools=(pool("box", 3.0, 1, **one, time_shared=own),)) for own in (False, True))
+    with pytest.raises(GoalError, match="4 stages have 1 GPUs: let them take turns by `time_shared: true`"):
+        make_plan(Goal(0.005, 300.0), alone, profile)
+    plan = make_plan(Goal(0.005, 300.0), shared, profile)
+    assert (plan.layout, plan.gpus, plan.cost_per_hour) == ("shared", 1.0, 3.0)
+    config = tmp_path / "serve.yaml"
+    config.write_text((Path(__file__).parents[3] / "serve_config.yaml").read_text())
+    write_config(plan, shared, config)
+    args = load_config(config)
+    assert {(stage.num_gpus, stage.replicas, stage.pool) for stage in args.stages.values()} == {(0.25, 1, "box")}
+    assert args.scaling is None
+    small = PoolFile(pools=(pool("box", 3.0, 1, **{**one, "gib": 40.0}, time_shared=True),))
+    with pytest.raises(GoalError, match="take turns"):  # 42 GiB
+        make_plan(Goal(0.005, 300.0), small, profile)
+
+
+def test_memory_is_not_tied_to_the_share_of_a_gpu() -> None:
+    devices = {"a": {**dict.fromkeys(STAGE_NAMES, stage(4.0, gib=20.0)), "vfi": stage(4.0, gib=30.0)}}
+    shares = pool("a", 1.0, fraction={"t2i": 0.8, "vfi": 0.2}, gib=100.0)
+    profile = profile_of(devices)
+    assert fits("t2i", shares, profile)
+    assert not fits("vfi", shares, profile)  # five of them on a GPU take 150 GiB
+    assert fits("vfi", shares.model_copy(update={"gib": 150.0}), profile)  # a fifth of it is 30 GiB
+    halves = pool("a", 1.0, fraction={"t2i": 0.6, "vfi": 0.4}, gib=65.0)
+    assert fits("vfi", halves, profile)  # 26 GiB by its share; two of them, or one and T2I, take 60 and 50
+
+
 def test_spot_is_taken_where_it_is_cheaper_in_spite_of_its_interruptions() -> None:
     profile = profile_of({name: dict.fromkeys(STAGE_NAMES, stage(4.0)) for name in "ab"})
     for price, often, taken in ((0.3, 0.5, "b"), (0.3, 30.0, "a"), (1.2, 0.5, "a")):
@@ -84,9 +114,9 @@ def test_few_videos_are_cheapest_where_v2v_lives_in_i2vs_replicas(tmp_path: Path
     )
     apart, together = (make_plan(Goal(0.02, 100.0), file, profile) for file in (own, shared))
     assert (apart.gpus, together.gpus) == (4, 3)
-    assert (apart.together, together.together) == (False, True)
+    assert (apart.layout, together.layout) == ("apart", "together")
     tight = profile_of({"a": {**dict.fromkeys(STAGE_NAMES, stage(4.0)), "v2v": stage(4.0, gib=75.0)}})
-    assert not make_plan(Goal(0.02, 100.0), shared, tight).together  # both do not fit one GPU
+    assert make_plan(Goal(0.02, 100.0), shared, tight).layout == "apart"  # both do not fit one GPU
     config = tmp_path / "serve.yaml"
     config.write_text((Path(__file__).parents[3] / "serve_config.yaml").read_text())
     write_config(together, shared, config)
