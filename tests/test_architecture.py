@@ -41,8 +41,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             ("tenants", "files", "settings", "journal", "jobs"),
         ),
         "pipeline": Room(
-            "drives jobs through the stages", ("files", "on_ray", "settings", "journal", "observe", "jobs")
+            "drives jobs through the stages",
+            ("order", "files", "on_ray", "settings", "journal", "observe", "jobs"),
         ),
+        "order": Room("who goes next at each stage: lines, seconds, the actor that several pipelines share"),
         "tenants": Room("keys, the operator's commands, webhooks", ("settings", "journal", "jobs")),
         "files": Room("the store, packing, the keeper, mp4, fragments", ("on_ray", "observe", "jobs")),
         "replicas": Room("hosts a stage: turns, batches, warm-up", ("on_ray", "observe")),
@@ -76,6 +78,13 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             (
                 *("training/tiny", "training/feedback", "training/own_data", "training/vfi", "training/video"),
                 *("training/loop", "training/scenes", "t2i", "i2v", "v2v", "model/network", "model/weights"),
+            ),
+        ),
+        "training/default": Room(
+            "the next default weights, of every animated emoji: autoencoder, text and pictures, clips",
+            (
+                *("training/tiny", "training/vfi", "training/video", "training/loop", "training/scenes"),
+                *("i2v", "model/sampling", "model/network"),
             ),
         ),
         "training/tiny": Room(
@@ -123,7 +132,19 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "schema", "errors"}),
     "stages": frozenset(
         {
-            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *(
+                "__init__",
+                "types",
+                "base",
+                "state",
+                "settings",
+                "presets",
+                "paper",
+                "modern",
+                "words",
+                "english",
+                "tongues",
+            ),
             *("sheets", "commands"),
         }
     ),
@@ -151,7 +172,7 @@ TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "starlette"): ("api", "api/headers"),
     ("deployments", "sqlalchemy"): ("journal", "tenants"),
     ("deployments", "mcp"): ("mcp",),
-    ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
+    ("deployments", "ray"): ("", "on_ray", "observe", "order", "pipeline"),
     ("deployments", "torch"): (),
     ("deployments", "diffusers"): (),
     ("cluster", "ray"): ("pools",),
@@ -162,13 +183,8 @@ PRIVATE_CALLS = {
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
 LIGHT = (
-    *(
-        "deployments.app",
-        "deployments.api.ingress",
-        "deployments.pipeline.pipeline",
-        "deployments.settings.application",
-    ),
-    "cluster.pools.needs",
+    *("deployments.app", "deployments.api.ingress", "deployments.pipeline.pipeline"),
+    *("deployments.settings.application", "cluster.pools.needs"),
 )
 
 

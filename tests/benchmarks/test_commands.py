@@ -17,12 +17,13 @@ from benchmarks import end_to_end, fanout, pipelining, twin
 from benchmarks.papers import gfdit
 from deployments.server import ROOT
 from deployments.settings.reading import CONFIG_PATH
+from stages.model.hub.classes import REFUSED
 from stages.types import STAGE_NAMES
 from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    *("bulkheads", "page", "clients"),
+    *("bulkheads", "page", "clients", "adapters"),
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
 )
 QUICK_S = 400
@@ -124,6 +125,13 @@ def test_lab_gives_its_figures() -> None:
     assert figures.pop("bill_error_max") < 1e-6
     assert set(figures) == {"seconds_1000", "seconds_100k", "seconds_100k_fixed", "ratio_parallel"}
     assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.slow
+def test_adapters_gives_its_figures_and_none_fails() -> None:
+    figures = figures_of(run("adapters", "--quick"))
+    assert figures["classes_all"] == len(REFUSED)
+    assert (figures["classes_run"], figures["classes_failed"]) == (0, 0)
 
 
 @pytest.mark.slow
