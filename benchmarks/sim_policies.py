@@ -16,7 +16,7 @@ two seconds old, which is faster than Serve takes them.
     sim_new_node_hours_ratio_median  nodes of four GPUs that boot for a minute before start-ups; bills of whole nodes
     sim_p95_ratio_start_up_X      the first figure with start-ups X times as long (1: one minute for I2V and V2V)
 
-About five minutes. It says nothing of a real cluster: `benchmarks.autoscaling` does.
+About ten minutes. It says nothing of a real cluster: `benchmarks.autoscaling` does.
 """
 
 import itertools
