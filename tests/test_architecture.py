@@ -57,7 +57,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
     "cluster": {
         "experiments": Room(
             "a YAML file becomes runs, simulated or live",
-            ("planner", "twin", "policy", "traffic"),
+            ("planner", "twin", "policy", "traffic", "pools"),
         ),
         "planner": Room("the cheapest replicas for a goal", ("pools",)),
         "twin": Room("the served pipeline in simulated time", ("policy", "traffic")),

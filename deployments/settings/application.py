@@ -301,6 +301,12 @@ class AppArgs(Args):
                 "external_scaler excludes `scaling` and every stage's `autoscaling`; it has "
                 + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
             )
+        least = sum(self.stages[name].least_replicas * (self.stages[name].num_gpus or 1.0) for name in scaled)
+        if self.scaling and self.scaling.budget_gpus is not None and self.scaling.budget_gpus < least:
+            raise ValueError(
+                f"scaling.budget_gpus is {self.scaling.budget_gpus:g}, and the stages' min_replicas alone take "
+                f"{least:g} GPUs; raise it to {least:g}, or lower a min_replicas"
+            )
         return self
 
     def limits_for(self, tenant: str) -> Limits:
