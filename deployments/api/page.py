@@ -1,5 +1,5 @@
-"""The web page at `/`, the API's description at `/docs`, and their parts below `/assets/`: files of `web/`, read once,
-told apart by digest.
+"""The web page at `/`, the API's description at `/docs`, a rater's page at `/rate`, and their parts below `/assets/`:
+files of `web/`, read once, told apart by digest.
 
 The page is plain HTML, CSS and modules of JavaScript; it needs no build and loads nothing from elsewhere: by its policy
 browsers refuse what neither came from this server nor was made by the page itself (`blob:`, for a video that plays
@@ -22,7 +22,7 @@ from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, WEIGHTS, Preset, get_pr
 from stages.words import load_vocabulary
 
 WEB = Path(__file__).with_name("web")
-INDEX, DOCS, PRESET = "index.html", "docs.html", "preset.json"
+INDEX, DOCS, RATE, PRESET = "index.html", "docs.html", "rate.html", "preset.json"
 EXAMPLES = (  # a test holds that the smallest model knows every word of them
     "a fox walking through a snowy forest at dusk",
     "a robot jumping in a city at night",
@@ -109,9 +109,13 @@ def add_page_routes(app: FastAPI, preset: str) -> None:
     async def description(request: Request) -> Response:
         return _answer(request, parts[DOCS])
 
+    @app.get("/rate", response_class=Response, include_in_schema=False)
+    async def rate(request: Request) -> Response:
+        return _answer(request, parts[RATE])
+
     @app.get("/assets/{name}", response_class=Response, include_in_schema=False)
     async def asset(name: str, request: Request) -> Response:
-        if name not in parts or name in (INDEX, DOCS):
+        if name not in parts or name in (INDEX, DOCS, RATE):
             raise HTTPException(404, "the page has no such part")
         return _answer(request, parts[name])
 
