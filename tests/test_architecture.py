@@ -33,12 +33,19 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "mcp": Room("tools for assistants, a client of the HTTP API"),
         "api": Room(
             "HTTP and nothing else; with the page in `web/`",
-            ("api/headers", "intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
+            (
+                *("api/headers", "studies", "intake", "tenants", "files", "on_ray", "settings", "journal", "observe"),
+                "jobs",
+            ),
         ),
         "api/headers": Room("what headers say: hardening, CORS, Accept, Range"),
         "intake": Room(
             "whether a job may come in: admission, prompts, uploads, acceptance",
             ("tenants", "files", "settings", "journal", "jobs"),
+        ),
+        "studies": Room(
+            "which of two videos people find better: the plan, raters, votes, statistics",
+            ("tenants", "files", "journal", "jobs"),
         ),
         "pipeline": Room(
             "drives jobs through the stages", ("files", "on_ray", "settings", "journal", "observe", "jobs")
@@ -120,7 +127,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
 GROUND: Mapping[str, frozenset[str]] = {
     "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
-    "client": frozenset({"_version", "schema", "errors"}),
+    "client": frozenset({"_version", "schema", "schema_studies", "errors"}),
     "stages": frozenset(
         {
             *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
@@ -149,7 +156,7 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
 TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "fastapi"): ("api",),
     ("deployments", "starlette"): ("api", "api/headers"),
-    ("deployments", "sqlalchemy"): ("journal", "tenants"),
+    ("deployments", "sqlalchemy"): ("journal", "tenants", "studies"),
     ("deployments", "mcp"): ("mcp",),
     ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
     ("deployments", "torch"): (),

@@ -122,6 +122,16 @@ async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) 
     return _typed(model, read(body) if body.strip() else {}, request)
 
 
+async def read_json(request: Request, model: type[BodyT], limits: IngressArgs, most: int) -> BodyT:
+    """A body of JSON of up to `most` bytes, however many values it holds. Raises as `open_body` does."""
+    if b"\\u0000" in (body := bytes(await _limited(request, most, limits.body_limit_s))):
+        raise InvalidRequestError("The body holds the sign NUL, which no text has.", code="invalid_json")
+    try:
+        return model.model_validate_json(body.strip() or b"{}", strict=True)
+    except ValidationError as error:
+        raise _first_fault(error, {}) from None
+
+
 async def drop_body(request: Request) -> None:
     """What a request brings to a route that takes no body.
 
@@ -162,16 +172,22 @@ def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tupl
     try:
         created = model.model_validate(said.fields, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        ours, *inner = map(str, first["loc"])
-        name = ".".join((said.called.get(ours, ours), *inner))
-        reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
-        raise InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field") from None
+        raise _first_fault(error, said.called) from None
     for name, value in _texts(created):
         if why := _broken(value):
             called = said.called.get(name, name)
             raise InvalidRequestError(f"Field {called} holds {why}; send UTF-8.", param=called, code="invalid_field")
     return created, said.note
+
+
+def _first_fault(error: ValidationError, called: Mapping[str, str]) -> InvalidRequestError:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return InvalidRequestError(f"The body is not JSON: {first['msg']}.", code="invalid_json")
+    ours, *inner = map(str, first["loc"] or ("body",))
+    name = ".".join((called.get(ours, ours), *inner))
+    reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
+    return InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field")
 
 
 def _texts(fields: BaseModel) -> Iterator[tuple[str, str]]:

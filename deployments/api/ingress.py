@@ -1,6 +1,7 @@
 """HTTP: the application that the ingress serves, put together from the routes, and every error in the API's shape.
 
     /v1/videos ...   `deployments.api.videos`
+    /v1/studies ...  `deployments.api.studies`, also /v1/rate
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
     /  /docs         the page and the API's description, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing; also /health
@@ -39,6 +40,7 @@ from deployments.api.live import add_event_routes
 from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
+from deployments.api.studies import add_study_routes
 from deployments.api.uploads import add_file_routes
 from deployments.api.videos import add_video_routes
 from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
@@ -205,6 +207,7 @@ def create_app(
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_file_routes(app, services)
+    add_study_routes(app, services)
     add_event_routes(app, services)
     app.state.board = board = PoolBoard(services, nodes, history)
     add_pool_routes(app, board)
