@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 
 const APART_S = 0.1; // more than that, and both jump to where the later of them is
 const TICK_MS = 100;
+const SUSPENDED_MS = 500; // after which a browser that has the file will read no more of it before it is played
 const CALM = window.matchMedia("(prefers-reduced-motion: reduce)");
 const STACKED = window.matchMedia("(max-aspect-ratio: 1/1)"); // as in rate.css
 
@@ -25,7 +26,7 @@ export class Pair {
   constructor(onWatched, onPlays) {
     Object.assign(this, { onWatched, onPlays, wanted: false, urls: [] });
     this.media = SIDES.map(() => h("video", { muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: -1 }));
-    this.element = h("div", { class: "theatre coming" }, h("div", { class: "fits" }, h("div", { class: "pair" }, this.media.map((media, side) =>
+    this.element = h("div", { class: "theatre loading" }, h("div", { class: "fits" }, h("div", { class: "pair" }, this.media.map((media, side) =>
       h("figure", { class: "side" }, h("div", { class: "box" }, media), h("figcaption", {}, placed(side)))))));
     for (const media of this.media) media.addEventListener("ended", () => this.round());
   }
@@ -41,6 +42,7 @@ export class Pair {
     await Promise.all(this.media.map((media, side) => new Promise((resolve, reject) => {
       const { signal: over } = this.stop;
       media.addEventListener("canplaythrough", resolve, { once: true, signal: over });
+      media.addEventListener("suspend", () => setTimeout(() => { if (media.readyState > 0) resolve(); }, SUSPENDED_MS), { signal: over });
       media.addEventListener("error", () => reject(new CannotPlay()), { once: true, signal: over });
       over.addEventListener("abort", () => reject(over.reason), { once: true });
       media.src = this.urls[side];

@@ -18,11 +18,11 @@ const outbox = new Outbox(token.split(".")[0], (vote) => call("POST", "v1/rate/v
 const files = new Map(); // trial's id -> both of its files, on their way
 let running = null; // ends what runs when another state begins
 
-const REFUSALS = {
-  invalid_link: ["This link is not whole", "Copy it again to its last letter, or ask whoever sent it to you."],
-  link_expired: ["This link has expired", "What you rated until then is kept. Ask whoever sent the link for another."],
-  link_revoked: ["This link was withdrawn", "Ask whoever sent it to you for another."],
-  study_not_found: ["This study is gone", "Whoever made it has deleted it; there is nothing left to rate."],
+const REFUSALS = { // beside what the server says
+  invalid_link: ["This link is not whole", "It has to be copied to its last letter."],
+  link_expired: ["This link has expired", "What you rated until then is kept."],
+  link_revoked: ["This link was withdrawn", "What you rated until then is kept."],
+  study_not_found: ["This study is gone", "There is nothing left to rate."],
 };
 
 function say(text) {
@@ -60,7 +60,7 @@ function welcome(rating) {
     h("h2", {}, rating.criteria.length > 1 ? "For every pair you are asked" : "For every pair you are asked one thing"),
     h("ol", { class: "asked-of" }, rating.criteria.map(({ question }) => h("li", {}, question))),
     h("ul", { class: "asked-of" },
-      h("li", {}, `${pairs}${done ? " are left" : ""}, about ${minutes(left, rating)} min.`, !done && rating.next?.training && " The first are for practice."),
+      h("li", {}, `${done ? "Left: " : ""}${pairs}, about ${minutes(left, rating)} min.`, !done && rating.next?.training && " The first are for practice."),
       h("li", { class: "keys" }, h("kbd", {}, "1"), " ", h("kbd", {}, "2"), " ", h("kbd", {}, "3"), " or ", h("kbd", {}, "G"), " ", h("kbd", {}, "S"), " ", h("kbd", {}, "B"),
         ": left is better, same, right is better; ", h("kbd", {}, "P"), " pause, ", h("kbd", {}, "R"), " replay, ", h("kbd", {}, "F"), " full screen."),
       h("li", {}, "Every answer is saved at once. Stop whenever you like and go on with the same link, also on another device, ", until(rating), ".")),
@@ -86,9 +86,9 @@ async function rate(first) {
     onBreak: () => rest(rating),
     onVote: (vote) => guarded(signal, async () => {
       outbox.keep(vote);
+      const practice = rating.next.training;
       rating = await sent(signal, trial);
-      const told = feedbackOf(vote, rating.feedback, rating.criteria);
-      if (told) await trial.feedback(told);
+      if (practice) await trial.feedback(practised(vote, rating));
       await next();
     }),
   }, signal);
@@ -130,15 +130,11 @@ function fetchedOf(trial) {
   return files.get(trial.id);
 }
 
-// Of a practice pair whose answers are known: [text, whether it was answered so] of each question.
-function feedbackOf(vote, feedback, criteria) {
-  if (!feedback || feedback.trial !== vote.trial) return null;
-  const word = (choice) => (choice === "same" ? "no difference" : `the ${place(choice === "left" ? 0 : 1).toLowerCase()} one`);
-  const lines = criteria.filter(({ name }) => feedback.expected[name]).map(({ name, question }) => {
-    const [mine, expected] = [vote.choices[name], feedback.expected[name]];
-    return mine === expected ? [`${question} You saw what most see: ${word(expected)}.`, true] : [`${question} You said ${word(mine)}; most say ${word(expected)}.`, false];
-  });
-  return lines.length ? [...lines, ...(feedback.reason ? [[feedback.reason, true]] : [])] : null;
+// What a rater reads of a practice pair before the next: what was understood, and what comes.
+function practised(vote, rating) {
+  const said = { left: `${place(0)} is better`, same: "Same", right: `${place(1)} is better` };
+  return [...rating.criteria.map(({ name, question }) => `${question} You said: ${said[vote.choices[name]]}.`),
+    `This pair was for practice and is not counted. ${rating.next?.training ? "One more for practice comes." : "From now on every answer counts."}`];
 }
 
 function rest(rating) {

@@ -37,7 +37,7 @@ export class Trial {
   coming(trial, progress) {
     this.trial = trial;
     this.replays = 0;
-    this.pair.element.classList.add("coming");
+    this.pair.element.classList.add("loading");
     this.ballot.begin();
     const name = `${trial.training ? "Practice pair" : "Pair"} ${trial.number} of ${progress.total}`;
     setText(this.title, name);
@@ -50,7 +50,7 @@ export class Trial {
 
   async show(files) {
     await this.pair.load(files, this.signal);
-    this.pair.element.classList.remove("coming");
+    this.pair.element.classList.remove("loading");
     fill(this.ballot.note, this.wait, this.waitText);
     this.watched(0);
     this.say(`${this.title.textContent}. ${this.trial.prompt ? `Asked for: ${this.trial.prompt}. ` : ""}${place(0)} and ${place(1).toLowerCase()} video. `
@@ -99,14 +99,14 @@ export class Trial {
     }
   }
 
-  // A practice pair's answers beside those that were expected. Resolves when the rater goes on.
+  // What there is to read of a practice pair. Resolves when the rater goes on.
   async feedback(lines) {
     this.ballot.element.hidden = true;
     this.told.hidden = false;
     await new Promise((resolve) => {
       const next = button("Next pair", resolve, { class: "primary" });
-      fill(this.told, lines.map(([text, agrees]) => h("p", { class: agrees ? "agrees" : "differs" }, text)), next);
-      this.say(lines.map(([text]) => text).join(" "));
+      fill(this.told, lines.map((text) => h("p", {}, text)), next);
+      this.say(lines.join(" "));
       next.focus();
     });
     this.told.hidden = true;
