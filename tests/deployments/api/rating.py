@@ -1,7 +1,7 @@
 """A study on a `Served` that is ready for raters, whose links a browser opens."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -20,10 +20,10 @@ OVERALL = [{"name": "overall", "question": "Which video is better?"}]
 SIDES = {"left": "Left is better", "same": "Same", "right": "Right is better"}
 
 
-def ready_study(served: Served, pictures: Pictures = frames, **asked: Any) -> Study:
-    """Of two systems, each with a finished job for every prompt; by itself one question, two pairs and no checks."""
+def ready_study(served: Served, pictures: Pictures = frames, names: Sequence[str] = SYSTEMS, **asked: Any) -> Study:
+    """Of these systems, each with a finished job for every prompt; by itself one question, two pairs and no checks."""
     systems = []
-    for row, name in enumerate(SYSTEMS):
+    for row, name in enumerate(names):
         videos = []
         for column, prompt in enumerate(PROMPTS):
             job = Making(served, prompt, seconds="1")
@@ -55,6 +55,22 @@ def new_link(served: Served, study: Study, **asked: Any) -> RaterLink:
     answer = httpx.post(f"{served.url}/v1/studies/{study.id}/links", json={"count": 1, **asked})
     assert answer.status_code == 200, answer.text
     return RaterLink.model_validate(answer.json()["data"][0])
+
+
+def crowd(served: Served, study: Study, raters: int) -> None:
+    """All the votes of so many new raters, who say left to what is odd and same to what is even, but one all right."""
+    for number in range(raters):
+        token = str(new_link(served, study).url).partition("#")[2]
+        with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {token}"}) as http:
+            standing = http.get("/v1/rate").json()
+            while trial := standing["next"]:
+                choice = "right" if number == 0 else ("same", "left")[trial["number"] % 2]
+                choices = {criterion.name: choice for criterion in study.criteria}
+                answer = http.post(
+                    "/v1/rate/votes", json={"trial": trial["id"], "choices": choices, "watched_s": 2.0 + number}
+                )
+                assert answer.status_code == 200, answer.text
+                standing = answer.json()
 
 
 def begun(page: Page, name: str = "Begin") -> None:
@@ -125,3 +141,36 @@ def rating_looks(served: Served, page: Page, pictures: Pictures = frames) -> Ite
     page.goto(gone.url or "")
     expect(page.locator("h1")).to_have_text("This link was withdrawn")
     yield "withdrawn"
+
+
+def owner_looks(served: Served, page: Page, pictures: Pictures = frames) -> Iterator[str]:
+    """The name of a state of an owner's views of studies while the page is in it."""
+    page.goto("/#/studies")
+    expect(page.get_by_text("There is none yet")).to_be_visible()
+    yield "no study"
+    names = ("tiny, 14 steps", "tiny, 6 steps", "tiny, 14 steps, without V2V")
+    study = ready_study(served, pictures, names, criteria=None, raters=12, identical=1, min_watch_s=1)
+    page.goto("/?again#/studies")
+    page.get_by_role("link", name=study.title).click()
+    expect(page.get_by_text("too few votes").first).to_be_visible()
+    yield "no votes"
+    page.get_by_label("Links (of 12 that are free)").fill("2")
+    page.get_by_role("button", name="Make the links").click()
+    expect(page.locator(".raters li")).to_have_count(2)
+    crowd(served, study, 8)
+    page.goto("/#/studies")
+    expect(page.get_by_text("10 of 12 raters have a link")).to_be_visible()
+    yield "studies"
+    page.get_by_role("link", name=study.title).click()
+    expect(page.get_by_role("heading", name="Ranking")).to_be_visible()
+    yield "results"
+    for summary in page.locator("summary").all():
+        summary.click()
+    page.get_by_role("button", name="Revoke", exact=True).first.click()
+    yield "results, open"
+    page.get_by_role("button", name="Revoke the link of rater").click()
+    expect(page.locator(".raters")).to_contain_text("revoked")
+    yield "revoked"
+    page.goto("/#/study/study_nope")
+    expect(page.locator("h1")).to_have_text("There is no such study")
+    yield "no such study"

@@ -1,5 +1,6 @@
 """The page in every state: open to everybody (axe-core finds nothing), narrow enough for a phone, and small."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,13 +8,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from deployments.api.page import read_parts
+from deployments.api.page import Part, read_parts
 from deployments.tenants.keys import KeyBook
 from tests.browser import chromium, needs_chromium, opened
 from tests.deployments.api.looks import looks
 from tests.deployments.api.served import Served
 
 BUDGET_BYTES = 150_000  # of all that the page is made of, as it is on disk
+RATE_BYTES = 65_000  # of all that a rater's page loads
 MANNERS: dict[str, dict[str, Any]] = {
     "desktop, light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "phone, dark": {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True},
@@ -26,9 +28,22 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+def reached(parts: dict[str, Part], start: str) -> set[str]:
+    """The parts that a page loads."""
+    names, todo = set(), {start}
+    while todo:
+        name = todo.pop()
+        names.add(name)
+        text = parts[name].body.decode()
+        todo |= {*re.findall(r"assets/([\w.]+)", text), *re.findall(r'from "\./([\w.]+)"', text)} & parts.keys() - names
+    return names
+
+
 def test_the_page_is_small_and_its_files_too() -> None:
     parts = read_parts()
-    assert sum(len(part.body) for part in parts.values()) <= BUDGET_BYTES
+    rates = reached(parts, "rate.html")
+    assert sum(len(parts[name].body) for name in parts.keys() - (rates - reached(parts, "index.html"))) <= BUDGET_BYTES
+    assert sum(len(parts[name].body) for name in rates) <= RATE_BYTES
     assert {name for name, part in parts.items() if part.body.count(b"\n") > 400} == set()
 
 
