@@ -1,24 +1,17 @@
-"""Automatic numbers beside the votes: what pixels alone say of a video, a plug for what needs a model, and how far each
-number goes with what people say.
+"""Automatic numbers of a video: what pixels alone say, and a plug for what needs a model.
 
-None of these is a quality: a still video has little flicker, a noisy one is sharp. That is why the correlation with the
-votes stands beside each. `Measure` is the plug: a function from frames and a prompt to named numbers, such as a CLIP
-score; nothing here bears the name of what it is not.
+None of these is a quality: a still video has little flicker, a noisy one is sharp. That is why results show each with
+its correlation with the votes (`relations`). `Measure` is the plug: a function from frames and a prompt to named
+numbers, such as a CLIP score; nothing here bears the name of what it is not.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-from client.schema_studies import Relation
 from deployments.errors import ConfigError
-from deployments.studies.plan import Plan
 from stages.types import UInt8
-
-LEAST_PAIRS = 5  # for a correlation
 
 Measure = Callable[[UInt8, float, str], Mapping[str, float]]
 """(frames (T, H, W, 3), frames a second, prompt) to numbers by name."""
@@ -57,39 +50,3 @@ def measure(frames: UInt8, fps: float, prompt: str, more: Iterable[Measure] = ()
     for one in (of_pixels, *more):
         found |= {name: float(value) for name, value in one(frames, fps, prompt).items() if np.isfinite(value)}
     return found
-
-
-def relations(
-    plan: Plan, mean: NDArray[np.float64], total: NDArray[np.int64], measured: Mapping[int, Mapping[str, float]]
-) -> list[Relation]:
-    """Each number's mean by system, and how a pair's difference in it goes with the pair's votes.
-
-    Args:
-        mean: of each pair's votes, 1 where all are for a and -1 for b.
-        total: votes of each pair.
-    """
-    names = dict.fromkeys(name for values in measured.values() for name in values)
-    made = []
-    for name in names:
-        values = {video: numbers[name] for video, numbers in measured.items() if name in numbers}
-        means = {
-            system: float(np.mean(own))
-            for number, system in enumerate(plan.systems)
-            if (own := [v for i in range(len(plan.items)) if (v := values.get(plan.video(number, i))) is not None])
-        }
-        both = [
-            (values[one] - values[other], mean[number])
-            for number, pair in enumerate(plan.pairs)
-            if total[number]
-            and (one := plan.video(pair.a, pair.item)) in values
-            and (other := plan.video(pair.b, pair.item)) in values
-        ]
-        made.append(Relation(number=name, means=means, correlation=_spearman(both), pairs=len(both)))
-    return made
-
-
-def _spearman(both: list[tuple[float, float]]) -> float | None:
-    if len(both) < LEAST_PAIRS or any(len({one[side] for one in both}) < 2 for side in (0, 1)):
-        return None
-    found = float(stats.spearmanr(*zip(*both, strict=True)).statistic)
-    return found if np.isfinite(found) else None

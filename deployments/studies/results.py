@@ -23,8 +23,8 @@ from client.schema_studies import (
 from deployments.studies import statistics as numbers
 from deployments.studies.book import Record
 from deployments.studies.counting import Votes, count, judge_raters
-from deployments.studies.numbers import relations
 from deployments.studies.plan import Plan
+from deployments.studies.relations import relations
 from deployments.studies.statistics import Floats
 from deployments.studies.votes import Ballot
 
