@@ -59,7 +59,10 @@ class Exclusion(BaseModel):
 
     model_config = _TAKES
 
-    max_failed: float = Field(default=0.5, ge=0, le=1, description="Share of checks that may fail.")
+    max_told_apart: float = Field(default=0.35, ge=0, le=1, description="Share of identical pairs that may be.")
+    max_contradicted: float = Field(
+        default=0.75, ge=0, le=1, description="Share of repeats that may be answered for the other side."
+    )
     max_one_side: float = Field(default=0.95, ge=0.5, le=1, description="Share of answers that may name one side.")
 
 
@@ -75,7 +78,7 @@ class CreateStudy(BaseModel):
     raters: int = Field(default=10, ge=1, le=1000, description="Links that can be made.")
     trials: int | None = Field(default=None, ge=1, le=5000, description="Pairs that a rater votes on; else all.")
     training: int = Field(default=2, ge=0, le=20, description="Trials before those that count.")
-    identical: int = Field(default=4, ge=0, le=50, description="Checks with one video on both sides.")
+    identical: int = Field(default=8, ge=0, le=50, description="Checks with one video on both sides.")
     swapped: int = Field(default=4, ge=0, le=50, description="Checks that repeat a pair with its sides swapped.")
     min_watch_s: float = Field(default=2.0, ge=0, le=120, description="Before a vote is taken.")
     show_prompt: bool = Field(default=False, description="Whether raters read the prompt.")
@@ -216,6 +219,7 @@ class Vote(BaseModel):
 
 # Results.
 
+Verdict = Literal["a", "b", "no difference", "too few votes"]
 Interval = tuple[float, float]
 """Of 95 %."""
 
@@ -239,7 +243,7 @@ class Comparison(Answer):
         default=None,
         description="Exact sign test of the votes that name one, each taken as independent; intervals are not so kind.",
     )
-    verdict: Literal["a", "b", "no difference", "too few votes"]
+    verdict: Verdict = Field(description="By the interval of `preference`.")
     missing: int = Field(default=0, description="Votes that are missing before anything is said.")
 
 
@@ -260,8 +264,10 @@ class RaterQuality(Answer):
     rater: int
     link: str
     votes: int
-    checks: int
-    failed: int = Field(description="Identical pairs that were told apart, repeats that were answered otherwise.")
+    identical: int = Field(description="Answers to checks with one video on both sides.")
+    told_apart: int = Field(description="Those of them that named a side.")
+    repeated: int = Field(description="Answers to swapped repeats.")
+    contradicted: int = Field(description="Those of them that were for the other video than before.")
     left: float | None = Field(description="Share of left among the answers that name a side.")
     one_side: float | None = Field(description="Share of the side that was named more often, among all answers.")
     agreement: float | None = Field(description="Share of votes that are those of most others on that pair.")
@@ -274,7 +280,7 @@ class Agreement(Answer):
 
     criterion: str
     fleiss_kappa: float | None
-    krippendorff_alpha: float | None = Field(description="Ordinal: for a, same, for b.")
+    krippendorff_alpha: float | None = Field(description="Of for a, same, for b, one step each.")
 
 
 class Strength(Answer):

@@ -13,37 +13,48 @@ What a rater is sent names no system, job or file. The gate has judged the signa
 import hashlib
 import secrets
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from client.schema_studies import (
     CreateStudy,
     DeletedStudy,
     MakeLinks,
+    Power,
     RaterLinks,
     Study,
     StudyList,
+    StudyResults,
     Vote,
 )
 from deployments.api.answers import CAME_TO, json_answer
 from deployments.api.bodies import IdempotencyKey, read_json
-from deployments.api.description import body, errors
+from deployments.api.description import binary, body, errors
 from deployments.api.gate import Tenant
+from deployments.bulkheads import Bulkhead
+from deployments.errors import InvalidRequestError
 from deployments.files.store import ArtifactError
 from deployments.intake.services import Services
 from deployments.journal.sweeps import Sweeps
 from deployments.studies.book import NewStudy, Plans, Record, StudyBook
-from deployments.studies.errors import StudyStateError, StudyVideoGoneError, TrialNotFoundError
+from deployments.studies.errors import StudyStateError, StudyVideoGoneError, TrialNotFoundError, needing_packages
+from deployments.studies.export import as_csv, as_jsonl
 from deployments.studies.plan import ids_of, make_plan
 from deployments.studies.preparing import prepare
 from deployments.studies.showing import link_of, rating_of, study_of
 from deployments.studies.tokens import token_of
-from deployments.studies.votes import RaterBook, Seat
+from deployments.studies.votes import Ballot, RaterBook, Seat
 
 MAX_BODY_BYTES = 16 * 2**20
 _VOTE_BYTES = 65_536
+_STATISTICS_S = 120.0
+_Difference = Annotated[float, Query(ge=0.01, le=0.9, description="Share for the better one less that of the other.")]
+_Ties = Annotated[float, Query(ge=0, le=0.95, description="Share of votes that name neither.")]
+_Wanted = Annotated[float, Query(ge=0.5, le=0.99, description="How surely the difference is to be seen.")]
+_Format = Annotated[Literal["jsonl", "csv"], Query(alias="format", description="A line of JSON a vote, or a table.")]
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 
@@ -62,6 +73,7 @@ _Closed = Annotated[bool, Depends(_closed)]
 def add_study_routes(app: FastAPI, services: Services) -> None:
     """Put them on the application."""
     plans = Plans()
+    at_statistics = Bulkhead("The statistics", threads=1, wait_s=_STATISTICS_S)
     book, raters = StudyBook(services.journal.database, plans), RaterBook(services.journal.database, plans)
 
     async def found(study_id: str, tenant: str) -> Record:
@@ -70,7 +82,8 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
     async def go_on(study: Record) -> None:
         """See that somebody prepares it: a server that ended may have left it."""
         if study.state == "preparing" and await services.at_journal.run(book.take, study.id):
-            threading.Thread(target=prepare, args=(book, services.store, study), daemon=True).start()
+            measures = services.args.ingress.study_measures
+            threading.Thread(target=prepare, args=(book, services.store, study, measures), daemon=True).start()
 
     @app.post(
         "/v1/studies",
@@ -102,6 +115,16 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         records = await services.at_journal.run(book.page, tenant)
         return json_answer(StudyList(data=[study_of(record) for record in records]))
 
+    @app.get(
+        "/v1/studies/power",
+        summary="What a study needs to see a difference",
+        response_model=Power,
+        responses=errors(400, 501),
+    )
+    async def study_power(difference: _Difference = 0.1, ties: _Ties = 0.2, power: _Wanted = 0.8) -> Response:
+        """Independent votes, and raters by pairs that are worth as many, of a two-sided test at 5 %."""
+        return json_answer(await at_statistics.run(_power, difference, ties, power))
+
     @app.get("/v1/studies/{study_id}", summary="How far a study is", response_model=Study, responses=errors(404))
     async def retrieve_study(study_id: str, tenant: Tenant) -> Response:
         """State, plan and how many votes there are."""
@@ -115,6 +138,48 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         unused = await services.at_journal.run(book.delete, study_id, tenant=tenant)
         await services.at_store.run(Sweeps(services.journal.database).erase, services.store.delete, unused)
         return json_answer(DeletedStudy(id=study_id))
+
+    @app.get(
+        "/v1/studies/{study_id}/results",
+        summary="What the votes say",
+        response_model=StudyResults,
+        responses=errors(404, 501),
+    )
+    async def study_results(study_id: str, tenant: Tenant) -> Response:
+        """With intervals by raters and prompts. With too few votes it says how many are missing, and no p-value."""
+        study = await found(study_id, tenant)
+        ballots = await services.at_journal.run(raters.ballots, study_id)
+        measured = await services.at_journal.run(book.numbers, study_id)
+        return json_answer(await at_statistics.run(_results, study, ballots, measured))
+
+    @app.get(
+        "/v1/studies/{study_id}/export",
+        summary="Every vote, with the ids and seeds of its videos",
+        response_class=Response,
+        responses={200: binary("The votes", "application/x-ndjson", "text/csv"), **errors(400, 404)},
+    )
+    async def export_study(study_id: str, tenant: Tenant, kind: _Format = "jsonl") -> Response:
+        """Training, checks and raters that are left out too; `counts` says which ones the results have."""
+        study = await found(study_id, tenant)
+        ballots = await services.at_journal.run(raters.ballots, study_id)
+        text = await services.at_decoder.run(as_csv if kind == "csv" else as_jsonl, study, ballots)
+        named = {"Content-Disposition": f'attachment; filename="{study_id}.{kind}"'}
+        return Response(text, headers=named, media_type="text/csv" if kind == "csv" else "application/x-ndjson")
+
+    @app.get(
+        "/v1/studies/{study_id}/plots/{name}",
+        summary="The results as a picture",
+        response_class=Response,
+        responses={200: binary("The picture", "image/png"), **errors(400, 404, 409, 501)},
+    )
+    async def plot_study(study_id: str, name: str, tenant: Tenant) -> Response:
+        """`bars` of good, same and bad as in the paper, or the `ranking` of three systems and more."""
+        if name not in ("bars", "ranking"):
+            said = f"There is no plot {name[:80]!r}; there are bars and ranking."
+            raise InvalidRequestError(said, param="name", code="invalid_parameter")
+        study = await found(study_id, tenant)
+        ballots = await services.at_journal.run(raters.ballots, study_id)
+        return Response(await at_statistics.run(_plot, study, ballots, name), media_type="image/png")
 
     @app.post(
         "/v1/studies/{study_id}/links",
@@ -216,3 +281,24 @@ def _key(book: StudyBook, shelf: dict[str, dict[int, str]], seat: Seat, trial: s
     if key is None:
         raise StudyVideoGoneError
     return key
+
+
+# The packages of statistics are slow to load, and may not be there.
+
+
+def _results(study: Record, ballots: Sequence[Ballot], measured: Mapping[int, Mapping[str, float]]) -> StudyResults:
+    with needing_packages():
+        from deployments.studies.results import results_of
+    return results_of(study, ballots, measured)
+
+
+def _power(difference: float, ties: float, power: float) -> Power:
+    with needing_packages():
+        from deployments.studies.results import power_of
+    return power_of(difference, ties, power)
+
+
+def _plot(study: Record, ballots: Sequence[Ballot], name: str) -> bytes:
+    with needing_packages():
+        from deployments.studies import plots
+    return (plots.bars if name == "bars" else plots.ranking)(_results(study, ballots, {}))

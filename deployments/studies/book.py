@@ -274,6 +274,10 @@ class StudyBook:
             rows = connection.execute(select(checkpoints.c.number, checkpoints.c.record).where(own)).all()
         return {row.number: row.record for row in rows}
 
+    def numbers(self, study_id: str) -> dict[int, dict[str, float]]:
+        """What was measured of the videos, by number."""
+        return {video: record.get("numbers", {}) for video, record in self.shown(study_id).items()}
+
     def keep(self, study_id: str, number: int, record: Mapping[str, Any]) -> bool:
         """A video is ready; False where the study was deleted meanwhile."""
         with self._database.write() as connection:

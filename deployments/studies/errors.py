@@ -9,6 +9,9 @@ ApiError
 └── LacksPackagesError   501  server_error      the extra `study` is not installed
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from deployments.errors import ApiError
 
 
@@ -84,3 +87,14 @@ class LacksPackagesError(ApiError):
             "in pip install 'magicvideo[study]'. Votes are kept meanwhile.",
             code="packages_missing",
         )
+
+
+@contextmanager
+def needing_packages() -> Iterator[None]:
+    """Raises:
+    LacksPackagesError: something that is imported in here is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise LacksPackagesError(error.name or "of statistics") from error

@@ -18,10 +18,11 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 
 from client.schema_studies import Media
-from deployments.errors import StoreAwayError
+from deployments.errors import ConfigError, StoreAwayError
 from deployments.files.mp4 import encode_chunk
 from deployments.files.store import ArtifactError, ArtifactStore
 from deployments.studies.book import Record, StudyBook
+from deployments.studies.numbers import Measure, measure, plugged
 from deployments.studies.plan import Kept
 from stages.media.types import MediaError
 from stages.media.videos import video_frames
@@ -58,28 +59,31 @@ class Target:
     why: str
 
 
-def prepare(book: StudyBook, store: ArtifactStore, study: Record) -> None:
-    """Make a study ready, or failed with a sentence."""
+def prepare(book: StudyBook, store: ArtifactStore, study: Record, measures: Sequence[str] = ()) -> None:
+    """Make a study ready, or failed with a sentence; measure each video, also by the functions that are named."""
     try:
-        _prepare(book, store, study)
+        _prepare(book, store, study, [plugged(path) for path in measures])
     except StoreAwayError as error:
         logger.warning("The videos of study %s are prepared later: %s", study.id, error)
-    except (MediaError, ArtifactError, av.FFmpegError, ValueError) as error:
+    except (MediaError, ArtifactError, ConfigError, av.FFmpegError, ValueError) as error:
         book.settle(study.id, None, None, f"Its videos cannot be prepared: {error}")
 
 
-def _prepare(book: StudyBook, store: ArtifactStore, study: Record) -> None:
+def _prepare(book: StudyBook, store: ArtifactStore, study: Record, measures: Sequence[Measure]) -> None:
     by_system = study.plan.sources
     facts = [[probe(_bytes(store, video), _called(study, video)) for video in own] for own in by_system]
     target = choose(facts)
-    ready = book.shown(study.id)
+    ready, items = book.shown(study.id), study.plan.items
     for number, video in enumerate(video for own in by_system for video in own):
         if number in ready:
             continue
         data = _bytes(store, video)
         made = recode(data, target.media) if target.why else strip(data)
         kept = store.put_bytes(made, f"studies/{study.id}/{number}-{secrets.token_hex(4)}.mp4", "video/mp4")
-        if not book.keep(study.id, number, {"key": kept.key, "bytes": kept.size_bytes, "sha256": kept.sha256}):
+        frames = np.stack([shown.pixels() for shown in video_frames(made)])
+        found = measure(frames, target.media.fps, items[number % len(items)][0], measures)
+        record = {"key": kept.key, "bytes": kept.size_bytes, "sha256": kept.sha256, "numbers": found}
+        if not book.keep(study.id, number, record):
             return
     book.settle(study.id, target.media, target.why or None)
 
