@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-export function number(value, digits = 2) { return value === null || value === undefined ? "-" : value.toFixed(digits); }
+export function number(value, digits = 2) { return value === null || value === undefined ? "-" : value.toFixed(digits).replace(/^-(0\.0*)$/, "$1"); }
 export function percent(value) { return value === null || value === undefined ? "-" : `${Math.round(100 * value)} %`; }
 export function between(interval, said = number) { return interval ? ` (${said(interval[0])} to ${said(interval[1])})` : ""; }
 export function chance(p) { return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`; }

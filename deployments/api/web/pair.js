@@ -14,8 +14,7 @@ export const SIDES = [["Left", "Top"], ["Right", "Bottom"]];
 export function placed(side, after = "") {
   return SIDES[side].map((word, stacked) => h("span", { class: stacked ? "if-stacked" : "if-beside" }, `${word}${after}`));
 }
-export function isStacked() { return STACKED.matches; }
-export function place(side) { return SIDES[side][Number(isStacked())]; }
+export function place(side) { return SIDES[side][Number(STACKED.matches)]; }
 
 export class CannotPlay extends Error {
   constructor() { super("This browser cannot play one of the videos (H.264 in an mp4 file)."); }
@@ -50,13 +49,16 @@ export class Pair {
     })));
     const ratio = Math.max(...this.media.map((media) => media.videoWidth / media.videoHeight)) || 1;
     this.element.style.setProperty("--ratio", ratio.toFixed(4));
-    this.media.forEach((media, side) => media.setAttribute("aria-label", `${place(side)} video`));
+    this.name();
+    STACKED.addEventListener("change", () => this.name(), { signal: this.stop.signal });
     this.timer = setInterval(() => this.tick(), TICK_MS);
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) this.media.forEach((media) => media.pause());
       else if (this.wanted) this.both();
     }, { signal: this.stop.signal });
   }
+
+  name() { this.media.forEach((media, side) => media.setAttribute("aria-label", `${place(side)} video`)); }
 
   close() {
     this.stop?.abort(new DOMException("another pair", "AbortError"));

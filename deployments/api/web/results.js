@@ -12,10 +12,10 @@ export function resultsOf(results, study) {
     pairs.map((comparisons) => comparison(comparisons, asked)),
     results.ranking.length > 0 && h("section", {}, h("h2", {}, "Ranking"),
       h("p", { class: "hint" }, "Strength by Bradley and Terry: 0 is the mean of all, a difference of 1 is odds of 2.7 to 1. With 95 % intervals."), strengths(results.ranking)),
-    results.prompts.length > 0 && h("details", {}, h("summary", {}, "By prompt"), results.prompts.map((row) =>
+    results.votes > 0 && h("details", {}, h("summary", {}, "By prompt"), results.prompts.map((row) =>
       h("div", { class: "row" }, h("b", {}, row.prompt), pairs.length > 1 && h("small", {}, ` ${row.a} against ${row.b}`),
         stacked(row), h("p", { class: "hint" }, counts(row))))),
-    h("details", {}, h("summary", {}, "How far the raters can be relied on"), reliance(results, asked)),
+    results.votes > 0 && h("details", {}, h("summary", {}, "How far the raters can be relied on"), reliance(results, asked)),
     results.numbers.length > 0 && h("details", {}, h("summary", {}, "Automatic numbers beside the votes"), numbers(results, study)),
     results.notes.map((note) => h("p", { class: "hint note" }, note)),
   ];
@@ -29,8 +29,9 @@ function grouped(comparisons) {
 
 function comparison(rows, asked) {
   const [first] = rows;
-  return h("section", { class: "comparison" }, h("h2", {}, verdict(first)), legend(first.a, first.b),
-    rows.map((row) => h("div", { class: "row" }, h("b", {}, asked[row.criterion] ?? row.criterion), stacked(row), h("p", { class: "hint" }, counts(row), h("br"), sureness(row)))));
+  const seen = rows.filter(({ good, same, bad }) => good + same + bad);
+  return h("section", {}, h("h2", {}, verdict(first)), seen.length > 0 && legend(first.a, first.b),
+    seen.map((row) => h("div", { class: "row" }, h("b", {}, asked[row.criterion] ?? row.criterion), stacked(row), h("p", { class: "hint" }, counts(row), h("br"), sureness(row)))));
 }
 
 function verdict({ a, b, verdict: said, missing }) {
@@ -40,7 +41,7 @@ function verdict({ a, b, verdict: said, missing }) {
   return `${a} and ${b}: too few votes, ${missing} more before anything is said`;
 }
 
-function counts({ a, b, good, same, bad }) { return `${a} ${good}, same ${same}, ${b} ${bad}`; }
+function counts({ a, b, good, same, bad }) { return `${good} for ${a}, ${same} the same, ${bad} for ${b}`; }
 
 function sureness(row) {
   return [

@@ -60,7 +60,7 @@ class StudyView {
 
   // What the votes say. A server without the packages for it says so in a sentence.
   async said() {
-    const saved = [["CSV", "export?kind=csv"], ["JSONL", "export?kind=jsonl"], this.study.votes && ["Bars as PNG", "plots/bars"],
+    const saved = [["CSV", "export?format=csv"], ["JSONL", "export?kind=jsonl"], this.study.votes && ["Bars as PNG", "plots/bars"],
       this.study.systems.length > 2 && ["Ranking as PNG", "plots/ranking"]].filter(Boolean);
     const save = h("p", { class: "actions" }, saved.map(([text, of]) => h("a", { class: "button", href: `${this.path}/${of}`, download: "" }, text)));
     try {
@@ -80,9 +80,9 @@ class StudyView {
 
   list() {
     const working = this.links.filter((link) => !link.revoked && link.expires_at > Date.now() / 1000);
-    fill(this.raters, this.links.map((link) => this.rater(link)));
+    if (!this.raters.contains(document.activeElement)) fill(this.raters, this.links.map((link) => this.rater(link)));
     const free = this.study.raters - working.length;
-    if (this.more.querySelector(":focus")) return; // somebody is writing there
+    if (this.more.contains(document.activeElement)) return; // somebody is writing there
     const count = h("input", { name: "count", type: "number", min: 1, max: free, value: free, required: true });
     const days = h("input", { name: "days", type: "number", min: 1, max: 365, value: 30, required: true });
     fill(this.more,
@@ -102,7 +102,8 @@ class StudyView {
       h("span", {}, `${link.done} of ${link.total}, ${state}`),
       h("span", { class: "tools" }, !link.revoked && !over && link.url && button("Copy the link", () => copy(link.url, `the link of rater ${link.rater}`), { class: "chip", "aria-label": `Copy the link of rater ${link.rater}` }),
         !link.revoked && sure("Revoke", `Revoke the link of rater ${link.rater}`, () => this.revoke(link))),
-      quality && h("small", {}, [quality.checks > 0 && `${quality.failed} of ${quality.checks} checks failed`, quality.agreement !== null && `votes as most do in ${percent(quality.agreement)}`,
+      quality && h("small", {}, [quality.identical > 0 && `told ${quality.told_apart} of ${quality.identical} identical pairs apart`,
+        quality.repeated > 0 && `contradicted themselves in ${quality.contradicted} of ${quality.repeated} repeats`, quality.agreement !== null && `votes as most do in ${percent(quality.agreement)}`,
         quality.median_watched_s !== null && `watches ${quality.median_watched_s.toFixed(1)} s`, quality.excluded && `left out: ${quality.excluded}`].filter(Boolean).join("; ")));
   }
 

@@ -3,7 +3,7 @@
 
 import { Ballot } from "./ballot.js";
 import { button, fill, h, setText } from "./dom.js";
-import { Pair, isStacked, place } from "./pair.js";
+import { Pair, place } from "./pair.js";
 
 const NO_KEYS = "no-single-keys";
 

@@ -44,10 +44,15 @@ def test_the_page_and_its_parts_are_served_once(tmp_path: Path) -> None:
     assert {name for name, value in policy.items() if "blob:" in value} == {"img-src", "media-src"}
     again = client.get("/", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    named = set(re.findall(r"\bassets/([\w.]+)", first.text))
+    named = set(re.findall(r"\bassets/([\w.]+)", first.text + client.get("/rate").text))
     for name in named:
         assert client.get(f"/assets/{name}").status_code == 200
-    for name in ("index.html", "nothing.js", "..%2Fauth.py"):
+    rated = client.get("/rate")
+    assert (rated.status_code, rated.headers["content-security-policy"]) == (
+        200,
+        first.headers["content-security-policy"],
+    )
+    for name in ("index.html", "rate.html", "nothing.js", "..%2Fauth.py"):
         assert client.get(f"/assets/{name}").status_code == 404
 
 
