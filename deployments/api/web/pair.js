@@ -21,12 +21,13 @@ export class CannotPlay extends Error {
 }
 
 export class Pair {
-  // `onWatched` is told the seconds for which both have played; `onPlays` whether they play.
-  constructor(onWatched, onPlays) {
+  // `onWatched` is told the seconds for which both have played; `onPlays` whether they play. All are of one size.
+  constructor({ width, height }, onWatched, onPlays) {
     Object.assign(this, { onWatched, onPlays, wanted: false, urls: [] });
     this.media = SIDES.map(() => h("video", { muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: -1 }));
     this.element = h("div", { class: "theatre loading" }, h("div", { class: "fits" }, h("div", { class: "pair" }, this.media.map((media, side) =>
       h("figure", { class: "side" }, h("div", { class: "box" }, media), h("figcaption", {}, placed(side)))))));
+    this.element.style.setProperty("--ratio", (width / height).toFixed(4));
     for (const media of this.media) media.addEventListener("ended", () => this.round());
   }
 
@@ -47,8 +48,6 @@ export class Pair {
       media.src = this.urls[side];
       media.load();
     })));
-    const ratio = Math.max(...this.media.map((media) => media.videoWidth / media.videoHeight)) || 1;
-    this.element.style.setProperty("--ratio", ratio.toFixed(4));
     this.name();
     STACKED.addEventListener("change", () => this.name(), { signal: this.stop.signal });
     this.timer = setInterval(() => this.tick(), TICK_MS);

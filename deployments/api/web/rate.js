@@ -44,7 +44,7 @@ function card(title, ...children) {
 }
 
 function minutes(count, rating) {
-  const each = Math.max(rating.min_watch_s, rating.media?.seconds ?? 0) + 3 * rating.criteria.length;
+  const each = Math.max(rating.min_watch_s, rating.media.seconds) + 3 * rating.criteria.length;
   return Math.max(1, Math.round((count * each) / 60));
 }
 
@@ -88,6 +88,7 @@ async function rate(first) {
       outbox.keep(vote);
       const practice = rating.next.training;
       rating = await sent(signal, trial);
+      signal.throwIfAborted();
       if (practice) await trial.feedback(practised(vote, rating));
       await next();
     }),
@@ -138,11 +139,18 @@ function practised(vote, rating) {
 }
 
 function rest(rating) {
-  begin();
+  const signal = begin();
+  if (rating.complete) { finished(rating); return; }
   const { done, total } = rating.progress;
+  const late = outbox.kept;
   card("A break", h("p", {}, `${done} of ${total} pairs are rated and saved. This page can be closed: the same link goes on, here or on another device, ${until(rating)}.`),
     h("progress", { max: total, value: done, "aria-label": "Pairs that are rated" }),
+    late && h("p", { class: "away" }, "One answer more is not saved yet. It is kept in this browser and sent while this page is open, or when it is opened here again."),
     h("div", { class: "actions" }, button("Go on", start, { class: "primary big" }), copyButton()));
+  if (late) guarded(signal, async () => {
+    const after = await sent(signal);
+    if (!signal.aborted) rest(after);
+  });
 }
 
 function finished(rating) {
@@ -175,6 +183,7 @@ async function guarded(signal, act) {
 
 async function start() {
   const signal = begin();
+  files.clear(); // what could not be played is not played from here again
   if (!/^[\w.-]+$/.test(token)) {
     refused(new ApiError(401, "This page is opened by a link of your own.", null, "invalid_link"));
     return;

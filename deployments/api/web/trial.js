@@ -11,7 +11,7 @@ export class Trial {
   // `onVote` is told what a rater answers, `onBreak` that the rater wants one; `say` speaks to screen readers.
   constructor(rating, { onVote, onBreak, say }, signal) {
     Object.assign(this, { least: rating.min_watch_s, onVote, say, signal });
-    this.pair = new Pair((watched) => this.watched(watched), (plays) => this.plays(plays));
+    this.pair = new Pair(rating.media, (watched) => this.watched(watched), (plays) => this.plays(plays));
     this.ballot = new Ballot(rating.criteria, (choices) => this.voted(choices), () => this.early(), say);
     this.title = h("h1", { tabindex: -1 });
     this.bar = h("progress", { class: "all", "aria-label": "Pairs that are rated" });

@@ -104,6 +104,11 @@ def rating_looks(served: Served, page: Page, pictures: Pictures = frames) -> Ite
     page.goto(link.url or "")
     expect(page.get_by_role("button", name="Begin")).to_be_visible()
     yield "welcome"
+    page.route("**/left", lambda route: route.fulfill(body=b"no video", content_type="video/mp4"), times=1)
+    page.get_by_role("button", name="Begin").click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot play")
+    yield "cannot play"
+    page.get_by_role("button", name="Try again").click()
     page.route("**/right", lambda route: route.abort(), times=1)
     page.get_by_role("button", name="Begin").click()
     expect(page.get_by_role("alert")).to_contain_text("cannot be fetched")
@@ -126,10 +131,10 @@ def rating_looks(served: Served, page: Page, pictures: Pictures = frames) -> Ite
         if number == 0:
             expect(page.get_by_role("alert")).to_contain_text("not saved yet")
             yield "not saved"
-            page.unroute("**/v1/rate/votes")
             page.get_by_role("button", name="Take a break").click()
-            expect(page.locator("h1")).to_have_text("A break")
+            expect(page.get_by_text("One answer more is not saved yet.")).to_be_visible()
             yield "a break"
+            page.unroute("**/v1/rate/votes")
             page.get_by_role("button", name="Go on").click()
             expect(page.locator("h1")).to_have_text("Welcome back")
             yield "welcome back"

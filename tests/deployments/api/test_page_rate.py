@@ -1,5 +1,6 @@
 """A rater's page in a real browser on the real server: by keys, by touch, elsewhere, without a network."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +41,7 @@ def chosen(page: Page) -> list[dict[str, Any]]:
 
     def look(asked: Request) -> None:
         if asked.url.endswith("/v1/rate/votes"):
-            sent.append(asked.post_data_json)
+            sent.append(json.loads(asked.post_data or "null"))
 
     page.on("request", look)
     return sent
@@ -181,9 +182,12 @@ def test_a_vote_without_a_network_is_kept_and_counts_once(served: Served, browse
         page.route("**/v1/rate/votes", lambda route: route.abort())
         page.keyboard.press("2")
         expect(page.get_by_role("alert")).to_contain_text("not saved yet")
+        page.get_by_role("button", name="Take a break").click()
+        expect(page.get_by_text("2 of 3 pairs are rated and saved.")).to_be_visible()
         assert [one.done for one in standing_of(served, study)] == [2]
+        page.goto("about:blank")  # nobody has waited for it
         page.unroute("**/v1/rate/votes")
-        page.reload()  # nobody has waited for it
+        page.goto(link.url or "")
         expect(page.locator("h1")).to_have_text("Thank you")
     assert [one.done for one in standing_of(served, study)] == [3]
 
