@@ -63,7 +63,7 @@ class AsyncClient:
         self._sleep = sleep
         self._http = open_http(httpx.AsyncClient, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = AsyncVideos(self)
-        self.studies = AsyncStudies(self)
+        self.studies = AsyncStudies(self._run, self._context)
 
     async def health(self) -> Health:
         """How the server is, at once and without retries."""

@@ -73,7 +73,7 @@ class Client:
         self._sleep = sleep
         self._http = open_http(httpx.Client, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = Videos(self)
-        self.studies = Studies(self)
+        self.studies = Studies(self._run, self._context)
 
     def health(self) -> Health:
         """How the server is, at once and without retries."""

@@ -5,9 +5,9 @@ A study is made of completed videos and of files that were sent; `client.studies
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -26,13 +26,9 @@ from ..schema_studies import (
     StudySystem,
 )
 from . import flows
-from .shared import ModelT, Request, _first_problem
+from .shared import ModelT, Reply, Request, _first_problem
 from .uploads import File as Upload
 from .uploads import video_of
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
-    from .client import Client
 
 _ROOT = "/v1/studies"
 
@@ -90,8 +86,8 @@ def _path(study_id: str, below: str = "") -> str:
 class Studies:
     """The studies of the server."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
+    def __init__(self, run: Callable[[Any], Any], context: flows.Context) -> None:
+        self._run, self._context = run, context
 
     def create(self, systems: Sequence[StudySystem | Mapping[str, Any]], **options: Any) -> Study:
         """Freeze the plan of a study of completed videos and sent files. Options: the fields of `CreateStudy`."""
@@ -142,17 +138,19 @@ class Studies:
         return self._call(send_request(path), File)
 
     def _call(self, request: Request, model: type[ModelT]) -> ModelT:
-        return self._client._run(flows.call(self._client._context, request, model))
+        found: ModelT = self._run(flows.call(self._context, request, model))
+        return found
 
     def _bytes(self, request: Request) -> bytes:
-        return self._client._run(flows.send(self._client._context, request)).body
+        reply: Reply = self._run(flows.send(self._context, request))
+        return reply.body
 
 
 class AsyncStudies:
     """The same for asyncio. See `Studies`."""
 
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
+    def __init__(self, run: Callable[[Any], Awaitable[Any]], context: flows.Context) -> None:
+        self._run, self._context = run, context
 
     async def create(self, systems: Sequence[StudySystem | Mapping[str, Any]], **options: Any) -> Study:
         """Freeze the plan of a study."""
@@ -203,7 +201,9 @@ class AsyncStudies:
         return await self._call(send_request(path), File)
 
     async def _call(self, request: Request, model: type[ModelT]) -> ModelT:
-        return await self._client._run(flows.call(self._client._context, request, model))
+        found: ModelT = await self._run(flows.call(self._context, request, model))
+        return found
 
     async def _bytes(self, request: Request) -> bytes:
-        return (await self._client._run(flows.send(self._client._context, request))).body
+        reply: Reply = await self._run(flows.send(self._context, request))
+        return reply.body
