@@ -81,5 +81,6 @@ def _short(name: str) -> str:
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(out)
+    FigureCanvasAgg(figure)
+    figure.savefig(out, format="png")
     return out.getvalue()
