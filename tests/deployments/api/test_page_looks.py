@@ -1,6 +1,5 @@
 """The page in every state: open to everybody (axe-core finds nothing), narrow enough for a phone, and small."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from deployments.api.page import Part, read_parts
+from deployments.api.page import reached, read_parts
 from deployments.tenants.keys import KeyBook
 from tests.browser import chromium, needs_chromium, opened
 from tests.deployments.api.looks import looks
@@ -26,17 +25,6 @@ MANNERS: dict[str, dict[str, Any]] = {
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
-
-
-def reached(parts: dict[str, Part], start: str) -> set[str]:
-    """The parts that a page loads."""
-    names, todo = set(), {start}
-    while todo:
-        name = todo.pop()
-        names.add(name)
-        text = parts[name].body.decode()
-        todo |= {*re.findall(r"assets/([\w.]+)", text), *re.findall(r'from "\./([\w.]+)"', text)} & parts.keys() - names
-    return names
 
 
 def test_the_page_is_small_and_its_files_too() -> None:
