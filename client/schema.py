@@ -19,6 +19,7 @@ Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 """
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled", "skipped"]
 Order = Literal["asc", "desc"]
+ServiceTier = Literal["default", "flex", "priority"]
 
 STAGES: dict[str, tuple[str, str]] = {
     "t2i": ("picture", "draws the reference picture"),
@@ -82,6 +83,9 @@ class CreateVideo(BaseModel):
     )
     candidates: int = Field(default=1, description="Pictures that T2I makes for pause_after=t2i, 1 to 8.")
     priority: int = Field(default=0, description="Higher goes first, -10 to 10.")
+    service_tier: ServiceTier | None = Field(
+        default=None, description="OpenAI's word for a class: flex waits for the others, priority goes before them."
+    )
     deadline_s: float | None = Field(
         default=None, description="Refuse the job, or give it up while it waits, when it cannot be done so soon."
     )
@@ -111,6 +115,7 @@ class RemixVideo(BaseModel):
     until: StageName | None = None
     pause_after: Literal["t2i", "i2v", "v2v"] | None = None
     priority: int = 0
+    service_tier: ServiceTier | None = None
     deadline_s: float | None = None
     webhook_url: str | None = None
 
@@ -165,6 +170,7 @@ class StageState(Answer):
     queued_s: float | None = Field(default=None, description="Seconds between the input being ready and the start.")
     run_s: float | None = Field(default=None, description="Seconds of computing.")
     bytes_out: int | None = Field(default=None, description="Bytes handed to the next stage.")
+    peak_memory_mb: float | None = Field(default=None, description="MiB that the call with most memory needed.")
     origin: Literal["restored", "reused", "uploaded"] | None = Field(
         default=None, description="Where the output came from, when it was not computed by this run of this job."
     )
@@ -195,6 +201,9 @@ class Video(Answer):
     error: JobError | None = None
     seed: int
     stages: list[StageState] = []
+    asked: dict[str, Any] = Field(
+        default={}, description="Makes it again, with its prompt and seed; where `from_stage` is in it, as its remix."
+    )
     frames: int | None = None
     fps: float | None = None
     note: str | None = None
@@ -202,15 +211,13 @@ class Video(Answer):
     paused_after: StageName | None = Field(default=None, description="The job waits for `continue`; no device is used.")
     candidates: int = 1
     priority: int = 0
+    service_tier: ServiceTier = "default"
     queue_position: int | None = Field(default=None, description="Jobs that go first, while this one is queued.")
     eta_s: float | None = Field(default=None, description="Estimated seconds until it is completed.")
     waits_for: str | None = Field(
-        default=None, description="What the server lacks at the moment; the job goes on when it is there."
+        default=None, description="What the server lacks now, or that an urgent job goes first; the job goes on then."
     )
-    url: str | None = Field(
-        default=None,
-        description="Of a completed video: an address that needs no key, for a while; it ends with the video.",
-    )
+    url: str | None = Field(default=None, description="Of its content, once completed; needs no key, for a while.")
     file_name: str | None = Field(default=None, description="As `content` names the file.")
     inference_time_s: float | None = Field(
         default=None, description="Seconds from the start of its work to its end, without what it waited in the queue."
@@ -218,7 +225,7 @@ class Video(Answer):
     stage_durations: dict[str, float] = Field(
         default={}, description="Seconds of computing by stage, of all its calls together."
     )
-    peak_memory_mb: float | None = Field(default=None, description="Of a device, where it was measured; else null.")
+    peak_memory_mb: float | None = Field(default=None, description="MiB of the stage with most: on its GPU, or CPU.")
 
 
 class Event(Answer):
@@ -235,6 +242,8 @@ class Event(Answer):
     | stage_progress | stage, progress in percent |
     | stage_restored | stage, index, origin |
     | stage_output, stage_kept, stage_retried | stage, index, ... |
+    | stage_yielded | stage, index, step, total: it stopped there; wait_s: about so long, for an urgent job |
+    | stage_resumed | stage, index, step, total; parked_s: so long after it stopped |
     | keyframe_ready | variant, candidate: what `content` has from now on |
     | preview_ready | variant |
     | chunk_ready | index, total: `stream` can play so far |

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from stages.modern import MODERN
+from stages.paper import PAPER, PAPER_FAST
 from stages.settings import (
     Control,
     Denoising,
@@ -77,8 +79,6 @@ MAX_FACTOR = 8
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # those that nobody gave stay below, so that JavaScript and 32-bit tools can hold them
 
-_OPENRAIL = "CreativeML Open RAIL-M"
-
 
 def _embedded(folder: str) -> Part:
     return Part(f"embedded:tiny/{folder}", "Apache-2.0")
@@ -87,16 +87,6 @@ def _embedded(folder: str) -> Part:
 _TINY_NOISE = Denoising(
     scheduler="dpmpp_2m", steps=14, guidance=3.0, beta_schedule="scaled_linear", prediction_type="v_prediction"
 )
-_SD15_NOISE = Denoising(
-    scheduler="ddim",
-    steps=25,
-    guidance=7.5,
-    beta_schedule="linear",
-    beta_end=0.012,
-    prediction_type="epsilon",
-    timestep_spacing="leading",
-)
-
 TINY = Preset(
     name="tiny",
     dtype="float32",
@@ -133,112 +123,6 @@ TINY = Preset(
     reads=30,
     vocabulary="tiny/words.json",
 )
-
-PAPER = Preset(
-    name="paper",
-    dtype="float16",
-    parts=MappingProxyType(
-        {
-            "t2i": Part(
-                "stabilityai/stable-diffusion-xl-base-1.0", "CreativeML Open RAIL++-M", variant="fp16", size_gb=6.9
-            ),
-            "t2i_vae": Part("madebyollin/sdxl-vae-fp16-fix", "MIT", size_gb=0.33),
-            "vae": Part("stabilityai/sd-vae-ft-mse", "MIT", size_gb=0.33),
-            "text_encoder": Part(
-                "stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, "text_encoder", size_gb=0.49
-            ),
-            "tokenizer": Part("stable-diffusion-v1-5/stable-diffusion-v1-5", _OPENRAIL, "tokenizer"),
-            "unet": Part("mhdang/dpo-sd1.5-text2image-v1", "CreativeML Open RAIL++-M", "unet", size_gb=3.44),
-            "motion": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub", size_gb=1.67),
-            "motion_v2v": Part("guoyww/animatediff-motion-adapter-v1-5-3", "see hub", size_gb=1.67),
-            "image_encoder": Part("h94/IP-Adapter", "Apache-2.0", "models/image_encoder", size_gb=2.53),
-            "appearance": Part(
-                "h94/IP-Adapter", "Apache-2.0", "models", "ip-adapter-plus_sd15.safetensors", size_gb=0.10
-            ),
-            "control": Part("guoyww/animatediff-sparsectrl-rgb", "see hub", size_gb=1.99),
-            "control_v2v": Part("lllyasviel/control_v11f1e_sd15_tile", _OPENRAIL, size_gb=1.45),
-            "flow": Part("embedded:rife", "MIT"),
-            "gan": Part("embedded:gan", "Apache-2.0"),
-        }
-    ),
-    sizes=MappingProxyType({"1048x1048": Sizes(t2i=(1024, 1024), i2v=(600, 600), v2v=(1048, 1048))}),
-    keyframes=MappingProxyType({"4": 32, "2": 16, "8": 64}),
-    keyframe_fps=8.0,
-    vfi_factor=3,
-    t2i=Denoising("euler", 30, 5.0, "scaled_linear", "epsilon", timestep_spacing="leading"),
-    i2v=_SD15_NOISE,
-    v2v=replace(_SD15_NOISE, steps=20),
-    prior=Prior(weight=1.0, decay=0.0, shared=0.0),
-    i2v_guide=Guide(image_scale=0.8, controls=(Control("control", kind="sparse"),)),
-    v2v_guide=Guide(image_scale=0.8, controls=(Control("control_v2v", image="keyframes"),)),
-    strength=0.45,
-    i2v_windows=Windows(length=32, overlap=12),
-    v2v_windows=Windows(length=18, overlap=4),
-    reads=75,
-)
-
-PAPER_FAST = replace(
-    PAPER,
-    name="paper-fast",
-    parts=MappingProxyType(
-        {
-            **PAPER.parts,
-            "motion": Part("wangfuyun/AnimateLCM", "MIT", variant="fp16", size_gb=0.91),
-            "motion_v2v": Part("wangfuyun/AnimateLCM", "MIT", variant="fp16", size_gb=0.91),
-            "lcm": Part(
-                "wangfuyun/AnimateLCM", "MIT", weight_name="AnimateLCM_sd15_t2v_lora.safetensors", size_gb=0.14
-            ),
-        }
-    ),
-    i2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=2.0),
-    v2v=replace(_SD15_NOISE, scheduler="lcm", steps=6, guidance=2.0),
-    strength=0.5,  # three of the six steps
-    loras=(Lora("lcm", 0.8),),
-    max_steps=50,  # of the schedule that the model was distilled with
-)
-
-# Whole pipelines of diffusers, with their own schedulers; see `stages.model.hub`. Wan makes 4k + 1 frames of multiples
-# of 16 pixels, and its VAE wants float32. Steps, guidance, 81 frames and 832x480 as published; the rest is our choice.
-_OWN = Denoising(scheduler="own", steps=40, guidance=3.5)
-_NO_GUIDE = Guide(image_scale=0.0, controls=())
-_WAN_22 = Part("Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0")
-_WAN_21 = Part("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0")
-
-MODERN = Preset(
-    name="modern",
-    dtype="bfloat16",
-    parts=MappingProxyType(
-        {
-            "t2i": Part("black-forest-labs/FLUX.1-schnell", "Apache-2.0"),
-            "i2v_pipeline": _WAN_22,
-            "i2v_vae": replace(_WAN_22, subfolder="vae", dtype="float32"),
-            "v2v_pipeline": _WAN_21,
-            "v2v_vae": replace(_WAN_21, subfolder="vae", dtype="float32"),
-            "flow": Part("embedded:rife", "MIT"),
-            "gan": Part("embedded:gan", "Apache-2.0"),
-        }
-    ),
-    sizes=MappingProxyType(
-        {
-            "1248x720": Sizes(t2i=(1248, 720), i2v=(832, 480), v2v=(1248, 720)),
-            "720x1248": Sizes(t2i=(720, 1248), i2v=(480, 832), v2v=(720, 1248)),
-        }
-    ),
-    keyframes=MappingProxyType({"5": 81, "3": 49, "2": 33}),
-    keyframe_fps=16.0,
-    vfi_factor=3,
-    t2i=replace(_OWN, steps=4, guidance=1.0),
-    i2v=_OWN,
-    v2v=replace(_OWN, steps=30, guidance=5.0),
-    prior=Prior(weight=0.0, decay=0.0, shared=0.0),
-    i2v_guide=_NO_GUIDE,
-    v2v_guide=_NO_GUIDE,
-    strength=0.35,
-    i2v_windows=Windows(length=81, overlap=0),
-    v2v_windows=Windows(length=33, overlap=8),
-    offload="model",
-)
-
 PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (TINY, PAPER, PAPER_FAST, MODERN)})
 
 
@@ -388,7 +272,7 @@ def plan(
             negative_prompt,
             sizes.v2v,
             noise(preset.v2v),
-            preset.strength,
+            preset.strength if sizes.strength is None else sizes.strength,
             preset.v2v_guide,
             preset.v2v_windows,
             preset.motion,

@@ -48,8 +48,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             ("tenants", "files", "journal", "jobs"),
         ),
         "pipeline": Room(
-            "drives jobs through the stages", ("files", "on_ray", "settings", "journal", "observe", "jobs")
+            "drives jobs through the stages",
+            ("order", "files", "on_ray", "settings", "journal", "observe", "jobs"),
         ),
+        "order": Room("who goes next at each stage: lines, seconds, the actor that several pipelines share"),
         "tenants": Room("keys, the operator's commands, webhooks", ("settings", "journal", "jobs")),
         "files": Room("the store, packing, the keeper, mp4, fragments", ("on_ray", "observe", "jobs")),
         "replicas": Room("hosts a stage: turns, batches, warm-up", ("on_ray", "observe")),
@@ -83,6 +85,13 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             (
                 *("training/tiny", "training/feedback", "training/own_data", "training/vfi", "training/video"),
                 *("training/loop", "training/scenes", "t2i", "i2v", "v2v", "model/network", "model/weights"),
+            ),
+        ),
+        "training/default": Room(
+            "the next default weights, of every animated emoji: autoencoder, text and pictures, clips",
+            (
+                *("training/tiny", "training/vfi", "training/video", "training/loop", "training/scenes"),
+                *("i2v", "model/sampling", "model/network"),
             ),
         ),
         "training/tiny": Room(
@@ -130,7 +139,19 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "schema", "schema_studies", "errors"}),
     "stages": frozenset(
         {
-            *("__init__", "types", "base", "state", "settings", "presets", "words", "english", "tongues"),
+            *(
+                "__init__",
+                "types",
+                "base",
+                "state",
+                "settings",
+                "presets",
+                "paper",
+                "modern",
+                "words",
+                "english",
+                "tongues",
+            ),
             *("sheets", "commands"),
         }
     ),
@@ -158,7 +179,7 @@ TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "starlette"): ("api", "api/headers"),
     ("deployments", "sqlalchemy"): ("journal", "tenants", "studies"),
     ("deployments", "mcp"): ("mcp",),
-    ("deployments", "ray"): ("", "on_ray", "observe", "pipeline"),
+    ("deployments", "ray"): ("", "on_ray", "observe", "order", "pipeline"),
     ("deployments", "torch"): (),
     ("deployments", "diffusers"): (),
     ("cluster", "ray"): ("pools",),
@@ -169,13 +190,8 @@ PRIVATE_CALLS = {
     *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
 LIGHT = (
-    *(
-        "deployments.app",
-        "deployments.api.ingress",
-        "deployments.pipeline.pipeline",
-        "deployments.settings.application",
-    ),
-    "cluster.pools.needs",
+    *("deployments.app", "deployments.api.ingress", "deployments.pipeline.pipeline"),
+    *("deployments.settings.application", "cluster.pools.needs"),
 )
 
 

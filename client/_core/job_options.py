@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from ..schema import StageName
+    from ..schema import ServiceTier, StageName
     from .uploads import Picture, VideoInput
 
 PausePoint = Literal["t2i", "i2v", "v2v"]
@@ -23,6 +23,7 @@ class JobOptions(TypedDict, total=False):
     steps: int | None  # length of every denoising schedule
     guidance: float | None  # of every stage
     priority: int  # higher goes first, -10 to 10
+    service_tier: ServiceTier | None  # OpenAI's word for a class of priorities
     deadline_s: float | None  # refuse the job, or give it up, when it cannot be done so soon
     webhook_url: str | None  # told once when the job ends
     idempotency_key: str | None  # makes your own repetitions safe too; else one is drawn for each call

@@ -108,6 +108,7 @@ def in_line(queue: Queue, rules: Rules) -> tuple[list[Call], dict[str, float]]:
         running, free_s = device.running, queue.now_s
         if running is not None and running.yielding:
             free_s += running.stop_in_s + rules.hand_off_s / 2
+            free_s = max(free_s, math.nextafter(queue.now_s, math.inf))  # those that are idle come first
             calls.append(after_yield(running, free_s))
         elif running is not None:
             free_s += running.call.left_s

@@ -24,6 +24,7 @@ from starlette.types import Message
 
 from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
+from deployments.intake.acceptance import foresee
 from deployments.intake.fetching import is_address
 from deployments.intake.services import Services
 from deployments.intake.sources import FILES, Files
@@ -94,6 +95,7 @@ async def open_body(
             reference = getattr(created, name)
             url = reference and (reference.image_url or reference.video_url)
             if url and is_address(url):
+                await foresee(services, created, tenant, request.headers.get("idempotency-key"))
                 files[name] = await services.fetcher.fetch(url, name, tenant)
                 stack.callback(files[name].close)
             elif url:
@@ -151,7 +153,7 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
         wanted: its JSON Schema, as the API's description has it.
     """
     where, name = found["loc"][:2]
-    value = str(found["input"])
+    value, wanted = str(found["input"]), wanted.get("items", wanted)
     if "enum" in wanted:
         said = f"is {shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
     elif wanted.get("type") == "boolean":
@@ -177,6 +179,7 @@ def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tupl
         if why := _broken(value):
             called = said.called.get(name, name)
             raise InvalidRequestError(f"Field {called} holds {why}; send UTF-8.", param=called, code="invalid_field")
+    request.state.said = said  # for errors that come later
     return created, said.note
 
 

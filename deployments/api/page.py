@@ -22,7 +22,7 @@ from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, WEIGHTS, Preset, get_pr
 from stages.words import load_vocabulary
 
 WEB = Path(__file__).with_name("web")
-INDEX, DOCS, PRESET = "index.html", "docs.html", "preset.json"
+INDEX, DOCS, DOCS_SCRIPT, PRESET = "index.html", "docs.html", "docs.js", "preset.json"
 EXAMPLES = (  # a test holds that the smallest model knows every word of them
     "a fox walking through a snowy forest at dusk",
     "a robot jumping in a city at night",
@@ -101,9 +101,15 @@ def add_page_routes(app: FastAPI, preset: str) -> None:
     parts = read_parts()
     parts[PRESET] = _part(json.dumps(offers_of(get_preset(preset))).encode(), "application/json")
 
+    # Every module at once: each would else be asked for only when one that imports it is there.
+    scripts = [name for name in parts if name.endswith(".js") and name != DOCS_SCRIPT]
+    modules = ", ".join(f"<assets/{name}>; rel=modulepreload" for name in scripts)
+
     @app.get("/", response_class=Response, include_in_schema=False)
     async def page(request: Request) -> Response:
-        return _answer(request, parts[INDEX])
+        answer = _answer(request, parts[INDEX])
+        answer.headers["Link"] = modules
+        return answer
 
     @app.get("/docs", response_class=Response, include_in_schema=False)
     async def description(request: Request) -> Response:

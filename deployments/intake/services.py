@@ -9,7 +9,7 @@ from client.schema import Health
 from cluster.policy.reports import Report
 from deployments.bulkheads import Bulkhead, Shared
 from deployments.files.store import ArtifactStore
-from deployments.intake.admission import Admission
+from deployments.intake.admission import Admission, Promise
 from deployments.intake.fetching import Fetcher
 from deployments.intake.intact import Intact, Remake
 from deployments.intake.prompts import PromptCheck
@@ -44,6 +44,7 @@ class Services:
     show: Show
     work: WorkOf
     remake: Remake
+    promise: Promise | None = None
     at_journal: Bulkhead = field(init=False)
     at_store: Bulkhead = field(init=False)
     at_serve: Bulkhead = field(init=False)
@@ -80,6 +81,8 @@ class Services:
             limits=self.args.limits_for,
             retry_after_s=ingress.retry_after_s,
             replicas=self._replicas,
+            promise=self.promise,
+            refuses=self.args.order.refuses,
             devices={name: self.args.device(name) for name in self.args.stages},
         )
 

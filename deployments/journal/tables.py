@@ -50,6 +50,7 @@ jobs = Table(
     Column("content_hash", String),  # of everything that the result depends on; NULL: not to be shared
     Column("follows", String),  # an identical job that is not finished: this one waits for its outputs
     Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
+    Column("promised_s", Float),  # `deadline_s` as it was accepted, from created_at; orders the job's calls to its end
     Column("expired", Boolean, nullable=False, default=False),  # its checkpoints were forgotten
     Column("claimed_at", Float),  # the last time
     UniqueConstraint("tenant", "idem_key"),
@@ -104,6 +105,7 @@ stage_outputs = Table(
     Column("queued_s", Float),
     Column("run_s", Float),
     Column("bytes_out", Integer),
+    Column("peak_memory_mb", Float),
     Column("origin", String),  # restored | reused | uploaded; NULL: computed
     Column("failures", Integer, nullable=False, default=0),
 )
@@ -112,7 +114,7 @@ checkpoints = Table(
     "checkpoints",
     metadata,
     Column("job_id", String, primary_key=True),
-    Column("idx", Integer, primary_key=True),  # of the stage
+    Column("idx", Integer, primary_key=True),  # of the stage, or what `deployments.journal.outputs` says
     Column("number", Integer, primary_key=True),  # of the call: a window, or a candidate
     Column("tenant", String, nullable=False),
     Column("digest", String, nullable=False),  # of everything that the output depends on
@@ -130,6 +132,7 @@ tenants = Table(
     Column("max_queued", Integer),
     Column("per_minute", Integer),
     Column("max_priority", Integer),
+    Column("weight", Integer),  # NULL: 1
     Column("max_bytes", BigInteger),
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
 )

@@ -14,8 +14,9 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any
 
-from deployments.on_ray.streams import Info
+from deployments.on_ray.streams import Info, InfoKind
 from stages.base import Cancelled
+from stages.state import DenoisingState, Pause
 
 _PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU
 _Pair = tuple[Any, Info]
@@ -33,23 +34,38 @@ class Call:
         job: str | None = None,
         shape: Hashable = None,
         stage: str = "",
+        name: str | None = None,
+        resume: DenoisingState | None = None,
+        state_every_s: float = 0.0,
     ) -> None:
-        """Calls of equal `shape` may be computed together; None goes alone. `stage` is whose call it is."""
+        """Calls of equal `shape` may be computed together; None goes alone. `stage` is whose call it is.
+
+        One with a `name` may be told to stop between two steps (`pause`), goes on from `resume`, and gives its state
+        every `state_every_s`, unless that is 0.
+        """
         self.inputs, self.params, self.seed, self.job, self.shape = inputs, params, seed, job, shape
-        self.stage = stage
+        self.stage, self.name, self.resume = stage, name, resume
+        keeps = state_every_s > 0
+        self.pause = Pause(self._keep, state_every_s) if keeps else Pause()
         self.queue: asyncio.Queue[_Pair | None] = asyncio.Queue()
         self.stop = threading.Event()
         self.over: Future[None] = Future()  # done once the device has nothing more to do for it
         self.error: BaseException | None = None
         self.made = self.started = time.monotonic()
         self._loop = loop
-        self._reported = self.made
+        self._reported = self._gave = self.made
 
-    def start(self, batch: int = 1, load_s: float = 0.0) -> None:
-        """The device is its own now, or that of `batch` calls together; its replica took `load_s` to load."""
-        self.started = self._reported = time.monotonic()  # a short call says nothing between its start and its output
+    def start(self, batch: int = 1, load_s: float = 0.0, at: str | None = None, *, stops: bool = False) -> None:
+        """The device is its own now, or that of `batch` calls together; its replica took `load_s` to load.
+
+        `at`: the replica's name. `stops`: whether it can stop between two steps.
+        """
+        self.started = self._reported = self._gave = (
+            time.monotonic()
+        )  # a short call says nothing between its start and its output
         queued_s = self.started - self.made
-        self.put(None, {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s, **_in_batch(batch)})
+        about: Info = {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s}
+        self.put(None, {**about, "at": at, "stops": stops, **_in_batch(batch)})
 
     def report(self, step: int, total: int) -> None:
         """Tell of a step, now and then.
@@ -63,10 +79,30 @@ class Call:
             self._reported = now
             self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
 
-    def give(self, payload: Any, run_s: float, replica: str, batch: int = 1) -> None:
-        """The output, and its share of the seconds that its batch took."""
+    def give(
+        self, payload: Any, run_s: float, replica: str, batch: int = 1, peak_memory_mb: float | None = None
+    ) -> None:
+        """The output, its share of the seconds that its batch took, and the most memory that the batch needed."""
         made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": int(payload.nbytes)}
+        if peak_memory_mb is not None:
+            made["peak_memory_mb"] = peak_memory_mb
         self.put(payload, {**made, "replica": replica, **_in_batch(batch)})
+
+    def give_up(self, state: DenoisingState | None) -> None:
+        """It has stopped after a step, and may go on from `state` elsewhere; None: it has not begun."""
+        self.put(state, self._about("yielded", state))
+
+    def _keep(self, state: DenoisingState) -> None:
+        self.put(state, self._about("state", state))
+
+    def _about(self, kind: InfoKind, state: DenoisingState | None) -> Info:
+        """A state's step, its bytes, and the seconds of computing since the one before."""
+        said: Info = {"kind": kind, "last": kind == "yielded", "step": 0, "total": 0, "run_s": 0.0, "bytes": 0}
+        if state is not None:
+            now = time.monotonic()
+            run_s, self._gave = now - self._gave, now
+            said = {**said, "step": state.step, "total": state.total, "run_s": run_s, "bytes": state.nbytes}
+        return said
 
     def end(self, error: BaseException | None = None) -> None:
         """Nothing more comes."""

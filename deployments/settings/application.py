@@ -23,6 +23,7 @@ from deployments.settings.inputs import FetchArgs as FetchArgs
 from deployments.settings.inputs import FileArgs as FileArgs
 from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
+from deployments.settings.upkeep import OrderArgs as OrderArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import PRESETS, RequestError, get_preset
@@ -86,13 +87,17 @@ class PipelineArgs(Args):
         default=None, ge=1, description="With `scaling`: the most; `replicas` if left out."
     )
     num_cpus: float = Field(default=1.0, ge=0)
-    max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
+    max_jobs: int = Field(
+        default=16,
+        ge=1,
+        description="Jobs in flight per replica; bounds the object store. "
+        "A quarter more may come that are of a higher class than one of them.",
+    )
     claims: Literal["newest", "always", "never"] = Field(
         default="newest",
         description="newest: of several clusters on one journal, the one that was started last, once it can make "
         "videos. always: each. never: no job is claimed, and what is claimed goes on to its end.",
     )
-    share_windows: bool = Field(default=False, description="Under load, one window of a job at a time.")
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
     flush_s: float = Field(default=0.1, gt=0, description="Progress is gathered for so long, then written at once.")
     lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for so long is taken over.")
@@ -226,6 +231,7 @@ class AppArgs(Args):
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
+    order: OrderArgs = Field(default_factory=OrderArgs)
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     retention: RetentionArgs = Field(default_factory=RetentionArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
@@ -312,6 +318,16 @@ class AppArgs(Args):
     def home(self, stage: StageName) -> StageName:
         """The stage whose deployment computes this one: its own, but for one that lives with another."""
         return self.stages[stage].lives_with or stage
+
+    def ordered(self) -> dict[StageName, StageName]:
+        """The deployment of each stage whose calls wait in a line. Batches form of calls that are sent as they come."""
+        homes = {name: self.home(name) for name in self.stages} if self.order.enabled else {}
+        return {name: home for name, home in homes.items() if self.stages[home].batch.size == 1}
+
+    @property
+    def many_pipelines(self) -> bool:
+        """Whether several pipeline replicas may drive jobs at once."""
+        return max(self.pipeline.replicas, self.pipeline.max_replicas or 0) > 1
 
     def device(self, stage: StageName) -> str:
         """What a replica of the stage computes on; stages with one name for it take turns or share it."""

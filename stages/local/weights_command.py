@@ -1,8 +1,9 @@
 """The command `python -m stages weights`: which weights a preset needs, where they are, and fetching them.
 
-Prints a table of part, source, licence, size and state on this machine, or with `--json` a document; `--pull` fetches
-what is missing, with progress bars, and goes on where it stopped; `--convert FOLDER` makes safetensors of a torch
-pickle that somebody trusts. Exit status 3 where something could not be fetched. Knows nothing of models.
+Prints a table of part, source, revision, licence, size and state on this machine, or with `--json` a document; `--pull`
+fetches what is missing, with progress bars, and goes on where it stopped; with `--dry-run` it asks the hub what that
+would bring and whether it is all there, and fetches nothing. `--convert FOLDER` makes safetensors of a torch pickle
+that somebody trusts. Exit status 3 where something could not be fetched. Knows nothing of models.
 """
 
 import json
@@ -25,9 +26,12 @@ def run(words: list[str]) -> int:
     """The command; returns the exit status."""
     parser = preset_parser("weights", __doc__, "paper")
     parser.add_argument("--pull", action="store_true", help="fetch what is not on this machine")
+    parser.add_argument("--dry-run", action="store_true", help="with --pull: only look what would be fetched")
     parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make safetensors of the pickles in a folder")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout in the table's place")
     args = parser.parse_args(words)
+    if args.dry_run and not args.pull:
+        parser.error("--dry-run is an option of --pull; give both")
     console = make_console()
     if args.convert is not None:
         from stages.model.weights.convert import convert_pickle
@@ -36,7 +40,7 @@ def run(words: list[str]) -> int:
             console.print(f"{written}: {written.stat().st_size / 1e6:.0f} MB", soft_wrap=True)
         return 0
     preset = get_preset(args.preset)
-    failed = _pull(preset) if args.pull else 0
+    failed = _pull(preset, args.dry_run) if args.pull else 0
     if args.json:
         print(json.dumps(_document(preset)))
     else:
@@ -48,7 +52,13 @@ def _document(preset: Preset) -> dict[str, Any]:
     from stages.model.weights.files import local_state
 
     parts = {
-        name: {"source": _source(part), "licence": part.licence, "gb": part.size_gb, "state": local_state(name, part)}
+        name: {
+            "source": _source(part),
+            "revision": _revision(part),
+            "licence": part.licence,
+            "gb": part.size_gb,
+            "state": local_state(name, part),
+        }
         for name, part in preset.parts.items()
     }
     absent = [name for name, part in parts.items() if part["state"] not in _READY]
@@ -59,9 +69,9 @@ def _table(preset: Preset) -> Table:
     from stages.model.weights.files import local_state
 
     table = Table(title=f"Weights of preset {preset.name}", title_justify="left")
-    for column in ("part", "source", "licence", "GB", "on this machine"):
+    for column in ("part", "source", "revision", "licence", "GB", "on this machine"):
         table.add_column(column, overflow="fold", justify="right" if column == "GB" else "left")
-    counted: set[tuple[str, str, str]] = set()
+    counted: set[tuple[str, str, str, str | None]] = set()
     total = absent = 0.0
     for name, part in preset.parts.items():
         state = local_state(name, part)
@@ -69,16 +79,17 @@ def _table(preset: Preset) -> Table:
             counted.add(_key(part))
             total += part.size_gb
             absent += 0.0 if state in _READY else part.size_gb
-        size = f"{part.size_gb:.2f}" if part.size_gb else "-"
-        table.add_row(name, _source(part), part.licence, size, state)
+        size = f"{part.size_gb:.3f}" if part.size_gb else "-"
+        table.add_row(name, _source(part), _revision(part)[:8] or "-", part.licence, size, state)
     if total:
         table.caption = f"{total:.1f} GB from the hub, each file once; {absent:.1f} GB of it not on this machine"
     return table
 
 
-def _pull(preset: Preset) -> int:
-    """Fetch every part that is not ready; how many could not be fetched."""
+def _pull(preset: Preset, dry: bool) -> int:
+    """Fetch every part that is not ready, or say what that would be; how many could not be fetched."""
     from stages.model.weights.files import fetch, is_hub_id, local_state, source_of
+    from stages.model.weights.trees import hub_tree, to_fetch
 
     failed = 0
     for name, part in preset.parts.items():
@@ -91,7 +102,11 @@ def _pull(preset: Preset) -> int:
                     f"Part {name!r} is a folder of this machine, {source_of(part)}, and not all of it is there; "
                     f"copy it there, or name another in the preset."
                 )
-            fetch(name, part)
+            if dry:
+                found = to_fetch(name, part, hub_tree(name, part))
+                errors.print(f"  {len(found)} files, {sum(found.values()) / 1e9:.3f} GB", soft_wrap=True)
+            else:
+                fetch(name, part)
         except WeightsError as error:  # told part by part
             failed += 1
             errors.print(str(error), soft_wrap=True)
@@ -102,8 +117,15 @@ def _source(part: Part) -> str:
     return " ".join(filter(None, (part.source, part.subfolder, part.weight_name, part.variant)))
 
 
-def _key(part: Part) -> tuple[str, str, str]:
-    return part.source, part.subfolder, part.weight_name
+def _revision(part: Part) -> str:
+    """Of a repository of the hub; weights that are embedded or in a folder have none."""
+    from stages.model.weights.files import is_hub_id
+
+    return part.revision if is_hub_id(part) else ""
+
+
+def _key(part: Part) -> tuple[str, str, str, str | None]:
+    return part.source, part.subfolder, part.weight_name, part.variant
 
 
 main = reports_errors(run)

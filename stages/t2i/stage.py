@@ -18,11 +18,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
-from stages.model.hub.layout import choose_class, load_pipeline, takes
+from stages.model.hub.classes import takes
+from stages.model.hub.layout import choose_class, load_pipeline
 from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.network import vae as codec
+from stages.model.network.reference import put_beside
 from stages.model.network.text import TextEncoder
 from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops, stops_at
@@ -125,7 +127,8 @@ class OwnLoop:
         unet = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
         vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
         text = TextEncoder.load(preset, "cpu", dtype)
-        check_unet(unet, int(text.model.config.hidden_size), int(vae.config.latent_channels))
+        text_width, channels = int(text.model.config.hidden_size), int(vae.config.latent_channels)
+        check_unet(unet, text_width, channels, beside=preset.beside)
         places.put(vae, preset.parts["vae"].device)  # everything is there and fits: only now the device's memory
         places.put(text.model, preset.parts["text_encoder"].device)
         places.put(unet, every_step=True)
@@ -138,7 +141,7 @@ class OwnLoop:
         device, dtype = self._places.device, self._dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(total, device=device)
-        shape = (1, int(self._unet.config.in_channels), *latent)
+        shape = (1, int(self._vae.config.latent_channels), *latent)
 
         def start() -> Tensor:
             noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
@@ -158,7 +161,7 @@ class OwnLoop:
             for step, t in enumerate(scheduler.timesteps[done:], done):
                 stops.reach(step, total, latents, scheduler, drawing)
                 pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-                without, given = self._unet(pair, t, text).sample.chunk(2)
+                without, given = self._unet(put_beside(self._unet, pair), t, text).sample.chunk(2)
                 guided = without + params.denoising.guidance * (given - without)
                 latents = scheduler.step(guided, t, latents, **draws).prev_sample.contiguous()
                 report(step + 1, total)

@@ -17,12 +17,13 @@ from benchmarks import end_to_end, fanout, pipelining, twin
 from benchmarks.papers import gfdit
 from deployments.server import ROOT
 from deployments.settings.reading import CONFIG_PATH
+from stages.model.hub.classes import REFUSED
 from stages.types import STAGE_NAMES
 from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    *("bulkheads", "page", "clients", "study"),
+    *("bulkheads", "page", "clients", "adapters", "study"),
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
 )
 QUICK_S = 400
@@ -116,6 +117,13 @@ def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     for name, workload in gfdit.WORKLOADS.items():
         kinds = [arrival.kind for arrival in workload.trace(name).arrivals]
         assert {kind: kinds.count(kind) for kind in gfdit.SECONDS} == workload.counts
+
+
+@pytest.mark.slow
+def test_adapters_gives_its_figures_and_none_fails() -> None:
+    figures = figures_of(run("adapters", "--quick"))
+    assert figures["classes_all"] == len(REFUSED)
+    assert (figures["classes_run"], figures["classes_failed"]) == (0, 0)
 
 
 @pytest.mark.slow

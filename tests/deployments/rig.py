@@ -21,6 +21,7 @@ from stages.types import STAGE_NAMES
 from tests.journals import sqlite_journal
 
 BODY = {"prompt": "a fox"}
+PEAKS = {"t2i": 900.5, "i2v": 1200.0, "v2v": 2300.25, "vfi": None}
 CONTENT = bytes(range(256)) * 4
 ARGS = AppArgs(ingress=IngressArgs(max_queued_jobs=3, retry_after_s=7, max_body_bytes=5000, poll_after_ms=250))
 
@@ -90,7 +91,10 @@ class Rig:
         claim, path = self.claim(), self.folder / "made.mp4"
         path.write_bytes(content)
         made = self.store.put_file(path, f"videos/{claim.job_id}/{claim.fence}.mp4")
-        states = tuple(StageState(name=name, status="completed", progress=100, run_s=2.0) for name in STAGE_NAMES)
+        states = tuple(
+            StageState(name=name, status="completed", progress=100, run_s=2.0, peak_memory_mb=PEAKS[name])
+            for name in STAGE_NAMES
+        )
         self.leases.finish(Update(claim, states), "succeeded", result=vars(made))
         return claim.job_id
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.model.weights import published
+from stages.presets import PAPER, PAPER_FAST
 from tests.stages import random_parts as parts
 from tests.stages.modern.tiny import stable_diffusion_xl
 
@@ -23,14 +24,18 @@ VAE = "stabilityai/sd-vae-ft-mse"
 SDXL, SDXL_VAE = "stabilityai/stable-diffusion-xl-base-1.0", "madebyollin/sdxl-vae-fp16-fix"
 SD15, UNET = "stable-diffusion-v1-5/stable-diffusion-v1-5", "mhdang/dpo-sd1.5-text2image-v1"
 MOTION, LCM = "guoyww/animatediff-motion-adapter-v1-5-3", "wangfuyun/AnimateLCM"
-IP, SPARSE, TILE = "h94/IP-Adapter", "guoyww/animatediff-sparsectrl-rgb", "lllyasviel/control_v11f1e_sd15_tile"
+IP, SPARSE, TILE = (
+    "h94/IP-Adapter",
+    "guoyww/animatediff-sparsectrl-rgb",
+    "ControlNet-1-1-preview/control_v11f1e_sd15_tile",
+)
 
 WHOLE, HALF = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"
 RANK = 4
 
 
 def publish(root: Path) -> None:
-    """Every repository as `<root>/<org>/<name>`; the tile ControlNet has a pickle alone, as published."""
+    """Every repository as `<root>/<org>/<name>`."""
     torch.manual_seed(0)
     unet = parts.make_unet()
     unet.save_pretrained(root / UNET / "unet")
@@ -46,7 +51,6 @@ def publish(root: Path) -> None:
     _sparse(root / SPARSE)
     parts.make_control(unet).save_pretrained(root / TILE)
     torch.save(load_file(root / TILE / WHOLE), root / TILE / "diffusion_pytorch_model.bin")
-    (root / TILE / WHOLE).unlink()
 
 
 def rewrite(file: Path, change: Any) -> None:
@@ -57,15 +61,15 @@ def rewrite(file: Path, change: Any) -> None:
 
 def as_cache(root: Path, hub: Path) -> None:
     """The same in the hub's cache: files are links from a snapshot to what is called by its content."""
+    pinned = {part.source: part.revision for part in (*PAPER.parts.values(), *PAPER_FAST.parts.values())}
     for repository in (UNET, VAE, SDXL, SDXL_VAE, SD15, MOTION, LCM, IP, SPARSE, TILE):
-        home = hub / f"models--{repository.replace('/', '--')}"
-        for folder in ("refs", "blobs", "snapshots/0a1b2c"):
+        home, revision = hub / f"models--{repository.replace('/', '--')}", pinned[repository]
+        for folder in ("blobs", f"snapshots/{revision}"):
             (home / folder).mkdir(parents=True)
-        (home / "refs" / "main").write_text("0a1b2c")
         files = (file for file in sorted((root / repository).rglob("*")) if file.is_file())
         for number, file in enumerate(files):
             shutil.copy(file, home / "blobs" / f"{number:040x}")
-            link = home / "snapshots" / "0a1b2c" / file.relative_to(root / repository)
+            link = home / "snapshots" / revision / file.relative_to(root / repository)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(home / "blobs" / f"{number:040x}")
 

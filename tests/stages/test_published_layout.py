@@ -27,7 +27,7 @@ PRESETS = {preset.name: preset for preset in (PAPER, PAPER_FAST)}
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of the repositories; the tile ControlNet's pickle is made safetensors, as its message says."""
+    """Copies of the repositories."""
     root = tmp_path_factory.mktemp("models")
     layout.publish(root)
     return root
@@ -53,6 +53,7 @@ def same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def test_a_pickle_alone_is_refused_and_the_way_out_that_is_told_works(models: Path) -> None:
+    (models / layout.TILE / layout.WHOLE).unlink()
     assert states(PAPER)["control_v2v"] == "partly local"
     with pytest.raises(WeightsError, match=r"a pickle, where a \.safetensors file belongs") as failed:
         LocalPipeline.load(small(PAPER), "cpu")
@@ -65,8 +66,6 @@ def test_a_pickle_alone_is_refused_and_the_way_out_that_is_told_works(models: Pa
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_part_is_found_and_the_pipeline_runs(name: str, models: Path) -> None:
     preset = PRESETS[name]
-    if not (models / layout.TILE / layout.WHOLE).is_file():
-        weights_command(["--convert", str(models / layout.TILE)])
     assert set(states(preset).values()) == {"local"}
     made = video(small(preset))
     assert made.shape == (16, 72, 72, 3)

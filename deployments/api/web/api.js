@@ -43,7 +43,7 @@ export function written(body) { return JSON.stringify(body).replace(/"seed":"(-?
 
 const KINDS = [
   "queued", "started", "restarted", "job_restarted", "released", "stage_queued", "stage_started", "stage_progress",
-  "stage_completed", "stage_restored", "stage_output", "stage_kept", "stage_retried", "keyframe_ready",
+  "stage_completed", "stage_restored", "stage_output", "stage_kept", "stage_retried", "stage_yielded", "stage_resumed", "keyframe_ready",
   "preview_ready", "chunk_ready", "paused", "continued", "completed", "failed", "cancelled",
   "waiting", "put_off",
 ];

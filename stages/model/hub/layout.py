@@ -28,12 +28,15 @@ Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs
 _LEAST_WORDS = 10
 
 
-def takes(cls: type, *names: str) -> bool:
-    """Whether a call of the pipeline class takes all of these arguments."""
-    return set(names) <= set(inspect.signature(cls.__call__).parameters)
-
-
-def choose_class(part_name: str, part: Part, own: str, fits: Choice, relatives: tuple[str, ...], need: str) -> type:
+def choose_class(
+    part_name: str,
+    part: Part,
+    own: str,
+    fits: Choice,
+    relatives: tuple[str, ...],
+    need: str,
+    why_not: Callable[[str], str | None] = lambda _: None,
+) -> type:
     """The class `own` that a repository names for itself or, where that does something else, its relative that fits.
 
     Repositories of text-to-video models name the class for text alone; the same weights also run in the family's other
@@ -42,6 +45,7 @@ def choose_class(part_name: str, part: Part, own: str, fits: Choice, relatives: 
     Args:
         relatives: what to put between the family's name and "Pipeline".
         need: what the stage needs, for the error.
+        why_not: what is known to be wrong with a class.
 
     Raises:
         WeightsError: there is no such class, or none that fits.
@@ -50,13 +54,17 @@ def choose_class(part_name: str, part: Part, own: str, fits: Choice, relatives: 
     for name in (own, *(f"{family}{middle}Pipeline" for middle in relatives)):
         cls = getattr(diffusers, name, None)
         if isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline):
-            if fits(cls):
+            if fits(cls) and why_not(name) is None:
                 return cls
         elif name == own:
             raise WeightsError(
                 f"Part {part_name!r} from {part.source} is a {own!r}, which diffusers {diffusers.__version__} does not "
                 f"have; code of a repository is never run, so take a pipeline of diffusers or upgrade it."
             )
+    if (reason := why_not(own)) is not None:
+        raise WeightsError(
+            f"Part {part_name!r} from {part.source} is a {own}, which {reason}; name another pipeline in the preset."
+        )
     raise WeightsError(
         f"Part {part_name!r} from {part.source} is a {own}, and neither it nor its family {need}; "
         f"name another pipeline in the preset."

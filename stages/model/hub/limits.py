@@ -10,6 +10,15 @@ from typing import Any
 from diffusers import AutoencoderKLCogVideoX
 
 from stages.base import InputError
+from stages.model.hub.classes import UPSCALES
+
+# What their `check_inputs` wants, beyond what VAE and patches need.
+_MULTIPLES = {
+    "LTX2ImageToVideoPipeline": 32,
+    "SanaImageToVideoPipeline": 32,
+    "SkyReelsV2ImageToVideoPipeline": 16,
+    "Kandinsky5I2VPipeline": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -46,22 +55,25 @@ class FrameRule:
 
 @dataclass(frozen=True)
 class SizeRule:
-    """Sizes: multiples of `multiple` pixels or, where the model has learnt one size alone, that one."""
+    """Sizes: multiples of `multiple` pixels or, where the model has learnt some sizes alone, those."""
 
     multiple: int = 1
-    only: tuple[int, int] | None = None  # (width, height)
+    among: tuple[tuple[int, int], ...] = ()  # (width, height)
 
     def allows(self, size: tuple[int, int]) -> bool:
-        return size == self.only if self.only else all(side > 0 and side % self.multiple == 0 for side in size)
+        return size in self.among if self.among else all(side > 0 and side % self.multiple == 0 for side in size)
 
     def nearest(self, size: tuple[int, int]) -> str:
         """The allowed size next to `size`, for a message."""
-        if self.only:
-            return f"{self.only[0]}x{self.only[1]}"
+        if self.among:
+            width, height = min(self.among, key=lambda own: abs(own[0] - size[0]) + abs(own[1] - size[1]))
+            return f"{width}x{height}"
         return "x".join(str(max(1, round(side / self.multiple)) * self.multiple) for side in size)
 
     def __str__(self) -> str:
-        return f"{self.nearest((0, 0))} alone" if self.only else f"multiples of {self.multiple} pixels"
+        if len(self.among) > 1:
+            return f"{len(self.among)} sizes of its own list"
+        return f"{self.nearest((0, 0))} alone" if self.among else f"multiples of {self.multiple} pixels"
 
 
 def check_frames(who: str, rule: FrameRule, frames: int) -> None:
@@ -129,6 +141,8 @@ def frame_rule(pipeline: Any, *, redraws: bool) -> FrameRule:
     if unet.get("num_frames"):  # Stable Video Diffusion: as many as it was trained on
         return FrameRule(first=int(unet["num_frames"]), most=int(unet["num_frames"]))
     factor = temporal_factor(pipeline)
+    if type(pipeline).__name__ == "Kandinsky5I2VPipeline":  # it evens out the first four latent frames by the fifth
+        return FrameRule(first=4 * factor + 1, step=factor)
     if not isinstance(getattr(pipeline, "vae", None), AutoencoderKLCogVideoX):
         return FrameRule(step=factor)
     # This VAE decodes latent frames in pairs, after a first one; 1.5 pads what it makes of a picture to
@@ -145,10 +159,26 @@ def size_rule(pipeline: Any) -> SizeRule:
     """Which sizes the pipeline makes."""
     factor, transformer = spatial_factor(pipeline), _config(pipeline, "transformer")
     if transformer.get("use_learned_positional_embeddings"):  # CogVideoX-5b-I2V
-        return SizeRule(only=(int(transformer["sample_width"]) * factor, int(transformer["sample_height"]) * factor))
+        return SizeRule(
+            among=((int(transformer["sample_width"]) * factor, int(transformer["sample_height"]) * factor),)
+        )
+    if hasattr(getattr(pipeline, "video_processor", None), "calculate_default_height_width"):
+        return SizeRule(among=_own_sizes(pipeline, factor))  # HunyuanVideo 1.5
+    if type(pipeline).__name__ in UPSCALES:
+        return SizeRule(2 * factor)  # of what it gives: twice what it is given
     patch = transformer.get("patch_size") or 1
     patch = int(patch if isinstance(patch, int) else patch[-1])
-    return SizeRule(factor * patch)
+    return SizeRule(max(factor * patch, _MULTIPLES.get(type(pipeline).__name__, 1)))
+
+
+def _own_sizes(pipeline: Any, factor: int) -> tuple[tuple[int, int], ...]:
+    """Those that a pipeline which chooses a size by a picture's shape leaves as they are."""
+    choose, target = pipeline.video_processor.calculate_default_height_width, pipeline.target_size
+    sides = range(factor, 4 * target + 1, factor)
+    found = {choose(height=height, width=width, target_size=target) for height in sides for width in (target,)}
+    found |= {choose(height=target, width=width, target_size=target) for width in sides}
+    kept = {size for size in found if choose(height=size[0], width=size[1], target_size=target) == size}
+    return tuple(sorted((int(width), int(height)) for height, width in kept))
 
 
 def picture_size_rule(pipeline: Any) -> SizeRule:

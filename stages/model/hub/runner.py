@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.base import Report, StageError
+from stages.model.hub.noise import Share, shared_noise
 from stages.model.hub.skipping import RESUMABLE, Skip
 from stages.model.sampling.sampler import build_scheduler
 from stages.model.sampling.stops import NO_STOPS, Stops
@@ -33,6 +34,7 @@ class Runner:
         self.pipeline = pipeline
         self.takes = frozenset(inspect.signature(type(pipeline).__call__).parameters)
         self._own_scheduler = getattr(pipeline, "scheduler", None)
+        self._own_guider = getattr(pipeline, "guider", None)
 
     @property
     def name(self) -> str:
@@ -58,6 +60,7 @@ class Runner:
         seeds: Sequence[int],
         report: Report,
         stops: Stops = NO_STOPS,
+        share: Share | None = None,
     ) -> UInt8:
         """(T, H, W, 3): the one video, or the pictures, of a call with those of `arguments` that the pipeline takes.
 
@@ -65,6 +68,7 @@ class Runner:
             steps: how many steps `report` should expect; the pipeline's own count replaces it once it is known.
             seeds: one for each prompt in `arguments`.
             stops: it may stop after any step, where it is `resumable`.
+            share: what of a whole clip's noise the first latents are.
 
         Raises:
             StageError: the model overflowed.
@@ -72,6 +76,8 @@ class Runner:
             Yielded: an offer of `stops` did.
         """
         self._renew_scheduler(denoising)
+        if self._own_guider is not None:
+            self.pipeline.guider = self._own_guider.new(guidance_scale=denoising.guidance)
         if arguments.get("negative_prompt") and "negative_prompt" not in self.takes:
             _tell_once(self.name)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
@@ -81,13 +87,20 @@ class Runner:
             "generator": generators if len(generators) > 1 else generators[0],
             "output_type": "np",
             "use_resolution_binning": False,  # PixArt and Sana would draw another size and crop it
+            "sample_audio": False,
         }
         skip = Skip(self.pipeline, stops, generators)
         report(skip.left, steps)
-        with self._watched(steps, report, stops, skip) as callback, skip.running():
+        with (
+            self._watched(steps, report, stops, skip) as callback,
+            skip.running(),
+            shared_noise(self.pipeline, share),
+        ):
             if "callback_on_step_end" in self.takes:
                 given["callback_on_step_end"] = callback
             result = self.pipeline(**{name: value for name, value in given.items() if name in self.takes})
+        if self._own_scheduler is None:
+            report(steps, steps)
         return _to_pixels(result.images if hasattr(result, "images") else result.frames[0], self.name)
 
     def _renew_scheduler(self, denoising: Denoising) -> None:

@@ -1,27 +1,31 @@
 """I2V and V2V by any pipeline of diffusers: Wan, LTX, CogVideoX, Stable Video Diffusion, AnimateDiff and their like.
 
 `HubAnimator` takes an `Image` and gives `Keyframes` without latents; `HubRedrawer` takes an `Image` and `Keyframes` and
-gives one `Piece`, as the built-in networks do. What the paper's own networks are guided by (`Prior`, `Guide`, `motion`,
-LoRA) does not exist here. A pipeline denoises all the frames it is given together: I2V's windows only bound them. V2V's
+gives one `Piece`, as the built-in networks do. What the paper's own networks are guided by (`Prior`, `Guide`, `motion`)
+does not exist here. A pipeline denoises all the frames it is given together: I2V's windows only bound them. V2V's
 windows are cut as for the built-in network; one whose length the model cannot make is denoised with a few of the
-clip's next frames, and cut back. The noise of a window comes from a generator of its own. Knows nothing of how a
-pipeline computes.
+clip's next frames, and cut back. Their noise is that of the whole clip, sliced. Which classes run stands in `classes`.
+Knows nothing of how a pipeline computes.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import PIL.Image
+import torch
 
 from stages.base import InputError, Report, WeightsError, derive_seed, ignore_progress
 from stages.model.hub import limits
-from stages.model.hub.layout import choose_class, load_pipeline, takes
+from stages.model.hub.classes import ANIMATES, REDRAWS, SEES_REFERENCE, UPSCALES, takes, why_not
+from stages.model.hub.layout import choose_class, load_pipeline
+from stages.model.hub.noise import Share
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
+from stages.model.hub.upscaling import count_passes, small_size, upscaling
 from stages.model.network.pictures import resize_frames
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
@@ -34,6 +38,16 @@ ResultT = TypeVar("ResultT")
 
 _I2V, _V2V = "i2v_pipeline", "v2v_pipeline"  # the parts of a preset
 _UNKNOWN: Mapping[str, str] = MappingProxyType({})
+
+_FRAMES_FIRST = ("AnimateDiff", "CogVideoX")  # they draw noise as (B, F, C, h, w)
+# LTX-2 guides sound, and by skipped layers, beside what `guidance_scale` says; a distilled model wants none of it.
+_NO_GUIDANCE = {
+    "stg_scale": 0.0,
+    "modality_scale": 1.0,
+    "audio_guidance_scale": 1.0,
+    "audio_stg_scale": 0.0,
+    "audio_modality_scale": 1.0,
+}
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +73,9 @@ class HubAnimator:
 
         def judge(pipeline: Any) -> None:
             made = cls(pipeline)
+            _as_weights_error(preset, name, _check_guidance, made.who, pipeline, preset.i2v)
+            if "audio_guidance_scale" in made.runner.takes:
+                _tell_of_sound(made.who)
             for sizes in preset.sizes.values():
                 _as_weights_error(preset, name, limits.check_size, made.who, made.size_rule, sizes.i2v)
             for frames in preset.keyframes.values():
@@ -93,8 +110,10 @@ class HubAnimator:
         limits.check_frames(self.who, self.frame_rule, params.frames)
         limits.check_size(self.who, self.size_rule, params.size)
         _check_motion(self.who, params.motion)
+        _check_guidance(self.who, self.runner.pipeline, params.denoising)
         given = {
             **_common(params, params.fps),
+            "frames": params.frames,
             "image": PIL.Image.fromarray(resize_frames(image.pixels[None], params.size)[0]),
             "num_frames": params.frames,
         }
@@ -104,12 +123,13 @@ class HubAnimator:
 
 
 class HubRedrawer:
-    """Video to video by a pipeline that takes `video` and how strongly to change it."""
+    """Video to video by a pipeline that takes `video`: how strongly to change it, or to make it larger."""
 
     def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN) -> None:
         self.runner = Runner(pipeline)
         self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"V2V's {self.runner.name}"
+        self.upscales = self.runner.name in UPSCALES
         self.frame_rule = limits.frame_rule(pipeline, redraws=True)
         self.size_rule = limits.size_rule(pipeline)
 
@@ -130,6 +150,8 @@ class HubRedrawer:
                 )
             for sizes in preset.sizes.values():
                 _as_weights_error(preset, name, limits.check_size, made.who, made.size_rule, sizes.v2v)
+                if made.upscales:
+                    _as_weights_error(preset, name, small_size, pipeline, made.who, sizes.v2v, sizes.i2v)
             for frames in preset.keyframes.values():
                 for span in plan_windows(frames, preset.v2v_windows):
                     _as_weights_error(preset, name, made.widen, span, frames)
@@ -157,7 +179,7 @@ class HubRedrawer:
         report: Report,
         stops: Stops = NO_STOPS,
     ) -> Piece:
-        """Window `params.part`, from the keyframes alone: these pipelines do not look at the reference image.
+        """Window `params.part`, from the keyframes alone: of these pipelines VACE sees the reference image, too.
 
         Raises:
             InputError: a size, strength, window or part that the pipeline cannot make.
@@ -172,27 +194,49 @@ class HubRedrawer:
         steps, strength = _count_steps(params.strength, params.denoising)
         span = spans[params.part]
         wide = self.widen(span, len(clip.frames))
-        upscaled = resize_frames(clip.frames[wide.start : wide.stop], params.size)
-        given = {
-            **_common(params, clip.fps),
-            "video": [PIL.Image.fromarray(frame) for frame in upscaled],
-            "num_frames": len(wide),
-            "strength": strength,
-        }
+        frames = clip.frames[wide.start : wide.stop]
+        given, share = {**_common(params, clip.fps), "num_frames": len(wide), "strength": strength}, None
+        if self.upscales:
+            pipeline = self.runner.pipeline
+            scale, small = small_size(pipeline, self.who, params.size, clip.size)
+            given |= upscaling(pipeline, frames, scale, small, params.strength)
+            steps = count_passes(pipeline, params.denoising.steps, scale, params.size)
+        else:
+            shown = [PIL.Image.fromarray(frame) for frame in resize_frames(frames, params.size)]
+            given |= {"video": shown, "conditioning_frames": shown}
+            share = self._share(wide, len(clip.frames), seed)
+        if self.runner.name in SEES_REFERENCE:
+            given["reference_images"] = [PIL.Image.fromarray(resize_frames(image.pixels[None], params.size)[0])]
+            steps = params.denoising.steps
         if "denoise_strength" in self.runner.takes:
             given |= _as_condition(steps, params.denoising.steps)
         own = [derive_seed(seed, "v2v", params.part)]
-        made = self.runner.frames(given, params.denoising, steps, own, report, stops)
+        made = self.runner.frames(given, params.denoising, steps, own, report, stops, share)
         frames = expect(made, len(wide), params.size, self.who)
         first = span.start - wide.start
         return cut_piece(frames[first : first + len(span)], clip.fps, spans, params.part)
 
+    def _share(self, span: Span, frames: int, seed: int) -> Share:
+        """Of the whole clip's noise, as the built-in V2V slices its own."""
+        pipeline = self.runner.pipeline
+        factor = limits.temporal_factor(pipeline)
+        axis = 1 if self.runner.name.startswith(_FRAMES_FIRST) else 2
+        generator = torch.Generator("cpu").manual_seed(derive_seed(seed, "v2v"))
+        length, total = ((count - 1) // factor + 1 for count in (len(span), frames))
+        return Share(span.start // factor, length, total, generator, axis)
+
     def widen(self, span: Span, frames: int) -> Span:
         """The shortest span around `span` that the model can make, within a clip of `frames`.
+
+        It begins where a latent of the clip does, where the clip has room for that.
 
         Raises:
             InputError: the clip is too short for it.
         """
+        early = span.start - span.start % limits.temporal_factor(self.runner.pipeline)
+        length = self.frame_rule.at_least(span.stop - early)
+        if length is not None and early + length <= frames:
+            return Span(early, early + length)
         length = self.frame_rule.at_least(len(span))
         if length is None or length > frames:
             raise InputError(
@@ -204,17 +248,34 @@ class HubRedrawer:
 
 
 def _animator_class(preset: Preset, own: str) -> type:
-    return choose_class(
+    made = choose_class(
         _I2V, preset.parts[_I2V], own, lambda kind: takes(kind, "image", "num_inference_steps"),
-        ("ImageToVideo",), "takes an `image` to animate",
+        ("ImageToVideo",), "takes an `image` to animate", partial(why_not, stage="i2v"),
     )  # fmt: skip
+    _tell_untried(made.__name__, made.__name__ in ANIMATES)
+    return made
 
 
 def _redrawer_class(preset: Preset, own: str) -> type:
-    return choose_class(
-        _V2V, preset.parts[_V2V], own, lambda kind: takes(kind, "video", "strength", "num_inference_steps"),
+    made = choose_class(
+        _V2V, preset.parts[_V2V], own,
+        lambda kind: kind.__name__ in REDRAWS or takes(kind, "video", "strength", "num_inference_steps"),
         ("VideoToVideo", "Condition"), "takes a `video` to redraw, and the `strength` of it",
+        partial(why_not, stage="v2v"),
     )  # fmt: skip
+    _tell_untried(made.__name__, made.__name__ in REDRAWS)
+    return made
+
+
+@cache
+def _tell_untried(name: str, tried: bool) -> None:
+    if not tried:
+        log.warning("%s was not tried in this stage: its size, frames and steps are checked as it runs.", name)
+
+
+@cache
+def _tell_of_sound(who: str) -> None:
+    log.warning("%s makes sound with its frames; no stage takes it further, and it is left out.", who)
 
 
 def _common(params: I2VParams | V2VParams, fps: float) -> dict[str, Any]:
@@ -231,6 +292,7 @@ def _common(params: I2VParams | V2VParams, fps: float) -> dict[str, Any]:
         "fps": rate,
         "frame_rate": rate,
         "target_fps": rate,
+        **(_NO_GUIDANCE if params.denoising.guidance <= 1 else {}),
     }
 
 
@@ -251,6 +313,13 @@ def _count_steps(strength: float, denoising: Denoising) -> tuple[int, float]:
         raise InputError(f"V2V's strength is {strength:g}; it must be above 0 and at most 1.")
     steps = min(int(denoising.steps * strength), denoising.steps)
     return (steps, strength) if steps else (1, min(1.0, 1.5 / denoising.steps))
+
+
+def _check_guidance(who: str, pipeline: Any, denoising: Denoising) -> None:
+    if type(pipeline.scheduler).__name__ == "PiflowScheduler" and denoising.guidance != 1:
+        raise InputError(
+            f"{who} is distilled and has no guidance, it was asked for {denoising.guidance:g}: take 1 in the preset."
+        )
 
 
 def _check_motion(who: str, motion: bool) -> None:

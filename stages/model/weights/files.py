@@ -20,7 +20,7 @@ MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _TEXTS = ("*.json", "*.txt", "*.model")
-_STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
+STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
 _POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
@@ -62,7 +62,7 @@ def patterns(name: str, part: Part) -> list[str]:
         return [_inside(part, part.weight_name)]
     shards, variant = "-?????-of-?????", f".{part.variant}" if part.variant else ""
     middles = dict.fromkeys([variant, f"{variant}{shards}", f"{shards}{variant}"])  # both orders are in use
-    files = [f"{stem}{middle}.safetensors" for stem in _STEMS for middle in middles]
+    files = [f"{stem}{middle}.safetensors" for stem in STEMS for middle in middles]
     if is_pipeline(name):
         return ["model_index.json", *(f"*/{file}" for file in (*_TEXTS, *files))]
     if "tokenizer" in name:
@@ -73,7 +73,7 @@ def patterns(name: str, part: Part) -> list[str]:
 def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
     """The safetensors of the module in `folder`: one file, or all the shards of its index; empty if one is missing."""
     dot = f".{variant}" if variant else ""
-    for stem in _STEMS:
+    for stem in STEMS:
         whole = folder / f"{stem}{dot}.safetensors"
         if whole.is_file():
             return (whole,)
@@ -159,7 +159,7 @@ def _what_is_there(part: Part, folder: Path) -> str:
         return "not all of the .safetensors files of its index are there; fetch it again"
     others = sorted(file.name for file in folder.glob("[!.]*.safetensors"))
     if others:
-        wanted = " or ".join(f"{stem}{f'.{part.variant}' if part.variant else ''}.safetensors" for stem in _STEMS)
+        wanted = " or ".join(f"{stem}{f'.{part.variant}' if part.variant else ''}.safetensors" for stem in STEMS)
         return f"it has no {wanted}, only {others[0]}; choose that by `variant` in the preset, or fetch it again"
     return "it has no .safetensors file; fetch it again"
 
@@ -248,12 +248,16 @@ def fetch(name: str, part: Part) -> Path:
         WeightsError: the hub cannot be reached, or its repository holds no safetensors for this part.
     """
     from huggingface_hub import HfApi, snapshot_download  # only for public weights
+    from huggingface_hub.errors import RevisionNotFoundError
 
     try:
-        folder = Path(snapshot_download(part.source, allow_patterns=patterns(name, part)))
+        folder = Path(snapshot_download(part.source, revision=part.revision, allow_patterns=patterns(name, part)))
         if _complete(name, part, folder):
             return folder
-        HfApi().list_repo_files(part.source)  # without network, the call above gives what the cache has
+        # without network, the call above gives what the cache has
+        HfApi().list_repo_files(part.source, revision=part.revision)
+    except RevisionNotFoundError as error:
+        raise WeightsError(no_revision(name, part)) from error
     except Exception as error:  # offline mode, no route, no such repository, no right to it
         copy = _mirror(part)
         if copy is not None:
@@ -269,9 +273,21 @@ def no_network(name: str, part: Part, reason: str) -> str:
     target = os.environ.get(MIRROR_VARIABLE) or "/models"
     return (
         f"Part {name!r} is not on this machine and {part.source} cannot be reached ({reason}): where there is network, "
-        f"run `hf download {part.source} {include} --local-dir {part.source}`, copy the folder {part.source} to "
-        f"{target}/{part.source} here, and set {MIRROR_VARIABLE}={target}."
+        f"run `hf download {part.source}{_at(part)} {include} --local-dir {part.source}`, copy the folder "
+        f"{part.source} to {target}/{part.source} here, and set {MIRROR_VARIABLE}={target}."
     )
+
+
+def no_revision(name: str, part: Part) -> str:
+    """One sentence for a commit that its repository does not have."""
+    return (
+        f"Part {name!r} wants revision {part.revision!r} of {part.source}, which has none of that name; take a commit "
+        f"that https://huggingface.co/{part.source}/commits lists, or 'main', as the part's `revision` in the preset."
+    )
+
+
+def _at(part: Part) -> str:
+    return "" if part.revision == "main" else f" --revision {part.revision}"
 
 
 def no_safetensors(name: str, part: Part) -> str:
@@ -280,9 +296,9 @@ def no_safetensors(name: str, part: Part) -> str:
     folder = "/".join(filter(None, (target, part.source, part.subfolder)))
     return (
         f"Part {name!r} needs one of {', '.join(patterns(name, part)[-2:])}, and {part.source} publishes none of them: "
-        f"if you trust its pickle, run `hf download {part.source} --include '{_inside(part, '*.json')}' --include "
-        f"'{place}' --local-dir {target}/{part.source}` and `python -m stages weights --convert {folder}`, and set "
-        f"{MIRROR_VARIABLE}={target}."
+        f"if you trust its pickle, run `hf download {part.source}{_at(part)} --include '{_inside(part, '*.json')}' "
+        f"--include '{place}' --local-dir {target}/{part.source}` and `python -m stages weights --convert {folder}`, "
+        f"and set {MIRROR_VARIABLE}={target}."
     )
 
 
@@ -296,7 +312,7 @@ def _cached(part: Part) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(part.source, local_files_only=True))
+        return Path(snapshot_download(part.source, revision=part.revision, local_files_only=True))
     except Exception:  # the hub's own kinds: nothing of the repository is in the cache
         return None
 

@@ -92,7 +92,7 @@ NETWORKS: Mapping[tuple[str, str], Config] = {
     ("guoyww/animatediff-motion-adapter-v1-5-3", ""): MOTION_V153,
     ("wangfuyun/AnimateLCM", ""): MOTION_V2,
     ("guoyww/animatediff-sparsectrl-rgb", ""): SPARSE_RGB,
-    ("lllyasviel/control_v11f1e_sd15_tile", ""): CONTROL_SD15,
+    ("ControlNet-1-1-preview/control_v11f1e_sd15_tile", ""): CONTROL_SD15,
     ("h94/IP-Adapter", "models/image_encoder"): VIT_H,
 }
 

@@ -140,6 +140,27 @@ async def test_delete_cancels_what_runs_and_forgets_what_ended(rig: Rig) -> None
     error_of(await rig.http.get(f"/v1/videos/{done}"), 404)
 
 
+async def test_a_list_is_searched_by_words_and_by_status(rig: Rig) -> None:
+    done = await rig.finished()
+    fox, owl = (await rig.create(prompt="a FOX in the snow")).id, (await rig.create(prompt="an owl in the snow")).id
+    for query, ids in {
+        "q=fox": [fox, done],
+        "q=in+snow": [owl, fox],
+        "q=fox&status=completed": [done],
+        "status=completed&status=queued": [owl, fox, done],
+        "status=failed": [],
+        "q=fox&limit=1": [fox],
+    }.items():
+        page = (await rig.http.get(f"/v1/videos?{query}")).json()
+        assert [video["id"] for video in page["data"]] == ids, query
+        assert page["has_more"] is ("limit" in query)
+    assert [v["id"] for v in (await rig.http.get(f"/v1/videos?q=fox&after={fox}")).json()["data"]] == [done]
+    for query, param in {"q=": "q", f"q={'a' * 201}": "q", "status=done": "status", "q=a&after=x": "after"}.items():
+        assert error_of(await rig.http.get(f"/v1/videos?{query}"), 404 if param == "after" else 400).param == param
+    said = error_of(await rig.http.get("/v1/videos?status=done"), 400).message
+    assert said == "status is 'done'; it must be one of: queued, in_progress, paused, completed, failed."
+
+
 async def test_routes_methods_and_failures_that_are_not_ours_have_the_same_shape(rig: Rig) -> None:
     error_of(await rig.http.get("/v1/films"), 404)
     error_of(await rig.http.put("/v1/videos"), 405)

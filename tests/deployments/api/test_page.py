@@ -51,6 +51,16 @@ def test_the_page_and_its_parts_are_served_once(tmp_path: Path) -> None:
         assert client.get(f"/assets/{name}").status_code == 404
 
 
+def test_every_module_is_named_before_one_asks_for_it(tmp_path: Path) -> None:
+    client = TestClient(Served(tmp_path).app, client=("127.0.0.1", 1))
+    named = re.findall(r"<assets/([\w.]+)>; rel=modulepreload", client.get("/").headers["link"])
+    parts, found, left = read_parts(), set[str](), {"main.js"}
+    while left:
+        found |= left
+        left = {name for one in left for name in re.findall(r'from "\./([\w.]+)"', parts[one].body.decode())} - found
+    assert sorted(named) == sorted(found)
+
+
 def test_nothing_is_loaded_from_elsewhere_and_no_text_becomes_markup() -> None:
     parts = read_parts()
     assert {path.name for path in WEB.iterdir()} == set(parts)

@@ -56,7 +56,7 @@ def test_the_graph_has_the_seven_deployments_with_the_options_of_the_file() -> N
     for name, stage in stages.items():
         assert stage.name == name
         assert stage.ray_actor_options["label_selector"] == {"pool": name}
-        assert stage.max_ongoing_requests == 2
+        assert stage.max_ongoing_requests == 4  # two calls, and two words to it
         router = stage._deployment_config.request_router_config
         assert (router.initial_backoff_s, router.max_backoff_s) == (0.005, 0.02)
     assert stages["v2v"]._deployment_config.autoscaling_config.min_replicas == 2

@@ -117,8 +117,8 @@ def test_code_of_a_repository_is_never_run(copy: Callable[[str], Path], tmp_path
 
 @pytest.mark.parametrize(("stage", "name", "need"), [
     ("i2v", "stable_diffusion", "StableDiffusionPipeline, and neither it nor its family takes an `image` to animate"),
-    ("v2v", "stable_video", "neither it nor its family takes a `video` to redraw, and the `strength` of it"),
-    ("v2v", "wan_a14b", "neither it nor its family takes a `video`"),
+    ("v2v", "stable_video", "which animates: it belongs into part 'i2v_pipeline'; name another pipeline"),
+    ("v2v", "flux", "neither it nor its family takes a `video` to redraw, and the `strength` of it"),
     ("t2i", "ltx_text", "LTXPipeline, and neither it nor its family draws a picture from a `prompt` alone"),
     ("t2i", "stable_video", "neither it nor its family draws a picture"),
 ])  # fmt: skip

@@ -1,5 +1,6 @@
 """V2V by pipelines of diffusers: what the pipeline called by hand gives, window by window, joined without a gap."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -57,9 +58,32 @@ def redraw(stage: V2V, wanted: V2VParams, given: Keyframes, seed: int = 3) -> UI
     return stage(picture(), given, params=wanted, seed=seed, report=ignore_progress).clip.frames
 
 
-def by_hand(folder: str, kind: str, frames: UInt8, size: tuple[int, int], more: dict[str, Any], part: int = 0) -> UInt8:
+def by_hand(
+    folder: str,
+    kind: str,
+    frames: UInt8,
+    size: tuple[int, int],
+    more: dict[str, Any],
+    part: int = 0,
+    noise: tuple[int, int] | None = None,
+) -> UInt8:
+    """`noise` is the first latent frame of the window and how many the clip has."""
     pipeline = getattr(diffusers, kind).from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
+    module: Any = sys.modules[type(pipeline).__module__]
+    draw, whole = module.randn_tensor, torch.Generator("cpu").manual_seed(derive_seed(3, "v2v"))
+
+    def sliced(shape: Any, **options: Any) -> torch.Tensor:
+        """The first is of the clip; then as the pipeline draws."""
+        monkey.undo()
+        axis = 1 if kind.startswith(("CogVideoX", "AnimateDiff")) else 2
+        start, total = noise or (0, shape[axis])
+        made = torch.randn([*shape[:axis], total, *shape[axis + 1 :]], generator=whole)
+        return made.narrow(axis, start, shape[axis])
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(module, "randn_tensor", sliced)
+    assert draw is not sliced
     made = pipeline(
         video=[PIL.Image.fromarray(frame) for frame in resize_frames(frames, size)],
         prompt="a fox",
@@ -158,7 +182,8 @@ def test_windows_that_the_model_cannot_make_are_widened_and_cut_back(shelf: Shel
     assert spans(pieces) == [(0, 16, 8), (8, 17, 9), (17, 16, 16)]
     size, kind = preset.sizes["48x32"].v2v, "WanVideoToVideoPipeline"
     for part, (first, last, skip) in enumerate([(0, 17, 0), (8, 25, 0), (16, 33, 1)]):
-        whole = by_hand(shelf["wan_text"], kind, given.clip.frames[first:last], size, {"strength": 0.5}, part)
+        more, noise = {"strength": 0.5}, (first // 4, 9)
+        whole = by_hand(shelf["wan_text"], kind, given.clip.frames[first:last], size, more, part, noise)
         expected = whole[skip : skip + len(planned[part])]
         assert alike(pieces[part].clip.frames, expected)
     joined = [join(piece, before) for piece, before in zip(pieces, [None, *pieces[:-1]], strict=True)]

@@ -73,7 +73,7 @@ def test_a_folder_of_copies_comes_first(no_copy: Path, tmp_path: Path, monkeypat
 
 
 def test_the_published_adapter_is_one_file_in_a_subfolder(no_copy: Path) -> None:
-    snapshot = cache(no_copy, "h94/IP-Adapter")
+    snapshot = cache(no_copy, "h94/IP-Adapter", PAPER.parts["appearance"].revision)
     (snapshot / "models").mkdir()
     assert local_state("appearance", PAPER.parts["appearance"]) == "partly cached"
     torch.manual_seed(0)

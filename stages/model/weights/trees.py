@@ -1,0 +1,100 @@
+"""What fetching a part would bring, judged by the list of files of its repository: nothing is fetched.
+
+Takes a part and a tree, path to bytes, as the hub lists it at the part's revision. A file that is not there, a shard of
+a set that is not whole, a pickle alone: told before gigabytes move. Knows nothing of what is on this machine.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+
+from stages.base import WeightsError
+from stages.model.weights.files import STEMS, is_pipeline, no_network, no_revision, no_safetensors, patterns
+from stages.presets import Part
+
+Tree = Mapping[str, int]  # path in the repository -> bytes; 0 where the hub does not say
+
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
+
+
+def hub_tree(name: str, part: Part) -> dict[str, int]:
+    """The repository's files at the part's revision.
+
+    Raises:
+        WeightsError: the hub cannot be reached, or has no such repository or revision.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        info = HfApi().model_info(part.source, revision=part.revision, files_metadata=True)
+    except RevisionNotFoundError as error:
+        raise WeightsError(no_revision(name, part)) from error
+    except Exception as error:  # the hub's own kinds
+        reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
+        raise WeightsError(no_network(name, part, reason)) from error
+    return {file.rfilename: file.size or 0 for file in info.siblings or ()}
+
+
+def to_fetch(name: str, part: Part, tree: Tree) -> dict[str, int]:
+    """What `files.fetch` would bring of the tree.
+
+    Raises:
+        WeightsError: it would not be all that the part needs.
+    """
+    wanted = {path: size for path, size in tree.items() if any(fnmatch(path, like) for like in patterns(name, part))}
+    gap = next(_gaps(name, part, tree), None)
+    if gap is None:
+        return wanted
+    if gap.endswith(".safetensors") and any(path.endswith(".bin") for path in tree) and not part.weight_name:
+        raise WeightsError(no_safetensors(name, part))
+    raise WeightsError(
+        f"Part {name!r} needs {gap}, which {part.source} does not have at revision {part.revision!r}; check subfolder, "
+        f"variant, weight_name and revision in the preset."
+    )
+
+
+def _gaps(name: str, part: Part, tree: Tree) -> Iterator[str]:
+    inside = f"{part.subfolder}/" if part.subfolder else ""
+    if part.weight_name:
+        if inside + part.weight_name not in tree:
+            yield inside + part.weight_name
+    elif is_pipeline(name):
+        if "model_index.json" not in tree:
+            yield "model_index.json"
+        homes = sorted({path.partition("/")[0] + "/" for path in tree if path.endswith("/config.json")})
+        for home in homes:
+            if not _is_whole(tree, home, part.variant) and _has_weights(tree, home):
+                yield _file(home, part.variant)
+    elif "tokenizer" in name:
+        if not {f"{inside}vocab.json", f"{inside}tokenizer.json"} & set(tree):
+            yield f"{inside}vocab.json"
+    else:
+        if f"{inside}config.json" not in tree:
+            yield f"{inside}config.json"
+        if not _is_whole(tree, inside, part.variant):
+            yield _file(inside, part.variant)
+
+
+def _file(home: str, variant: str | None) -> str:
+    return f"{home}{STEMS[0]}{f'.{variant}' if variant else ''}.safetensors"
+
+
+def _has_weights(tree: Tree, home: str) -> bool:
+    """A folder with a config and nothing else is no network: a scheduler's, a tokenizer's."""
+    return any(path.startswith(home) and path.endswith((".safetensors", ".bin")) for path in tree)
+
+
+def _is_whole(tree: Tree, home: str, variant: str | None) -> bool:
+    dot = f".{variant}" if variant else ""
+    names = {path.removeprefix(home) for path in tree if path.startswith(home) and path.endswith(".safetensors")}
+    for stem in STEMS:
+        if f"{stem}{dot}.safetensors" in names:
+            return True
+        for name in names:
+            shard = _SHARD.search(name)
+            if shard and _SHARD.sub("", name) == f"{stem}{dot}.safetensors":
+                count = int(shard[2])
+                whole = [_SHARD.sub(f"-{number:05}-of-{shard[2]}", name) for number in range(1, count + 1)]
+                return set(whole) <= names
+    return False

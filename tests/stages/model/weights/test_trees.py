@@ -1,0 +1,109 @@
+"""`weights --pull --dry-run` against the recorded file lists of every repository: what is missing is found there."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.base import WeightsError
+from stages.local.weights_command import main
+from stages.model.weights.files import fetch, is_hub_id
+from stages.model.weights.trees import to_fetch
+from stages.presets import PAPER, PAPER_FAST, PRESETS, Part, Preset
+from tests.stages.model.weights.hub import TREES, serve_trees
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The recorded one, with an empty cache."""
+    monkeypatch.delenv("MAGICVIDEO_WEIGHTS", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve_trees() as address:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        yield
+
+
+@pytest.mark.parametrize("preset", [PAPER, PAPER_FAST], ids=lambda preset: preset.name)
+def test_every_part_can_be_had_at_its_revision_and_is_as_large_as_the_table_says(preset: Preset) -> None:
+    for name, part in preset.parts.items():
+        if is_hub_id(part):
+            known = TREES[part.source]
+            assert part.revision == known["revision"], name
+            found = to_fetch(name, part, known["files"])
+            assert not [path for path in found if path.endswith((".bin", ".ckpt"))]
+            assert sum(found.values()) / 1e9 == pytest.approx(part.size_gb, rel=0.01), name
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_a_revision_is_a_whole_commit_or_says_that_it_is_none(preset: Preset) -> None:
+    for part in preset.parts.values():
+        assert part.revision == "main" or (len(part.revision) == 40 and int(part.revision, 16) > 0)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_dry_run_of_pull_asks_the_hub_and_fetches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--preset", "paper", "--pull", "--dry-run", "--json"]) == 0
+    told, document = capsys.readouterr(), None
+    assert "appearance: h94/IP-Adapter models ip-adapter-plus_sd15.safetensors\n  1 files, 0.098 GB" in told.err
+    document = json.loads(told.out)
+    assert document["parts"]["control_v2v"]["revision"] == "4db89880533c858b379a07cfb438995c5c8d7734"
+    assert set(document["absent"]) == set(PAPER.parts) - {"flow", "gan"}
+    assert not list((tmp_path / "hub").rglob("*.safetensors"))
+    with pytest.raises(SystemExit) as refused:
+        main(["--preset", "paper", "--dry-run"])
+    assert refused.value.code == 2
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_file_that_went_missing_is_exit_code_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = dict(TREES["h94/IP-Adapter"]["files"])
+    del files["models/ip-adapter-plus_sd15.safetensors"]
+    monkeypatch.setitem(TREES["h94/IP-Adapter"], "files", files)
+    assert main(["--preset", "paper", "--pull", "--dry-run"]) == 3
+    told = capsys.readouterr().err
+    assert "Part 'appearance' needs models/ip-adapter-plus_sd15.safetensors, which h94/IP-Adapter does not have" in told
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_that_is_not_there_is_told_before_anything_is_fetched() -> None:
+    part = replace(PAPER.parts["motion"], revision="0" * 40)
+    with pytest.raises(WeightsError) as refused:
+        fetch("motion", part)
+    assert str(refused.value) == (
+        f"Part 'motion' wants revision '{'0' * 40}' of guoyww/animatediff-motion-adapter-v1-5-3, which has none of "
+        f"that name; take a commit that https://huggingface.co/guoyww/animatediff-motion-adapter-v1-5-3/commits lists, "
+        f"or 'main', as the part's `revision` in the preset."
+    )
+
+
+SHARDS = {"config.json": 1, **{f"model-{number:05}-of-00003.safetensors": 1 for number in (1, 2, 3)}}
+GAPS: list[tuple[str, Part, dict[str, int], str]] = [
+    ("motion", Part("a/b", "test"), {"config.json": 1, "diffusion_pytorch_model.bin": 1}, "publishes none of them"),
+    ("unet", Part("a/b", "test", variant="fp16"), SHARDS, "needs diffusion_pytorch_model.fp16.safetensors"),
+    ("unet", Part("a/b", "test"), {k: v for k, v in SHARDS.items() if "2-of" not in k}, "needs diffusion_pytorch"),
+    ("unet", Part("a/b", "test", "unet"), SHARDS, "needs unet/config.json"),
+    ("tokenizer", Part("a/b", "test"), {"merges.txt": 1}, "needs vocab.json"),
+    ("t2i", Part("a/b", "test"), {"unet/config.json": 1}, "needs model_index.json"),
+    (
+        "i2v_pipeline",
+        Part("a/b", "test"),
+        {"model_index.json": 1, **{f"transformer/{path}": 1 for path in SHARDS if "1-of" not in path}},
+        "needs transformer/diffusion_pytorch_model.safetensors",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "part", "tree", "told"), GAPS)
+def test_what_is_not_whole_is_named(name: str, part: Part, tree: dict[str, int], told: str) -> None:
+    with pytest.raises(WeightsError, match=told):
+        to_fetch(name, part, tree)
+
+
+def test_shards_are_whole_where_all_are_there() -> None:
+    assert to_fetch("unet", Part("a/b", "test"), SHARDS) == SHARDS
