@@ -80,6 +80,8 @@ NAMES = {
     "file_id": "file_a",
     "model": "tiny",
     "study_id": "study_a",
+    "trial": "t1_a",
+    "side": "left",
     "link_id": "a",
     "name": "bars",
 }
