@@ -1,14 +1,12 @@
 """HTTP: the application that the ingress serves, put together from the routes, and every error in the API's shape.
 
-    /v1/videos ...   `deployments.api.videos`
-    /v1/studies ...  `deployments.api.studies`, also /v1/rate
+    /v1/videos ...   `deployments.api.videos`; `deployments.api.studies` has /v1/studies and /v1/rate
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
     /  /docs         the page and the API's description, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing; also /health
     /metrics         `deployments.api.metrics`
 
-Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
-Ray: what the pipeline and the cluster do comes in as functions.
+Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames; `create_app`: no Ray.
 """
 
 import asyncio

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
 
 from client.schema_studies import (
     CreateStudy,
@@ -31,7 +32,7 @@ from client.schema_studies import (
     Vote,
 )
 from deployments.api.answers import CAME_TO, json_answer
-from deployments.api.bodies import IdempotencyKey, read_json
+from deployments.api.bodies import BodyT, IdempotencyKey, first_fault, limited_body
 from deployments.api.description import binary, body, errors
 from deployments.api.gate import Tenant
 from deployments.bulkheads import Bulkhead
@@ -39,6 +40,7 @@ from deployments.errors import InvalidRequestError
 from deployments.files.store import ArtifactError
 from deployments.intake.services import Services
 from deployments.journal.sweeps import Sweeps
+from deployments.settings.application import IngressArgs
 from deployments.studies.book import NewStudy, Plans, Record, StudyBook
 from deployments.studies.errors import StudyStateError, StudyVideoGoneError, TrialNotFoundError, needing_packages
 from deployments.studies.export import as_csv, as_jsonl
@@ -96,7 +98,7 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         """The videos, completed jobs or files that were sent, are paired by prompt and take, and the plan is frozen.
         They are then made alike in the background, until `state` is `ready`.
         """
-        asked = await read_json(request, CreateStudy, services.args.ingress, MAX_BODY_BYTES)
+        asked = await _read(request, CreateStudy, services.args.ingress, MAX_BODY_BYTES)
         body_hash = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
         study_id = await services.at_journal.run(book.made_by, tenant, key, body_hash) or ""
         if not study_id:
@@ -190,7 +192,7 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
     )
     async def make_links(study_id: str, request: Request, tenant: Tenant) -> Response:
         """One person each, who needs no account; signed, and over when it expires or is revoked."""
-        asked = await read_json(request, MakeLinks, services.args.ingress, _VOTE_BYTES)
+        asked = await _read(request, MakeLinks, services.args.ingress, _VOTE_BYTES)
         made = await services.at_journal.run(raters.make, study_id, asked.count, asked.days, tenant=tenant)
         return await links_answer(study_id, tenant, {link.id for link in made})
 
@@ -238,7 +240,7 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
 
     @app.post("/v1/rate/votes", include_in_schema=False, openapi_extra=body(Vote))
     async def vote(request: Request, link_id: _Rater, closed: _Closed) -> Response:
-        given = await read_json(request, Vote, services.args.ingress, _VOTE_BYTES)
+        given = await _read(request, Vote, services.args.ingress, _VOTE_BYTES)
         seat = await services.at_journal.run(raters.vote, link_id, given, closed=closed)
         return json_answer(rating_of(seat), headers=_PRIVATE)
 
@@ -254,6 +256,16 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
             raise StudyVideoGoneError from None
         pieces = services.at_store.iterate(services.store.read(key, 0, size))
         return StreamingResponse(pieces, headers={**_PRIVATE, "Content-Length": str(size)}, media_type="video/mp4")
+
+
+async def _read(request: Request, model: type[BodyT], limits: IngressArgs, most: int) -> BodyT:
+    """A body of JSON of up to `most` bytes, however many values it holds. Raises as `open_body` does."""
+    if b"\\u0000" in (body := bytes(await limited_body(request, most, limits.body_limit_s))):
+        raise InvalidRequestError("The body holds the sign NUL, which no text has.", code="invalid_json")
+    try:
+        return model.model_validate_json(body.strip() or b"{}", strict=True)
+    except ValidationError as error:
+        raise first_fault(error, {}) from None
 
 
 def _key(book: StudyBook, shelf: dict[str, dict[int, str]], seat: Seat, trial: str, side: str) -> str:

@@ -2,8 +2,8 @@
 
 Each becomes a file of the study's own, without sound and without what a file says of its origin. Where all have one
 size, rate, length, coding and about one bitrate, their packets are copied; else every one of the study is encoded anew
-to the smallest size, the lowest rate, the shortest length and the lowest bitrate among the systems, and the study says
-so. Goes on where it stopped: a video that is ready stays.
+to the largest size, with black beside another shape, the highest rate and bitrate among the systems and the shortest
+length, so that no side loses what it has, and the study says so. Goes on where it stopped: a video that is ready stays.
 """
 
 import io
@@ -113,12 +113,12 @@ def probe(data: bytes, called: str) -> Facts:
 def choose(facts: Sequence[Sequence[Facts]]) -> Target:
     """What all videos of a study are to be, from what each system's are."""
     every = [one for own in facts for one in own]
-    smallest = min(every, key=lambda one: one.width * one.height)
-    fps = min(one.fps for one in every)
+    largest = max(every, key=lambda one: one.width * one.height)
+    fps = max(one.fps for one in every)
     seconds = min(one.seconds for one in every)
     rates = [statistics.fmean(one.kbit_s for one in own) for own in facts]
-    kbit_s = max(LEAST_KBIT_S, round(min(rates)))
-    width, height = smallest.width // 2 * 2, smallest.height // 2 * 2
+    kbit_s = max(LEAST_KBIT_S, round(max(rates)))
+    width, height = largest.width // 2 * 2, largest.height // 2 * 2
     frames = max(2, int(seconds * fps + 1e-6))
     media = Media(width=width, height=height, fps=fps, frames=frames, seconds=frames / fps, kbit_s=kbit_s)
     differ = [
@@ -175,16 +175,24 @@ def _at_rate(data: bytes, media: Media) -> Iterator[UInt8]:
         while now.end_s <= at_s and (after := next(shown, None)) is not None:
             now, pixels = after, None
         if pixels is None:
-            pixels = _resized(now.pixels(), (media.width, media.height))
+            pixels = resized(now.pixels(), (media.width, media.height))
         yield pixels
 
 
-def _resized(pixels: UInt8, size: tuple[int, int]) -> UInt8:
-    if (pixels.shape[1], pixels.shape[0]) == size:
+def resized(pixels: UInt8, size: tuple[int, int]) -> UInt8:
+    """All of it, as large as fits, in the middle of a black ground."""
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
         return pixels
+    scale = min(size[0] / width, size[1] / height)
+    inner = [max(1, min(round(side * scale), most)) for side, most in zip((width, height), size, strict=True)]
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    made: UInt8 = frame.reformat(width=size[0], height=size[1], interpolation="AREA").to_ndarray()
-    return made
+    how = "BICUBIC" if scale > 1 else "AREA"
+    made = frame.reformat(width=inner[0], height=inner[1], interpolation=how).to_ndarray()
+    ground = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    ground[top : top + inner[1], left : left + inner[0]] = made
+    return ground
 
 
 def _bytes(store: ArtifactStore, video: Kept) -> bytes:

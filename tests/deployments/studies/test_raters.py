@@ -139,7 +139,7 @@ async def test_a_browser_is_told_nothing_of_systems_jobs_prompts_or_files(rig: R
         answers += [await person.get(told.next.left), await person.get(told.next.right)]
         answers.append(await vote(person, told.next.id))
         told = Rating.model_validate_json(answers[-1].content)
-    assert len(answers) == 1 + 3 * (2 + 4 + 4 + 2)
+    assert len(answers) == 1 + 3 * (2 + 4 + 8 + 2)
     secret = [b"steps14", b"steps6", b"a fox", b"tiny", b"secret words", b"video_", b"x264", study.id.encode()]
     for answer in answers:
         assert answer.status_code == 200

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import av
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -14,6 +15,7 @@ from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.studies.book import StudyBook
 from deployments.studies.numbers import plugged
+from deployments.studies.preparing import resized
 from tests.deployments.rig import Rig, create, error_of
 from tests.deployments.studies.making import links, mp4, prepared, rater, ready, standing, systems, vote
 
@@ -80,15 +82,15 @@ async def test_sets_that_differ_are_encoded_alike_and_the_study_says_so(rig: Rig
     sets = [{"name": name, "videos": [{"prompt": "p", "file_id": files[n]}]} for n, name in enumerate("ab")]
     study = await ready(rig, systems=sets)
     assert study.media is not None
-    assert (study.media.width, study.media.fps, study.media.frames) == (64, 12.0, 23)
+    assert (study.media.width, study.media.fps, study.media.frames) == (96, 24.0, 46)
     assert study.note is not None
-    assert study.note.startswith("All videos were encoded anew, to 64x64, 12 fps, 23 frames and ")
+    assert study.note.startswith("All videos were encoded anew, to 96x96, 24 fps, 46 frames and ")
     assert "differ in size, frame rate, length" in study.note
     for number in range(2):
         key = StudyBook(rig.database).shown(study.id)[number]["key"]
         with av.open(io.BytesIO(b"".join(rig.store.read(key, 0, rig.store.size(key))))) as film:
             stream = film.streams.video[0]
-            assert (stream.width, stream.height, stream.frames, float(stream.average_rate or 0)) == (64, 64, 23, 12.0)
+            assert (stream.width, stream.height, stream.frames, float(stream.average_rate or 0)) == (96, 96, 46, 24.0)
     for file in files:
         await rig.http.delete(f"/v1/files/{file}")
     person = rater(rig, (await links(rig.http, study.id, count=1))[0])
@@ -177,3 +179,10 @@ async def test_a_measure_of_ones_own_stands_beside_the_votes(rig: Rig) -> None:
     assert set(measured[0]) == {"motion_energy", "flicker", "sharpness", "contrast", "loop_jump", "red", "letters"}
     with pytest.raises(ConfigError, match="names no measure"):
         plugged("nowhere.at.all:clip")
+
+
+def test_another_shape_is_shown_whole_in_the_middle() -> None:
+    wide = np.full((40, 80, 3), 200, np.uint8)
+    shown = resized(wide, (64, 64))
+    assert shown.shape == (64, 64, 3)
+    assert (shown[16:48].min(), shown[:16].max(), shown[48:].max()) == (200, 0, 0)
