@@ -33,12 +33,18 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "mcp": Room("tools for assistants, a client of the HTTP API"),
         "api": Room(
             "HTTP and nothing else; with the page in `web/`",
-            ("api/headers", "intake", "tenants", "files", "on_ray", "settings", "journal", "observe", "jobs"),
+            (
+                *("api/headers", "studies", "intake", "tenants", "files", "on_ray", "settings", "journal", "observe"),
+                "jobs",
+            ),
         ),
         "api/headers": Room("what headers say: hardening, CORS, Accept, Range"),
         "intake": Room(
             "whether a job may come in: admission, prompts, uploads, acceptance",
             ("tenants", "files", "settings", "journal", "jobs"),
+        ),
+        "studies": Room(
+            "which videos people find better: plan, votes, results", ("tenants", "files", "journal", "jobs")
         ),
         "pipeline": Room(
             "drives jobs through the stages",
@@ -129,7 +135,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
 GROUND: Mapping[str, frozenset[str]] = {
     "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
-    "client": frozenset({"_version", "schema", "errors"}),
+    "client": frozenset({"_version", "schema", "schema_studies", "errors"}),
     "stages": frozenset(
         {
             *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),
@@ -158,17 +164,12 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
 TOUCHES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "fastapi"): ("api",),
     ("deployments", "starlette"): ("api", "api/headers"),
-    ("deployments", "sqlalchemy"): ("journal", "tenants"),
+    ("deployments", "sqlalchemy"): ("journal", "tenants", "studies"),
     ("deployments", "mcp"): ("mcp",),
     ("deployments", "ray"): ("", "on_ray", "observe", "order", "pipeline"),
     ("deployments", "torch"): (),
     ("deployments", "diffusers"): (),
     ("cluster", "ray"): ("pools",),
-}
-PRIVATE_RAY = {"deployments/on_ray/ray_internals.py"}
-PRIVATE_CALLS = {
-    *("_to_object_ref_gen", "_get_next_ref_n", "_consume_next_ref_n", "_to_object_ref", "_get_global_client"),
-    *("_pending_requests_to_fulfill", "_pending_requests_to_route"),
 }
 LIGHT = (
     *("deployments.app", "deployments.api.ingress", "deployments.pipeline.pipeline"),
@@ -359,27 +360,6 @@ def test_files_and_folders_stay_small() -> None:
             counts[str(path.parent.relative_to(ROOT))] = counts.get(str(path.parent.relative_to(ROOT)), 0) + 1
     crowded = {name: n for name, n in counts.items() if n > MAX_FILES and name.split("/")[0] != "tests"}
     assert not crowded
-
-
-def test_one_file_calls_what_ray_keeps_private() -> None:
-    found = {
-        source.name
-        for source in sources().values()
-        for node in ast.walk(ast.parse(source.path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr in PRIVATE_CALLS
-    }
-    assert found == PRIVATE_RAY
-
-
-def test_no_pickle_and_no_remote_code() -> None:
-    for source in sources().values():
-        if "stages/training" in source.name or source.path.name == "convert.py":
-            continue  # own checkpoints, and one file read once behind a checksum; both with weights_only=True
-        assert not any(module.split(".")[0] == "pickle" for module, _ in source.imports), source.name
-        for node in ast.walk(ast.parse(source.path.read_text())):
-            assert not (isinstance(node, ast.keyword) and node.arg == "trust_remote_code"), source.name
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                assert (node.value.id, node.attr) != ("torch", "load"), source.name
 
 
 def test_every_module_says_what_it_does() -> None:

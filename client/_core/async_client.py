@@ -38,6 +38,7 @@ from .requests import (
 )
 from .shared import Reply, Request, error_of, next_page
 from .streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
+from .studies import AsyncStudies
 from .uploads import VideoInput
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class AsyncClient:
         self._sleep = sleep
         self._http = open_http(httpx.AsyncClient, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = AsyncVideos(self)
+        self.studies = AsyncStudies(self._run, self._context)
 
     async def health(self) -> Health:
         """How the server is, at once and without retries."""

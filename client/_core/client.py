@@ -36,6 +36,7 @@ from .requests import (
 )
 from .shared import Reply, Request, error_of, next_page
 from .streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
+from .studies import Studies
 from .uploads import VideoInput
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Client:
         self._sleep = sleep
         self._http = open_http(httpx.Client, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = Videos(self)
+        self.studies = Studies(self._run, self._context)
 
     def health(self) -> Health:
         """How the server is, at once and without retries."""

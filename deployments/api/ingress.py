@@ -1,13 +1,12 @@
 """HTTP: the application that the ingress serves, put together from the routes, and every error in the API's shape.
 
-    /v1/videos ...   `deployments.api.videos`
+    /v1/videos ...   `deployments.api.videos`; `deployments.api.studies` has /v1/studies and /v1/rate
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
     /  /docs         the page and the API's description, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing; also /health
     /metrics         `deployments.api.metrics`
 
-Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
-Ray: what the pipeline and the cluster do comes in as functions.
+Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames; `create_app`: no Ray.
 """
 
 import asyncio
@@ -40,6 +39,7 @@ from deployments.api.live import add_event_routes
 from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
+from deployments.api.studies import add_study_routes
 from deployments.api.uploads import add_file_routes
 from deployments.api.videos import add_video_routes
 from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
@@ -225,6 +225,7 @@ def create_app(
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_file_routes(app, services)
+    add_study_routes(app, services)
     add_event_routes(app, services)
     app.state.board = board = PoolBoard(services, nodes, history)
     add_pool_routes(app, board)

@@ -17,7 +17,7 @@ from deployments.jobs.values import JobRequest, Source
 from deployments.journal.tables import checkpoints, erasures, forgotten, holdings, jobs, uploads
 from stages.types import STAGE_NAMES, StageName
 
-UPLOAD, SOURCE, RESULT = -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+STUDY, UPLOAD, SOURCE, RESULT = -3, -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
 STATES = 10  # `idx` of the first stage's states; the others follow
 
 
@@ -73,6 +73,14 @@ def hold_upload(connection: Connection, upload_id: str, tenant: str, now: float)
 
 def put_upload(connection: Connection, upload_id: str, tenant: str, source: Source) -> None:
     _name(connection, tenant, source.model_dump(), job_id=upload_id, idx=UPLOAD, number=0, digest="")
+
+
+def put_study_videos(
+    connection: Connection, study_id: str, tenant: str, records: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """The files that a study shows or is made of, by number, so that they stay as long as it does."""
+    for number, record in records.items():
+        _name(connection, tenant, dict(record), job_id=study_id, idx=STUDY, number=number, digest="")
 
 
 def drop_uploads(connection: Connection, ids: Sequence[str], now: float) -> list[str]:

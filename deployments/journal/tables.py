@@ -201,6 +201,52 @@ link_secrets = Table(
     info={"kept": False},  # a restored journal makes another one, and old addresses end
 )
 
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", String, primary_key=True),  # as `job_id` of the rows in `checkpoints` that name its videos
+    Column("tenant", String, nullable=False),
+    Column("idem_key", String),
+    Column("body_hash", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("state", String, nullable=False),  # preparing | ready | failed
+    Column("error", String),
+    Column("lease_until", Float),  # who prepares its videos has it until then
+    Column("title", String, nullable=False),
+    Column("instructions", String, nullable=False),
+    Column("plan", JSON, nullable=False),  # deployments.studies.plan.Plan; never changes
+    Column("digest", String, nullable=False),
+    Column("media", JSON(none_as_null=True)),  # client.schema_studies.Media
+    Column("note", String),
+    UniqueConstraint("tenant", "idem_key"),
+    Index("studies_list", "tenant", "created_at", "id"),
+)
+
+study_links = Table(
+    "study_links",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("study_id", String, nullable=False),
+    Column("slot", Integer, nullable=False),  # of the plan's raters
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    Index("study_links_study", "study_id", "slot"),
+)
+
+study_votes = Table(
+    "study_votes",
+    metadata,
+    Column("link_id", String, primary_key=True),
+    Column("trial", Integer, primary_key=True),  # of the rater's, from 0
+    Column("study_id", String, nullable=False),
+    Column("choices", JSON, nullable=False),  # left | same | right, by criterion
+    Column("watched_s", Float, nullable=False),
+    Column("replays", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("study_votes_study", "study_id"),
+)
+
 clusters = Table(
     "clusters",
     metadata,

@@ -196,6 +196,10 @@ class IngressArgs(Args):
         pattern=r"^[\w.]+:\w+$",
         description="module:function(prompt, tenant) that gives why a prompt is refused, or None; runs in a thread.",
     )
+    study_measures: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = Field(
+        default=(),
+        description="module:function(frames, fps, prompt) that gives numbers of a study's video, by name; CLIP's, say.",
+    )
 
     @field_validator("cors_origins")
     @classmethod

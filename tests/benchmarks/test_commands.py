@@ -23,7 +23,7 @@ from tests.browser import needs_chromium
 
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
-    *("bulkheads", "page", "clients", "adapters"),
+    *("bulkheads", "page", "clients", "adapters", "study"),
     *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
 )
 QUICK_S = 400
@@ -97,6 +97,15 @@ def test_pipelining_gives_its_figures() -> None:
     assert figures["spilled_mb"] == 0
     assert figures["store_mb_after"] == 0
     assert figures["idle_overhead_ms"] > 0
+
+
+@pytest.mark.slow
+def test_study_gives_its_figures_and_loses_no_vote() -> None:
+    figures = figures_of(run("study", "--quick"))
+    assert figures["ratio_error"] == figures["votes_lost"] == 0
+    assert min(figures["recovered_of_100"], figures["null_kept_of_100"]) >= 75  # of four crowds
+    assert figures["spammers_found"] > 0.9 > 0.2 > figures["others_left_out"]
+    assert min(figures["vote_p99_ms"], figures["bootstrap_s"]) > 0
 
 
 def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
