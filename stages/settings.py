@@ -50,10 +50,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Lora:
-    """A low-rank change of the UNet's spatial layers, merged when the stage loads."""
+    """A low-rank change, merged when the stage loads.
+
+    Of the spatial layers of the built-in networks; or of one network of a pipeline, which `into` names as in
+    "i2v_pipeline.transformer_2".
+    """
 
     part: str
     scale: float = 1.0
+    into: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Denoising:
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     zero_terminal_snr: bool = False
     reuse_every: int = 1
+    flow_shift: float = 0.0  # of the scheduler that a pipeline brings; 0: as it is published
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,9 @@ def test_windows_slice_the_noise_of_their_clip() -> None:
     def drawn(start: int, length: int, more: int = 0) -> torch.Tensor:
         share = Share(start, length, 6, torch.Generator().manual_seed(7))
         with shared_noise(pipeline, share):
-            first: torch.Tensor = module.randn_tensor((1, 2, length + more, 3, 4), generator=None, device=torch.device("cpu"))
+            first: torch.Tensor = module.randn_tensor(
+                (1, 2, length + more, 3, 4), generator=None, device=torch.device("cpu")
+            )
             other = module.randn_tensor((1, 2, length, 3, 4), generator=torch.Generator().manual_seed(1))
         assert torch.equal(other, module.randn_tensor(other.shape, generator=torch.Generator().manual_seed(1)))
         return first
