@@ -155,6 +155,7 @@ class Preset:
     share_spatial: bool = True  # I2V and V2V hold the spatial layers once where they share a process
     gan: bool = True  # VFI uses its GAN beside the flow model, where the preset names one
     max_steps: int = 150
+    negative_prompt: str = ""  # of a request that brings none
     prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
     reads: int = 0  # tokens of a prompt that its text encoders see; 0: more than any prompt has
     vocabulary: str = ""  # file of `stages.words` inside `stages/weights`; empty: the text encoder knows the language

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,8 @@ def wan_lora(network: torch.nn.Module, seed: int) -> dict[str, Tensor]:
     torch.manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for ours, theirs in THEIRS.items():
-        rows, columns = network.get_submodule(f"blocks.0.{ours}").weight.shape
+        weight: Any = network.get_submodule(f"blocks.0.{ours}").weight
+        rows, columns = weight.shape
         stem = f"diffusion_model.blocks.0.{theirs}"
         tensors[f"{stem}.lora_down.weight"] = torch.randn(RANK, int(columns))
         tensors[f"{stem}.lora_up.weight"] = torch.randn(int(rows), RANK)
