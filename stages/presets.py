@@ -209,7 +209,7 @@ def plan(
             "negative_prompt",
             f"The negative prompt has {len(negative_prompt)} characters, the limit is {MAX_PROMPT_CHARS}; shorten it.",
         )
-    text, note = check_prompt(prompt), ""
+    text, note, negative_prompt = check_prompt(prompt), "", negative_prompt.strip() or preset.negative_prompt
     if preset.vocabulary:
         vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
         reading = read_prompt(WEIGHTS / preset.vocabulary, text)
