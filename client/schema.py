@@ -4,9 +4,10 @@ The server imports this module too, so that both sides read one definition. Whet
 server's to say; this module holds what is true for every preset. It imports pydantic and nothing else of the project.
 """
 
-from typing import Any, Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Status = Literal["queued", "in_progress", "paused", "completed", "failed"]
 """OpenAI's four, and `paused`: a job that `pause_after` holds until it is continued, deleted or too old. It is none of
@@ -46,6 +47,39 @@ class Reference(BaseModel):
     id: str | None = Field(default=None, description="An earlier video of the same tenant.")
 
 
+class StageSettings(BaseModel):
+    """Of one stage alone, before what is said of all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int | None = Field(default=None, description="Length of its denoising schedule.")
+    guidance: float | None = Field(default=None, description="Its classifier-free guidance scale.")
+
+
+def _parsed(value: Any) -> Any:
+    """A form and a command line say an object as its JSON."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+class SingleStages(BaseModel):
+    """What is said of single stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    t2i: StageSettings | None = None
+    i2v: StageSettings | None = None
+    v2v: StageSettings | None = None
+
+    @property
+    def given(self) -> dict[StageName, StageSettings]:
+        """Of those alone of which something is said."""
+        named: dict[StageName, StageSettings | None] = {"t2i": self.t2i, "i2v": self.i2v, "v2v": self.v2v}
+        return {name: own for name, own in named.items() if own is not None}
+
+
+Stages = Annotated[SingleStages | None, BeforeValidator(_parsed)]
+
+
 class CreateVideo(BaseModel):
     """Body of `POST /v1/videos`, as JSON or as multipart form fields. Only the prompt is required.
 
@@ -62,6 +96,9 @@ class CreateVideo(BaseModel):
     seed: int | None = Field(default=None, description="Same seed, same video; drawn by the server when left out.")
     steps: int | None = Field(default=None, description="Length of every denoising schedule.")
     guidance: float | None = Field(default=None, description="Classifier-free guidance scale of every stage.")
+    stages: Stages = Field(
+        default=None, description='Steps and guidance of single stages, like {"i2v": {"steps": 20}}.'
+    )
     factor: int | None = Field(default=None, description="Frames out of VFI for every keyframe, 2 to 8.")
     input_reference: Reference | None = Field(
         default=None, description="A picture in the place of T2I's; in a form, a file."
@@ -107,6 +144,7 @@ class RemixVideo(BaseModel):
     seed: int | None = Field(default=None, description="The parent's when left out.")
     steps: int | None = None
     guidance: float | None = None
+    stages: Stages = None
     factor: int | None = None
     until: StageName | None = None
     pause_after: Literal["t2i", "i2v", "v2v"] | None = None

@@ -24,6 +24,7 @@ _REACHES: dict[str, StageName] = {  # the first stage that a change makes a diff
     "seed": "t2i",
     "steps": "t2i",
     "guidance": "t2i",
+    "stages": "t2i",
     "factor": "vfi",
 }
 
@@ -160,6 +161,7 @@ def enter_change(created: CreateVideo, enter: StageName | None, parent: Job) -> 
         seed=created.seed,
         steps=created.steps,
         guidance=created.guidance,
+        stages=created.stages,
         factor=created.factor,
         until=created.until,
         pause_after=created.pause_after,
