@@ -17,21 +17,24 @@ Each is posted with an idempotency key until it is accepted. Afterwards the jour
     kills           processes killed; killing everything counts as one
     recovery_s      median seconds from a kill to the next output of what was killed, or of any stage where that
                     computes nothing itself (of the keeper: to the next output that is safe)
+    recomputed_s    seconds of I2V that were computed again, of four films of eight seconds whose replica is killed
+                    after six, on a server of their own whose calls give their state every second
+    recomputed_without_s   the same without states
     waste_ratio     seconds of outputs that were computed again, over those of first outputs; what a kill cut off in the
                     middle of a call is in neither
 
-About five minutes. `--quick` makes 10 jobs; PostgreSQL crashes once, one process is stopped, all die once.
+About eight minutes. `--quick` makes 10 jobs and no films; PostgreSQL crashes once, one process is stopped and all die
+once.
 """
 
 import _thread
-import hashlib
 import itertools
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +53,9 @@ from benchmarks.tools.chaos import (
     crash_postgres,
     stand_in_config,
 )
+from benchmarks.tools.films import recomputed
 from benchmarks.tools.ledger import Ledger, read, recovery_s, reran
+from benchmarks.tools.leftovers import orphan_files, wrong_bytes
 from benchmarks.tools.result import parser_of, result
 from client import Client, Video
 from client.errors import (
@@ -61,14 +66,11 @@ from client.errors import (
     ServerError,
     UnexpectedResponseError,
 )
-from deployments.files.store import ArtifactError, ArtifactStore
+from deployments.files.store import ArtifactStore
 from deployments.jobs.values import FINAL, Event, Job
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
-from deployments.journal.sweeps import Sweeps
-from deployments.observe.metrics import JobMetrics
-from deployments.pipeline.sweeper import FOLDERS, Sweeper
-from deployments.settings.application import AppArgs, RetentionArgs, StorageArgs
+from deployments.settings.application import StorageArgs
 from deployments.settings.reading import load_config
 from deployments.settings.variants import laptop
 from stages.replay import ReplayProfile
@@ -92,6 +94,7 @@ ENDS_S = 120.0  # within which a server without its raylet has ended
 IN_FLIGHT = 24  # jobs that wait or run at once, so that some are posted all the time
 POLL_S, REQUEST_S = 0.25, 5.0
 DEADLINE_S = 3600.0
+STATES = {"recomputed_s": 1.0, "recomputed_without_s": 0.0}  # how often a call gives its state
 PROMPT = "a fox in a snowy forest at dusk"
 
 
@@ -110,7 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
     from tests.postgres import new_database
 
     parser = parser_of("durability", __doc__, quick="10 jobs instead of 200")
-    jobs, troubles = (10, QUICK_AT) if parser.parse_args(arguments).quick else (200, AT)
+    quick = parser.parse_args(arguments).quick
+    jobs, troubles = (10, QUICK_AT) if quick else (200, AT)
     with tempfile.TemporaryDirectory(prefix="mvd-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         config = stand_in_config(folder / "config.yaml", PROFILES, LEASE_S)
@@ -119,7 +123,12 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             with Target(config, folder / "data", folder, database_url=url) as target:
                 run = survive(target, journal, jobs, url, troubles)
-            report(run, journal, url, find_store(folder / "data"))
+            films = {
+                name: recomputed(folder / name, PROFILES, LEASE_S, every_s)
+                for name, every_s in STATES.items()
+                if not quick
+            }
+            report(run, journal, url, find_store(folder / "data"), films)
         finally:
             journal.database.close()
 
@@ -314,34 +323,7 @@ def ask_on_and_on(url: str, run: Run) -> None:
                 continue
 
 
-def wrong_bytes(jobs: Iterable[Job], store: ArtifactStore) -> int:
-    """Results that are not what was recorded."""
-    wrong = 0
-    for made in (job.result for job in jobs if job.result is not None):
-        digest = hashlib.sha256()
-        try:
-            for piece in store.read(made["key"], 0, store.size(made["key"])):
-                digest.update(piece)
-        except ArtifactError:
-            pass
-        wrong += digest.hexdigest() != made["sha256"]
-    return wrong
-
-
-def orphan_files(database: Database, storage: StorageArgs) -> tuple[int, int]:
-    """Files that no row names: before the sweep, and after it."""
-    store, sweeps = ArtifactStore(storage.artifacts_url), Sweeps(database)
-
-    def count() -> int:
-        return len(sweeps.unnamed([key for folder in FOLDERS for key, _ in store.files(folder)]))
-
-    before = count()
-    now = RetentionArgs(orphans_s=1e-9, orphans_every_s=1e-9)
-    Sweeper(AppArgs(storage=storage, retention=now), database, JobMetrics()).sweep()
-    return before, count()
-
-
-def report(run: Run, journal: Journal, database_url: str, artifacts_url: str) -> None:
+def report(run: Run, journal: Journal, database_url: str, artifacts_url: str, films: Mapping[str, float]) -> None:
     """The table and the figures."""
     jobs = {job.id: job for job in all_jobs(journal)}
     events = {job_id: journal.events(job_id) for job_id in jobs}
@@ -358,7 +340,7 @@ def report(run: Run, journal: Journal, database_url: str, artifacts_url: str) ->
     before, orphans = orphan_files(journal.database, storage)
     print(f"{before} files that no row names before the sweep, {orphans} after it")
     damage = {"wrong_bytes": wrong_bytes(jobs.values(), ArtifactStore(artifacts_url)), "orphan_files": orphans}
-    result("durability", {**figures(ledger, run, len(jobs), recoveries), **damage})
+    result("durability", {**figures(ledger, run, len(jobs), recoveries), **damage, **films})
 
 
 def figures(ledger: Ledger, run: Run, jobs: int, recoveries: Sequence[float]) -> dict[str, float | int | None]:

@@ -16,7 +16,7 @@ import typer
 from ._shell.ending import take_debug
 from ._shell.terminal import plain
 from ._version import __version__
-from .commands import batch, jobs, load, making, server
+from .commands import batch, jobs, load, making, server, studies
 from .commands.options import spread
 from .commands.outcome import EXIT_CODES, show_tracebacks
 
@@ -70,6 +70,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in COMMANDS.items():
     app.command(name, epilog=EXIT_CODES)(spread(command))
+for name, command in studies.COMMANDS.items():
+    studies.app.command(name, epilog=EXIT_CODES)(spread(command))
+app.add_typer(studies.app)
 app.command("keys", hidden=True)(server.keys)
 
 

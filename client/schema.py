@@ -1,13 +1,14 @@
 """The wire contract: what goes over HTTP, in the shape of OpenAI's Videos API plus keys of our own.
 
 The server imports this module too, so that both sides read one definition. Whether a value fits a preset is the
-server's to say; this module holds what is true for every preset. It imports pydantic and nothing else of the project.
+server's to say; this module holds what is true for every preset. It imports pydantic and `single`.
 """
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from .single import Stages
 
 Status = Literal["queued", "in_progress", "paused", "completed", "failed"]
 """OpenAI's four, and `paused`: a job that `pause_after` holds until it is continued, deleted or too old. It is none of
@@ -20,6 +21,7 @@ Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 """
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled", "skipped"]
 Order = Literal["asc", "desc"]
+ServiceTier = Literal["default", "flex", "priority"]
 
 STAGES: dict[str, tuple[str, str]] = {
     "t2i": ("picture", "draws the reference picture"),
@@ -47,39 +49,6 @@ class Reference(BaseModel):
     id: str | None = Field(default=None, description="An earlier video of the same tenant.")
 
 
-class StageSettings(BaseModel):
-    """Of one stage alone, before what is said of all."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int | None = Field(default=None, description="Length of its denoising schedule.")
-    guidance: float | None = Field(default=None, description="Its classifier-free guidance scale.")
-
-
-def _parsed(value: Any) -> Any:
-    """A form and a command line say an object as its JSON."""
-    return json.loads(value) if isinstance(value, str) else value
-
-
-class SingleStages(BaseModel):
-    """What is said of single stages."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    t2i: StageSettings | None = None
-    i2v: StageSettings | None = None
-    v2v: StageSettings | None = None
-
-    @property
-    def given(self) -> dict[StageName, StageSettings]:
-        """Of those alone of which something is said."""
-        named: dict[StageName, StageSettings | None] = {"t2i": self.t2i, "i2v": self.i2v, "v2v": self.v2v}
-        return {name: own for name, own in named.items() if own is not None}
-
-
-Stages = Annotated[SingleStages | None, BeforeValidator(_parsed)]
-
-
 class CreateVideo(BaseModel):
     """Body of `POST /v1/videos`, as JSON or as multipart form fields. Only the prompt is required.
 
@@ -96,13 +65,9 @@ class CreateVideo(BaseModel):
     seed: int | None = Field(default=None, description="Same seed, same video; drawn by the server when left out.")
     steps: int | None = Field(default=None, description="Length of every denoising schedule.")
     guidance: float | None = Field(default=None, description="Classifier-free guidance scale of every stage.")
-    stages: Stages = Field(
-        default=None, description='Steps and guidance of single stages, like {"i2v": {"steps": 20}}.'
-    )
+    stages: Stages = Field(default=None, description='Of single stages, like {"i2v": {"steps": 20, "guidance": 4}}.')
     factor: int | None = Field(default=None, description="Frames out of VFI for every keyframe, 2 to 8.")
-    input_reference: Reference | None = Field(
-        default=None, description="A picture in the place of T2I's; in a form, a file."
-    )
+    input_reference: Reference | None = Field(default=None, description="A picture in T2I's place; in a form, a file.")
     input_video: Reference | None = Field(
         default=None, description="A video that enters at `enter`; in a form, a file; or an earlier video's id."
     )
@@ -119,6 +84,9 @@ class CreateVideo(BaseModel):
     )
     candidates: int = Field(default=1, description="Pictures that T2I makes for pause_after=t2i, 1 to 8.")
     priority: int = Field(default=0, description="Higher goes first, -10 to 10.")
+    service_tier: ServiceTier | None = Field(
+        default=None, description="OpenAI's word for a class: flex waits for the others, priority goes before them."
+    )
     deadline_s: float | None = Field(
         default=None, description="Refuse the job, or give it up while it waits, when it cannot be done so soon."
     )
@@ -149,6 +117,7 @@ class RemixVideo(BaseModel):
     until: StageName | None = None
     pause_after: Literal["t2i", "i2v", "v2v"] | None = None
     priority: int = 0
+    service_tier: ServiceTier | None = None
     deadline_s: float | None = None
     webhook_url: str | None = None
 
@@ -203,6 +172,7 @@ class StageState(Answer):
     queued_s: float | None = Field(default=None, description="Seconds between the input being ready and the start.")
     run_s: float | None = Field(default=None, description="Seconds of computing.")
     bytes_out: int | None = Field(default=None, description="Bytes handed to the next stage.")
+    peak_memory_mb: float | None = Field(default=None, description="MiB that the call with most memory needed.")
     origin: Literal["restored", "reused", "uploaded"] | None = Field(
         default=None, description="Where the output came from, when it was not computed by this run of this job."
     )
@@ -233,6 +203,9 @@ class Video(Answer):
     error: JobError | None = None
     seed: int
     stages: list[StageState] = []
+    asked: dict[str, Any] = Field(
+        default={}, description="Makes it again, with its prompt and seed; where `from_stage` is in it, as its remix."
+    )
     frames: int | None = None
     fps: float | None = None
     note: str | None = None
@@ -240,15 +213,13 @@ class Video(Answer):
     paused_after: StageName | None = Field(default=None, description="The job waits for `continue`; no device is used.")
     candidates: int = 1
     priority: int = 0
+    service_tier: ServiceTier = "default"
     queue_position: int | None = Field(default=None, description="Jobs that go first, while this one is queued.")
     eta_s: float | None = Field(default=None, description="Estimated seconds until it is completed.")
     waits_for: str | None = Field(
-        default=None, description="What the server lacks at the moment; the job goes on when it is there."
+        default=None, description="What the server lacks now, or that an urgent job goes first; the job goes on then."
     )
-    url: str | None = Field(
-        default=None,
-        description="Of a completed video: an address that needs no key, for a while; it ends with the video.",
-    )
+    url: str | None = Field(default=None, description="Of its content, once completed; needs no key, for a while.")
     file_name: str | None = Field(default=None, description="As `content` names the file.")
     inference_time_s: float | None = Field(
         default=None, description="Seconds from the start of its work to its end, without what it waited in the queue."
@@ -256,7 +227,7 @@ class Video(Answer):
     stage_durations: dict[str, float] = Field(
         default={}, description="Seconds of computing by stage, of all its calls together."
     )
-    peak_memory_mb: float | None = Field(default=None, description="Of a device, where it was measured; else null.")
+    peak_memory_mb: float | None = Field(default=None, description="MiB of the stage with most: on its GPU, or CPU.")
 
 
 class Event(Answer):
@@ -273,6 +244,8 @@ class Event(Answer):
     | stage_progress | stage, progress in percent |
     | stage_restored | stage, index, origin |
     | stage_output, stage_kept, stage_retried | stage, index, ... |
+    | stage_yielded | stage, index, step, total: it stopped there; wait_s: about so long, for an urgent job |
+    | stage_resumed | stage, index, step, total; parked_s: so long after it stopped |
     | keyframe_ready | variant, candidate: what `content` has from now on |
     | preview_ready | variant |
     | chunk_ready | index, total: `stream` can play so far |

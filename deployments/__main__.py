@@ -104,7 +104,7 @@ def _serve(options: argparse.Namespace) -> int:
     print(f"Starting preset {args.preset}; this takes a moment ...", file=sys.stderr, flush=True)
     server = start(args, host=options.host, port=options.port, where=where)
     try:
-        print(f"Serving preset {args.preset} at {server.url}", flush=True)
+        print(f"Serving preset {args.preset} at {server.url}, which a browser shows too; Ctrl-C stops it", flush=True)
         parts = ray_parts()
         while (dead := dead_part(parts)) is None:
             time.sleep(_LOOK_S)

@@ -37,6 +37,7 @@ APP_NAME = "magicvideo"
 _MANY = 10_000  # callers of ingress and pipeline hold no device; Serve's default of 5 would starve them
 _HEALTH_S = 2.0  # between two looks at a replica: a dead one is replaced only then, and Serve's default is 10
 _ALL = 100  # per cent: the new replicas start before the old ones stop
+_WORDS = 2  # places of a replica for words to it, beside its calls
 _MP4 = "deployments.files.mp4:Mp4Finisher"
 
 
@@ -135,16 +136,19 @@ def _stage(args: AppArgs, name: StageName) -> Application:
     guests = {other: args.factory(other) for other in STAGE_NAMES if other != name and args.home(other) == name}
     hosted = [stage, *(args.stages[other] for other in guests)]
     placed = {**_placed(stage.num_cpus, stage.labels), "num_gpus": stage.num_gpus}
+    words = _WORDS if name in args.ordered().values() else 0
     options: dict[str, Any] = {
         "name": name,
         "ray_actor_options": placed,
         "max_surge_percent": _surge(stage.surge_percent, placed),
-        "max_ongoing_requests": stage.max_ongoing_calls,
+        "max_ongoing_requests": stage.max_ongoing_calls + words,
         "graceful_shutdown_timeout_s": max(one.graceful_shutdown_timeout_s for one in hosted),
         "graceful_shutdown_wait_loop_s": args.graceful_shutdown_wait_loop_s,
         "health_check_period_s": _HEALTH_S,
         "max_constructor_retry_count": stage.max_start_attempts,
-        "request_router_config": RequestRouterConfig(request_router_class=IdleFirst, **args.router.model_dump()),
+        "request_router_config": RequestRouterConfig(
+            request_router_class=IdleFirst, request_router_kwargs={"spare": words}, **args.router.model_dump()
+        ),
     }
     if stage.autoscaling is None:
         options["num_replicas"] = stage.replicas
@@ -165,5 +169,9 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "batch": (stage.batch.size, stage.batch.wait_s),
         **(finisher if name == STAGE_NAMES[-1] else {}),
     }
-    told = {"stall_limit_s": max(one.stall_limit_s for one in hosted), "logs": _logs(args)}
+    told = {
+        "stall_limit_s": max(one.stall_limit_s for one in hosted),
+        "glimpse_every": args.previews.every_steps,
+        "logs": _logs(args),
+    }
     return _rolled(serve.deployment(**options)(Replica), made_of, told).bind(**made_of, **told)

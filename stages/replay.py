@@ -13,7 +13,7 @@ It is no estimate of anything: the seconds and the bytes are what it is told. Kn
 import time
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from math import isqrt
 from typing import Any, Self
@@ -43,6 +43,8 @@ class ReplayProfile:
     state_bytes: int = 0  # of what it leaves when it stops between two steps; 0: it cannot
     load_s: float = 0.0
     batch_fixed: float = 0.0  # share of a call's seconds that a batch needs once
+    by_steps: Mapping[int, float] = field(default_factory=dict)
+    """Seconds of a call whose request says so many denoising steps; it makes those. All others: `run_s`, `steps`."""
 
     def __post_init__(self) -> None:
         for name, floor in (("run_s", 0), ("load_s", 0), ("bytes_out", 1), ("steps", 1), ("state_bytes", 0)):
@@ -109,10 +111,11 @@ class ReplayStage:
 
         @cache
         def facts() -> Mapping[str, str]:
-            own = {"stage": self.name, "preset": self._preset, "steps": str(self.profile.steps)}
+            own = {"stage": self.name, "preset": self._preset, "steps": str(total)}
             return {**own, "request": digest_of(params, seed, inputs)} if self.resumable else {}
 
         started, share = time.monotonic(), 1.0
+        run_s, total = self._asked(params)
         if self.name == "t2i":
             value: Value = Image(_pixels(self.profile.bytes_out, 1, seed)[0])
         elif self.name == "i2v":
@@ -126,9 +129,9 @@ class ReplayStage:
 
         def reach(step: int) -> None:
             if offer is not None and self.resumable:
-                offer(partial(self._state, facts, step, seed))
+                offer(partial(self._state, facts, step, total, seed))
 
-        self._wait(started, share, report, done, reach)
+        self._wait(started, share * run_s, total, report, done, reach)
         return value
 
     def shape(self, params: Any) -> Hashable:
@@ -139,8 +142,16 @@ class ReplayStage:
         """What each gives alone, after a batch's seconds."""
         started, fixed = time.monotonic(), self.profile.batch_fixed
         made = [Image(_pixels(self.profile.bytes_out, 1, seed)[0]) for _, seed in requests]
-        self._wait(started, fixed + (1 - fixed) * len(requests), report)
+        run_s, total = self._asked(requests[0][0])
+        self._wait(started, run_s * (fixed + (1 - fixed) * len(requests)), total, report)
         return made
+
+    def _asked(self, params: Any) -> tuple[float, int]:
+        """Seconds and steps of a whole call."""
+        steps = getattr(getattr(params, "denoising", None), "steps", 0)
+        if steps in self.profile.by_steps:
+            return self.profile.by_steps[steps], steps
+        return self.profile.run_s, self.profile.steps
 
     def _keyframes(self, frames: int, fps: float, seed: int) -> Keyframes:
         clip = Clip(_pixels(self.profile.bytes_out, frames, seed), fps)
@@ -173,24 +184,24 @@ class ReplayStage:
         seen = zlib.crc32(window.clip.frames[:, ::16, ::16].tobytes())
         return Clip(_pixels(nbytes, frames, seed + seen), window.clip.fps * params.factor)
 
-    def _state(self, facts: Callable[[], Mapping[str, str]], step: int, seed: int) -> DenoisingState:
+    def _state(self, facts: Callable[[], Mapping[str, str]], step: int, total: int, seed: int) -> DenoisingState:
         latents = np.full(self.profile.state_bytes, (seed + step) % 251, np.uint8)
-        return DenoisingState(facts(), step, self.profile.steps, latents)
+        return DenoisingState(facts(), step, total, latents)
 
     def _wait(
         self,
         started: float,
-        share: float,
+        run_s: float,
+        total: int,
         report: Report,
         done: int = 0,
         reach: Callable[[int], None] = lambda step: None,
     ) -> None:
-        """The steps after the first `done` of a call that takes `share` times `run_s`, from `started`."""
-        total = self.profile.steps
+        """The steps after the first `done` of `total`, of a call that takes `run_s` from `started`."""
         report(done, total)
         reach(done)
         for step in range(done + 1, total + 1):
-            due = started + self.profile.run_s * share * (step - done) / total
+            due = started + run_s * (step - done) / total
             while (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, _POLL_S))
                 report(step - 1, total)

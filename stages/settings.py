@@ -2,6 +2,7 @@
 
 Frozen dataclasses of plain values, so that they travel, compare and hash anywhere. Every mechanism of the paper has
 its switch here: `motion`, `Guide.image_scale` (appearance encoder), `Guide.controls` (RGB ControlNets),
+`Guide.latents` (the reference beside the noise),
 `Prior.weight` (noise prior), `strength` (V2V), `image_mode` (pictures in joint training), `share_spatial`. Knows
 nothing of torch, Ray, HTTP or files, and judges nothing: `stages.presets.plan` does.
 """
@@ -115,10 +116,12 @@ class Control:
 
 @dataclass(frozen=True)
 class Guide:
-    """How the reference image speaks: through cross-attention, and through ControlNets whose residuals are added."""
+    """How the reference image speaks: through cross-attention, through ControlNets whose residuals are added, and by
+    its latents beside the noise, where `Preset.beside` says that the UNets read them."""
 
     image_scale: float
     controls: tuple[Control, ...]
+    latents: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class Sizes:
     t2i: tuple[int, int]
     i2v: tuple[int, int]
     v2v: tuple[int, int]
+    strength: float | None = None  # of V2V at this size, where it is another than the preset's; 0: nothing is redrawn
 
 
 @dataclass(frozen=True)
@@ -162,8 +166,9 @@ class Preset:
     loras: tuple[Lora, ...] = ()
     motion: bool = True
     image_mode: ImageMode = "single_frame"
+    beside: bool = False  # the UNets read the reference's latents beside the noise (`stages.model.network.reference`)
     share_spatial: bool = True  # I2V and V2V hold the spatial layers once where they share a process
-    gan: bool = True  # VFI uses its GAN beside the flow model, where the preset names one
+    gan: bool = False  # VFI uses its GAN beside the flow model; the shipped one gains too little for its time
     max_steps: int = 150
     negative_prompt: str = ""  # of a request that brings none
     prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
@@ -218,7 +223,7 @@ class V2VParams:
     negative_prompt: str
     size: tuple[int, int]
     denoising: Denoising
-    strength: float  # 0..1: how much of the schedule is run again over the upscaled keyframes
+    strength: float  # 0..1: how much of the schedule is run again over the upscaled keyframes; 0: they stay as they are
     guide: Guide
     windows: Windows
     motion: bool = True
@@ -271,7 +276,7 @@ class Given:
     fps: float = 0.0
 
 
-MECHANISMS = ("motion", "appearance", "control", "prior", "gan", "sharing")
+MECHANISMS = ("motion", "appearance", "control", "beside", "prior", "gan", "sharing")
 
 
 def without(preset: Preset, names: Sequence[str]) -> Preset:
@@ -290,6 +295,7 @@ def without(preset: Preset, names: Sequence[str]) -> Preset:
         return Guide(
             image_scale=0.0 if "appearance" in names else given.image_scale,
             controls=() if "control" in names else given.controls,
+            latents=given.latents and "beside" not in names,
         )
 
     return replace(

@@ -17,13 +17,15 @@ from tests.e2e.rig import Rig
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) for line in block.strip().splitlines()
+    line.partition("  #")[0].rstrip()
+    for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.strip().splitlines()
 ]
 NOT_HERE = {
     "make test": "it is what runs this",
     "make serve": "it serves for ever; `make demo` starts the same server",
     "make serve PRESET=paper": "it needs a GPU; tests/e2e/test_box.py runs its command on pretended ones",
-    "serve deploy serve_config.yaml": "it needs four pools of GPU nodes; tests/deployments reads that file",
+    ".venv/bin/serve deploy serve_config.yaml": "it needs four pools of GPU nodes; tests/deployments reads that file",
 }
 CLIENT = [command for command in COMMANDS if "magicvideo" in command or command.startswith("curl")]
 TABLES = [command for command in COMMANDS if "-m stages weights" in command or "-m stages cost" in command]

@@ -159,16 +159,16 @@ def gfdit(names: Sequence[str]) -> dict[str, float]:
             raise ValueError(f"Workload {name} has {counts} videos where the paper has {dict(workload.counts)}.")
         print(f"{name}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}; in time, percent of S, M, L")
         for row, percent in workload.published.items():
-            _say(f"paper: {row}", dict(zip(SECONDS, (None if x is None else x / 100 for x in percent), strict=True)))
-        _say("ideal, L stops", ideal(trace, "L"))
-        _say("ideal, M and L stop", ideal(trace, "ML"))
-        _say("first come, bound behind running ones", of_run(simulate(mixed(None, max_ongoing=2), trace)))
-        _say("first come, bound late", of_run(simulate(mixed(None), trace)))
-        _say("our order, nobody yields", of_run(simulate(mixed(Rules(max_yields=0)), trace)))
+            say(f"paper: {row}", dict(zip(SECONDS, (None if x is None else x / 100 for x in percent), strict=True)))
+        say("ideal, L stops", ideal(trace, "L"))
+        say("ideal, M and L stop", ideal(trace, "ML"))
+        say("first come, bound behind running ones", of_run(simulate(mixed(None, max_ongoing=2), trace)))
+        say("first come, bound late", of_run(simulate(mixed(None), trace)))
+        say("our order, nobody yields", of_run(simulate(mixed(Rules(max_yields=0)), trace)))
         for hand_off_s in HAND_OFFS_S:
             run = simulate(mixed(Rules(hand_off_s=hand_off_s)), trace)
             shares = of_run(run)
-            _say(f"our order, a hand-off of {hand_off_s:g} s, {sum(run.yields)} yields", shares)
+            say(f"our order, a hand-off of {hand_off_s:g} s, {sum(run.yields)} yields", shares)
             if hand_off_s == HAND_OFFS_S[0]:
                 figures |= {f"sim_attain_{kind.lower()}_{name}": share for kind, share in shares.items()}
                 figures[f"sim_yields_{name}"] = sum(run.yields)
@@ -190,6 +190,6 @@ def doubled() -> dict[str, float]:
     return {"sim_kept_doubled": kept, "sim_accepted_doubled": share}
 
 
-def _say(row: str, shares: Mapping[str, float | None]) -> None:
+def say(row: str, shares: Mapping[str, float | None]) -> None:
     cells = ("-" if (share := shares.get(kind)) is None else f"{100 * share:.1f}" for kind in SECONDS)
     print(f"  {row:<44}" + "".join(f"{cell:>7}" for cell in cells), flush=True)

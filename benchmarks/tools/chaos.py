@@ -40,11 +40,14 @@ class Kill:
     pids: frozenset[int]
 
 
-def stand_in_config(path: Path, profiles: Mapping[StageName, ReplayProfile], lease_s: float) -> Path:
+def stand_in_config(
+    path: Path, profiles: Mapping[StageName, ReplayProfile], lease_s: float, state_every_s: float = 0.0
+) -> Path:
     """serve_config.yaml with replayed stages and a short lease."""
     document = yaml.safe_load(CONFIG_PATH.read_text())
     args = document["applications"][0]["args"]
     args["pipeline"]["lease_s"] = lease_s
+    args.setdefault("keeper", {})["state_every_s"] = state_every_s
     for name in STAGE_NAMES:
         args["stages"][name]["factory"] = "stages.replay:ReplayStage"
         args["stages"][name]["options"] = {"stage": name, **profiles[name].options()}

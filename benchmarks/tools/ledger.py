@@ -53,6 +53,14 @@ def read(
     return Ledger(lost, twice, rerun, first_s, again_s)
 
 
+def recomputed_s(events: Mapping[str, Sequence[Event]]) -> float:
+    """Seconds that replicas had computed when they died, and that were computed again; since their last state, if one
+    was kept.
+    """
+    own = [event for each in events.values() for event in each if event.kind == "stage_retried"]
+    return float(sum(event.data.get("lost_s", 0.0) for event in own))
+
+
 def reran(events: Sequence[Event]) -> int:
     """Outputs of one job that were computed after the same output was safe."""
     kept: set[tuple[str, int]] = set()

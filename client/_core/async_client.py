@@ -9,7 +9,7 @@ import inspect
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from ..schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
+from ..schema import DeletedVideo, Event, Health, Order, Pools, Status, Variant, Video, VideoList
 from . import flows
 from .download import OnBytes, download
 from .events import EventStream
@@ -38,6 +38,7 @@ from .requests import (
 )
 from .shared import Reply, Request, error_of, next_page
 from .streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
+from .studies import AsyncStudies
 from .uploads import VideoInput
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class AsyncClient:
         self._sleep = sleep
         self._http = open_http(httpx.AsyncClient, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = AsyncVideos(self)
+        self.studies = AsyncStudies(self._run, self._context)
 
     async def health(self) -> Health:
         """How the server is, at once and without retries."""
@@ -168,18 +170,33 @@ class AsyncVideos:
         return await self._call(retrieve_request(video_id))
 
     async def list(
-        self, *, after: str | None = None, limit: int | None = None, order: Order | None = None
+        self,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        order: Order | None = None,
+        search: str | None = None,
+        status: Sequence[Status] | None = None,
     ) -> VideoList:
-        """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100."""
-        request = list_request(after, limit, order)
+        """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100.
+
+        With `search`, words of the prompt, or `status`, those that fit; such a page may be short while `has_more`.
+        """
+        request = list_request(after, limit, order, search, status)
         return await self._client._run(flows.call(self._client._context, request, VideoList))
 
     async def iterate(
-        self, *, after: str | None = None, page_size: int | None = None, order: Order | None = None
+        self,
+        *,
+        after: str | None = None,
+        page_size: int | None = None,
+        order: Order | None = None,
+        search: str | None = None,
+        status: Sequence[Status] | None = None,
     ) -> AsyncIterator[Video]:
-        """All jobs, page by page as they are asked for."""
+        """All jobs, or those that fit, page by page as they are asked for."""
         while True:
-            page = await self.list(after=after, limit=page_size, order=order)
+            page = await self.list(after=after, limit=page_size, order=order, search=search, status=status)
             for video in page.data:
                 yield video
             after = next_page(page)

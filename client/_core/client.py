@@ -7,7 +7,7 @@ pass their own.
 import os
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from ..schema import DeletedVideo, Event, Health, Order, Pools, Variant, Video, VideoList
+from ..schema import DeletedVideo, Event, Health, Order, Pools, Status, Variant, Video, VideoList
 from . import flows
 from .download import OnBytes, download
 from .events import EventStream
@@ -36,6 +36,7 @@ from .requests import (
 )
 from .shared import Reply, Request, error_of, next_page
 from .streaming import SILENCE_S, Spout, Target, check_streamed, stream_error, stream_request
+from .studies import Studies
 from .uploads import VideoInput
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Client:
         self._sleep = sleep
         self._http = open_http(httpx.Client, self.base_url, headers_of(api_key), timeout_of(timeout_s), transport)
         self.videos = Videos(self)
+        self.studies = Studies(self._run, self._context)
 
     def health(self) -> Health:
         """How the server is, at once and without retries."""
@@ -207,16 +209,34 @@ class Videos:
         """The job as it is now."""
         return self._call(retrieve_request(video_id))
 
-    def list(self, *, after: str | None = None, limit: int | None = None, order: Order | None = None) -> VideoList:
-        """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100."""
-        return self._client._run(flows.call(self._client._context, list_request(after, limit, order), VideoList))
+    def list(
+        self,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        order: Order | None = None,
+        search: str | None = None,
+        status: Sequence[Status] | None = None,
+    ) -> VideoList:
+        """One page of jobs, newest first unless `order="asc"`; `limit` is at most 100.
+
+        With `search`, words of the prompt, or `status`, those that fit; such a page may be short while `has_more`.
+        """
+        request = list_request(after, limit, order, search, status)
+        return self._client._run(flows.call(self._client._context, request, VideoList))
 
     def iterate(
-        self, *, after: str | None = None, page_size: int | None = None, order: Order | None = None
+        self,
+        *,
+        after: str | None = None,
+        page_size: int | None = None,
+        order: Order | None = None,
+        search: str | None = None,
+        status: Sequence[Status] | None = None,
     ) -> Iterator[Video]:
-        """All jobs, page by page as they are asked for."""
+        """All jobs, or those that fit, page by page as they are asked for."""
         while True:
-            page = self.list(after=after, limit=page_size, order=order)
+            page = self.list(after=after, limit=page_size, order=order, search=search, status=status)
             yield from page.data
             after = next_page(page)
             if after is None:

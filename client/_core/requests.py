@@ -8,19 +8,20 @@ it is sent, it makes one job.
 import json
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
 from ..errors import InvalidArgumentError
-from ..schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, Variant
+from ..schema import ContinueVideo, CreateVideo, ExtendVideo, Order, RemixVideo, Status, Variant
 from .job_options import CreateOptions, ExtendOptions, InterpolateOptions, RemixOptions, UpscaleOptions
 from .shared import Request, _first_problem
 from .uploads import File, VideoInput, is_file, picture_of, video_of
 
 MAX_PAGE = 100
+MAX_SEARCH_CHARS = 200
 NEUTRAL_PROMPT = "a video"  # for a file that comes without words: V2V wants some, VFI looks at none
 
 
@@ -76,14 +77,29 @@ def retrieve_request(video_id: str) -> Request:
     return Request("GET", _video_path(video_id))
 
 
-def list_request(after: str | None, limit: int | None, order: Order | None) -> Request:
+def list_request(
+    after: str | None,
+    limit: int | None,
+    order: Order | None,
+    search: str | None = None,
+    status: Sequence[Status] | None = None,
+) -> Request:
     if limit is not None and not 1 <= limit <= MAX_PAGE:
         raise InvalidArgumentError(f"limit is {limit}; it must be between 1 and {MAX_PAGE}.")
     if order not in (None, "asc", "desc"):
         raise InvalidArgumentError(f'order is {order!r}; it must be "asc" or "desc".')
+    for one in status or ():
+        if one not in get_args(Status):
+            raise InvalidArgumentError(f"status is {one!r}; it must be one of: {', '.join(get_args(Status))}.")
+    words = None if search is None else search.strip() or None
+    if words is not None and len(words) > MAX_SEARCH_CHARS:
+        raise InvalidArgumentError(f"search has {len(words)} characters; it may have {MAX_SEARCH_CHARS}.")
     _check_text("after", after)
-    asked = {"after": after, "limit": None if limit is None else str(limit), "order": order}
-    return Request("GET", "/v1/videos", params={name: value for name, value in asked.items() if value is not None})
+    _check_text("search", words)
+    number = None if limit is None else str(limit)
+    asked = {"after": after, "limit": number, "order": order, "q": words, "status": [str(one) for one in status or ()]}
+    params: dict[str, str | list[str]] = {name: value for name, value in asked.items() if value}
+    return Request("GET", "/v1/videos", params=params)
 
 
 def content_request(video_id: str, variant: Variant, candidate: int | None = None) -> Request:

@@ -50,7 +50,7 @@ class Request:
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | list[str]] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     form: Mapping[str, str] | None = None  # fields that go beside `files`
     files: Mapping[str, File] = field(default_factory=dict)

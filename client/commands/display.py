@@ -119,7 +119,7 @@ def print_show(video: Video) -> None:
     for name, value in _facts(video):
         console.print(Text(f"{name:<9} {plain(value)}"), soft_wrap=True)
     console.print()
-    print_table(("stage", "status", "progress", "queued", "run", "out"), map(_stage_row, video.stages))
+    print_table(("stage", "status", "progress", "queued", "run", "out", "memory"), map(_stage_row, video.stages))
 
 
 def print_pools(pools: Pools) -> None:
@@ -213,7 +213,9 @@ def _shape(video: Video) -> list[str]:
 def _stage_row(stage: StageState) -> tuple[str, ...]:
     status = f"{stage.status}, {stage.origin}" if stage.origin else stage.status
     size = "-" if stage.bytes_out is None else f"{stage.bytes_out / 1e6:.2f} MB"
-    return (title_of(stage.name), status, f"{stage.progress} %", _seconds(stage.queued_s), _seconds(stage.run_s), size)
+    memory = "-" if stage.peak_memory_mb is None else f"{stage.peak_memory_mb:.0f} MiB"
+    times = (_seconds(stage.queued_s), _seconds(stage.run_s))
+    return (title_of(stage.name), status, f"{stage.progress} %", *times, size, memory)
 
 
 def _seconds(value: float | None) -> str:

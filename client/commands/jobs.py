@@ -62,6 +62,7 @@ def list_videos(
     asking: Asking,
     limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
     status: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
+    search: Annotated[str | None, typer.Option(metavar="WORDS", help="Only those whose prompt holds them.")] = None,
 ) -> None:
     """List jobs, newest first."""
 
@@ -70,23 +71,21 @@ def list_videos(
 
         print_list(page)
 
-    ask(asking, lambda client: _newest(client, limit, status), tell)
+    ask(asking, lambda client: _newest(client, limit, status, search), tell)
 
 
-def _newest(client: "Client", limit: int, status: str | None) -> "VideoList":
+def _newest(client: "Client", limit: int, status: "State | None", search: str | None) -> "VideoList":
     from itertools import islice
 
     from .._core.requests import MAX_PAGE
     from ..errors import InvalidArgumentError
     from ..schema import VideoList
-    from .display import state_of
 
     if limit < 1:
         raise InvalidArgumentError(f"--limit is {limit}; it must be at least 1.")
-    page_size = MAX_PAGE if status is not None else min(limit + 1, MAX_PAGE)
-    videos = client.videos.iterate(page_size=page_size)
-    wanted = (video for video in videos if status in (None, state_of(video)))
-    found = list(islice(wanted, limit + 1))  # one more than asked for says whether there are more
+    statuses = None if status is None else [status]
+    videos = client.videos.iterate(page_size=min(limit + 1, MAX_PAGE), search=search, status=statuses)
+    found = list(islice(videos, limit + 1))  # one more than asked for says whether there are more
     shown = found[:limit]
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
     return VideoList(data=shown, first_id=first, last_id=last, has_more=len(found) > limit)

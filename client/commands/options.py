@@ -17,6 +17,7 @@ from .ids import complete
 
 Stage = Literal["t2i", "i2v", "v2v", "vfi"]
 Pause = Literal["t2i", "i2v", "v2v"]
+Tier = Literal["default", "flex", "priority"]
 State = Literal["queued", "in_progress", "paused", "completed", "failed"]
 Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 
@@ -79,6 +80,7 @@ JOB_OPTIONS: dict[str, Any] = {
         int | None, typer.Option(help="Pictures of T2I to choose from, 1 to 8; with --pause-after t2i. Else 1.")
     ],
     "priority": Annotated[int | None, typer.Option(help="Higher goes first, -10 to 10; else 0.")],
+    "service_tier": Annotated[Tier | None, typer.Option("--tier", help="Its class: flex waits for the others.")],
     "deadline_s": Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="Refuse the job if it cannot be done so soon.")
     ],

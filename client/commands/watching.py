@@ -61,8 +61,9 @@ class Lines(Silent):
         self._seen: dict[str, str] = {}
 
     def on_video(self, video: Video) -> None:
-        if note := queue_note(video):
-            self._tell("queue", note)
+        for name, note in (("queue", queue_note(video)), ("waits", video.waits_for)):
+            if note:
+                self._tell(name, note)
         for stage in stages_of(video):
             if stage.status != "waiting":
                 self._tell(stage.name, f"{title_of(stage.name)}: {note_of(stage)}")
@@ -115,13 +116,13 @@ class Bars(Live):
         )
         self._tasks: dict[str, TaskID] = {}
         self._since: dict[str, float] = {}  # when a stage was first seen running
-        self._queue = ""
+        self._said: dict[str, str] = {}
 
     def on_video(self, video: Video) -> None:
-        note = queue_note(video)
-        if note and note != self._queue:
-            self.say(note)
-        self._queue = note
+        for name, note in (("queue", queue_note(video)), ("waits", video.waits_for or "")):
+            if note and note != self._said.get(name):
+                self.say(note)
+            self._said[name] = note
         for stage in stages_of(video):
             self._show(title_of(stage.name), stage.progress, 100, note_of(stage), self._began(stage))
 

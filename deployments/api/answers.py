@@ -23,8 +23,9 @@ from deployments.errors import (
 )
 from deployments.files.store import is_full as is_store_full
 from deployments.intake.services import Services
-from deployments.jobs.outlook import Standing
+from deployments.jobs.outlook import Standing, tier_of
 from deployments.jobs.plans import seconds_of
+from deployments.jobs.remix import asked_of
 from deployments.jobs.values import FINAL, Job, State, overall
 from deployments.journal.database import is_full
 from deployments.journal.journal import Journal
@@ -129,6 +130,7 @@ def video_of(job: Job, standing: Standing = NO_STANDING, url: str | None = None)
         error=job.error,
         seed=job.request.seed,
         stages=list(job.stages),
+        asked=asked_of(job.request),
         frames=planned.frames,
         fps=planned.fps,
         note=planned.note or None,
@@ -137,12 +139,14 @@ def video_of(job: Job, standing: Standing = NO_STANDING, url: str | None = None)
         paused_after=job.request.pause_after if job.state == "paused" else None,
         candidates=job.request.candidates,
         priority=job.priority,
+        service_tier=tier_of(job.priority),
         queue_position=standing.queue_position,
         eta_s=standing.eta_s,
         waits_for=job.waits_for,
         url=url,
         file_name=file_name(job),
         inference_time_s=round(job.ran_s, 3) if job.state == "succeeded" and job.ran_s is not None else None,
+        peak_memory_mb=max((peak for stage in job.stages if (peak := stage.peak_memory_mb) is not None), default=None),
         stage_durations={stage.name: stage.run_s for stage in job.stages if stage.run_s is not None},
     )
 

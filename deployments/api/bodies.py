@@ -24,6 +24,7 @@ from starlette.types import Message
 
 from deployments.api.description import Absent
 from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
+from deployments.intake.acceptance import foresee
 from deployments.intake.fetching import is_address
 from deployments.intake.services import Services
 from deployments.intake.sources import FILES, Files
@@ -78,10 +79,10 @@ async def open_body(
         if kind == _MULTIPART or not 0 <= _announced(request) <= _SMALL_BYTES:
             stack.enter_context(services.uploads.place(tenant))
         if kind == _JSON:
-            fields = _json_fields(await _limited(request, limits.max_body_bytes, limits.body_limit_s))
+            fields = _json_fields(await limited_body(request, limits.max_body_bytes, limits.body_limit_s))
         elif kind == _URLENCODED:
             most = min(_SMALL_BYTES, limits.max_upload_bytes)
-            body = await _limited(request, most, limits.body_limit_s)
+            body = await limited_body(request, most, limits.body_limit_s)
             if _looks_like_json(body):
                 raise _unsupported(kind, body)
             fields = _query_fields(body)
@@ -94,6 +95,7 @@ async def open_body(
             reference = getattr(created, name)
             url = reference and (reference.image_url or reference.video_url)
             if url and is_address(url):
+                await foresee(services, created, tenant, request.headers.get("idempotency-key"))
                 files[name] = await services.fetcher.fetch(url, name, tenant)
                 stack.callback(files[name].close)
             elif url:
@@ -116,7 +118,7 @@ async def read_small(request: Request, model: type[BodyT], limits: IngressArgs) 
         for file in files.values():
             file.close()
         return _typed(model, {**fields, **dict.fromkeys(files, _SENT)}, request)
-    body = await _limited(request, most, limits.body_limit_s)
+    body = await limited_body(request, most, limits.body_limit_s)
     is_form = _kind(request) == _URLENCODED and not _looks_like_json(body)
     read = _query_fields if is_form else _json_fields
     return _typed(model, read(body) if body.strip() else {}, request)
@@ -131,7 +133,7 @@ async def drop_body(request: Request) -> None:
     takes_one = "requestBody" in (request.scope["route"].openapi_extra or {})
     if not takes_one and ("content-length" in request.headers or "transfer-encoding" in request.headers):
         limits: IngressArgs = request.app.state.services.args.ingress
-        await _limited(request, _TAKES_NONE_BYTES, limits.body_limit_s)
+        await limited_body(request, _TAKES_NONE_BYTES, limits.body_limit_s)
 
 
 def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InvalidRequestError:
@@ -141,7 +143,7 @@ def parameter_error(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Inva
         wanted: its JSON Schema, as the API's description has it.
     """
     where, name = found["loc"][:2]
-    value = str(found["input"])
+    value, wanted = str(found["input"]), wanted.get("items", wanted)
     if "enum" in wanted:
         said = f"is {shown(value)}; it must be one of: {', '.join(wanted['enum'])}"
     elif wanted.get("type") == "boolean":
@@ -162,16 +164,23 @@ def _typed(model: type[BodyT], fields: dict[str, Any], request: Request) -> tupl
     try:
         created = model.model_validate(said.fields, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        ours, *inner = map(str, first["loc"])
-        name = ".".join((said.called.get(ours, ours), *inner))
-        reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
-        raise InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field") from None
+        raise first_fault(error, said.called) from None
     for name, value in _texts(created):
         if why := _broken(value):
             called = said.called.get(name, name)
             raise InvalidRequestError(f"Field {called} holds {why}; send UTF-8.", param=called, code="invalid_field")
+    request.state.said = said  # for errors that come later
     return created, said.note
+
+
+def first_fault(error: ValidationError, called: Mapping[str, str]) -> InvalidRequestError:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return InvalidRequestError(f"The body is not JSON: {first['msg']}.", code="invalid_json")
+    ours, *inner = map(str, first["loc"] or ("body",))
+    name = ".".join((called.get(ours, ours), *inner))
+    reason = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}: {first['msg']}"
+    return InvalidRequestError(f"Field {name} {reason}.", param=name, code="invalid_field")
 
 
 def _texts(fields: BaseModel) -> Iterator[tuple[str, str]]:
@@ -243,7 +252,7 @@ async def _in_time(limit_s: float) -> AsyncIterator[None]:
         raise BodyTooSlowError(limit_s) from None
 
 
-async def _limited(request: Request, max_bytes: int, limit_s: float) -> bytearray:
+async def limited_body(request: Request, max_bytes: int, limit_s: float) -> bytearray:
     received = bytearray()
     async with _in_time(limit_s):
         async for chunk in _counted(request, max_bytes).stream():

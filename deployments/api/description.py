@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema, models_json_schema
 
 from client.schema import ContinueVideo, CreateVideo, EditVideo, ErrorBody, ExtendVideo, ExtensionVideo, RemixVideo
+from client.schema_studies import CreateStudy, MakeLinks
 from deployments.intake.sources import FILES
 from deployments.jobs.judging import MAX_CANDIDATES
 from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, MAX_SEED, Preset, get_preset
@@ -26,6 +27,7 @@ Absent = SkipJsonSchema[None]
 
 _FORMS: tuple[type[BaseModel], ...] = (CreateVideo, EditVideo, ExtensionVideo)
 _BODIES: tuple[type[BaseModel], ...] = (ContinueVideo, ExtendVideo, RemixVideo, *_FORMS)
+_LITERAL: tuple[type[BaseModel], ...] = (CreateStudy, MakeLinks)  # values come in no other type, and no preset's
 _INSIDE: Mapping[str, Any] = {
     "input_reference[image_url]": {"type": "string", "pattern": "^(data:|https?://)"},
     "input_video[video_url]": {"type": "string", "pattern": "^(data:|https?://)"},
@@ -50,7 +52,7 @@ _ERRORS = {
     400: "A field, a header or the body that cannot be served",
     401: "No API key, or one that is not known",
     403: "Refused without an API key, from another site, or by a limit of the tenant",
-    404: "No such video, or file",
+    404: "No such video, file, study or link",
     408: "The body did not come in time",
     409: "Not in this state, or a key that was used with another body",
     410: "Its content was kept for a time, which is over, or is lost",
@@ -58,6 +60,7 @@ _ERRORS = {
     416: "The Range is not in the file",
     429: "Too much waits, or the deadline cannot be held; Retry-After says when to come back",
     500: "The server failed",
+    501: "The server lacks the packages of the extra `study`",
     503: "What the request needs does not answer; Retry-After says when to come back",
     504: "It has not ended in time, and goes on",
     507: "A disk is full, so nothing new is taken in",
@@ -65,12 +68,14 @@ _ERRORS = {
 _TAGS = {
     "videos": "Jobs and what they make",
     "files": "What jobs may begin from",
+    "studies": "Which of two videos people find better",
     "server": "What this server has, does and lacks",
 }
 _EXAMPLES: Mapping[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())
-_PLACES = {
-    name: _EXAMPLES[model]["id"] for name, model in (("video_id", "Video"), ("file_id", "File"), ("model", "Model"))
-}  # of a path
+_PLACES = {  # of a path
+    name: _EXAMPLES[model]["id"]
+    for name, model in (("video_id", "Video"), ("file_id", "File"), ("model", "Model"), ("study_id", "Study"))
+} | {"link_id": _EXAMPLES["RaterLinks"]["data"][0]["id"], "name": "bars"}
 _JSON = "application/json"
 _HERE = "http://127.0.0.1:8000"
 _KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
@@ -115,13 +120,15 @@ def describe(app: FastAPI, preset_name: str, served_names: Sequence[str] = ()) -
 
 
 def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
-    _, definitions = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
+    _, definitions = models_json_schema([(model, "validation") for model in (*_BODIES, *_LITERAL)], ref_template=_REF)
     schemas = made["components"]["schemas"]
     schemas.update(definitions["$defs"])
     for model in _BODIES:
         _narrow(schemas[model.__name__]["properties"], preset, served_names)
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
+        _optional(schemas[model.__name__]["properties"])
+    for model in _LITERAL:
         _optional(schemas[model.__name__]["properties"])
     for model in _FORMS:
         schemas[_form_name(model)] = _form(model, schemas[model.__name__])

@@ -1,5 +1,5 @@
-"""Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session; and for the
-content of one video, the signature in its link.
+"""Who a request comes from: an API key in `Authorization: Bearer`, or in the cookie of a browser's session; for the
+content of one video, the signature in its link; below `/v1/rate` a rater's link in the place of a key.
 
 Once the database holds a key every route needs a valid one, but for the page, its assets, the API's description and
 `/healthz`; that stays so when the last key is revoked. Before the first key the server answers its own machine alone,
@@ -30,13 +30,15 @@ from deployments.api.description import errors
 from deployments.errors import ApiError, AuthenticationError, ConfigError, CrossSiteError, InvalidRequestError
 from deployments.jobs.values import NOBODY
 from deployments.journal.database import DATABASE_AWAY, opened, redacted_url
+from deployments.studies.tokens import link_of
 from deployments.tenants.keys import KeyBook, KeyRing
 from deployments.tenants.links import Links
 
 COOKIE = "mv_session"
 SESSION = "/v1/session"
-_OPEN = frozenset({"/", "/docs", "/healthz", "/openapi.json"})
+_OPEN = frozenset({"/", "/docs", "/rate", "/healthz", "/openapi.json"})
 _OPEN_BELOW = "/assets/"
+_RATE = re.compile(r"/v1/rate(/.*)?")  # for raters, who have a link instead of a key: `deployments.studies.tokens`
 _LINKED = re.compile(r"/v1/videos/([^/]+)/content")  # may be asked for by a link, `deployments.tenants.links`
 _LOOPBACK_HOST = re.compile(r"(?:[A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -64,15 +66,29 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            tenant = await self._tenant(Request(scope))
+            if _RATE.fullmatch(_path(scope)):
+                who = await self._rater(Request(scope))
+            else:
+                who = {"tenant": await self._tenant(Request(scope))}
         except ApiError as error:
             await json_answer(error.body(), error.status, error.headers)(scope, receive, send)
             return
         except DATABASE_AWAY as error:
             await away_answer(error)(scope, receive, send)
             return
-        scope["state"] = {**scope.get("state", {}), "tenant": tenant}
+        scope["state"] = {**scope.get("state", {}), **who}
         await self._app(scope, receive, send)
+
+    async def _rater(self, request: Request) -> dict[str, Any]:
+        """The id of a rater's link, and whether the server has keys. A link is no cookie, so no other site can use it.
+
+        Raises:
+            AuthenticationError, NotAllowedError: there is none that this server has signed.
+        """
+        closed = await self._ring.in_use()
+        if not closed:
+            _refuse_strangers(request)
+        return {"rater": await link_of(self._links, _bearer(request)), "closed": closed}
 
     async def _tenant(self, request: Request) -> str:
         """The request's tenant.

@@ -1,13 +1,12 @@
 """HTTP: the application that the ingress serves, put together from the routes, and every error in the API's shape.
 
-    /v1/videos ...   `deployments.api.videos`
+    /v1/videos ...   `deployments.api.videos`; `deployments.api.studies` has /v1/studies and /v1/rate
     /v1/session      `deployments.api.gate`, whose gate stands before all routes
     /  /docs         the page and the API's description, `deployments.api.page`
     /healthz         whether a new job can be accepted and made: 200, or 503 and what is missing; also /health
     /metrics         `deployments.api.metrics`
 
-Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames. `create_app` needs no
-Ray: what the pipeline and the cluster do comes in as functions.
+Every error is `{"error": {message, type, param, code}}`. Never imports torch, never holds frames; `create_app`: no Ray.
 """
 
 import asyncio
@@ -34,17 +33,23 @@ from deployments.api.changes import add_remix_routes
 from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
 from deployments.api.headers.cors import Cors
-from deployments.api.headers.hardening import HEADERS, Hardening
+from deployments.api.headers.hardening import Hardening
+from deployments.api.headers.paths import path_of
 from deployments.api.live import add_event_routes
 from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
 from deployments.api.pools import PoolBoard, Readiness, add_model_routes, add_pool_routes
+from deployments.api.studies import add_study_routes
 from deployments.api.uploads import add_file_routes
 from deployments.api.videos import add_video_routes
 from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
 from deployments.files.store import ArtifactStore
+from deployments.intake.admission import Promise
 from deployments.intake.intact import Remake
-from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
+from deployments.intake.services import GlimpseOf, HealthOf, Nudge, Services, Show, WorkOf
+from deployments.jobs.naming import as_sent
+from deployments.jobs.outlook import Promised
+from deployments.jobs.values import JobRequest
 from deployments.journal.database import DATABASE_AWAY, Database
 from deployments.journal.journal import Journal
 from deployments.observe.history import EVERY_S, NodeTexts, PoolHistory
@@ -83,6 +88,15 @@ class Ingress:
         async def remake(job_id: str) -> None:
             await pipeline.remake.remote(job_id)
 
+        async def glimpse(job_id: str) -> bytes | None:
+            shown = await pipeline.broadcast("glimpse", job_id).results_async(timeout_s=ANSWER_S)
+            return next((one for one in shown if one is not None), None)
+
+        async def promise(request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
+            asked = pipeline.promise.remote(request, tenant, priority, deadline_s)
+            found: Promised | None = await asyncio.wait_for(asked, ANSWER_S)
+            return found
+
         database = Database(args.storage.database())
         journal, store = Journal(database), ArtifactStore(args.storage.artifacts_url)
         counts = RequestMetrics()
@@ -101,6 +115,8 @@ class Ingress:
                 show=show,
                 work=work,
                 remake=remake,
+                promise=promise,
+                glimpse=glimpse,
                 nodes=node_texts,
                 counts=counts,
                 history=history,
@@ -168,6 +184,8 @@ def create_app(
     show: Show,
     work: WorkOf = _no_work,
     remake: Remake = _no_remake,
+    promise: Promise | None = None,
+    glimpse: GlimpseOf | None = None,
     nodes: NodeTexts = _no_nodes,
     counts: RequestMetrics | None = None,
     history: PoolHistory | None = None,
@@ -178,6 +196,7 @@ def create_app(
         nudge: tells the pipeline that the journal has news.
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
+        promise: asks it when a job would be done; `glimpse`, how a step of one looks.
         nodes: gives what each node has counted.
         counts: those of an application before, which go on; `history` too.
     """
@@ -191,11 +210,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    services = Services(args, journal, store, nudge, health, show, work, remake)
+    services = Services(args, journal, store, nudge, health, show, work, remake, promise, glimpse)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
     origins = args.ingress.cors_origins
     app.add_middleware(Gate, ring=ring, links=services.links, origins=origins)
+    app.add_middleware(_Unforeseen)
     app.add_middleware(_Wire, counts=counts)
     if origins:
         app.add_middleware(Cors, origins=origins)
@@ -205,6 +225,7 @@ def create_app(
     add_video_routes(app, services)
     add_remix_routes(app, services)
     add_file_routes(app, services)
+    add_study_routes(app, services)
     add_event_routes(app, services)
     app.state.board = board = PoolBoard(services, nodes, history)
     add_pool_routes(app, board)
@@ -229,26 +250,6 @@ def create_app(
     describe(app, args.preset, args.served_names)
     describe_keys(app)
     return app
-
-
-_ALSO = {"/health": "/healthz", "/models": "/v1/models"}  # as other servers have it
-_BESIDE_V1 = ("/health", "/healthz", "/metrics", "/openapi.json")
-
-
-def path_of(asked: str, prefix: str = "") -> str:
-    """The path that a client means, which is answered in place: a redirect would lose a body, and would have to know
-    the prefix that a proxy took off.
-
-    A slash at the end is none. A base URL that ends in /v1 may get another one from its client, or be asked for what
-    stands beside /v1.
-    """
-    prefix = prefix if asked.startswith(prefix) else ""
-    path = asked.removeprefix(prefix).rstrip("/") or "/"
-    while path.startswith("/v1/v1/"):
-        path = path.removeprefix("/v1")
-    if path.startswith("/v1/") and path.removeprefix("/v1") in _BESIDE_V1:
-        path = path.removeprefix("/v1")
-    return prefix + _ALSO.get(path, path)
 
 
 class _Wire:
@@ -288,6 +289,38 @@ class _Wire:
             logger.debug("%s %s: the client went away.", method, path)
 
 
+class _Unforeseen:
+    """Middleware around the gate and all routes: an error that nobody foresaw is answered with 500. The framework would
+    answer it outside of all middleware, without the headers that every answer has.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def sent(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            if began or scope["type"] != "http":
+                raise
+            logger.error("%s %s failed.", scope["method"], scope["path"], exc_info=error)
+            detail = ErrorDetail(
+                message=f"The server failed with {type(error).__name__}; its log has the details.",
+                type="server_error",
+                code="internal_error",
+            )
+            await json_answer(ErrorBody(error=detail), 500)(scope, receive, send)
+
+
 async def _refuse_nul(scope: Scope, receive: Receive, send: Send) -> None:
     """PostgreSQL fails where it is asked for such a text."""
     error = InvalidRequestError("The address holds the sign NUL (%00), which no id has.", code="invalid_parameter")
@@ -302,7 +335,9 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
     """Every error in the API's shape, also the framework's own."""
 
     @app.exception_handler(ApiError)
-    async def ours(_request: Request, error: ApiError) -> Response:
+    async def ours(request: Request, error: ApiError) -> Response:
+        if (said := getattr(request.state, "said", None)) is not None:
+            as_sent(error, said)
         counts.refused(error.code or error.type)
         return json_answer(error.body(), error.status, error.headers)
 
@@ -332,16 +367,6 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_methods(app, request))
         return json_answer(body, error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        logger.error("%s %s failed.", request.method, request.url.path, exc_info=error)
-        detail = ErrorDetail(
-            message=f"The server failed with {type(error).__name__}; its log has the details.",
-            type="server_error",
-            code="internal_error",
-        )
-        return json_answer(ErrorBody(error=detail), 500, HEADERS)  # it is made outside of all middleware
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
 
-from client.schema import CreateVideo, DeletedVideo, Order, Variant, Video, VideoList
+from client.schema import CreateVideo, DeletedVideo, Order, Status, Variant, Video, VideoList
 from deployments.api.answers import STATUS, json_answer, links_of, video_answer, video_of
 from deployments.api.bodies import IdempotencyKey
 from deployments.api.content import content_answer
@@ -39,6 +39,11 @@ _PARTS: dict[int | str, Any] = {
 _HEADS: dict[int | str, Any] = {status: {"description": said["description"]} for status, said in _PARTS.items()}
 _After = Annotated[str | Absent, Query(description="The last id of the page before.")]
 _Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Videos a page.")]
+_Words = Annotated[
+    Annotated[str, Query(min_length=1, max_length=200)] | Absent,
+    Query(description="Words that the prompt holds, all of them, in any case; parts of words do."),
+]
+_Statuses = Annotated[list[Status] | Absent, Query(description="Those that stand so; several times for several.")]
 _Variant = Annotated[Variant, Query(description="What of it.")]
 _Candidate = Annotated[
     Annotated[int, Query(ge=0, le=MAX_CANDIDATES - 1)] | Absent, Query(description="Which of T2I's pictures.")
@@ -69,19 +74,31 @@ def add_video_routes(app: FastAPI, services: Services) -> None:
         after: _After = None,
         limit: _Limit = DEFAULT_PAGE,
         order: Annotated[Order, Query(description="By age.")] = "desc",
+        q: _Words = None,
+        status: _Statuses = None,
     ) -> Response:
-        """The tenant's own, the newest first. While `has_more`, the next page is behind `after=last_id`."""
+        """The tenant's own, the newest first. While `has_more`, the next page is behind `after=last_id`. With `q` or
+        `status` a page looks through 2000 videos at most: it may then be short, or empty, while `has_more`.
+        """
+        behind: str | None = None
         try:
-            jobs, more = await services.at_journal.run(
-                journal.page, tenant=tenant, after=after, limit=limit, order=order
-            )
+            if q is None and status is None:
+                jobs, more = await services.at_journal.run(
+                    journal.page, tenant=tenant, after=after, limit=limit, order=order
+                )
+            else:
+                words, states = (q or "").split(), [state for state, said in STATUS.items() if said in (status or ())]
+                jobs, behind = await services.at_journal.run(
+                    journal.search, words, states, tenant=tenant, after=after, limit=limit, order=order
+                )
+                more = behind is not None
         except VideoNotFoundError as error:
             error.param = "after"
             raise
         outlook, link_of = await services.admission.outlook(), await links_of(services)
         videos = [video_of(job, outlook.standing(job), link_of(job)) for job in jobs]
         first, last = (videos[0].id, videos[-1].id) if videos else (None, None)
-        return json_answer(VideoList(data=videos, first_id=first, last_id=last, has_more=more))
+        return json_answer(VideoList(data=videos, first_id=first, last_id=behind or last, has_more=more))
 
     @app.get("/v1/videos/{video_id}", summary="How far a video is", response_model=Video, responses=errors(404))
     async def retrieve_video(video_id: str, tenant: Tenant) -> Response:

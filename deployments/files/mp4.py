@@ -117,8 +117,8 @@ def read_chunk(data: bytes) -> EncodedChunk:
         raise EncodeError(f"The video before cannot be read: {error}.") from error
 
 
-def encode_chunk(clip: Clip, *, crf: int = 16, x264_preset: str = "medium") -> EncodedChunk:
-    """A closed GOP of H.264 in an mp4."""
+def encode_chunk(clip: Clip, *, crf: int = 16, x264_preset: str = "medium", kbit_s: int | None = None) -> EncodedChunk:
+    """A closed GOP of H.264 in an mp4; `kbit_s`: at this rate, whatever the quality."""
     width, height = clip.size
     if width % 2 or height % 2:
         raise EncodeError(f"yuv420p needs even sides, got {width}x{height}; choose another size in the preset.")
@@ -130,8 +130,10 @@ def encode_chunk(clip: Clip, *, crf: int = 16, x264_preset: str = "medium") -> E
         context = stream.codec_context
         context.gop_size = max(2, len(clip.frames))
         context.thread_count = 1  # the replica's cores belong to the model
+        if kbit_s is not None:
+            context.bit_rate = kbit_s * 1000
         context.options = {
-            "crf": str(crf),
+            **({"crf": str(crf)} if kbit_s is None else dict.fromkeys(("maxrate", "bufsize"), f"{kbit_s}k")),
             "preset": x264_preset,
             "bf": "0",
             "x264-params": "scenecut=0:open-gop=0:threads=1",

@@ -1,4 +1,4 @@
-"""A value of a stage as the bytes of one safetensors file, and back.
+"""A value of a stage, or the state of one that has stopped, as the bytes of one safetensors file, and back.
 
 The file holds the value's arrays, and in its head what type it is and its plain fields. Knows nothing of where files
 lie.
@@ -15,6 +15,7 @@ from safetensors.numpy import load
 
 from deployments.files.mp4 import EncodedChunk
 from deployments.files.store import CheckpointError
+from stages.state import DenoisingState, StateError
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 Record = dict[str, Any]
@@ -30,6 +31,8 @@ def pack(value: Any) -> list[memoryview]:
     Raises:
         CheckpointError: a type that is not kept.
     """
+    if isinstance(value, DenoisingState):
+        return [memoryview(value.to_bytes())]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     fields = _unfold(value, "", arrays)
     whole = sorted(((name, np.ascontiguousarray(array)) for name, array in arrays.items()), key=_by_alignment)
@@ -59,8 +62,12 @@ def unpack(data: bytes) -> Any:
     """
     try:
         length = int.from_bytes(data[:8], "little")
-        fields = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["value"])
-        return _fold(fields, load(data))
+        about = json.loads(data[8 : 8 + length])["__metadata__"]
+        if "state" in about:
+            return DenoisingState.from_bytes(data)
+        return _fold(json.loads(about["value"]), load(data))
+    except StateError as error:
+        raise CheckpointError(f"A state is not readable: {error}.") from error
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"A checkpoint is not readable: {type(error).__name__}: {error}.") from error
 

@@ -3,9 +3,12 @@
 What every route that makes a job has in common, whether it is new, a remix or an extension.
 """
 
+from pydantic import BaseModel
+
 from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError
 from deployments.intake.services import Services
+from deployments.jobs.outlook import priority_of
 from deployments.jobs.remix import Child
 from deployments.jobs.values import NOBODY, Job, NewJob
 from deployments.journal.limits import LimitBook
@@ -36,8 +39,10 @@ async def accept_job(
     Raises:
         ApiError: the job is refused.
     """
-    priority = 0 if isinstance(wish, ExtendVideo) else wish.priority
-    deadline_s = None if isinstance(wish, ExtendVideo) else wish.deadline_s
+    priority, deadline_s = 0, None
+    if not isinstance(wish, ExtendVideo):
+        own = wish.priority if "priority" in wish.model_fields_set else None
+        priority, deadline_s = priority_of(own, wish.service_tier), wish.deadline_s
     judge_url(wish.webhook_url, services.args.webhooks.secret is not None)
     await services.prompts.judge("prompt", child.request.prompt, tenant)
     ingress = services.args.ingress
@@ -65,6 +70,22 @@ async def accept_job(
         services.admission.note(job)
         services.nudge_pipeline()
     return job, is_new
+
+
+async def foresee(services: Services, wish: BaseModel, tenant: str, key: str | None) -> None:
+    """Refuse a job that limits forbid before anything is fetched for it; `accept_job` judges it again.
+
+    Raises:
+        ApiError: the queue, or what the tenant may have, is full.
+    """
+    ingress, priority = services.args.ingress, getattr(wish, "priority", 0)
+    await services.at_journal.run(
+        services.journal.foresee,
+        *(tenant, key),
+        admit=await services.admission.judge(None, tenant, priority, None),
+        max_queued=ingress.max_queued_jobs,
+        retry_after_s=ingress.retry_after_s,
+    )
 
 
 def refuse_without_keeper(services: Services) -> None:

@@ -9,7 +9,7 @@ from client.schema import Health
 from cluster.policy.reports import Report
 from deployments.bulkheads import Bulkhead, Shared
 from deployments.files.store import ArtifactStore
-from deployments.intake.admission import Admission
+from deployments.intake.admission import Admission, Promise
 from deployments.intake.fetching import Fetcher
 from deployments.intake.intact import Intact, Remake
 from deployments.intake.prompts import PromptCheck
@@ -27,6 +27,8 @@ Nudge = Callable[[], Awaitable[None]]
 HealthOf = Callable[[], Health]
 Show = Callable[[str, str], Awaitable[tuple[bytes, str]]]
 """(key, sha256) of a checkpoint to (bytes, media type) of something to look at."""
+GlimpseOf = Callable[[str], Awaitable[bytes | None]]
+"""The last denoising step of a job that was shown, as WebP."""
 WorkOf = Callable[[], Awaitable[Report | None]]
 """The calls at every stage, of all pipeline replicas; None of none."""
 _FRESH_S = 1.0  # of what Ray Serve says
@@ -44,6 +46,8 @@ class Services:
     show: Show
     work: WorkOf
     remake: Remake
+    promise: Promise | None = None
+    glimpse: GlimpseOf | None = None
     at_journal: Bulkhead = field(init=False)
     at_store: Bulkhead = field(init=False)
     at_serve: Bulkhead = field(init=False)
@@ -80,6 +84,8 @@ class Services:
             limits=self.args.limits_for,
             retry_after_s=ingress.retry_after_s,
             replicas=self._replicas,
+            promise=self.promise,
+            refuses=self.args.order.refuses,
             devices={name: self.args.device(name) for name in self.args.stages},
         )
 

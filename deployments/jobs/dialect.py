@@ -88,6 +88,7 @@ class Understood:
 
     fields: dict[str, Any] = field(default_factory=dict)
     called: dict[str, str] = field(default_factory=dict)  # what the request calls a field of ours, where it differs
+    made: set[str] = field(default_factory=set)  # of those, the ones whose value is another than what was said
     note: str = ""
 
 
@@ -256,7 +257,8 @@ class _Request:
                 name, f"{ours} is {shown(fields[name])} and {shows}, which is {name} {shown(value)}; send one of them."
             )
         fields[name] = value
-        self._ours.called.setdefault(name, of)
+        if self._ours.called.setdefault(name, of) == of:
+            self._ours.made.add(name)
 
     def _take_model(self) -> None:
         name = self._one("model")

@@ -18,19 +18,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
+from client.schema import ServiceTier
 from deployments.errors import InvalidRequestError, RateLimitError
-from deployments.jobs.values import Job
+from deployments.jobs.values import SOFT_S, Job
 from deployments.jobs.work import Left, Loads, Speed, left_of, loads_of
 from stages.types import STAGE_NAMES, StageName
 
 MAX_PRIORITY = 10
+_TIERS: Mapping[ServiceTier, int] = {"flex": -5, "default": 0, "priority": 5}
 
 Rank = tuple[int, float, str]
-"""Sorts jobs as they are claimed: higher priority, then age."""
+"""Sorts jobs as they are claimed: higher priority, then earlier deadline, which a job without one has late."""
 
 
-def rank_of(priority: int, created_at: float, job_id: str) -> Rank:
-    return (-priority, created_at, job_id)
+def rank_of(priority: int, created_at: float, job_id: str, deadline_s: float | None = None) -> Rank:
+    return (-priority, created_at + (SOFT_S if deadline_s is None else deadline_s), job_id)
 
 
 @dataclass(frozen=True, order=True)
@@ -155,16 +157,37 @@ def unfinished_of(job: Job) -> Unfinished:
     else:
         progress = {stage.name: stage.progress for stage in job.stages}
         left = {name: 1 - progress.get(name, 0) / 100 for name in loads}
-    return Unfinished(rank_of(job.priority, job.created_at, job.id), loads, left, job.tenant)
+    return Unfinished(rank_of(job.priority, job.created_at, job.id, job.deadline_s), loads, left, job.tenant)
 
 
-def check_deadline(outlook: Outlook, priority: int, deadline_s: float | None, loads: Loads) -> None:
-    """Refuse a job that cannot be done so soon.
+@dataclass(frozen=True)
+class Promised:
+    """What the order of calls says of a job that is not accepted yet."""
+
+    eta_s: float  # with a margin
+    late: int = 0  # calls of others that it would make later than they were promised
+
+
+def check_deadline(
+    outlook: Outlook, priority: int, deadline_s: float | None, loads: Loads, promised: Promised | None = None
+) -> None:
+    """Refuse a job that cannot be done so soon. `promised`: in the place of the outlook's estimate.
 
     Raises:
         RateLimitError: code deadline_infeasible, with the estimate.
     """
-    if deadline_s is None or (eta_s := outlook.new_eta_s(priority, loads)) is None or eta_s <= deadline_s:
+    if deadline_s is None:
+        return
+    eta_s = outlook.new_eta_s(priority, loads) if promised is None else promised.eta_s
+    if eta_s is None or eta_s <= deadline_s:
+        if promised is not None and promised.late:
+            raise RateLimitError(
+                f"deadline_s is {deadline_s:g}, and a promise to another video would be broken by it; ask for more, or "
+                "let the queue drain",
+                max(1.0, eta_s or 0.0),
+                code="deadline_infeasible",
+                param="deadline_s",
+            )
         return
     alone_s = outlook.alone_s(loads) or 0.0
     hint = "ask for more" if alone_s > deadline_s else "ask for more or a higher priority, or let the queue drain"
@@ -175,6 +198,27 @@ def check_deadline(outlook: Outlook, priority: int, deadline_s: float | None, lo
         code="deadline_infeasible",
         param="deadline_s",
     )
+
+
+def tier_of(priority: int) -> ServiceTier:
+    """The class of a job, in OpenAI's words."""
+    return "default" if priority == 0 else "priority" if priority > 0 else "flex"
+
+
+def priority_of(priority: int | None, tier: ServiceTier | None) -> int:
+    """What a request says of its class: a number, a word, or both, if they agree.
+
+    Raises:
+        InvalidRequestError: they contradict each other.
+    """
+    if tier is None:
+        return priority or 0
+    if priority is None:
+        return _TIERS[tier]
+    if tier_of(priority) != tier:
+        said = f'service_tier is "{tier}" and priority is {priority}, which is "{tier_of(priority)}"; send one of them.'
+        raise InvalidRequestError(said, param="service_tier", code="invalid_field")
+    return priority
 
 
 def judge_urgency(priority: int, deadline_s: float | None) -> None:

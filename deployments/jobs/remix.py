@@ -139,6 +139,24 @@ def extend(parent: Job, change: ExtendVideo) -> Child:
     return Child(new, {})
 
 
+def asked_of(request: JobRequest) -> dict[str, Any]:
+    """What makes the job again, exactly: with its prompt and seed in the body of a new one; where `from_stage` is in
+    it, as its remix, for what lies before that stage was given or chosen, and is kept.
+    """
+    pauses = {"pause_after": request.pause_after} if request.pause_after else {}
+    ends = {"until": request.until} if request.until != "vfi" else {}
+    first: StageName = "i2v" if request.enter == "t2i" and request.candidate else request.enter
+    if first != "t2i":
+        return {"from_stage": first, **ends, **pauses}
+    said = {"model", "size", "seconds", "steps", "guidance", "stages", "factor"}
+    same = request.model_dump(include=said, exclude_none=True)
+    if request.negative_prompt:
+        same["negative_prompt"] = request.negative_prompt
+    if pauses and request.candidates > 1:
+        same["candidates"] = request.candidates
+    return {**same, **ends, **pauses}
+
+
 def enter_change(created: CreateVideo, enter: StageName | None, parent: Job) -> RemixVideo:
     """What `create` with an earlier video's id asks of that video: an empty prompt keeps the old one.
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from client.schema import JobError, SingleStages, StageState
+from client.schema import JobError, StageState
+from client.single import SingleStages
 from stages.settings import Given
 from stages.types import StageName
 
@@ -18,6 +19,7 @@ UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 # Rough shares of a job's time, for one bar over the whole; measured on neither preset in particular.
 _SHARES: dict[str, float] = {"t2i": 0.15, "i2v": 0.3, "v2v": 0.4, "vfi": 0.15}
+SOFT_S = 600.0  # a job without `deadline_s` is claimed as if it had this one
 NOBODY = ""  # the tenant of whoever uses a server that has no API keys
 
 
@@ -32,6 +34,12 @@ class Limits(BaseModel):
     )
     per_minute: int | None = Field(default=None, ge=1, description="Jobs accepted in 60 s; one more: 429.")
     max_priority: int | None = Field(default=None, ge=-10, le=10, description="Of a job; a higher one: 403.")
+    weight: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Its share of each stage beside other tenants of one class, like 2; else 1.",
+    )
     max_bytes: int | None = Field(
         default=None, ge=1, description="Of videos, kept outputs and uploads; a job more: 403 until some are deleted."
     )
@@ -103,7 +111,7 @@ class Planned(BaseModel):
 
 
 Outputs = Mapping[StageName, Mapping[int, dict[str, Any]]]
-"""Checkpoints by stage and call: key, bytes, sha256, digest, run_s."""
+"""Checkpoints by stage and call: key, bytes, sha256, digest, run_s. Of a state instead of digest step and total."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +148,13 @@ class Job:
     stages: tuple[StageState, ...]
     planned: Planned
     outputs: Outputs = field(default_factory=dict)
+    states: Outputs = field(default_factory=dict)  # of calls that have stopped between two steps, or may die
     tenant: str = NOBODY
     parent_id: str | None = None
     priority: int = 0
+    deadline_s: float | None = None  # from its acceptance, as it was promised
     failures: Mapping[StageName, int] = field(default_factory=dict)  # of calls, over every claim
-    waits_for: str | None = None  # what the platform lacks, while the job is not finished
+    waits_for: str | None = None  # what the platform lacks, or that an urgent job goes first; of an unfinished one
     claimed_at: float | None = None  # when its work began, the last time
 
     @property
@@ -161,6 +171,7 @@ class Claim:
     owner: str
     fence: int
     waited_s: float = 0.0  # from the job's acceptance to this claim
+    weight: float = 1.0  # of its tenant
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,7 @@ class Update:
     events: tuple[tuple[str, dict[str, Any]], ...] = ()
     failures: Mapping[StageName, int] = field(default_factory=dict)  # new ones
     waits_for: str | None = None  # what the platform lacks now, in a sentence
+    paused_for: str | None = None  # that it has stopped for an urgent job, in a sentence
 
 
 @dataclass(frozen=True)

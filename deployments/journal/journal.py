@@ -17,9 +17,12 @@ Synchronous and thread-safe: call it in a thread from async code. Knows nothing 
 import hashlib
 import uuid
 from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
-from sqlalchemy import Connection, String, and_, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from client.schema import Order, StageState
@@ -43,10 +46,12 @@ from deployments.journal.outputs import (
     hurry_twins,
     twin_of,
 )
-from deployments.journal.rows import job_of, lock_job, read_job, read_stages, written_job
+from deployments.journal.rows import PARKED, URGENT, job_of, lock_job, read_job, read_stages, written_job
 from deployments.journal.steps import CANCELLED, add_delivery, end_job, forget_jobs, log_event, tallied
 from deployments.journal.tables import checkpoints, forgotten, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES
+
+SEARCHED = 2000  # jobs that one search looks through, in the order of an index
 
 
 class Journal:
@@ -102,7 +107,7 @@ class Journal:
             if admit is not None:
                 admit(connection, now)
             if new.upload_id is not None:
-                hold_upload(connection, new.upload_id, tenant)
+                hold_upload(connection, new.upload_id, tenant, now)
             job_id, content_hash = f"video_{uuid.uuid4().hex}", content_hash_of(request, new.parent_id)
             twin = twin_of(connection, tenant, content_hash)
             connection.execute(
@@ -121,6 +126,7 @@ class Journal:
                     follows=twin,
                     created_at=now,
                     deadline=None if new.deadline_s is None else now + new.deadline_s,
+                    promised_s=new.deadline_s,
                 )
             )
             if twin is not None:
@@ -137,6 +143,18 @@ class Journal:
             if new.parent_id is not None:  # it has outputs
                 return read_job(connection, job_id), True
         return written_job(job_id, new, planned, now, stages), True
+
+    def foresee(
+        self, tenant: str, idem_key: str | None, *, admit: Admit, max_queued: int = 1000, retry_after_s: int = 5
+    ) -> None:
+        """Raise what limits would have `submit` raise about a new job, before it costs anything. Writes nothing."""
+        with suppress(_NothingWrittenError), self._database.write() as connection:
+            now, waiting, known = self._look(connection, tenant, idem_key, max_queued)
+            if known is None and waiting >= max_queued:
+                raise QueueFullError(waiting, max_queued, retry_after_s)
+            if known is None:
+                admit(connection, now)
+            raise _NothingWrittenError
 
     def _look(
         self, connection: Connection, tenant: str, idem_key: str | None, max_queued: int
@@ -171,18 +189,44 @@ class Journal:
         Raises:
             VideoNotFoundError: there is no job `after`, and was none within `FORGOTTEN_S`.
         """
-        own = [] if tenant is None else [jobs.c.tenant == tenant]
-        query = select(jobs).where(*own)
         with self._database.read() as connection:
-            if after is not None:
-                edge = tuple_(*_place(connection, after, tenant))
-                own_place = tuple_(jobs.c.created_at, jobs.c.id)
-                query = query.where(own_place > edge if order == "asc" else own_place < edge)
-            by = (jobs.c.created_at, jobs.c.id) if order == "asc" else (jobs.c.created_at.desc(), jobs.c.id.desc())
-            rows = connection.execute(query.order_by(*by).limit(limit + 1)).all()
-            kept = rows[:limit]
-            stages = read_stages(connection, [row.id for row in kept])
-            return [job_of(row, *stages[row.id]) for row in kept], len(rows) > limit
+            query = _by_age(connection, select(jobs), tenant, after, order)
+            rows = connection.execute(query.limit(limit + 1)).all()
+            return _jobs_of(connection, rows[:limit]), len(rows) > limit
+
+    def search(
+        self,
+        words: Sequence[str] = (),
+        states: Collection[str] = (),
+        *,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> tuple[list[Job], str | None]:
+        """As `page`, of jobs whose prompt holds all of the words, in any case, and that are in one of the states; no
+        words, or no states, ask for nothing. Looks through `SEARCHED` jobs at most. Gives (jobs, the id behind which
+        there may be more).
+
+        Raises:
+            VideoNotFoundError: as `page` does.
+        """
+        wanted = [word.casefold() for word in words]
+        columns = select(jobs.c.id, jobs.c.state, jobs.c.request["prompt"].as_string().label("prompt"))
+        with self._database.read() as connection:
+            query = _by_age(connection, columns, tenant, after, order)
+            rows = connection.execute(query.limit(SEARCHED + 1)).all()
+            fits: list[str] = []
+            last = rows[SEARCHED - 1].id if len(rows) > SEARCHED else None
+            for row in rows[:SEARCHED]:
+                prompt = row.prompt.casefold()
+                if (not states or row.state in states) and all(word in prompt for word in wanted):
+                    if len(fits) == limit:
+                        last = fits[-1]
+                        break
+                    fits.append(row.id)
+            found = {row.id: row for row in connection.execute(select(jobs).where(jobs.c.id.in_(fits)))}
+            return _jobs_of(connection, [found[job_id] for job_id in fits]), last
 
     def request_cancel(self, job_id: str, *, tenant: str | None = None) -> State:
         """Cancel a waiting job at once, flag a running one; a finished one stays as it is. Gives the state now.
@@ -227,7 +271,7 @@ class Journal:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
-                .values(state="queued", request=changed.model_dump(), deadline=None, lease_until=None)
+                .values(state="queued", request=changed.model_dump(), deadline=None, promised_s=None, lease_until=None)
             )
             log_event(connection, job_id, "continued", self._database.now(connection), stage=stage, candidate=candidate)
             return read_job(connection, job_id)
@@ -254,12 +298,11 @@ class Journal:
             return connection.execute(query.order_by(jobs.c.created_at.desc(), jobs.c.id).limit(1)).scalar()
 
     def waits(self) -> dict[str, int]:
-        """What unfinished jobs say they wait for, with how many of them do."""
+        """What unfinished jobs say that the platform lacks, with how many of them do."""
         held = and_(jobs.c.state.in_(("queued", "running")), jobs.c.error.is_not(None))
         with self._database.read() as connection:
-            return dict(
-                Counter(error["message"] for error in connection.execute(select(jobs.c.error).where(held)).scalars())
-            )
+            said = connection.execute(select(jobs.c.error).where(held)).scalars()
+            return dict(Counter(error["message"] for error in said if error["code"] != PARKED))
 
     def counts(self) -> dict[str, int]:
         """Jobs by state."""
@@ -267,12 +310,43 @@ class Journal:
         with self._database.read() as connection:
             return dict(connection.execute(of_state).tuples().all()) | tallied(connection)
 
+    def ahead(self, limit: int) -> list[tuple[Job, float]]:
+        """Jobs that run, then those that wait, as they will be claimed; and how long ago each was accepted."""
+        unfinished = select(jobs).where(jobs.c.state.in_(("running", "queued")))
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            rows = connection.execute(unfinished.order_by(jobs.c.state.desc(), *URGENT).limit(limit)).all()
+            stages = read_stages(connection, [row.id for row in rows])
+            return [(job_of(row, *stages[row.id]), now - row.created_at) for row in rows]
+
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """What happened to a job, in order."""
         query = select(job_events).where(job_events.c.job_id == job_id, job_events.c.seq > after)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(job_events.c.seq)).all()
         return [Event(row.seq, row.job_id, row.at, row.kind, row.data) for row in rows]
+
+
+def _by_age(
+    connection: Connection, query: Select[Any], tenant: str | None, after: str | None, order: Order
+) -> Select[Any]:
+    """Jobs in the order of their age, from behind one of them on."""
+    columns = (jobs.c.created_at, jobs.c.id)
+    if tenant is not None:
+        query = query.where(jobs.c.tenant == tenant)
+    if after is not None:
+        place, edge = tuple_(*columns), tuple_(*_place(connection, after, tenant))
+        query = query.where(place > edge if order == "asc" else place < edge)
+    return query.order_by(*(columns if order == "asc" else (column.desc() for column in columns)))
+
+
+def _jobs_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
+    stages = read_stages(connection, [row.id for row in rows])
+    return [job_of(row, *stages[row.id]) for row in rows]
+
+
+class _NothingWrittenError(Exception):
+    """Takes back what a transaction has written."""
 
 
 def _place(connection: Connection, job_id: str, tenant: str | None) -> tuple[float, str]:

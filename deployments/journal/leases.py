@@ -16,9 +16,9 @@ from client.schema import JobError
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
 from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
-from deployments.journal.limits import at_limit
-from deployments.journal.outputs import add_result, put_output, to_erase
-from deployments.journal.rows import read_job, stage_name
+from deployments.journal.limits import at_limit, beyond_share, limits_of
+from deployments.journal.outputs import add_result, drop_states, put_output, put_state, to_erase
+from deployments.journal.rows import PARKED, URGENT, read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
 from deployments.journal.tables import checkpoints, job_events, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
@@ -36,11 +36,16 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, owner: str, lease_s: float, limits: Limits = NO_LIMITS) -> tuple[Claim, Job] | None:
-        """Take the most urgent due job: a queued one, or a running one whose lease lapsed.
+    def claim(
+        self, owner: str, lease_s: float, limits: Limits = NO_LIMITS, least: int | None = None
+    ) -> tuple[Claim, Job] | None:
+        """Take the most urgent due job: a queued one, or a running one whose lease lapsed. The most urgent is that of
+        the highest class, and in a class that of the earliest deadline, of a tenant that does not already run more than
+        its share. `least`: only one of this class or above.
 
-        A queued one whose deadline has passed fails here; one that is claimed has none any more. `limits` are those of
-        tenants without a row of their own; the jobs of a tenant that runs as many as it may are passed over.
+        A queued one whose deadline has passed fails here; one that is claimed does not any more, and its deadline
+        orders its calls (`Job.deadline_s`). `limits` are those of tenants without a row of their own; the jobs of a
+        tenant that runs as many as it may are passed over.
         """
         with self._database.write() as connection:
             full = at_limit(connection, limits)
@@ -53,8 +58,11 @@ class Leases:
                 and_(waits, jobs.c.tenant.not_in(full), ~twin_works),
                 and_(jobs.c.state == "running", jobs.c.lease_until < now),
             )
+            if least is not None:
+                due = and_(due, jobs.c.priority >= least)
+            crowds = and_(jobs.c.state == "queued", jobs.c.tenant.in_(beyond_share(connection)))
             while True:
-                query = select(jobs).where(due).order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id).limit(1)
+                query = select(jobs).where(due).order_by(URGENT[0], crowds, *URGENT[1:]).limit(1)
                 row = connection.execute(query.with_for_update(skip_locked=True, of=jobs)).first()
                 if row is None:
                     return None
@@ -83,7 +91,9 @@ class Leases:
                 if row.state == "running":
                     reset_stages(connection, row.id)
                 log_event(connection, row.id, "started" if row.state == "queued" else "restarted", now, owner=owner)
-                return Claim(row.id, owner, row.fence + 1, now - row.created_at), read_job(connection, row.id)
+                weight = limits_of(connection, row.tenant, limits).weight or 1
+                claim = Claim(row.id, owner, row.fence + 1, now - row.created_at, weight)
+                return claim, read_job(connection, row.id)
 
     def beat(self, claims: Sequence[Claim], lease_s: float) -> Beat:
         """Renew the leases; learn which jobs were taken over and which should be cancelled."""
@@ -109,7 +119,7 @@ class Leases:
             now = self._database.now(connection)
             for item in sorted(updates, key=lambda update: update.claim.job_id):
                 job_id = item.claim.job_id
-                flag = _hold(connection, item.claim, error=_waiting(item.waits_for))
+                flag = _hold(connection, item.claim, error=_waiting(item.waits_for, item.paused_for))
                 if flag is None:
                     lost.add(job_id)
                     continue
@@ -222,7 +232,21 @@ class Leases:
                 to_erase(connection, [record["key"]])
                 return False
             put_output(connection, claim.job_id, tenant, stage, number, record)
+            drop_states(connection, claim.job_id, stage, number)
             return True
+
+    def keep_state(self, claim: Claim, stage: StageName, number: int, record: dict[str, Any]) -> bool:
+        """Record the state of a call that has not ended, in the place of an older one; False where it is not needed,
+        or the job is no longer this executor's: its file is erased then.
+
+        It goes when the call's output is kept, or the job ends. It counts as `keep` does against what kills a server.
+        """
+        with self._database.write() as connection:
+            tenant = _held_tenant(connection, claim, claims=1)
+            if tenant is None:
+                to_erase(connection, [record["key"]])
+                return False
+            return put_state(connection, claim.job_id, tenant, stage, number, record)
 
     def adopt(self, claim: Claim, stage: StageName, number: int, digest: str) -> dict[str, Any] | None:
         """Take over an output of that digest from another job of the same tenant; None where there is none."""
@@ -276,9 +300,11 @@ def _in_order(claims: Sequence[Claim]) -> list[Claim]:
     return sorted(claims, key=lambda claim: claim.job_id)
 
 
-def _waiting(reason: str | None) -> dict[str, str] | None:
+def _waiting(reason: str | None, paused: str | None = None) -> dict[str, str] | None:
     """As the column `error` of an unfinished job."""
-    return None if reason is None else {"code": "waiting", "message": reason}
+    if reason is None:
+        return None if paused is None else {"code": PARKED, "message": paused}
+    return {"code": "waiting", "message": reason}
 
 
 def _too_many(claims: int) -> dict[str, str]:

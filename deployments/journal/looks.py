@@ -41,7 +41,7 @@ def read_outlook(connection: Connection, before: Outlook = _NOTHING) -> Outlook:
     of_running = and_(stage_outputs.c.job_id == jobs.c.id, jobs.c.state == "running")
     query = (
         select(
-            *(jobs.c.id, jobs.c.tenant, jobs.c.state, jobs.c.priority, jobs.c.created_at),
+            *(jobs.c.id, jobs.c.tenant, jobs.c.state, jobs.c.priority, jobs.c.created_at, jobs.c.promised_s),
             *(stage_outputs.c.idx, stage_outputs.c.progress),
         )
         .outerjoin(stage_outputs, of_running)
@@ -54,7 +54,7 @@ def read_outlook(connection: Connection, before: Outlook = _NOTHING) -> Outlook:
     running: dict[str, Unfinished] = {}
     progress: dict[str, dict[StageName, int]] = {}
     for row in rows:
-        rank, asked = rank_of(row.priority, row.created_at, row.id), loads[row.state, row.id]
+        rank, asked = rank_of(row.priority, row.created_at, row.id, row.promised_s), loads[row.state, row.id]
         if row.state == "queued":
             waiting.append(Unfinished(rank, asked, left_of(asked, kept.get(row.id, {})), row.tenant))
         else:

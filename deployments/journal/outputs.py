@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, or_, select, update
 
 from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
 from deployments.jobs.values import JobRequest, Source
 from deployments.journal.tables import checkpoints, erasures, forgotten, holdings, jobs, uploads
 from stages.types import STAGE_NAMES, StageName
 
-UPLOAD, SOURCE, RESULT = -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+STUDY, UPLOAD, SOURCE, RESULT = -3, -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
+STATES = 10  # `idx` of the first stage's states; the others follow
 
 
 def drop_files(connection: Connection, which: ColumnElement[bool]) -> list[str]:
@@ -54,19 +55,32 @@ def add_result(connection: Connection, job_id: str, record: dict[str, Any]) -> N
     _name(connection, tenant, record, job_id=job_id, idx=RESULT, number=0, digest=record.get("sha256", ""))
 
 
-def hold_upload(connection: Connection, upload_id: str, tenant: str) -> None:
+def lasts(now: float | ColumnElement[float]) -> ColumnElement[bool]:
+    """Of a file that was sent for several jobs: its time is not over, whether or not a sweep has come by."""
+    return or_(uploads.c.expires_at.is_(None), uploads.c.expires_at > now)
+
+
+def hold_upload(connection: Connection, upload_id: str, tenant: str, now: float) -> None:
     """See that a file is there until this transaction ends, in which a job begins to name its bytes.
 
     Raises:
         UploadNotFoundError: the tenant has none of this id (any more).
     """
-    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant)
+    own = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant, lasts(now))
     if connection.execute(own.with_for_update(read=True)).first() is None:
         raise UploadNotFoundError(upload_id)
 
 
 def put_upload(connection: Connection, upload_id: str, tenant: str, source: Source) -> None:
     _name(connection, tenant, source.model_dump(), job_id=upload_id, idx=UPLOAD, number=0, digest="")
+
+
+def put_study_videos(
+    connection: Connection, study_id: str, tenant: str, records: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """The files that a study shows or is made of, by number, so that they stay as long as it does."""
+    for number, record in records.items():
+        _name(connection, tenant, dict(record), job_id=study_id, idx=STUDY, number=number, digest="")
 
 
 def drop_uploads(connection: Connection, ids: Sequence[str], now: float) -> list[str]:
@@ -145,6 +159,35 @@ def _hold(connection: Connection, tenant: str, count: int) -> None:
 
 def _size_of(record: Mapping[str, Any]) -> int:
     return int(record.get("bytes", record.get("size_bytes", 0)))
+
+
+def put_state(
+    connection: Connection, job_id: str, tenant: str, stage: StageName, number: int, record: dict[str, Any]
+) -> bool:
+    """Whether it is the newest of a call whose output is not kept; else its file is to be erased."""
+    index = STAGE_NAMES.index(stage)
+    own = and_(checkpoints.c.job_id == job_id, checkpoints.c.number == number)
+    query = select(checkpoints.c.idx, checkpoints.c.record).where(own, checkpoints.c.idx.in_((index, STATES + index)))
+    found = {row.idx: row.record for row in connection.execute(query)}
+    before = found.get(STATES + index)
+    if index in found or (before is not None and before["step"] >= record["step"]):
+        to_erase(connection, [record["key"]])
+        return False
+    if before is not None:
+        drop_files(connection, and_(own, checkpoints.c.idx == STATES + index))
+    _name(connection, tenant, record, job_id=job_id, idx=STATES + index, number=number, digest="")
+    return True
+
+
+def drop_states(connection: Connection, job_id: str, stage: StageName | None = None, number: int = 0) -> None:
+    """Nobody goes on from them: those of one call, whose output is kept, or of a job that has ended."""
+    which = [checkpoints.c.job_id == job_id]
+    if stage is None:
+        which.append(checkpoints.c.idx >= STATES)
+    else:
+        which += [checkpoints.c.idx == STATES + STAGE_NAMES.index(stage), checkpoints.c.number == number]
+    if connection.execute(select(checkpoints.c.key).where(*which).limit(1)).first() is not None:
+        drop_files(connection, and_(*which))
 
 
 def twin_of(connection: Connection, tenant: str, content_hash: str | None) -> str | None:

@@ -6,16 +6,21 @@ Reads only; `deployments.journal.journal` and `deployments.journal.leases` write
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, or_, select
 
 from client.schema import JobError, StageState
 from deployments.errors import VideoNotFoundError
 from deployments.jobs.plans import plan_of, planned_of
-from deployments.jobs.values import FINAL, Job, JobRequest, NewJob, Outputs, Planned
+from deployments.jobs.values import FINAL, SOFT_S, Job, JobRequest, NewJob, Outputs, Planned
+from deployments.journal.outputs import STATES
 from deployments.journal.tables import checkpoints, jobs, stage_outputs
 from stages.types import STAGE_NAMES, StageName
 
-Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int]]
+PARKED = "parked"  # code of the column `error`, of an unfinished job that has stopped for an urgent one
+URGENT = (jobs.c.priority.desc(), jobs.c.created_at + func.coalesce(jobs.c.promised_s, SOFT_S), jobs.c.id)
+"""The order of claims of one tenant; `deployments.jobs.outlook.rank_of` is the same."""
+
+Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int], Outputs]
 
 
 def read_job(connection: Connection, job_id: str, tenant: str | None = None) -> Job:
@@ -42,7 +47,13 @@ def lock_job(connection: Connection, job_id: str, tenant: str | None = None) -> 
     return row
 
 
-def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, failures: Mapping[StageName, int]) -> Job:
+def job_of(
+    row: Row[Any],
+    stages: tuple[StageState, ...],
+    outputs: Outputs,
+    failures: Mapping[StageName, int],
+    states: Outputs,
+) -> Job:
     request = JobRequest.model_validate(row.request)
     return Job(
         id=row.id,
@@ -58,9 +69,11 @@ def job_of(row: Row[Any], stages: tuple[StageState, ...], outputs: Outputs, fail
         # NULL: written before plans were kept
         planned=Planned.model_validate(row.planned) if row.planned else planned_of(request, plan_of(request)),
         outputs=outputs,
+        states=states,
         tenant=row.tenant,
         parent_id=row.parent_id,
         priority=row.priority,
+        deadline_s=row.promised_s,
         failures=failures,
         waits_for=row.error["message"] if row.error and row.state not in FINAL else None,
         claimed_at=row.claimed_at,
@@ -83,6 +96,7 @@ def written_job(job_id: str, new: NewJob, planned: Planned, now: float, stages: 
         planned=planned,
         tenant=new.tenant,
         priority=new.priority,
+        deadline_s=new.deadline_s,
     )
 
 
@@ -90,6 +104,7 @@ def read_stages(connection: Connection, ids: Sequence[str]) -> dict[str, Stages]
     query = select(stage_outputs).where(stage_outputs.c.job_id.in_(ids)).order_by(stage_outputs.c.idx)
     found: dict[str, list[StageState]] = {job_id: [] for job_id in ids}
     outputs: dict[str, dict[StageName, dict[int, dict[str, Any]]]] = {job_id: {} for job_id in ids}
+    states: dict[str, dict[StageName, dict[int, dict[str, Any]]]] = {job_id: {} for job_id in ids}
     failures: dict[str, dict[StageName, int]] = {job_id: {} for job_id in ids}
     for row in connection.execute(query):
         found[row.job_id].append(
@@ -100,16 +115,19 @@ def read_stages(connection: Connection, ids: Sequence[str]) -> dict[str, Stages]
                 queued_s=row.queued_s,
                 run_s=row.run_s,
                 bytes_out=row.bytes_out,
+                peak_memory_mb=row.peak_memory_mb,
                 origin=row.origin,
             )
         )
         if row.failures:
             failures[row.job_id][stage_name(row.name)] = row.failures
-    of_stages = checkpoints.c.idx.between(0, len(STAGE_NAMES) - 1)
+    count = len(STAGE_NAMES)
+    of_stages = or_(checkpoints.c.idx.between(0, count - 1), checkpoints.c.idx.between(STATES, STATES + count - 1))
     kept = select(checkpoints).where(checkpoints.c.job_id.in_(ids), of_stages)
     for row in connection.execute(kept):
-        outputs[row.job_id].setdefault(STAGE_NAMES[row.idx], {})[row.number] = row.record
-    return {job_id: (tuple(states), outputs[job_id], failures[job_id]) for job_id, states in found.items()}
+        held, index = (outputs, row.idx) if row.idx < STATES else (states, row.idx - STATES)
+        held[row.job_id].setdefault(STAGE_NAMES[index], {})[row.number] = row.record
+    return {job_id: (tuple(own), outputs[job_id], failures[job_id], states[job_id]) for job_id, own in found.items()}
 
 
 def stage_name(name: str) -> StageName:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from deployments.jobs.values import State
-from deployments.journal.outputs import drop_files
+from deployments.journal.outputs import drop_files, drop_states
 from deployments.journal.tables import (
     checkpoints,
     deliveries,
@@ -35,6 +35,7 @@ def end_job(
         .where(jobs.c.id == job_id)
         .values(state=state, error=error, result=result, finished_at=now, lease_until=None)
     )
+    drop_states(connection, job_id)
     tally(connection, state, 1)
     schedule_delivery(connection, job_id, now)
     if state != "succeeded":
@@ -87,7 +88,9 @@ def reset_stages(connection: Connection, job_id: str) -> None:
     connection.execute(
         update(stage_outputs)
         .where(stage_outputs.c.job_id == job_id, stage_outputs.c.status != "skipped")
-        .values(status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, origin=None)
+        .values(
+            status="waiting", progress=0, queued_s=None, run_s=None, bytes_out=None, peak_memory_mb=None, origin=None
+        )
     )
 
 

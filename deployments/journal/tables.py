@@ -50,6 +50,7 @@ jobs = Table(
     Column("content_hash", String),  # of everything that the result depends on; NULL: not to be shared
     Column("follows", String),  # an identical job that is not finished: this one waits for its outputs
     Column("deadline", Float),  # seconds since the epoch; a job that is still queued then fails
+    Column("promised_s", Float),  # `deadline_s` as it was accepted, from created_at; orders the job's calls to its end
     Column("expired", Boolean, nullable=False, default=False),  # its checkpoints were forgotten
     Column("claimed_at", Float),  # the last time
     UniqueConstraint("tenant", "idem_key"),
@@ -104,6 +105,7 @@ stage_outputs = Table(
     Column("queued_s", Float),
     Column("run_s", Float),
     Column("bytes_out", Integer),
+    Column("peak_memory_mb", Float),
     Column("origin", String),  # restored | reused | uploaded; NULL: computed
     Column("failures", Integer, nullable=False, default=0),
 )
@@ -112,7 +114,7 @@ checkpoints = Table(
     "checkpoints",
     metadata,
     Column("job_id", String, primary_key=True),
-    Column("idx", Integer, primary_key=True),  # of the stage
+    Column("idx", Integer, primary_key=True),  # of the stage, or what `deployments.journal.outputs` says
     Column("number", Integer, primary_key=True),  # of the call: a window, or a candidate
     Column("tenant", String, nullable=False),
     Column("digest", String, nullable=False),  # of everything that the output depends on
@@ -130,6 +132,7 @@ tenants = Table(
     Column("max_queued", Integer),
     Column("per_minute", Integer),
     Column("max_priority", Integer),
+    Column("weight", Integer),  # NULL: 1
     Column("max_bytes", BigInteger),
     Column("reuse", Boolean, nullable=False, default=False),  # stages' outputs across the tenant's jobs
 )
@@ -196,6 +199,52 @@ link_secrets = Table(
     Column("id", Integer, primary_key=True),  # 1
     Column("secret", String, nullable=False),  # signs the addresses that need no key
     info={"kept": False},  # a restored journal makes another one, and old addresses end
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", String, primary_key=True),  # as `job_id` of the rows in `checkpoints` that name its videos
+    Column("tenant", String, nullable=False),
+    Column("idem_key", String),
+    Column("body_hash", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("state", String, nullable=False),  # preparing | ready | failed
+    Column("error", String),
+    Column("lease_until", Float),  # who prepares its videos has it until then
+    Column("title", String, nullable=False),
+    Column("instructions", String, nullable=False),
+    Column("plan", JSON, nullable=False),  # deployments.studies.plan.Plan; never changes
+    Column("digest", String, nullable=False),
+    Column("media", JSON(none_as_null=True)),  # client.schema_studies.Media
+    Column("note", String),
+    UniqueConstraint("tenant", "idem_key"),
+    Index("studies_list", "tenant", "created_at", "id"),
+)
+
+study_links = Table(
+    "study_links",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("study_id", String, nullable=False),
+    Column("slot", Integer, nullable=False),  # of the plan's raters
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    Index("study_links_study", "study_id", "slot"),
+)
+
+study_votes = Table(
+    "study_votes",
+    metadata,
+    Column("link_id", String, primary_key=True),
+    Column("trial", Integer, primary_key=True),  # of the rater's, from 0
+    Column("study_id", String, nullable=False),
+    Column("choices", JSON, nullable=False),  # left | same | right, by criterion
+    Column("watched_s", Float, nullable=False),
+    Column("replays", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("study_votes_study", "study_id"),
 )
 
 clusters = Table(

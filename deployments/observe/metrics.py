@@ -35,6 +35,8 @@ TABLE: dict[str, Series] = {
     "magicvideo_stage_run_s": Series("histogram", "Seconds of computing per output.", ("stage",)),
     "magicvideo_stage_bytes_out": Series("counter", "Bytes handed to the next stage.", ("stage",)),
     "magicvideo_stage_calls": Series("counter", "Calls by how they ended.", ("stage", "outcome")),
+    "magicvideo_stage_yields": Series("counter", "Calls that stopped between two steps, to go on later.", ("stage",)),
+    "magicvideo_stage_parked_s": Series("histogram", "Seconds from such a stop to going on.", ("stage",)),
     "magicvideo_stage_retries": Series("counter", "Calls repeated: they raised, or a replica died.", ("stage",)),
     "magicvideo_outputs_taken_over": Series(
         "counter", "Outputs that were not computed: restored, reused or uploaded.", ("stage", "origin")
@@ -127,7 +129,7 @@ class StageMetrics:
             self._counts.add("magicvideo_stage_bytes_out", nbytes, stage=self._stage)
 
     def ended(self, outcome: str) -> None:
-        """`outcome` is completed, failed or cancelled."""
+        """`outcome` is completed, failed, cancelled or yielded."""
         self._counts.add("magicvideo_stage_calls", stage=self._stage, outcome=outcome)
 
 
@@ -161,6 +163,14 @@ class JobMetrics:
 
     def retried(self, stage: str) -> None:
         self._counts.add("magicvideo_stage_retries", stage=stage)
+
+    def yielded(self, stage: str) -> None:
+        self._counts.add("magicvideo_stage_yields", stage=stage)
+
+    def parked(self, stage: str, seconds: float | None) -> None:
+        """A call that had stopped went on after so long; None: it had not stopped, its replica had died."""
+        if seconds is not None:
+            self._counts.observe("magicvideo_stage_parked_s", seconds, stage=stage)
 
     def wasted(self, stage: str, seconds: float) -> None:
         """A call was cancelled, took too long, or died with its replica."""

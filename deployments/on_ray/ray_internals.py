@@ -4,18 +4,21 @@ Ray is pinned, and `tests/e2e/test_streams.py` and `test_routing.py` there hold 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray import serve
 from ray._private.state import actors, available_resources_per_node
 from ray.exceptions import ActorDiedError, ObjectRefStreamEndOfStreamError, RayError
 from ray.serve._private import client as serve_client
+from ray.serve._private import replica as serve_replica
 from ray.serve._private.config import DeploymentConfig
 from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
 
 
@@ -57,6 +60,40 @@ def node_died(error: BaseException) -> bool:
 def own_actor() -> str | None:
     """The actor that this process is, as Ray numbers it; None in a process that is none."""
     return ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
+
+
+def own_replica() -> str | None:
+    """This replica, as Serve names it among those of its deployment; None where Serve does not run it."""
+    try:
+        return str(serve.get_replica_context().replica_id.unique_id)
+    except RayServeException:
+        return None
+
+
+def when_stopped(tell: Callable[[], None]) -> None:
+    """Have `tell` called, on Serve's thread, when Serve begins to stop this replica: it lets calls end before that.
+
+    Serve tells a replica's own class only when no call is left.
+    """
+    begin = serve_replica.Replica.perform_graceful_shutdown
+
+    async def stop(replica: Any) -> None:
+        tell()
+        await begin(replica)
+
+    serve_replica.Replica.perform_graceful_shutdown = stop
+
+
+def count_waiting(handle: Any, change: int) -> None:
+    """Have Serve's own scaling rule see so many more calls wait for a deployment than were sent to it."""
+    router = handle._router
+    loop, routed = getattr(router, "_asyncio_loop", None), getattr(router, "_asyncio_router", None)
+    if loop is None or routed is None:
+        return
+    counted = routed._metrics_manager
+    count = counted.inc_num_queued_requests if change > 0 else counted.dec_num_queued_requests
+    for _ in range(abs(change)):
+        loop.call_soon_threadsafe(count)
 
 
 def cluster_id() -> str:
@@ -172,11 +209,17 @@ class ForgetsEnded:
     _deployment_id: Any
     _pending_requests_to_fulfill: deque[Any]
     _pending_requests_to_route: deque[Any]
+    _get_pending_request_matching_internal_request_id: Callable[[Any], Any]
 
     @property
     def leads_to(self) -> str:
         """The name of the deployment."""
         return str(self._deployment_id.name)
+
+    def _get_pending_request_matching_metadata(self, request_metadata: Any = None) -> Any:
+        """Serve calls this with whose replica was found: a call that names one (`at`) gets its own, not the first."""
+        found = self._get_pending_request_matching_internal_request_id(request_metadata)
+        return None if found is None or found.kwargs.get("at") is None else found
 
     def _remove_pending_request_from_indices(self, pending_request: Any) -> None:
         """Serve calls this when a waiting call is given a replica, and when it is cancelled."""

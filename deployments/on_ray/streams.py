@@ -15,23 +15,31 @@ import ray
 
 from deployments.on_ray.ray_internals import StreamBrokenError, pairs_by_reference, reference_generator
 
-InfoKind = Literal["started", "progress", "output"]
+InfoKind = Literal["started", "progress", "output", "state", "yielded"]
 
 
 class Info(TypedDict):
-    """What travels beside a payload; `started` and `progress` have the payload None."""
+    """What travels beside a payload; `started` and `progress` have the payload None.
+
+    `state` has one to go on from, should this replica die. `yielded` ends the stream of a call that was told to stop:
+    with a state to go on from, or with None where the call had not begun.
+    """
 
     kind: InfoKind
     last: bool
     step: NotRequired[int]
     total: NotRequired[int]
+    glimpse: NotRequired[bytes]  # WebP of a denoising step, of `progress`
     index: NotRequired[int]  # of an output in its stream
     run_s: NotRequired[float]  # computing since the output before; of a batch, this call's share
     batch: NotRequired[int]  # calls that are computed together with this one, itself too; 1 where it is left out
     queued_s: NotRequired[float]  # waiting for the device inside the replica
     load_s: NotRequired[float]  # that the replica took to load, once, before its first call
     bytes: NotRequired[int]
+    peak_memory_mb: NotRequired[float]  # of the call's device, or of its process; of a batch, of all of it
     replica: NotRequired[str]  # host and process that computed the output
+    at: NotRequired[str | None]  # the replica that has begun, as Serve names it
+    stops: NotRequired[bool]  # whether the call can stop between two steps
 
 
 async def pairs(response: Any) -> AsyncIterator[tuple[Any, Info]]:

@@ -27,6 +27,8 @@ from stages.base import derive_seed
 from stages.presets import Plan
 from stages.types import StageName
 
+_TWINS_WAIT_S = 10.0  # for the outputs of a job that has its result: a store may go away at this moment
+
 
 class PausedJob(Exception):  # noqa: N818 - no error: the job waits for its user
     """The job has come to the stage after which it is to wait."""
@@ -59,7 +61,7 @@ class Attempt:
         return self._calls.progress
 
     async def run(self) -> dict[str, Any]:
-        """The description of the result.
+        """The description of the result. A job whose twins wait for its end ends when its outputs are kept.
 
         Raises:
             PausedJob: the job is to wait now.
@@ -67,6 +69,12 @@ class Attempt:
             JobFailure: a stage failed, or an input is gone.
             OutputLostError: an output died with its node.
         """
+        made = await self._result()
+        if self._request.reuse:
+            await self._kept.settle(at_most_s=_TWINS_WAIT_S)
+        return made
+
+    async def _result(self) -> dict[str, Any]:
         request = self._request
         if request.source is not None:
             await self._kept.take_in(self._calls, request.source, self._steps)

@@ -4,7 +4,10 @@ A call goes out with `outputs` (a stream of values) or `one` (exactly one value)
 order, and tell the job's progress what the replica says. `deployments.on_ray.failures` says whose fault an error is. A
 call that raises is repeated after a pause, while the job's budget for that lasts; bad input is not. When a replica
 dies, the same call goes to another one while the references to its inputs are still held; what it had already given is
-skipped, because a stage is a pure function. Deaths are charged to the calls that were on the device, with pauses that
+skipped, because a stage is a pure function. Where a stage's calls are ordered (`deployments.order`) a call waits for
+its turn and names its replica; until it begins it may be taken back. One that is told to stop gives its state, by
+reference, waits again, and goes on from there elsewhere; so does one whose replica dies, from the last state that it
+gave. Deaths are charged to the calls that were on the device, with pauses that
 double; a call that came clearly farther than ever before begins a new budget. What the platform lacks is waited for.
 `finish` has the last stage's outputs joined: by the keeper, where a join waits for nobody's computing, or without one
 by the stage's own replica.
@@ -18,17 +21,19 @@ import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 from deployments.errors import JobFailure, ReplicaLostError, StageFailedError, StageTimeoutError, StoreAwayError
 from deployments.observe.metrics import JobMetrics
 from deployments.on_ray.failures import Fault, dead_replica, fault_of, reason_of, stage_failed, words_of
 from deployments.on_ray.streams import Info, pairs
+from deployments.order.desk import Ticket
 from deployments.pipeline.deaths import Deaths, Try
 from deployments.pipeline.demand import Demand
-from deployments.pipeline.fan_out import FanOut
 from deployments.pipeline.lacking import Lacking
+from deployments.pipeline.placing import Part, Placing
 from deployments.pipeline.progress import JobProgress, Origin
+from deployments.pipeline.sending import Pair, begun
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -50,6 +55,17 @@ class Limits:
     attempts: int  # of one call whose replica dies
     failures: int  # calls of one stage that may raise in a job
     backoff_s: float  # before the first repetition of a call that raised; it doubles each time
+    state_every_s: float = 0.0  # a call that runs gives its state so often; 0: never
+
+
+class States(Protocol):
+    """Where states of calls are kept; `deployments.pipeline.kept` is one."""
+
+    def write_state(self, stage: StageName, number: int, part: Part) -> None:
+        """Keep the newest, without waiting."""
+
+    async def find_state(self, calls: "StageCalls", stage: StageName, number: int) -> Part:
+        """A kept one as a reference; of a call that has none, the beginning."""
 
 
 @dataclass
@@ -77,9 +93,10 @@ class StageCalls:
         metrics: JobMetrics,
         failed: Mapping[StageName, int],
         demand: Demand,
-        fan_out: FanOut,
         deaths: Deaths,
         lacking: Lacking,
+        placing: Placing,
+        states: States,
         keeper: Any = None,
         job_id: str | None = None,
         caller: str | None = None,
@@ -93,7 +110,7 @@ class StageCalls:
         self._metrics = metrics
         self._failed = dict(failed)
         self._demand = demand
-        self._fan_out = fan_out
+        self._placing, self._states = placing, states
         self._keeper = keeper
         self._job_id = job_id
         self._deaths = deaths
@@ -130,25 +147,76 @@ class StageCalls:
     ) -> AsyncGenerator[tuple[Any, Info], None]:
         """References to the values of a call, each as soon as it is there. Raises as `one` does."""
         self.progress.sent(stage)
-        given, budget = 0, _Budget()
-        while True:
-            own = Try(asyncio.get_running_loop().time())
-            try:
-                async with aclosing(self._call(stage, inputs, params, seed)) as stream:
-                    async for payload, info in stream:
-                        own.began = True
-                        if info["kind"] == "output" and info["index"] < given:
-                            continue
-                        self.progress.info(stage, info, number)
-                        if info["kind"] == "progress":
-                            budget.reached(info["step"] / max(1, info["total"]))
-                        if info["kind"] == "output":
-                            given += 1
-                            budget = _Budget()
-                            yield payload, info
-                return
-            except Exception as error:
-                await self._judge(stage, error, budget, own, number)
+        given, budget, part = 0, _Budget(), await self._states.find_state(self, stage, number)
+        async with self._placing.enter(stage, params, number, part) as ticket:
+            while True:
+                own = Try(asyncio.get_running_loop().time())
+                try:
+                    async with aclosing(self._call(stage, inputs, params, seed, ticket, part, own)) as stream:
+                        async for payload, info in stream:
+                            own.began = own.began or info["kind"] != "yielded"
+                            if info["kind"] == "output" and info["index"] < given:
+                                continue
+                            if info["kind"] in ("state", "yielded"):
+                                self._stopped(stage, number, params, payload, info, ticket, part)
+                                continue
+                            self._told(stage, number, params, info, ticket, part)
+                            if info["kind"] == "progress":
+                                budget.reached(info["step"] / max(1, info["total"]))
+                            if info["kind"] == "output":
+                                given += 1
+                                budget = _Budget()
+                                yield payload, info
+                    if given:
+                        return
+                except Exception as error:
+                    self._again(stage, params, ticket, part)
+                    if part.state is not None and fault_of(error) is Fault.OUTPUT_LOST and not part.sought:
+                        logger.warning("A state of stage %s died with its node; the kept one is looked for.", stage)
+                        part.take(await self._states.find_state(self, stage, number))
+                        self._again(stage, params, ticket, part)
+                    else:
+                        await self._judge(stage, error, budget, own, number)
+
+    def _told(self, stage: StageName, number: int, params: Any, info: Info, ticket: Ticket | None, part: Part) -> None:
+        """What a replica says of a call that it computes."""
+        whole_s = self._placing.whole_s(stage, params)
+        if info["kind"] != "started" and part.goes_on(info.get("step")):
+            self.progress.resumed(stage, number, part.step, part.total, part.parked_s)
+            self._metrics.parked(stage, part.parked_s)
+        if info["kind"] == "output":
+            info["run_s"] += part.before_s
+            if info.get("batch", 1) == 1:
+                self._placing.pace.learn(stage, params, info["run_s"])
+        self.progress.info(stage, info, number)
+        if info["kind"] == "started":
+            part.begin(asyncio.get_running_loop().time())
+            if ticket is not None:
+                ticket.began(info.get("at"), whole_s if info.get("stops") else 0.0)
+        elif info["kind"] == "progress" and ticket is not None:
+            ticket.reached(info["step"], info["total"], whole_s)
+
+    def _stopped(
+        self, stage: StageName, number: int, params: Any, state: Any, info: Info, ticket: Ticket | None, part: Part
+    ) -> None:
+        """A call has given its state, and goes on; or has stopped, and waits for its turn."""
+        began = info["kind"] == "state" or info["total"] > 0
+        if began:
+            part.reached(state, info["step"], info["total"], info["run_s"])
+            self._states.write_state(stage, number, part)
+        if info["kind"] == "yielded" and ticket is not None:
+            if began:
+                part.stopped_s = asyncio.get_running_loop().time()
+                self._placing.yields += ticket.urged
+                self.progress.yielded(stage, number, part.step, part.total, ticket.wait_s if ticket.urged else None)
+                self._metrics.yielded(stage)
+            self._again(stage, params, ticket, part)
+
+    def _again(self, stage: StageName, params: Any, ticket: Ticket | None, part: Part) -> None:
+        """A call is nowhere now, and will take its turn with what is left of it."""
+        if ticket is not None:
+            left_s = part.left(self._placing.whole_s(stage, params))
+            ticket.again(left_s, step=part.step, yields=self._placing.yields)
 
     async def restored(
         self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0, origin: Origin = "restored"
@@ -158,14 +226,22 @@ class StageCalls:
         Raises:
             StoreAwayError: the artifact store is away; the file may well be there.
         """
-        payload, budget = None, _Budget()
+        payload = await self.loaded(keeper, stage, record, number)
+        if payload is not None:
+            self.progress.restored(stage, int(record["bytes"]), number, origin)
+            self._metrics.taken_over(stage, origin, float(record.get("run_s") or 0.0))
+        return payload
+
+    async def loaded(self, keeper: Any, stage: StageName, record: Mapping[str, Any], number: int = 0) -> Any | None:
+        """As `restored`, of any file that is kept for a stage, and without a word of it."""
+        budget = _Budget()
         while True:
             own = Try(asyncio.get_running_loop().time())
             response = keeper.options(stream=True).load.remote(record["key"], record["sha256"])
             try:
                 async with asyncio.timeout(_LOAD_S), aclosing(pairs(response)) as stream:  # type: ignore[type-var]
                     payload, _ = await anext(stream)
-                break
+                return payload
             except asyncio.CancelledError:
                 response.cancel()
                 raise
@@ -180,9 +256,6 @@ class StageCalls:
                         continue
                 logger.warning("Checkpoint %s of stage %s is not used: %s", record["key"], stage, error)
                 return None
-        self.progress.restored(stage, int(record["bytes"]), number, origin)
-        self._metrics.taken_over(stage, origin, float(record.get("run_s") or 0.0))
-        return payload
 
     async def finish(self, stage: StageName, chunks: Sequence[Any], **options: Any) -> dict[str, Any]:
         """Have the stage's `chunks` joined; gives the description of what was kept. Raises as `one` does.
@@ -212,46 +285,58 @@ class StageCalls:
                 await self._judge(stage, error, budget, own, keeper=self._keeper is not None)
 
     async def _call(
-        self, stage: StageName, inputs: Sequence[Any], params: Any, seed: int
+        self,
+        stage: StageName,
+        inputs: Sequence[Any],
+        params: Any,
+        seed: int,
+        ticket: Ticket | None,
+        part: Part,
+        own: Try,
     ) -> AsyncGenerator[tuple[Any, Info], None]:
         loop = asyncio.get_running_loop()
         sent = loop.time()
-        deadline: float | None = None  # waiting for a replica is not limited, computing is
+        since: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
-        ended = False
+        ended, came = False, cast("Pair | None", None)
         with self._demand.call(stage) as call, self._lacking.call(stage, self.progress) as waiting, self._counted():
-            async with self._fan_out.turn(stage, self):  # a window that has no turn yet counts as waiting
-                run = self._handles[stage].options(stream=True).run
-                about = {"job": self._job_id, "stage": stage, "caller": self._caller}
-                response = run.remote(*inputs, params=params, seed=seed, **about)
-                stream = pairs(response)
-                try:
-                    while True:
-                        try:
-                            async with asyncio.timeout_at(deadline) as limit:
-                                payload, info = await anext(stream)
-                        except StopAsyncIteration:
-                            ended = True
-                            return
-                        except TimeoutError:
-                            if limit.expired():
-                                raise self._too_long(stage) from None
-                            raise
-                        if info["kind"] == "started":
-                            started = loop.time()
-                            self._lacking.began(waiting)
-                            self._demand.began(call, info.get("batch", 1))
-                            if load_s := info.get("load_s"):
-                                self._demand.loaded(stage, load_s)
-                            self._metrics.queued(stage, started - sent)
-                            deadline = started + self._limits.run_s[stage]
-                        call.run_s = info.get("run_s", call.run_s)
-                        yield payload, info
-                finally:
-                    if not ended:
-                        response.cancel()
-                        if started is not None:
-                            self._metrics.wasted(stage, (loop.time() - started) / call.batch)
+            run = self._handles[stage].options(stream=True).run
+            about = {"params": params, "seed": seed, "job": self._job_id, "stage": stage, "caller": self._caller}
+            if ticket is not None:
+                about["state_every_s"] = self._limits.state_every_s
+            response, stream, came = await begun(run, inputs, about, ticket, part.state)
+            try:
+                while True:
+                    try:
+                        until = None if since is None else since + self._limits.run_s[stage] - part.counted_s
+                        async with asyncio.timeout_at(until) as limit:
+                            payload, info = await anext(stream) if came is None else came
+                    except StopAsyncIteration:
+                        ended = True
+                        return
+                    except TimeoutError:
+                        if limit.expired():
+                            raise self._too_long(stage) from None
+                        raise
+                    came = None
+                    if info["kind"] == "started":
+                        since = started = loop.time()
+                        self._lacking.began(waiting)
+                        self._demand.began(call, info.get("batch", 1))
+                        if load_s := info.get("load_s"):
+                            self._demand.loaded(stage, load_s)
+                        self._metrics.queued(stage, started - sent)
+                    elif info["kind"] == "state":
+                        started = loop.time()  # what was before is not lost any more
+                    yield payload, info
+                    if info["kind"] == "output":  # with the seconds of its parts
+                        call.run_s = info["run_s"]
+            finally:
+                if not ended:
+                    response.cancel()
+                    if started is not None:
+                        own.lost_s = (loop.time() - started) / call.batch
+                        self._metrics.wasted(stage, own.lost_s)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -291,7 +376,7 @@ class StageCalls:
                         "pipeline.stage_attempts; look into its log for what killed it."
                     ) from error
             if not keeper:
-                self.progress.retried(stage, budget.lost, reason, number)
+                self.progress.retried(stage, budget.lost, reason, number, own.lost_s)
             if budget.lost > 1:
                 await asyncio.sleep(self._pause_s(budget.lost - 1))
         else:

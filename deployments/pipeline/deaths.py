@@ -18,6 +18,7 @@ class Try:
 
     sent_s: float = 0.0  # monotonic
     began: bool = False
+    lost_s: float = 0.0  # of computing that came to nothing
 
 
 class Deaths:

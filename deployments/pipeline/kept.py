@@ -22,6 +22,7 @@ from deployments.observe.metrics import JobMetrics
 from deployments.on_ray.failures import Fault, fault_of, words_of
 from deployments.on_ray.sweeping import collect_soon
 from deployments.pipeline.calls import MAX_PAUSE_S, StageCalls
+from deployments.pipeline.placing import Part
 from deployments.pipeline.progress import JobProgress, Origin
 from stages.presets import Plan
 from stages.types import STAGE_NAMES, StageName
@@ -59,6 +60,7 @@ class Kept:
         self._origins: dict[tuple[StageName, int], Origin] = {}
         if copied is not None:
             self._origins = dict.fromkeys(self._records, copied)
+        self._states = {(stage, n): record for stage, own in job.states.items() for n, record in own.items()}
         self._writing: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
 
@@ -90,6 +92,26 @@ class Kept:
         self._writing.add(task)
         task.add_done_callback(self._written)
 
+    def write_state(self, stage: StageName, number: int, part: Part) -> None:
+        """Keep the state of a call that has not ended, without waiting; it goes when the call's output is kept."""
+        if self._keeper is not None:
+            about = {"step": part.step, "total": part.total, "run_s": part.spent_s}
+            task = asyncio.create_task(self._keep_state(stage, number, part.state, about))
+            self._writing.add(task)
+            task.add_done_callback(self._written)
+
+    async def find_state(self, calls: StageCalls, stage: StageName, number: int) -> Part:
+        """The kept one of a call; the beginning where there is none, or it cannot be had now."""
+        record = self._states.get((stage, number))
+        if self._keeper is None or record is None:
+            return Part()
+        try:
+            state = await calls.loaded(self._keeper, stage, record, number)
+        except StoreAwayError as away:
+            logger.warning("Stage %s of job %s begins anew: %s", stage, self._claim.job_id, away)
+            return Part()
+        return Part(state, record["step"], record["total"], record["run_s"]) if state is not None else Part()
+
     async def patiently(self, calls: StageCalls, stage: StageName, act: Callable[[], Awaitable[_Made]]) -> _Made:
         """What `act` gives, which needs the store, when that is there.
 
@@ -114,10 +136,12 @@ class Kept:
         """The job has ended, or is somebody else's: what the store does not take now is given up."""
         self._over.set()
 
-    async def settle(self) -> None:
+    async def settle(self, at_most_s: float | None = None) -> None:
         """Wait until everything is kept that is being kept."""
-        while self._writing:
-            await asyncio.wait(set(self._writing))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                while self._writing:
+                    await asyncio.wait(set(self._writing))
 
     async def take_in(self, calls: StageCalls, source: Source, steps: Plan) -> None:
         """Make checkpoints of a file that somebody sent, unless an earlier attempt did.
@@ -173,6 +197,16 @@ class Kept:
         except Exception as error:  # what cannot be kept costs the checkpoint, never the job
             self._metrics.kept(stage, None)
             logger.warning("Output %d of %s of job %s was not kept: %s", number, stage, self._claim.job_id, error)
+
+    async def _keep_state(self, stage: StageName, number: int, state: Any, about: Mapping[str, Any]) -> None:
+        try:
+            key = f"{self._key(f'{stage}-{number}-state')}.bin"
+            made = await self._asked(lambda: self._keeper.keep.remote(state, key))
+            record = {**made, **about}
+            if await asyncio.to_thread(self._leases.keep_state, self._claim, stage, number, record):
+                self._states[stage, number] = record
+        except Exception as error:  # the next one is soon there; without any the stage begins anew
+            logger.warning("A state of %s of job %s was not kept: %s", stage, self._claim.job_id, error)
 
     def _key(self, name: str) -> str:
         claim = self._claim

@@ -10,6 +10,7 @@ Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job
 import asyncio
 import gc
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from ray import serve
-
 from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
-from deployments.jobs.values import Claim, Event, Job
+from deployments.jobs.outlook import MAX_PRIORITY, Promised
+from deployments.jobs.values import Claim, Event, Job, JobRequest
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -31,13 +31,12 @@ from deployments.observe.metrics import JobMetrics
 from deployments.observe.traces import Tracer
 from deployments.on_ray.failures import Fault, fault_of, words_of
 from deployments.on_ray.ray_internals import end_ghosts, own_actor
-from deployments.on_ray.routed import replicas_of
 from deployments.on_ray.sweeping import collect_soon
 from deployments.pipeline.attempt import Attempt, PausedJob, remake
 from deployments.pipeline.calls import Limits, OutputLostError, StageCalls
 from deployments.pipeline.deaths import Deaths
 from deployments.pipeline.demand import Demand
-from deployments.pipeline.fan_out import FanOut
+from deployments.pipeline.dispatch import Dispatch, app_name
 from deployments.pipeline.kept import Kept, PutOffError
 from deployments.pipeline.lacking import Lacking
 from deployments.pipeline.progress import JobProgress, Origin
@@ -51,7 +50,6 @@ from stages.types import StageName
 logger = logging.getLogger(__name__)
 
 _GHOSTS_S = 20.0  # between two looks for replicas that were called off
-_COUNT_S = 0.5  # between two looks at how many replicas there are
 
 _Stop = Literal["cancelled", "lost", "released"]
 
@@ -63,6 +61,8 @@ class _Running:
     claim: Claim
     work: asyncio.Task[dict[str, Any]]
     driver: asyncio.Task[None]
+    priority: int
+    progress: JobProgress
     stop: _Stop | None = None
 
 
@@ -94,10 +94,10 @@ class Pipeline:
         self._deaths = Deaths()
         self._lacking = Lacking()
         self._caller = own_actor()
-        self._fan_out = FanOut(_slots(args))
+        self._dispatch = Dispatch(args, self._owner, self._handles, Journal(self._database), self._lacking)
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
-        loops = (self._claim_jobs(), self._recorder.run(), self._count_replicas())
+        loops = [self._claim_jobs(), self._recorder.run(), *self._dispatch.loops()]
         self._loops = [asyncio.create_task(loop) for loop in loops]
         self._beside = self._begin_beside()
 
@@ -118,7 +118,7 @@ class Pipeline:
         self._args = args
         self._recorder.take(args.pipeline.flush_s, args.pipeline.lease_s)
         self._demand.take(args)
-        self._fan_out.take(_slots(args), shares=args.pipeline.share_windows)
+        self._dispatch.take(args)
         for loop in self._beside:
             loop.cancel()
         self._beside = self._begin_beside()
@@ -136,6 +136,15 @@ class Pipeline:
             await remake(self._keeper, job)
         except Exception as error:
             logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
+
+    async def glimpse(self, job_id: str) -> bytes | None:
+        """The denoising step of a job that was shown last; None where there is none, or another replica drives it."""
+        running = self._running.get(job_id)
+        return None if running is None else running.progress.glimpse
+
+    async def promise(self, request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
+        """What may be said of a deadline before the job is accepted; see `deployments.pipeline.dispatch`."""
+        return await self._dispatch.promise(request, tenant, priority, deadline_s)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks, and hands it to the scaling policy (`cluster.policy.autoscaler`)."""
@@ -168,9 +177,9 @@ class Pipeline:
         while True:
             self._wake.clear()
             try:
-                while await self._standing.claims(self._args) and len(self._running) < self._args.pipeline.max_jobs:
+                while await self._standing.claims(self._args) and (least := self._room()) is not None:
                     claimed = await asyncio.to_thread(
-                        self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits
+                        self._leases.claim, self._owner, self._args.pipeline.lease_s, self._args.limits, least
                     )
                     if claimed is None:
                         break
@@ -179,6 +188,9 @@ class Pipeline:
                 logger.exception("No job could be claimed from the journal; trying again.")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
+
+    def _room(self) -> int | None:
+        return room([own.priority for own in self._running.values()], self._args.pipeline.max_jobs)
 
     async def _look_out(self, period_s: float) -> None:
         while True:
@@ -193,21 +205,10 @@ class Pipeline:
         while True:
             await asyncio.sleep(_GHOSTS_S)
             try:
-                if ended := await asyncio.to_thread(end_ghosts, serve.get_replica_context().app_name):
+                if ended := await asyncio.to_thread(end_ghosts, app_name()):
                     logger.info("%d replicas that were called off before they had a place were ended.", ended)
             except Exception as error:
                 logger.warning("Ray Serve could not be asked for replicas that were called off: %s", words_of(error))
-
-    async def _count_replicas(self) -> None:
-        """Tell who wants to know how many replicas there are, while there are jobs."""
-        while True:
-            if self._running:
-                counted = replicas_of(serve.get_replica_context().app_name)
-                homes = {name: self._args.home(name) for name in self._handles}
-                self._lacking.look({name: counted[home] for name, home in homes.items() if home in counted})
-                if self._args.pipeline.share_windows:
-                    self._fan_out.know({name: counted.get(home, 0) for name, home in homes.items()})
-            await asyncio.sleep(_COUNT_S)
 
     def _begin(self, claim: Claim, job: Job) -> None:
         progress = JobProgress(time.monotonic)
@@ -216,7 +217,7 @@ class Pipeline:
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
-        self._running[claim.job_id] = _Running(claim, work, driver)
+        self._running[claim.job_id] = _Running(claim, work, driver, job.priority, progress)
 
     def _stop(self, job_id: str, why: _Stop) -> None:
         running = self._running.get(job_id)
@@ -294,6 +295,7 @@ class Pipeline:
                     progress.restarted(attempt, str(lost))
         finally:
             kept.close()
+            self._dispatch.end(claim)
         raise PutOffError(
             f"An output of this job died with its node {self._args.pipeline.job_attempts} times in a row; "
             "look for nodes that keep going down."
@@ -306,6 +308,7 @@ class Pipeline:
             attempts=self._args.pipeline.stage_attempts,
             failures=self._args.pipeline.stage_failures,
             backoff_s=self._args.pipeline.retry_backoff_s,
+            state_every_s=self._args.keeper.state_every_s if self._args.keeper.enabled else 0.0,
         )
         calls = StageCalls(
             self._handles,
@@ -314,9 +317,10 @@ class Pipeline:
             self._metrics,
             failed=job.failures,
             demand=self._demand,
-            fan_out=self._fan_out,
             deaths=self._deaths,
             lacking=self._lacking,
+            placing=self._dispatch.begin(claim, job),
+            states=kept,
             keeper=self._keeper,
             job_id=claim.job_id,
             caller=self._caller,
@@ -324,9 +328,13 @@ class Pipeline:
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
 
 
-def _slots(args: AppArgs) -> dict[StageName, int]:
-    """Calls that one replica of each stage may hold."""
-    return {name: args.stages[args.home(name)].max_ongoing_calls for name in args.stages}
+def room(running: Sequence[int], most: int) -> int | None:
+    """The lowest class that there is room for beside running jobs of those; None: for no job. Beyond `most` jobs a
+    quarter more may come that go before one of them.
+    """
+    if len(running) < most:
+        return -MAX_PRIORITY
+    return min(running) + 1 if len(running) < most + math.ceil(most / 4) else None
 
 
 def _waits_for(error: BaseException) -> str | None:

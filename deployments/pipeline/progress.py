@@ -31,6 +31,7 @@ class _Stage:
     queued_s: float | None = None
     run_s: float | None = None
     bytes_out: int | None = None
+    peak_memory_mb: float | None = None  # the most of any call
     origin: Origin | None = None
 
 
@@ -44,6 +45,8 @@ class JobProgress:
         self._events: list[Event] = []
         self._failures: dict[StageName, int] = {}  # not yet taken
         self._waits: dict[StageName, str] = {}
+        self._paused: dict[StageName, str] = {}
+        self.glimpse: bytes | None = None  # the last denoising step that was shown, while its stage runs
 
     def sent(self, name: StageName) -> None:
         """The stage's input is ready and its call goes out."""
@@ -68,9 +71,12 @@ class JobProgress:
                 self._note(name, "stage_started")
         elif info["kind"] == "progress":
             stage.fractions[number] = info["step"] / max(1, info["total"])
+            self.glimpse = info.get("glimpse", self.glimpse)
         else:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
+            peaks = (stage.peak_memory_mb, info.get("peak_memory_mb"))
+            stage.peak_memory_mb = max((peak for peak in peaks if peak is not None), default=None)
             made = {"stage": name, "index": number + info["index"], "run_s": round(info["run_s"], 4)}
             if "batch" in info:
                 made["batch"] = info["batch"]
@@ -97,12 +103,18 @@ class JobProgress:
         """What the platform lacks now, in sentences."""
         return " ".join(dict.fromkeys(self._waits.values())) or None
 
-    def retried(self, name: StageName, attempt: int, reason: str, number: int = 0) -> None:
-        """The `number`-th call is repeated because its replica died."""
+    @property
+    def paused_for(self) -> str | None:
+        """That a call has stopped for an urgent one, in a sentence."""
+        return " ".join(dict.fromkeys(self._paused.values())) or None
+
+    def retried(self, name: StageName, attempt: int, reason: str, number: int = 0, lost_s: float = 0.0) -> None:
+        """The `number`-th call is repeated because its replica died, which had computed so long for nothing."""
         self._stages[name].fractions.pop(number, None)
         self._stages[name].shown = 0
         self._changed.add(name)
-        self._events.append(("stage_retried", {"stage": name, "index": number, "attempt": attempt, "reason": reason}))
+        said = {"stage": name, "index": number, "attempt": attempt, "reason": reason, "lost_s": round(lost_s, 3)}
+        self._events.append(("stage_retried", said))
 
     def restored(self, name: StageName, nbytes: int, number: int = 0, origin: Origin = "restored") -> None:
         """The output of the `number`-th call was there already: made by an earlier executor or job, or sent to us."""
@@ -134,17 +146,37 @@ class JobProgress:
         self._changed.add(name)
         self._events.append(("stage_retried", {"stage": name, "index": number, "reason": reason}))
 
+    def yielded(self, name: StageName, number: int, step: int, total: int, wait_s: float | None) -> None:
+        """The `number`-th call has stopped; with `wait_s`, for an urgent one, and goes on in about so long."""
+        said: dict[str, Any] = {"stage": name, "index": number, "step": step, "total": total}
+        if wait_s is not None:
+            said["wait_s"] = round(wait_s, 1)
+            self._paused[name] = f"Paused for an urgent job; continues in about {max(1, round(wait_s))} s."
+        self._stages[name].fractions[number] = step / max(1, total)
+        self._changed.add(name)
+        self._events.append(("stage_yielded", said))
+
+    def resumed(self, name: StageName, number: int, step: int, total: int, parked_s: float | None) -> None:
+        """It goes on after that step, so long after it stopped; None: its replica or its pipeline had died."""
+        self._paused.pop(name, None)
+        self._changed.add(name)
+        parked = {} if parked_s is None else {"parked_s": round(parked_s, 3)}
+        said = {"stage": name, "index": number, "step": step, "total": total, **parked}
+        self._events.append(("stage_resumed", said))
+
     def restarted(self, attempt: int, reason: str) -> None:
         """The job begins again: every stage waits as at the start."""
         begun = [name for name in STAGE_NAMES if self._stages[name].status != "waiting"]
         self._stages = {name: _Stage() for name in STAGE_NAMES}
         self._waits.clear()
+        self._paused.clear()
         self._changed.update(begun)
         self._events.append(("job_restarted", {"attempt": attempt, "reason": reason}))
 
     def completed(self, name: StageName) -> None:
         """The stage has given all it has to give."""
         self._stages[name].status = "completed"
+        self.glimpse = None
         self.goes_on(name)
         self._note(name, "stage_completed")
 
@@ -177,6 +209,7 @@ class JobProgress:
                 "queued_s": stage.queued_s,
                 "run_s": stage.run_s,
                 "bytes_out": stage.bytes_out,
+                "peak_memory_mb": stage.peak_memory_mb,
                 "origin": stage.origin,
             }
         )

@@ -30,7 +30,8 @@ class _Watched:
 
     def gather(self) -> Update:
         """All that there is to say: what could not be written, then what is new."""
-        new = Update(self.claim, *self.progress.take(), waits_for=self.progress.waits_for)
+        waits, paused = self.progress.waits_for, self.progress.paused_for
+        new = Update(self.claim, *self.progress.take(), waits_for=waits, paused_for=paused)
         old = self.unsaved
         if old is not None:
             failures = {name: new.failures.get(name, 0) + count for name, count in old.failures.items()}

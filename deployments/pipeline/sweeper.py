@@ -19,7 +19,7 @@ from deployments.settings.application import AppArgs
 
 logger = logging.getLogger(__name__)
 
-FOLDERS = ("checkpoints", "videos", "uploads")
+FOLDERS = ("checkpoints", "videos", "uploads", "studies")
 _DEPTH = 2  # of our keys, like videos/<job id>/<fence>.mp4
 _AT_ONCE = 500
 

@@ -2,7 +2,10 @@
 
 Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
 info) pairs, see `deployments.on_ray.streams`: `started` when the device is free, `progress` at most three times a
-second, and the `output`. One thread is the device's lock: loading, computing and post-processing happen
+second, and the `output`; or `yielded`, where the call was told to stop (`pause`) or the replica is: then it stops at
+its next step, if the stage can, and gives the state from which another replica goes on.
+
+One thread is the device's lock: loading, computing and post-processing happen
 on it, one call after the other, so two jobs never share an accelerator, and a call that is cancelled keeps the device
 until the stage has really stopped, which is at its next `report`. With a `batch`, calls of one shape that wait while
 the device is busy are computed together once it is free (`deployments.replicas.turns`). Stages that live together take
@@ -30,12 +33,14 @@ from typing import Any, Protocol, cast
 from deployments.errors import ConfigError, StartError
 from deployments.observe.logs import Format, Level, job_context, set_up
 from deployments.observe.metrics import StageMetrics
-from deployments.on_ray.ray_internals import actor_ended
-from deployments.replicas.turns import Call, Turns
+from deployments.on_ray.ray_internals import actor_ended, own_replica, when_stopped
+from deployments.replicas.memory import PeakMemory
+from deployments.replicas.turns import Call, Teller, Turns
 from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
 from stages.presets import get_preset
 from stages.settings import Offload
+from stages.state import DenoisingState, Yielded, can_yield
 from stages.types import StageName
 
 logger = logging.getLogger(__name__)
@@ -79,6 +84,7 @@ class Replica:
         finisher: str | None = None,
         finisher_options: Mapping[str, Any] | None = None,
         stall_limit_s: float = 600.0,
+        glimpse_every: int = 0,
         batch: tuple[int, float] = (1, 0.0),
         guests: Mapping[StageName, tuple[str, Mapping[str, Any]]] | None = None,
         logs: tuple[Format, Level] | None = None,
@@ -88,6 +94,7 @@ class Replica:
         """Load and warm up. With `logs`, this process' log is set up so; with `gpu`, it sees that one alone.
 
         `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
+        `glimpse_every`: denoising steps between two that may be shown as pictures; 0: none is.
         `guests`: path and options of stages that live here, too. `offload`: in the place of the preset's.
 
         Raises:
@@ -96,7 +103,7 @@ class Replica:
         began = time.monotonic()
         if logs is not None:
             set_up(*logs)
-        self._stall_limit_s = stall_limit_s
+        self._stall_limit_s, self._glimpse_every = stall_limit_s, glimpse_every
         self._last_sign: float | None = None  # monotonic; None while the device is idle
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
@@ -107,6 +114,7 @@ class Replica:
         self._stage = loaded[0]
         self._stages: dict[str, Stage] = {stage.name: stage for stage in loaded}
         self._turns = Turns(*batch)
+        self._peak = PeakMemory(device)
         self._batched: BatchStage | None = None
         if batch[0] > 1:
             if not isinstance(self._stage, BatchStage):
@@ -118,12 +126,16 @@ class Replica:
         self._metrics = {name: StageMetrics(name) for name in self._stages}
         self._ended: Counter[str] = Counter()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
+        self._named: dict[str, Call] = {}  # calls here that may be told to stop
+        self._name, self._leaves = own_replica(), False
+        if self._name is not None:
+            when_stopped(self.leave)
         self._load_s = time.monotonic() - began
 
     def reconfigure(self, told: Mapping[str, Any]) -> None:
         """Ray Serve calls this at the start, and when a roll-out changes what a replica is told while it works."""
         set_up(*told["logs"])
-        self._stall_limit_s = told["stall_limit_s"]
+        self._stall_limit_s, self._glimpse_every = told["stall_limit_s"], told["glimpse_every"]
 
     async def run(
         self,
@@ -133,11 +145,16 @@ class Replica:
         job: str | None = None,
         stage: StageName | None = None,
         caller: str | None = None,
+        call: str | None = None,
+        at: str | None = None,
+        resume: DenoisingState | None = None,
+        state_every_s: float = 0.0,
     ) -> AsyncIterator[Any]:
         """Compute one call; yields payload, info, payload, info, ... The log names `job`.
 
         `stage`: whose call it is, of those that live here; by default the replica's own. `caller`: the actor that wants
-        it; when that has died, the call stops at its next step.
+        it; when that has died, the call stops at its next step. `call`: its name, for one that may be told to stop.
+        `at`: for the router. `resume`: where it stopped elsewhere. `state_every_s`: how often it gives a state.
 
         Raises:
             StageError: as the stage says.
@@ -147,23 +164,51 @@ class Replica:
         if name not in self._stages:
             raise ConfigError(f"Stage {name} does not live in this replica, which hosts {', '.join(self._stages)}.")
         shape = self._batched.shape(params) if self._batched is not None and not inputs else None
-        call = Call(asyncio.get_running_loop(), inputs, params, seed, job, shape, name)
-        self._turns.add(call)
+        loop = asyncio.get_running_loop()
+        own = Call(loop, inputs, params, seed, job, shape, name, call, resume, state_every_s)
+        self._turns.add(own)
+        if call is not None:
+            self._named[call] = own
+            if self._leaves:
+                self._stop(own)
         self._device.submit(self._turn)
-        watch = None if caller is None else asyncio.create_task(_stop_with(caller, call))
+        watch = None if caller is None else asyncio.create_task(_stop_with(caller, own))
         try:
-            while (pair := await call.queue.get()) is not None:
+            while (pair := await own.queue.get()) is not None:
                 payload, info = pair
                 yield payload
                 yield info
-            if call.error is not None:
-                raise call.error
+            if own.error is not None:
+                raise own.error
         finally:
-            call.stop.set()
+            own.stop.set()
             if watch is not None:
                 watch.cancel()
-            if not self._turns.withdraw(call) and not call.over.done():
-                await asyncio.wait([asyncio.wrap_future(call.over)])
+            if call is not None and self._named.get(call) is own:
+                del self._named[call]
+            if not self._turns.withdraw(own) and not own.over.done():
+                await asyncio.wait([asyncio.wrap_future(own.over)])
+
+    async def pause(self, call: str, at: str | None = None) -> bool:
+        """Tell a call to stop at its next step; whether it is here. `at` is for the router."""
+        own = self._named.get(call)
+        if own is None:
+            return False
+        self._stop(own)
+        return True
+
+    def leave(self) -> None:
+        """This replica is to stop: so are its calls, each at its next step. From any thread."""
+        self._leaves = True
+        for own in list(self._named.values()):
+            self._stop(own)
+
+    def _stop(self, call: Call) -> None:
+        if self._turns.withdraw(call):
+            call.give_up(None)
+            call.end()
+        else:
+            call.pause.ask()
 
     async def finish(
         self, *chunks: Any, key: str, provenance: Mapping[str, Any], before: str | None = None
@@ -203,14 +248,17 @@ class Replica:
             self._last_sign = None
 
     def _alone(self, call: Call) -> None:
-        def report(step: int, total: int) -> None:
+        def sign() -> None:
             self._last_sign = time.monotonic()
-            call.report(step, total)
 
-        self._last_sign = time.monotonic()
+        sign()
+        report = Teller(call, sign, self._glimpse_every)
         stage = self._stages[call.stage]
-        call.start(load_s=self._load_s)
-        self._settle(call, lambda: stage(*call.inputs, params=call.params, seed=call.seed, report=report))
+        stops = call.name is not None and can_yield(stage)
+        more: dict[str, Any] = {"offer": call.pause, "resume": call.resume} if stops else {}
+        self._peak.begin()
+        call.start(load_s=self._load_s, at=self._name, stops=stops)
+        self._settle(call, lambda: stage(*call.inputs, params=call.params, seed=call.seed, report=report, **more))
 
     def _together(self, calls: Sequence[Call]) -> None:
         """As a batch. One that is cancelled leaves at the next step; a batch that raises is computed call by call."""
@@ -227,6 +275,7 @@ class Replica:
             self._last_sign = time.monotonic()
 
         began = self._last_sign = time.monotonic()
+        self._peak.begin()
         for call in calls:
             call.start(len(calls), self._load_s)
         try:
@@ -258,8 +307,11 @@ class Replica:
                 finished = self._finisher is not None and call.stage == self._stage.name
                 payload = self._finisher.encode(value) if self._finisher and finished else value
                 run_s = spent_s + time.monotonic() - since
-                call.give(payload, run_s, self._who, batch)
+                call.give(payload, run_s, self._who, batch, self._peak.mb())
                 self._metrics[call.stage].produced(run_s, int(payload.nbytes))
+            except Yielded as told:
+                outcome = "yielded"
+                call.give_up(told.state)
             except Cancelled as cancelled:
                 outcome, error = "cancelled", cancelled
             except BaseException as raised:

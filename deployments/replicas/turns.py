@@ -8,14 +8,19 @@ device's thread. A `Call` is also the channel from that thread to the call's asy
 """
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any
 
-from deployments.on_ray.streams import Info
+from PIL import Image, WebPImagePlugin  # noqa: F401 - else the first picture would wait for it
+
+from deployments.on_ray.streams import Info, InfoKind
 from stages.base import Cancelled
+from stages.state import DenoisingState, Pause
+from stages.types import UInt8
 
 _PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU
 _Pair = tuple[Any, Info]
@@ -33,23 +38,41 @@ class Call:
         job: str | None = None,
         shape: Hashable = None,
         stage: str = "",
+        name: str | None = None,
+        resume: DenoisingState | None = None,
+        state_every_s: float = 0.0,
     ) -> None:
-        """Calls of equal `shape` may be computed together; None goes alone. `stage` is whose call it is."""
+        """Calls of equal `shape` may be computed together; None goes alone. `stage` is whose call it is.
+
+        One with a `name` may be told to stop between two steps (`pause`), goes on from `resume`, and gives its state
+        every `state_every_s`, unless that is 0.
+        """
         self.inputs, self.params, self.seed, self.job, self.shape = inputs, params, seed, job, shape
-        self.stage = stage
+        self.stage, self.name, self.resume = stage, name, resume
+        keeps = state_every_s > 0
+        self.pause = Pause(self._keep, state_every_s) if keeps else Pause()
         self.queue: asyncio.Queue[_Pair | None] = asyncio.Queue()
         self.stop = threading.Event()
         self.over: Future[None] = Future()  # done once the device has nothing more to do for it
         self.error: BaseException | None = None
         self.made = self.started = time.monotonic()
         self._loop = loop
-        self._reported = self.made
+        self._glimpse: Callable[[], UInt8] | None = None
+        self._reported = self._gave = self.made
 
-    def start(self, batch: int = 1, load_s: float = 0.0) -> None:
-        """The device is its own now, or that of `batch` calls together; its replica took `load_s` to load."""
-        self.started = self._reported = time.monotonic()  # a short call says nothing between its start and its output
+    def start(self, batch: int = 1, load_s: float = 0.0, at: str | None = None, *, stops: bool = False) -> None:
+        """The device is its own now, or that of `batch` calls together; its replica took `load_s` to load.
+
+        `at`: the replica's name. `stops`: whether it can stop between two steps.
+        """
+        self.started = self._reported = self._gave = (
+            time.monotonic()
+        )  # a short call says nothing between its start and its output
+        if self.resume is not None:
+            self._reported = 0.0  # its first step says whether it goes on from there
         queued_s = self.started - self.made
-        self.put(None, {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s, **_in_batch(batch)})
+        about: Info = {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s}
+        self.put(None, {**about, "at": at, "stops": stops, **_in_batch(batch)})
 
     def report(self, step: int, total: int) -> None:
         """Tell of a step, now and then.
@@ -61,12 +84,38 @@ class Call:
         now = time.monotonic()
         if now - self._reported >= _PROGRESS_PERIOD_S:
             self._reported = now
-            self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
+            told: Info = {"kind": "progress", "last": False, "step": step, "total": total}
+            make, self._glimpse = self._glimpse, None
+            self.put(None, {**told, "glimpse": packed(make())} if make else told)
 
-    def give(self, payload: Any, run_s: float, replica: str, batch: int = 1) -> None:
-        """The output, and its share of the seconds that its batch took."""
+    def show(self, make: Callable[[], UInt8]) -> None:
+        """How a picture of the step is made; it is, if the step is told of."""
+        self._glimpse = make
+
+    def give(
+        self, payload: Any, run_s: float, replica: str, batch: int = 1, peak_memory_mb: float | None = None
+    ) -> None:
+        """The output, its share of the seconds that its batch took, and the most memory that the batch needed."""
         made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": int(payload.nbytes)}
+        if peak_memory_mb is not None:
+            made["peak_memory_mb"] = peak_memory_mb
         self.put(payload, {**made, "replica": replica, **_in_batch(batch)})
+
+    def give_up(self, state: DenoisingState | None) -> None:
+        """It has stopped after a step, and may go on from `state` elsewhere; None: it has not begun."""
+        self.put(state, self._about("yielded", state))
+
+    def _keep(self, state: DenoisingState) -> None:
+        self.put(state, self._about("state", state))
+
+    def _about(self, kind: InfoKind, state: DenoisingState | None) -> Info:
+        """A state's step, its bytes, and the seconds of computing since the one before."""
+        said: Info = {"kind": kind, "last": kind == "yielded", "step": 0, "total": 0, "run_s": 0.0, "bytes": 0}
+        if state is not None:
+            now = time.monotonic()
+            run_s, self._gave = now - self._gave, now
+            said = {**said, "step": state.step, "total": state.total, "run_s": run_s, "bytes": state.nbytes}
+        return said
 
     def end(self, error: BaseException | None = None) -> None:
         """Nothing more comes."""
@@ -84,6 +133,33 @@ class Call:
     def _from_thread(self, action: Callable[[], None]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(action)
+
+
+class Teller:
+    """The `report` of a call that is computed alone; with `every`, each so many steps it may show one as a picture."""
+
+    def __init__(self, call: Call, sign: Callable[[], None], every: int = 0) -> None:
+        self._call, self._sign, self._every = call, sign, every
+        self._steps = 0
+        if every:
+            self.glimpse = self._glimpse  # what a stage looks for
+
+    def __call__(self, step: int, total: int) -> None:
+        """As `Call.report`, which says what it raises."""
+        self._sign()
+        self._call.report(step, total)
+
+    def _glimpse(self, make: Callable[[], UInt8]) -> None:
+        self._steps += 1
+        if self._steps % self._every == 0:
+            self._call.show(make)
+
+
+def packed(pixels: UInt8) -> bytes:
+    """A WebP of some hundred bytes."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", quality=70)
+    return file.getvalue()
 
 
 class Turns:

@@ -21,8 +21,10 @@ from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
 from deployments.settings.inputs import FetchArgs as FetchArgs
 from deployments.settings.inputs import FileArgs as FileArgs
+from deployments.settings.inputs import PreviewArgs as PreviewArgs
 from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
+from deployments.settings.upkeep import OrderArgs as OrderArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import PRESETS, RequestError, get_preset
@@ -86,13 +88,17 @@ class PipelineArgs(Args):
         default=None, ge=1, description="With `scaling`: the most; `replicas` if left out."
     )
     num_cpus: float = Field(default=1.0, ge=0)
-    max_jobs: int = Field(default=16, ge=1, description="Jobs in flight per replica; bounds the object store.")
+    max_jobs: int = Field(
+        default=16,
+        ge=1,
+        description="Jobs in flight per replica; bounds the object store. "
+        "A quarter more may come that are of a higher class than one of them.",
+    )
     claims: Literal["newest", "always", "never"] = Field(
         default="newest",
         description="newest: of several clusters on one journal, the one that was started last, once it can make "
         "videos. always: each. never: no job is claimed, and what is claimed goes on to its end.",
     )
-    share_windows: bool = Field(default=False, description="Under load, one window of a job at a time.")
     poll_s: float = Field(default=0.5, gt=0, description="How often the journal is asked when nobody nudges.")
     flush_s: float = Field(default=0.1, gt=0, description="Progress is gathered for so long, then written at once.")
     lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for so long is taken over.")
@@ -190,6 +196,10 @@ class IngressArgs(Args):
         pattern=r"^[\w.]+:\w+$",
         description="module:function(prompt, tenant) that gives why a prompt is refused, or None; runs in a thread.",
     )
+    study_measures: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = Field(
+        default=(),
+        description="module:function(frames, fps, prompt) that gives numbers of a study's video, by name; CLIP's, say.",
+    )
 
     @field_validator("cors_origins")
     @classmethod
@@ -222,11 +232,13 @@ class AppArgs(Args):
     stages: dict[StageName, StageArgs] = Field(default={}, validate_default=True)
     storage: StorageArgs = Field(default_factory=StorageArgs)
     pipeline: PipelineArgs = Field(default_factory=PipelineArgs)
+    order: OrderArgs = Field(default_factory=OrderArgs)
     keeper: KeeperArgs = Field(default_factory=KeeperArgs)
     retention: RetentionArgs = Field(default_factory=RetentionArgs)
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     fetching: FetchArgs = Field(default_factory=FetchArgs)
     files: FileArgs = Field(default_factory=FileArgs)
+    previews: PreviewArgs = Field(default_factory=PreviewArgs)
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
@@ -293,6 +305,12 @@ class AppArgs(Args):
                 "external_scaler excludes `scaling` and every stage's `autoscaling`; it has "
                 + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
             )
+        least = sum(self.stages[name].least_replicas * (self.stages[name].num_gpus or 1.0) for name in scaled)
+        if self.scaling and self.scaling.budget_gpus is not None and self.scaling.budget_gpus < least:
+            raise ValueError(
+                f"scaling.budget_gpus is {self.scaling.budget_gpus:g}, and the stages' min_replicas alone take "
+                f"{least:g} GPUs; raise it to {least:g}, or lower a min_replicas"
+            )
         return self
 
     def limits_for(self, tenant: str) -> Limits:
@@ -308,6 +326,16 @@ class AppArgs(Args):
     def home(self, stage: StageName) -> StageName:
         """The stage whose deployment computes this one: its own, but for one that lives with another."""
         return self.stages[stage].lives_with or stage
+
+    def ordered(self) -> dict[StageName, StageName]:
+        """The deployment of each stage whose calls wait in a line. Batches form of calls that are sent as they come."""
+        homes = {name: self.home(name) for name in self.stages} if self.order.enabled else {}
+        return {name: home for name, home in homes.items() if self.stages[home].batch.size == 1}
+
+    @property
+    def many_pipelines(self) -> bool:
+        """Whether several pipeline replicas may drive jobs at once."""
+        return max(self.pipeline.replicas, self.pipeline.max_replicas or 0) > 1
 
     def device(self, stage: StageName) -> str:
         """What a replica of the stage computes on; stages with one name for it take turns or share it."""

@@ -1,10 +1,11 @@
-"""Arguments of what stands beside the path of a job: checkpoints, how long what is kept stays, webhooks."""
+"""Arguments of what stands beside the path of a job: order, checkpoints, how long what is kept stays, webhooks."""
 
 import base64
 import os
 
 from pydantic import Field, field_validator
 
+from cluster.policy.calls import Rules
 from cluster.pools.stage_args import Args
 from deployments.errors import ConfigError
 from deployments.settings.secrets import HOW, is_reference, resolved
@@ -22,6 +23,37 @@ class KeeperArgs(Args):
     num_cpus: float = Field(default=1.0, ge=0)
     max_ongoing_requests: int = Field(default=4, ge=1, description="Outputs held in memory at once per replica.")
     ttl_s: float = Field(default=86_400.0, gt=0, description="Checkpoints of a job are kept so long after its end.")
+    state_every_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="A call that computes has its state kept so often, so that a killed replica "
+        "costs no more; 0: never.",
+    )
+
+
+class OrderArgs(Args):
+    """Who goes next at each stage, and who stops for whom: `cluster.policy.calls.Rules`. All in seconds."""
+
+    refuses: bool = Field(
+        default=True, description="Whether a job whose deadline_s cannot be kept is refused; else that only orders it."
+    )
+    enabled: bool = Field(default=True, description="false: calls are sent as they come, to the least busy replica.")
+    age_s: float = Field(default=600.0, gt=0, description="So late a call rises by one class, twice as late by two.")
+    ahead_s: float = Field(default=1.0, ge=0, description="A replica that is free so soon is sent its next call.")
+    hand_off_s: float = Field(default=1.0, ge=0, description="Of a replica's time that stopping and going on costs.")
+    gain: float = Field(default=2.0, gt=0, description="An urgent call must begin sooner by so many of those.")
+    margin: float = Field(default=0.25, ge=0, description="Of its seconds: with less room a call is in danger.")
+    max_yields: int = Field(default=4, ge=0, description="Of one job; 0: no call stops for another.")
+    last_steps: int = Field(default=2, ge=0, description="With no more of them left a call is not stopped.")
+    safety: float = Field(default=0.1, ge=0, description="Of an estimate, on top of it, before a deadline is promised.")
+    soft_s: dict[int, float] = Field(
+        default={},
+        description="By priority: when a job without deadline_s should be done; else thrice its own seconds.",
+    )
+
+    def rules(self) -> Rules:
+        """As the policy takes them."""
+        return Rules(**self.model_dump(exclude={"enabled", "refuses", "soft_s"}))
 
 
 class RetentionArgs(Args):

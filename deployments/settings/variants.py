@@ -47,7 +47,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
         "pipeline": args.pipeline.model_copy(
             update={"replicas": 1, "num_cpus": 0.1, "lease_s": min(10.0, args.pipeline.lease_s)}
         ),
-        "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1}),
+        "keeper": args.keeper.model_copy(update={"replicas": 1, "num_cpus": 0.1, **_no_states(args, preset == "tiny")}),
         "ingress": args.ingress.model_copy(update={"replicas": 1, "num_cpus": 0.1, "poll_after_ms": 250}),
         "scaling": None,
         "missing_pool": "refuse",
@@ -99,7 +99,12 @@ def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> App
         )
         for name, stage in args.stages.items()
     }
-    return args.model_copy(update={"stages": stages})
+    return args.model_copy(update={"stages": stages, "keeper": args.keeper.model_copy(update=_no_states(args))})
+
+
+def _no_states(args: AppArgs, short: bool = True) -> dict[str, float]:
+    """Calls that take a moment give no states, unless somebody says otherwise."""
+    return {"state_every_s": 0.0} if short and "state_every_s" not in args.keeper.model_fields_set else {}
 
 
 def _plain(value: Any) -> Any:

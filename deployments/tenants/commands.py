@@ -6,7 +6,7 @@
     keys open                                   forget revoked keys, none being valid: this machine then needs none
     keys adopt --tenant NAME                    hand over the videos that were made before there was a key
     limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none]
-               [--max-priority N|none] [--max-bytes N|none] [--reuse|--no-reuse]
+               [--max-priority N|none] [--weight N|none] [--max-bytes N|none] [--reuse|--no-reuse]
     limits show                                 of every tenant
     backup FILE                                 the whole journal, while the server works; videos are the store's
     restore FILE                                into an empty journal, of either kind of database
@@ -39,7 +39,7 @@ from deployments.tenants.keys import KeyBook, UnknownKeyError
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_LABEL_CHARS = 200
-_NUMBERS = ("max_running", "max_queued", "per_minute", "max_priority", "max_bytes")
+_NUMBERS = ("max_running", "max_queued", "per_minute", "max_priority", "weight", "max_bytes")
 _Act = Callable[[argparse.Namespace, AppArgs, Database], None]
 
 
@@ -69,7 +69,7 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         change.add_argument(
             option,
             dest=name,
-            type={"max_priority": _priority, "max_bytes": _bytes}.get(name, _limit),
+            type={"max_priority": _priority, "weight": _weight, "max_bytes": _bytes}.get(name, _limit),
             metavar="N",
             default=argparse.SUPPRESS,
             help=said,
@@ -182,8 +182,8 @@ def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) 
     changes = {name: value for name, value in vars(options).items() if name in Limits.model_fields}
     if not changes:
         raise ConfigError(
-            "Nothing to set; give --max-running, --max-queued, --per-minute, --max-priority, --max-bytes, --reuse or "
-            "--no-reuse."
+            "Nothing to set; give --max-running, --max-queued, --per-minute, --max-priority, --weight, --max-bytes, "
+            "--reuse or --no-reuse."
         )
     book = LimitBook(database)
     is_new = options.tenant not in book.all()
@@ -218,7 +218,7 @@ def _limits_table(rows: Sequence[tuple[str, Limits]]) -> None:
         (name, *(_number(getattr(limits, number)) for number in _NUMBERS), "yes" if limits.reuse else "no")
         for name, limits in rows
     ]
-    _table(("TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "MAX_BYTES", "REUSE"), cells)
+    _table(("TENANT", *(number.upper() for number in _NUMBERS), "REUSE"), cells)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -264,6 +264,12 @@ def _limit(text: str, digits: int = 9) -> int | None:
     if not text.isdecimal() or len(text) > digits or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no limit; it must be a number above 0, or none")
     return int(text)
+
+
+def _weight(text: str) -> int | None:
+    if text != "none" and not (re.fullmatch(r"\d{1,3}", text) and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is no weight; it must be a number from 1 to 100, or none")
+    return _limit(text)
 
 
 def _priority(text: str) -> int | None:

@@ -73,6 +73,10 @@ class Links:
             raise VideoNotFoundError(video_id)
         return tenant
 
+    async def mark(self, purpose: str, text: str) -> str:
+        """The signature of a text for another purpose, under a key of its own."""
+        return _signature(hmac.digest(await self._known(), purpose.encode(), hashlib.sha256), text)
+
     def _tenant(self, video_id: str) -> str | None:
         valid = exists().where(api_keys.c.tenant == jobs.c.tenant, api_keys.c.revoked_at.is_(None))
         with self._database.read() as connection:
@@ -109,6 +113,6 @@ def _refused(why: str) -> NotAllowedError:
     return NotAllowedError(said, param="signature", code="invalid_link")
 
 
-def _signature(secret: bytes, video_id: str, expires: str) -> str:
-    digest = hmac.digest(secret, f"{video_id}\n{expires}".encode(), hashlib.sha256)
+def _signature(secret: bytes, *parts: str) -> str:
+    digest = hmac.digest(secret, "\n".join(parts).encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -7,13 +7,13 @@ it do: the bytes go with the last of them. Synchronous. Knows nothing of HTTP or
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, and_, func, select, tuple_
 
 from client.schema import Order
 from deployments.errors import NotAllowedError, UploadNotFoundError
 from deployments.jobs.values import Source
 from deployments.journal.database import Database
-from deployments.journal.outputs import drop_uploads, put_upload
+from deployments.journal.outputs import drop_uploads, lasts, put_upload
 from deployments.journal.tables import checkpoints, forgotten, uploads
 
 
@@ -50,7 +50,8 @@ class UploadBook:
             NotAllowedError: the tenant has as many files, or bytes of them, as it may.
         """
         with self._database.write() as connection:
-            own = uploads.c.tenant == new.tenant
+            now = self._database.now(connection)
+            own = and_(uploads.c.tenant == new.tenant, lasts(now))
             have = select(func.count(), func.coalesce(func.sum(uploads.c.bytes), 0)).where(own)
             count, size = connection.execute(have).one()
             if count >= max_files or size + new.bytes > max_bytes:
@@ -60,7 +61,6 @@ class UploadBook:
                     param="file",
                     code="files_full",
                 )
-            now = self._database.now(connection)
             upload = Upload(**vars(new), created_at=now, expires_at=None if keep_s is None else now + keep_s)
             row = {name: value for name, value in vars(upload).items() if name != "source"}
             connection.execute(uploads.insert().values(**row))
@@ -85,7 +85,7 @@ class UploadBook:
             UploadNotFoundError: there is no file `after`.
         """
         place = tuple_(uploads.c.created_at, uploads.c.id)
-        query = _query().where(uploads.c.tenant == tenant)
+        query = self._query().where(uploads.c.tenant == tenant)
         if purpose is not None:
             query = query.where(uploads.c.purpose == purpose)
         with self._database.read() as connection:
@@ -111,12 +111,16 @@ class UploadBook:
 
         return self._database.freeing(write)
 
-    @staticmethod
-    def _one(connection: Connection, upload_id: str, tenant: str) -> Upload:
-        row = connection.execute(_query().where(uploads.c.id == upload_id, uploads.c.tenant == tenant)).first()
+    def _one(self, connection: Connection, upload_id: str, tenant: str) -> Upload:
+        row = connection.execute(self._query().where(uploads.c.id == upload_id, uploads.c.tenant == tenant)).first()
         if row is None:
             raise UploadNotFoundError(upload_id)
         return _upload(row)
+
+    def _query(self) -> Select[Any]:
+        """Files whose time is not over."""
+        files = select(uploads, checkpoints.c.record).join(checkpoints, checkpoints.c.job_id == uploads.c.id)
+        return files.where(lasts(self._database.clock()))
 
 
 def _place(connection: Connection, upload_id: str, tenant: str) -> float:
@@ -127,10 +131,6 @@ def _place(connection: Connection, upload_id: str, tenant: str) -> float:
         if created_at is not None:
             return float(created_at)
     raise UploadNotFoundError(upload_id)
-
-
-def _query() -> Any:
-    return select(uploads, checkpoints.c.record).join(checkpoints, checkpoints.c.job_id == uploads.c.id)
 
 
 def _upload(row: Row[Any]) -> Upload:

@@ -78,13 +78,14 @@ def run(words: list[str]) -> int:
         )
     there = "weights" if preset.offload == "none" else f"weights that are there at once (offload {preset.offload!r})"
     overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
-    table.caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
+    caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
     if args.gpu:
         gpu, total = GPUS[args.gpu], sum(seconds(cost, GPUS[args.gpu]) for cost in costs.values())
-        table.caption += (
+        caption += (
             f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on: about "
             f"{total:.0f} s a video, not measured"
         )
+    table.caption = caption
     make_console().print(table)
     return 0
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from stages.cost.meter import Tally
-from stages.model.network.appearance import set_scale
+from stages.model.network.appearance import Appearance, set_scale
 from stages.model.network.control import Hint, SparseHint, prepare_hints
 from stages.model.network.layers import COUNTED_AS
 from stages.model.network.memory import Memory
 from stages.model.network.network import VideoNetwork
+from stages.model.network.reference import planes_for
 from stages.model.network.reuse import is_full
 from stages.model.sampling.sampler import build_scheduler, tail_timesteps
 from stages.model.sampling.windows import Span
@@ -32,14 +33,20 @@ class Guidance:
     """What speaks to every step of one request, on the meta device."""
 
     text: Tensor  # (2, L, C)
-    image: Tensor  # (2, 1, ...)
+    image: list[Tensor]  # (2, 1, ...); none without an appearance encoder
     hints: list[Hint]
+    planes: Tensor | None  # (1, C + 1, F, h, w)
 
     @property
     def nbytes(self) -> int:
         """While it is held."""
         told = [getattr(hint, field.name) for hint in self.hints for field in fields(hint)]  # type: ignore[arg-type]
-        return _held(self.text, self.image, *(value for value in told if isinstance(value, Tensor)))
+        return _held(
+            self.text,
+            *self.image,
+            *([] if self.planes is None else [self.planes]),
+            *(value for value in told if isinstance(value, Tensor)),
+        )
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -68,20 +75,28 @@ def encode_prompts(tally: Tally, encoder: Any, dtype: torch.dtype) -> Tensor:
 def guide(tally: Tally, network: VideoNetwork, params: I2VParams | V2VParams, frames: int) -> Guidance:
     """As `stages.model.sampling.video.guide_request`, for `frames` frames."""
     text = encode_prompts(tally, network.text.model, network.dtype)
-    encoder, by_patches = network.appearance.encoder, network.appearance.by_patches
-    config: Any = encoder.config
-    side, dtype = int(config.image_size), network.dtype
-    shown = empty((2 if by_patches else 1, 3, side, side), dtype)
-    tally.add(lambda: encoder(shown, output_hidden_states=by_patches))
-    patches = (side // int(config.patch_size)) ** 2 + 1
-    told = (patches, int(config.hidden_size)) if by_patches else (int(config.projection_dim),)
+    image = [] if network.appearance is None else [_look(tally, network.appearance, network.dtype)]
     black = np.zeros((1, 8, 8, 3), np.uint8)
     pictures = {"reference": black, "keyframes": np.repeat(black, frames, 0)}
     hints: list[Hint] = []
     tally.add(
         lambda: hints.extend(prepare_hints(network.controls, params.guide.controls, pictures, params.size, frames))
     )
-    return Guidance(text, empty((2, 1, *told), dtype), hints)
+    height, width = (side // network.reduction for side in params.size[::-1])
+    reference = empty((1, network.channels, height, width), network.dtype) if params.guide.latents else None
+    return Guidance(text, image, hints, planes_for(network.unet, reference, frames, first=True))
+
+
+def _look(tally: Tally, appearance: Appearance, dtype: torch.dtype) -> Tensor:
+    """(2, 1, ...): what the appearance encoder makes of the reference."""
+    encoder, by_patches = appearance.encoder, appearance.by_patches
+    config: Any = encoder.config
+    side = int(config.image_size)
+    shown = empty((2 if by_patches else 1, 3, side, side), dtype)
+    tally.add(lambda: encoder(shown, output_hidden_states=by_patches))
+    patches = (side // int(config.patch_size)) ** 2 + 1
+    told = (patches, int(config.hidden_size)) if by_patches else (int(config.projection_dim),)
+    return empty((2, 1, *told), dtype)
 
 
 def denoise(
@@ -109,8 +124,9 @@ def denoise(
         made.append(
             Memory(
                 network.unet,
-                (given.text[-copies:], [given.image[-copies:]]),
+                (given.text[-copies:], [image[-copies:] for image in given.image]),
                 [[_cut(hint, span, spans[0].start) for hint in given.hints] for span in spans],
+                [None if given.planes is None else given.planes[:, :, : len(span)] for span in spans],
                 copies=copies,
                 motion=params.motion and not (frames == 1 and params.image_mode == "bypass"),
                 steps=count,
@@ -120,7 +136,7 @@ def denoise(
 
     tally.add(remember)
     memory, t = made[0], torch.tensor(500)
-    latent = [int(network.unet.config.in_channels), *(side // network.reduction for side in params.size[::-1])]
+    latent = [network.channels, *(side // network.reduction for side in params.size[::-1])]
     windows = [empty((1, latent[0], len(span), *latent[1:]), network.dtype) for span in spans]
 
     def step(index: int) -> None:

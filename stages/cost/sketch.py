@@ -67,12 +67,14 @@ def sketch_network(preset: Preset, *, motion: str, guide: Guide, device: str) ->
     dtype = dtype_on(preset, device)
     adapter = sketch_module(preset, motion, MotionAdapter, dtype)
     spatial = sketch_module(preset, preset.video_unet, UNet2DConditionModel, dtype)
-    encoder = sketch_module(preset, "image_encoder", CLIPVisionModelWithProjection, dtype)
+    appearance: Appearance | None = None
     vae = sketch_module(preset, "vae", AutoencoderKL, dtype)
     with torch.device("meta"):
         unet = inflate(spatial, adapter)
-        appearance = Appearance(encoder, split_adapter(_adapter(preset, unet, encoder)))
-        appearance.install(unet)
+        if "appearance" in preset.parts:
+            encoder = sketch_module(preset, "image_encoder", CLIPVisionModelWithProjection, dtype)
+            appearance = Appearance(encoder, split_adapter(_adapter(preset, unet, encoder)))
+            appearance.install(unet)
     controls: dict[str, ControlNet] = {}
     for control in guide.controls:
         if control.kind == "sparse":
@@ -102,14 +104,12 @@ def weight_bytes(modules: Sequence[nn.Module]) -> int:
 
 def modules_of(network: VideoNetwork) -> list[nn.Module]:
     """Everything that a video network holds."""
-    return [network.vae, network.text.model, network.appearance.encoder, *network.denoisers, *_embeddings(network)]
+    return [*network.openers.values(), *network.denoisers, *_embeddings(network)]
 
 
 def resident_network_bytes(preset: Preset, network: VideoNetwork, device: str) -> int:
     """The most of a video network's weights that is on `device` at once, by the preset's offload and its parts."""
-    opening = {
-        "vae": network.vae, "text_encoder": network.text.model, "image_encoder": network.appearance.encoder,
-    }  # fmt: skip
+    opening = network.openers
     if is_cpu(device):
         return weight_bytes(modules_of(network))
     if preset.offload == "model":  # what opens a request is there together, then what every step runs

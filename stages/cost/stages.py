@@ -31,6 +31,7 @@ from stages.model.hub.rehearsal import OnMeta, Rehearsal
 from stages.model.hub.video import HubAnimator, HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
+from stages.model.network.reference import put_beside, reads_reference
 from stages.model.sampling.windows import Span, plan_windows
 from stages.presets import Preset, plan
 from stages.settings import OFFLOADS, Offload
@@ -75,8 +76,9 @@ def cost_t2i(preset: Preset, size: tuple[int, int], device: str = "cuda") -> Cos
     unet = sketch_module(preset, "unet", UNet2DConditionModel, dtype)
     vae = sketch_module(preset, "vae", AutoencoderKL, dtype)
     states = encode_prompts(total, text, dtype)
-    pair = empty((2, int(unet.config.in_channels), *codec.latent_size("T2I", codec.reduction(vae), size)), dtype)
-    step = total.add(lambda: unet(pair, 500, states).sample, params.denoising.steps, pair.nbytes)
+    latent = codec.latent_size("T2I", codec.reduction(vae), size)
+    pair = empty((2, int(vae.config.latent_channels), *latent), dtype)
+    step = total.add(lambda: unet(put_beside(unet, pair), 500, states).sample, params.denoising.steps, pair.nbytes)
     total.add(lambda: codec.decode_raw(vae, pair[:1]), held=pair.nbytes)
     weights = weight_bytes([text, unet, vae])
     resident: dict[Offload, int] = {
@@ -109,9 +111,15 @@ def cost_i2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
     return Cost("i2v", total.flops, weights, resident[preset.offload], total.peak, output, 1, step, resident)
 
 
-def cost_v2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> Cost:
-    """All windows of `frames` keyframes redrawn at `size`; the peak is that of one window's call."""
-    params, (width, height) = replace(plan(preset, "x").v2v, size=size), size
+def cost_v2v(
+    preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda", strength: float | None = None
+) -> Cost:
+    """All windows of `frames` keyframes redrawn at `size`; the peak is that of one window's call.
+
+    `strength` is that of the final size, where it has one of its own.
+    """
+    (width, height), wanted = size, preset.strength if strength is None else strength
+    params = replace(plan(preset, "x").v2v, size=size, strength=wanted)
     spans = plan_windows(frames, params.windows)
     lengths = [len(span) for span in spans]  # windows of one length cost the same
     output = sum(lengths) * width * height * 3
@@ -123,6 +131,9 @@ def cost_v2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         ]
         return _rehearsed("v2v", preset, calls, output, device)
     network = sketch_network(preset, motion="motion_v2v", guide=preset.v2v_guide, device=device)
+    weights, resident = weight_bytes(modules_of(network)), _resident(preset, network, device)
+    if params.strength == 0:
+        return Cost("v2v", 0, weights, resident[preset.offload], output, output, len(spans), 0, resident)
     latent, one = _latent(network, size), empty((1, 3, height, width), network.vae.dtype)
     windows: dict[int, Tally] = {}
     step = 0
@@ -131,12 +142,12 @@ def cost_v2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         with counted_as(device):
             given = guide(total, network, params, length)
             held = 4 * length * latent.nbytes + given.nbytes
-            total.add(partial(codec.encode_moments, network.vae, one), length, held)
+            pictures = length + reads_reference(network.unet)
+            total.add(partial(codec.encode_moments, network.vae, one), pictures, held)
             step = max(step, denoise(total, network, params, given, [Span(0, length)], held))
             total.add(partial(codec.decode_raw, network.vae, latent.to(network.vae.dtype)), length, held)
     flops = sum(windows[length].flops for length in lengths)
     peak = max(total.peak for total in windows.values())
-    weights, resident = weight_bytes(modules_of(network)), _resident(preset, network, device)
     return Cost("v2v", flops, weights, resident[preset.offload], peak, output, len(spans), step, resident)
 
 
@@ -180,7 +191,7 @@ def cost_of(preset: Preset, size: str, frames: int, device: str = "cuda") -> dic
     return {
         "t2i": cost_t2i(preset, sizes.t2i, device),
         "i2v": cost_i2v(preset, sizes.i2v, frames, device),
-        "v2v": cost_v2v(preset, sizes.v2v, frames, device),
+        "v2v": cost_v2v(preset, sizes.v2v, frames, device, sizes.strength),
         "vfi": cost_vfi(preset, sizes.v2v, frames, device),
     }
 
@@ -212,4 +223,4 @@ def _stand_in(device: str) -> str:
 def _latent(network: VideoNetwork, size: tuple[int, int]) -> Tensor:
     """Of one frame."""
     latent = codec.latent_size("The network", network.reduction, size)
-    return empty((1, int(network.unet.config.in_channels), *latent), network.dtype)
+    return empty((1, network.channels, *latent), network.dtype)

@@ -2,8 +2,9 @@
 
 Takes an `Image`; gives `Keyframes`: latents (float16) and the same frames as pixels. The reference enters three times,
 as in the paper: through the appearance encoder, through the RGB ControlNet on all frames, and as the mean of the
-starting noise. Clips longer than one window are denoised window by window, fused at every step. Noise comes from one
-generator per job seed, on the CPU. Where a preset names a part `i2v_pipeline`, a pipeline of diffusers does all of it.
+starting noise; where the preset says `beside`, its latents stand beside the noise of every frame as well. Clips longer
+than one window are denoised window by window, fused at every step. Noise comes from one generator per job seed, on the
+CPU. Where a preset names a part `i2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
 from typing import Any, Self
@@ -16,12 +17,12 @@ from stages.base import InputError, Report, StageError, StageName, derive_seed
 from stages.model.hub.video import HubAnimator
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
-from stages.model.network.pictures import resize_frames
 from stages.model.sampling.denoise import denoise
+from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.prior import start_latents
 from stages.model.sampling.sampler import build_scheduler, draw_noise
 from stages.model.sampling.stops import stops_at
-from stages.model.sampling.video import check_request, guide_request
+from stages.model.sampling.video import check_request, encode_reference, guide_request
 from stages.model.sampling.windows import plan_windows
 from stages.presets import I2VParams, Preset
 from stages.state import DenoisingState, Offer
@@ -35,6 +36,7 @@ class I2V:
 
     def __init__(self, maker: VideoNetwork | HubAnimator) -> None:
         self.maker = maker
+        self._colours = Colours(maker.vae) if isinstance(maker, VideoNetwork) else None
 
     @property
     def network(self) -> VideoNetwork:
@@ -88,9 +90,13 @@ class I2V:
         check_request("I2V", network, params.size, spans)
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=network.device)
-        given = guide_request(network, params, image, {"reference": image.pixels[None]}, params.frames)
-        latents = stops.latents(lambda: self._start(image, params, seed, scheduler), network.device)
+        anchor = encode_reference(network, image, params.size)
+        given = guide_request(network, params, image, {"reference": image.pixels[None]}, params.frames, anchor)
+        latents = stops.latents(lambda: self._start(anchor, params, seed, scheduler), network.device)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "i2v", "steps"))
+        if self._colours is not None:
+            with network.lend(network.vae):
+                self._colours.fit(report)
         with network.lend(*network.denoisers):
             latents = denoise(
                 network,
@@ -103,6 +109,7 @@ class I2V:
                 generator=steps,
                 reuse_every=params.denoising.reuse_every,
                 stops=stops,
+                colours=self._colours,
             )
         frames = latents[0].transpose(0, 1)  # (F, C, h, w)
         total = params.denoising.steps
@@ -110,13 +117,11 @@ class I2V:
             pixels = codec.decode(network.vae, frames, each=lambda: report(total, total))
         return Keyframes(Latents(frames.to(torch.float16).cpu().numpy().astype(np.float16)), Clip(pixels, params.fps))
 
-    def _start(self, image: Image, params: I2VParams, seed: int, scheduler: Any) -> Tensor:
-        """(1, C, F, h, w): noise whose mean leans towards the reference."""
-        network, device, dtype = self.network, self.network.device, self.network.dtype
-        reference = codec.to_tensor(resize_frames(image.pixels[None], params.size), device, network.vae.dtype)
-        with network.lend(network.vae):
-            anchor = codec.encode(network.vae, reference).to(device, dtype)[:, :, None]
-        shape = (1, anchor.shape[1], params.frames, *anchor.shape[3:])
-        noise = draw_noise(shape, seed, "i2v").to(device, dtype)
-        shared = draw_noise((*shape[:2], 1, *shape[3:]), seed, "i2v", "shared").to(device, dtype)
-        return start_latents(anchor, noise, shared if params.prior.shared else None, scheduler, params.prior)
+    def _start(self, anchor: Tensor, params: I2VParams, seed: int, scheduler: Any) -> Tensor:
+        """(1, C, F, h, w): noise whose mean leans towards the reference, whose latents are `anchor` (1, C, h, w)."""
+        shape = (1, anchor.shape[1], params.frames, *anchor.shape[2:])
+        noise = draw_noise(shape, seed, "i2v").to(anchor)
+        shared = draw_noise((*shape[:2], 1, *shape[3:]), seed, "i2v", "shared").to(anchor)
+        return start_latents(
+            anchor[:, :, None], noise, shared if params.prior.shared else None, scheduler, params.prior
+        )

@@ -24,7 +24,9 @@ from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.network import vae as codec
+from stages.model.network.reference import put_beside
 from stages.model.network.text import TextEncoder
+from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops, stops_at
 from stages.model.weights.facts import facts_of
@@ -116,6 +118,7 @@ class OwnLoop:
         self._text = text
         self._places = Places(unet.device) if places is None else places
         self._dtype = unet.dtype
+        self._colours = Colours(vae)
         self.facts = facts
 
     @classmethod
@@ -126,7 +129,8 @@ class OwnLoop:
         unet = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
         vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
         text = TextEncoder.load(preset, "cpu", dtype)
-        check_unet(unet, int(text.model.config.hidden_size), int(vae.config.latent_channels))
+        text_width, channels = int(text.model.config.hidden_size), int(vae.config.latent_channels)
+        check_unet(unet, text_width, channels, beside=preset.beside)
         places.put(vae, preset.parts["vae"].device)  # everything is there and fits: only now the device's memory
         places.put(text.model, preset.parts["text_encoder"].device)
         places.put(unet, every_step=True)
@@ -139,7 +143,7 @@ class OwnLoop:
         device, dtype = self._places.device, self._dtype
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(total, device=device)
-        shape = (1, int(self._unet.config.in_channels), *latent)
+        shape = (1, int(self._vae.config.latent_channels), *latent)
 
         def start() -> Tensor:
             noise = torch.cat([draw_noise(shape, seed, "t2i") for _, seed in requests])
@@ -154,14 +158,18 @@ class OwnLoop:
         draws = {"generator": steps} if draws_noise(scheduler) else {}
         drawing = steps if draws else []
         done = stops.enter(scheduler, drawing, device)
+        with self._places.lend(self._vae):
+            self._colours.fit(report)
         report(done, total)
         with self._places.lend(self._unet):
             for step, t in enumerate(scheduler.timesteps[done:], done):
                 stops.reach(step, total, latents, scheduler, drawing)
                 pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-                without, given = self._unet(pair, t, text).sample.chunk(2)
+                without, given = self._unet(put_beside(self._unet, pair), t, text).sample.chunk(2)
                 guided = without + params.denoising.guidance * (given - without)
-                latents = scheduler.step(guided, t, latents, **draws).prev_sample.contiguous()
+                stepped = scheduler.step(guided, t, latents, **draws)
+                latents = stepped.prev_sample.contiguous()
+                self._colours.show(report, scheduler, stepped)
                 report(step + 1, total)
             stops.reach(total, total, latents, scheduler, drawing)
         with self._places.lend(self._vae):

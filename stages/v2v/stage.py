@@ -1,11 +1,11 @@
 """The V2V stage: low-resolution keyframes become high-resolution ones, window by window.
 
 Takes the reference `Image` and the `Keyframes`; gives one `Piece`: the window `params.part` of the clip. The keyframes
-are upscaled, encoded, noised to `strength` of the schedule and denoised at the high resolution, guided by text,
-appearance encoder and ControlNet. Windows are independent, so that they may run on different replicas; they overlap,
-and `stages.model.sampling.windows.join` cross-fades them. The noise of the whole clip comes from one generator per job
-seed and is sliced, so that overlapping windows start from the same noise in the frames they share. Where a preset
-names a part `v2v_pipeline`, a pipeline of diffusers does all of it.
+are upscaled, encoded, noised to `strength` of the schedule and denoised at the high resolution, guided as I2V is; at
+strength 0 they are handed on, upscaled. Windows are independent, so that they may run on different replicas; they
+overlap, and `stages.model.sampling.windows.join` cross-fades them. The noise of the whole clip comes from one generator
+per job seed and is sliced, so that overlapping windows start from the same noise in the frames they share. Where a
+preset names a part `v2v_pipeline`, a pipeline of diffusers does all of it.
 """
 
 from functools import partial
@@ -19,10 +19,11 @@ from stages.model.hub.video import HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.network.pictures import resize_frames
+from stages.model.network.reference import reads_reference
 from stages.model.sampling.denoise import denoise
 from stages.model.sampling.sampler import build_scheduler, draw_noise, tail_timesteps
 from stages.model.sampling.stops import stops_at
-from stages.model.sampling.video import check_request, guide_request
+from stages.model.sampling.video import check_request, encode_reference, guide_request
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
 from stages.presets import Preset, V2VParams
 from stages.state import DenoisingState, Offer
@@ -87,16 +88,20 @@ class V2V:
         spans = plan_windows(len(clip.frames), params.windows)
         if not 0 <= params.part < len(spans):
             raise InputError(f"V2V was asked for window {params.part}; this clip has windows 0 to {len(spans) - 1}.")
-        if not 0 < params.strength <= 1:
-            raise InputError(f"V2V's strength is {params.strength:g}; it must be above 0 and at most 1.")
+        if not 0 <= params.strength <= 1:
+            raise InputError(f"V2V's strength is {params.strength:g}; it must be between 0 and 1.")
         span = spans[params.part]
+        own = resize_frames(clip.frames[span.start : span.stop], params.size)
+        if params.strength == 0:
+            report(1, 1)
+            return cut_piece(own, clip.fps, spans, params.part)
         check_request("V2V", network, params.size, [span])
         scheduler = build_scheduler(params.denoising)
         scheduler.set_timesteps(params.denoising.steps, device=network.device)
         timesteps = tail_timesteps(scheduler, params.strength)
-        own = resize_frames(clip.frames[span.start : span.stop], params.size)
         pictures = {"reference": image.pixels[None], "keyframes": own}
-        given = guide_request(network, params, image, pictures, len(span))
+        reference = encode_reference(network, image, params.size) if reads_reference(network.unet) else None
+        given = guide_request(network, params, image, pictures, len(span), reference, first=span.start == 0)
 
         def start() -> Tensor:
             noise = self._noise(len(clip.frames), span, params, seed)
@@ -126,7 +131,7 @@ class V2V:
     def _noise(self, frames: int, span: Span, params: V2VParams, seed: int) -> Tensor:
         """(1, C, len(span), h, w): this window's share of the whole clip's noise."""
         width, height = (side // self.network.reduction for side in params.size)
-        shape = (1, int(self.network.unet.config.in_channels), frames, height, width)
+        shape = (1, self.network.channels, frames, height, width)
         return draw_noise(shape, seed, "v2v")[:, :, span.start : span.stop]
 
     def _renoise(self, frames: UInt8, noise: Tensor, scheduler: Any, timesteps: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ F frames in any number of windows become factor · (F - 1) + 1, less the `params
 on its two neighbours and t alone, so the video does not depend on how it was cut into windows, byte for byte, and the
 memory in use beside the result is that of one gap. Frames that were there before are handed on unchanged.
 
-The flow model makes a frame; the GAN, where the preset has one and `params.gan` wants it, makes a better one of it
-(`stages.vfi.gan`). Across a scene cut (`stages.vfi.cuts`) nothing is blended: a new frame is a copy of the neighbour
+The flow model makes a frame; the GAN, where the preset switches it on and `params.gan` wants it, makes a better one of
+it (`stages.vfi.gan`). Across a scene cut (`stages.vfi.cuts`) nothing is blended: a new frame is a copy of the neighbour
 that is nearer in time, of the left one in the middle.
 
 Deterministic: uses no randomness, so `seed` changes nothing. Does not know: where a window comes from, and encoding.
@@ -52,13 +52,13 @@ class VFI:
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        """Build the stage from the preset's parts `flow` and, if there is one, `gan`. A CPU computes in float32.
+        """Build the stage from the preset's parts `flow` and, if it is switched on, `gan`. A CPU computes in float32.
 
         Raises:
             WeightsError: a file is missing, broken, of another shape, or cannot make the times that `vfi_factor` needs.
         """
         dtype, target = compute_dtype(preset, device), torch.device(device)
-        parts = {name: preset.parts[name] for name in ("flow", "gan") if name in preset.parts}
+        parts = {name: preset.parts[name] for name in ("flow", *("gan",) * preset.gan) if name in preset.parts}
         fixed = fixed_time_of(parts)
         if fixed and not _only_middle(preset.vfi_factor):
             raise WeightsError(

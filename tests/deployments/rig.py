@@ -21,6 +21,7 @@ from stages.types import STAGE_NAMES
 from tests.journals import sqlite_journal
 
 BODY = {"prompt": "a fox"}
+PEAKS = {"t2i": 900.5, "i2v": 1200.0, "v2v": 2300.25, "vfi": None}
 CONTENT = bytes(range(256)) * 4
 ARGS = AppArgs(ingress=IngressArgs(max_queued_jobs=3, retry_after_s=7, max_body_bytes=5000, poll_after_ms=250))
 
@@ -37,6 +38,7 @@ class Rig:
         self.nudges = 0
         self.health = Health(status="ok", model="tiny", version="1", stages={"t2i": 1})
         self.calls: Report | None = None
+        self.glimpses: dict[str, bytes] = {}  # what the pipeline shows of a job
         self.remade: dict[str, bytes] = {}  # what a file is replaced with when it is to be made again, by job
         self._clients: list[httpx.AsyncClient] = []
         self.app = self.served(args)
@@ -52,7 +54,11 @@ class Rig:
             show=show,
             work=self.work,
             remake=self.remake,
+            glimpse=self.glimpse,
         )
+
+    async def glimpse(self, job_id: str) -> bytes | None:
+        return self.glimpses.get(job_id)
 
     async def nudge(self) -> None:
         self.nudges += 1
@@ -90,7 +96,10 @@ class Rig:
         claim, path = self.claim(), self.folder / "made.mp4"
         path.write_bytes(content)
         made = self.store.put_file(path, f"videos/{claim.job_id}/{claim.fence}.mp4")
-        states = tuple(StageState(name=name, status="completed", progress=100, run_s=2.0) for name in STAGE_NAMES)
+        states = tuple(
+            StageState(name=name, status="completed", progress=100, run_s=2.0, peak_memory_mb=PEAKS[name])
+            for name in STAGE_NAMES
+        )
         self.leases.finish(Update(claim, states), "succeeded", result=vars(made))
         return claim.job_id
 

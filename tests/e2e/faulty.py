@@ -19,7 +19,7 @@ class Faulty(ReplayStage):
 
     def __call__(self, *inputs: Any, params: Any, seed: int, report: Report, **stops: Any) -> Value:
         while seed == HANGS:
-            self._wait(0.0, 0.0, report)
+            self._wait(0.0, 0.0, 1, report)
         if seed == RAISES and isinstance(params, V2VParams) and params.part == 1:
             raise InputError("The keyframes are\nwrong.")
         if (

@@ -51,7 +51,7 @@ def has_replicas(app: SecondApp, count: int) -> bool:
 @pytest.fixture(scope="module")
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
     slow = rehearsal(rig.args, {**PROFILES, "v2v": replace(PROFILES["v2v"], run_s=V2V_S)})
-    slow = slow.model_copy(update={"pipeline": slow.pipeline.model_copy(update={"share_windows": True})})
+    slow = slow.model_copy(update={"pipeline": slow.pipeline})
     made = SecondApp(rig, "spread", with_v2v(slow, REPLICAS, tmp_path_factory.mktemp("spread")))
     yield made
     made.close()
@@ -74,7 +74,7 @@ def test_one_job_uses_every_idle_replica_and_gives_the_frames_of_one_replica(
 
 
 def test_under_load_a_job_gives_the_same_file_as_alone(rig: Rig, app: SecondApp) -> None:
-    """As many jobs as replicas: `deployments.pipeline.fan_out` keeps each to one window at a time."""
+    """More jobs than replicas."""
     seeds = [20 + number for number in range(REPLICAS + 1)]
     many = [app.create(seed=seed, seconds="4") for seed in seeds]
     alone = [rig.create(seed=seed, seconds="4").id for seed in seeds]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from deployments.replicas.memory import PeakMemory
 from stages.base import Cancelled, ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
@@ -81,3 +82,16 @@ def test_a_cancelled_stage_leaves_no_memory_behind(random_parts: Preset, tmp_pat
         list(pipeline.run(plan(random_parts, "a fox"), 1, lambda name: stop if name == "v2v" else ignore_progress))
     gc.collect()
     assert torch.cuda.memory_allocated() <= before + 2**20
+
+
+def test_a_call_says_what_it_allocated_of_the_device() -> None:
+    weights = torch.empty(100 * 2**20, dtype=torch.uint8, device="cuda")
+    peak, peaks = PeakMemory("cuda"), []
+    for mib in (300, 10):
+        peak.begin()
+        needed = torch.empty(mib * 2**20, dtype=torch.uint8, device="cuda")
+        del needed
+        peaks.append(peak.mb() or 0.0)
+    del weights
+    assert peaks[0] >= 400
+    assert 285 <= peaks[0] - peaks[1] <= 295  # each of its own call, and with what lies there

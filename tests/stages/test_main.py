@@ -123,7 +123,7 @@ def test_the_help_names_every_option() -> None:
 def test_an_unknown_mechanism_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["a fox", "--without", "motion,wings"]) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "no mechanism 'wings' to switch off; choose from: motion, appearance, control, prior" in told
+    assert "no mechanism 'wings' to switch off; choose from: motion, appearance, control, beside, prior" in told
 
 
 def test_mechanisms_are_switched_off_in_the_preset() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from client.schema import StageSettings
+from client.single import StageSettings
 from stages.model.sampling.windows import plan_windows
 from stages.presets import MAX_PROMPT_CHARS, MODERN, PAPER, PRESETS, TINY, Preset, RequestError, get_preset, plan
 from stages.types import StageName

@@ -20,40 +20,29 @@ export function copyMenu(video, signal) {
   return menu;
 }
 
-function bodyOf(video) {
-  const body = { prompt: video.prompt, seed: video.seed, size: video.size, seconds: video.seconds };
-  if (video.until) body.until = video.until;
-  return body;
-}
-
 function base() { return new URL(".", location.href).href.replace(/\/$/, ""); }
 function hasKey() { return localStorage.getItem("signed-in") === "yes"; }
 
-// What begins with a file that somebody sent is made again of what the server keeps of it.
-function firstOwn(video) {
-  const given = video.stages.some((stage) => stage.origin === "uploaded");
-  return given ? video.stages.find((stage) => stage.origin !== "uploaded" && stage.status !== "skipped")?.name : null;
-}
+// What began with a file or another video, or was chosen among pictures, is made again of what the server keeps of it.
+const isRemix = (video) => "from_stage" in video.asked;
 
 export function curlOf(video) {
-  const own = firstOwn(video);
-  const quoted = written(own ? { from_stage: own } : bodyOf(video)).replaceAll("'", "'\\''");
+  const body = isRemix(video) ? video.asked : { prompt: video.prompt, seed: video.seed, ...video.asked };
+  const quoted = written(body).replaceAll("'", "'\\''");
   const key = hasKey() ? ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"' : "";
-  return `curl -s ${base()}/v1/videos${own ? `/${video.id}/remix` : ""} -H 'content-type: application/json'${key} -d '${quoted}'`;
+  return `curl -s ${base()}/v1/videos${isRemix(video) ? `/${video.id}/remix` : ""} -H 'content-type: application/json'${key} -d '${quoted}'`;
 }
 
 export function pythonOf(video) {
-  const own = firstOwn(video);
-  const named = Object.entries(bodyOf(video)).filter(([name]) => name !== "prompt")
-    .map(([name, value]) => `, ${name}=${name === "seed" ? value : JSON.stringify(value)}`).join("");
-  const made = own ? `remix(${JSON.stringify(video.id)}, from_stage=${JSON.stringify(own)})` : `create(${JSON.stringify(video.prompt)}${named})`;
+  const named = Object.entries(video.asked).map(([name, value]) => `, ${name}=${JSON.stringify(value)}`).join("");
+  const made = isRemix(video) ? `remix(${JSON.stringify(video.id)}${named})` : `create(${JSON.stringify(video.prompt)}, seed=${video.seed}${named})`;
   return ["from magicvideo_client import Client", "",
     `with Client(${JSON.stringify(base())}) as client:${hasKey() ? "  # the key is read from MAGICVIDEO_API_KEY" : ""}`,
     `    video = client.videos.wait(client.videos.${made}.id)`,
     `    client.videos.download(video.id, "video.${video.until === "t2i" ? "png" : "mp4"}")`, ""].join("\n");
 }
 
-async function copied(text) {
+export async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

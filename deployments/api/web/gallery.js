@@ -7,14 +7,14 @@ import { isFinal } from "./words.js";
 
 const PAGE = 24;
 const BUSY_MS = 3000, CALM_MS = 6000;
-const SEARCHED = 500; // videos that a search looks at
+const TYPED_MS = 250; // after the last key, before the server is asked
 
 const KINDS = {
-  "": ["All", () => true],
-  completed: ["Done", (video) => video.status === "completed"],
-  running: ["Being made", (video) => ["queued", "in_progress"].includes(video.status) && !video.paused_after],
-  paused: ["Waiting for you", (video) => Boolean(video.paused_after)],
-  failed: ["Failed", (video) => video.status === "failed"],
+  "": ["All", []],
+  completed: ["Done", ["completed"]],
+  running: ["Being made", ["queued", "in_progress"]],
+  paused: ["Waiting for you", ["paused"]],
+  failed: ["Failed", ["failed"]],
 };
 
 export class Gallery {
@@ -25,7 +25,7 @@ export class Gallery {
     this.list = h("ul", { class: "gallery" });
     this.empty = h("p", { class: "hint", role: "status", hidden: true });
     this.more = button("Older videos", () => this.load(true).catch((error) => say(error.message)), { hidden: true });
-    this.search = h("input", { type: "search", placeholder: "Search the prompts", "aria-label": "Search the prompts", oninput: () => this.filter() });
+    this.search = h("input", { type: "search", placeholder: "Search the prompts", "aria-label": "Search the prompts", maxlength: 200, oninput: () => this.filter(TYPED_MS) });
     this.kind = h("select", { "aria-label": "Which videos", onchange: () => this.filter() },
       Object.entries(KINDS).map(([value, [text]]) => h("option", { value }, text)));
     this.choose = button("Select", () => this.choosing(!this.list.classList.contains("choosing")), { class: "quiet", "aria-pressed": "false" });
@@ -48,18 +48,33 @@ export class Gallery {
 
   async load(older = false) {
     const after = older && this.last ? `&after=${encodeURIComponent(this.last)}` : "";
-    const page = await call("GET", `v1/videos?limit=${after && this.filters() ? 100 : PAGE}${after}`);
+    const asked = this.asked();
+    const page = await call("GET", `v1/videos?limit=${PAGE}${after}${asked}`);
+    if (asked !== this.asked()) return; // other words since
+    if (!older) {
+      this.choosing(false);
+      this.tiles.clear();
+      this.list.replaceChildren();
+    }
     for (const video of page.data) this.put(video, true);
     this.last = page.last_id;
     this.further = page.has_more;
     this.shown();
   }
 
+  // What the server is to look for.
+  asked() {
+    const words = this.search.value.trim();
+    return [words && `&q=${encodeURIComponent(words)}`, ...KINDS[this.kind.value][1].map((status) => `&status=${status}`)].join("");
+  }
+
   // What is new or has changed among the newest; what of them is gone.
   async refresh() {
     if (document.hidden || this.chosen.size) return;
     try {
-      const page = await call("GET", `v1/videos?limit=${PAGE}`);
+      const asked = this.asked();
+      const page = await call("GET", `v1/videos?limit=${PAGE}${asked}`);
+      if (asked !== this.asked() || this.typing) return;
       for (const video of [...page.data].reverse()) this.put(video, false);
       const oldest = page.data.at(-1);
       const known = new Set(page.data.map((video) => video.id));
@@ -85,36 +100,22 @@ export class Gallery {
     this.tiles.set(video.id, { tile, state, video });
   }
 
-  filters() { return this.search.value.trim() !== "" || this.kind.value !== ""; }
-
-  // A search looks through more than is shown, up to a bound, which it says.
-  async filter() {
-    this.shown();
-    if (this.filling) return;
-    this.filling = true;
-    try {
-      while (this.filters() && this.further && this.tiles.size < SEARCHED && !this.signal.aborted) await this.load(true);
-    } catch (error) {
-      say(error.message);
-    } finally {
-      this.filling = false;
-    }
+  filter(wait = 0) {
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => {
+      this.typing = null;
+      if (!this.signal.aborted) this.load().catch((error) => say(error.message));
+    }, wait);
   }
 
   shown() {
-    const words = this.search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const [, fits] = KINDS[this.kind.value];
-    let count = 0;
-    for (const { tile, video } of this.tiles.values()) {
-      const prompt = video.prompt.toLowerCase();
-      tile.hidden = !(fits(video) && words.every((word) => prompt.includes(word)));
-      count += !tile.hidden;
-    }
+    const count = this.tiles.size;
+    const filtered = this.asked() !== "";
     this.more.hidden = !this.further;
-    this.tools.hidden = this.tiles.size === 0;
-    this.empty.hidden = count > 0 && !(this.filters() && this.further);
-    setText(this.empty, this.tiles.size === 0 ? "Nothing yet. The first video will stand here."
-      : `${count} of the newest ${this.tiles.size} ${count === 1 ? "fits" : "fit"}.`);
+    this.tools.hidden = count === 0 && !filtered;
+    this.empty.hidden = count > 0;
+    setText(this.empty, !filtered ? "Nothing yet. The first video will stand here."
+      : this.further ? "None of the newest fits; look among the older ones." : "No video fits.");
   }
 
   choosing(on) {

@@ -6,7 +6,8 @@ import { offers } from "./offers.js";
 
 export async function home(view, signal) {
   const gallery = new Gallery(signal);
-  const offered = await offers();
-  view.append(promptForm(offered, signal), gallery.element);
-  await gallery.load();
+  const loaded = gallery.load();
+  loaded.catch(() => {}); // it is said below
+  view.append(promptForm(await offers(), signal), gallery.element);
+  await loaded;
 }

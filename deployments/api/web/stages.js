@@ -69,6 +69,7 @@ export class Strip {
     if (this.ended) { // for who operates it, in a fold
       if (stage.queued_s) parts.push(`waited ${seconds(stage.queued_s)}`);
       if (stage.bytes_out) parts.push(bytes(stage.bytes_out));
+      if (stage.peak_memory_mb) parts.push(`${bytes(stage.peak_memory_mb * 2 ** 20)} of memory`);
     }
     setText(times, parts.join(", "));
   }

@@ -16,6 +16,7 @@ from stages.base import InputError
 from stages.model.network.control import FrameResiduals, Hint
 from stages.model.network.fast import can_run, embed_time
 from stages.model.network.layers import Call, Tokens
+from stages.model.network.reference import put_beside
 from stages.model.network.reuse import Kept, Residuals, is_full, run_unet
 
 
@@ -27,19 +28,21 @@ class Memory:
         unet: Any,
         speaking: tuple[Tensor, list[Tensor]],
         hints: Sequence[Sequence[Hint]],
+        planes: Sequence[Tensor | None],
         *,
         copies: int,
         motion: bool,
         steps: int,
         reuse_every: int,
     ) -> None:
-        """`speaking` is the text (k·B, L, C) and the `image_embeds` of all copies; `hints` are those of each window."""
+        """`speaking` is the text (k·B, L, C) and the `image_embeds` of all copies; `hints` and
+        `planes` are those of each window."""
         text, image = speaking
         self._unet, self._copies, self._motion = unet, copies, motion
         self._steps, self._every = steps, reuse_every
         self._tokens = Tokens(text, unet.encoder_hid_proj(image) if unet.encoder_hid_proj is not None else None)
         self._texts = [Tokens(text, None) for _ in hints[0]]
-        self._hints = hints
+        self._hints, self._planes = hints, planes
         self._twins = [[_first_equal(row, index) for index in range(len(hints))] for row in zip(*hints, strict=True)]
         self._lent: dict[tuple[int, int], FrameResiduals] = {}  # of this step, by hint and window
         self._kept = [Kept() for _ in hints]
@@ -58,7 +61,8 @@ class Memory:
         call = Call(self._copies, frames, time, self._tokens, self._motion)
         control = partial(self._control, window, latents, t)
         kept = self._kept[window] if self._every > 1 else None
-        return run_unet(self._unet, latents, call, control, kept, full=is_full(step, self._steps, self._every))
+        seen = put_beside(self._unet, latents, self._planes[window])
+        return run_unet(self._unet, seen, call, control, kept, full=is_full(step, self._steps, self._every))
 
     def _control(self, window: int, latents: Tensor, t: Tensor) -> Residuals:
         total: Residuals = None

@@ -33,7 +33,7 @@ class VideoNetwork:
     unet: UNetMotionModel
     vae: AutoencoderKL
     text: TextEncoder
-    appearance: Appearance
+    appearance: Appearance | None  # None: the preset names none
     controls: dict[str, ControlNet]  # by the name of their part
     max_frames: int  # positions that the motion module knows
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where it computes
@@ -43,7 +43,8 @@ class VideoNetwork:
 
     @classmethod
     def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
-        """Build from `preset.video_unet`, the given motion module, `vae`, text, appearance, and what `guide` names.
+        """Build from `preset.video_unet`, the given motion module, `vae`, text, what `guide` names, and the parts
+        `appearance` and `image_encoder` where there are such.
 
         Raises:
             WeightsError: a part is missing, broken, or does not fit the others.
@@ -54,16 +55,18 @@ class VideoNetwork:
         adapter = load_module(preset, motion, MotionAdapter, "cpu", dtype)
         spatial = load_module(preset, preset.video_unet, UNet2DConditionModel, "cpu", dtype)
         merge_loras(spatial, preset)
-        appearance = Appearance.load(preset, "cpu", dtype)
+        appearance = Appearance.load(preset, "cpu", dtype) if "appearance" in preset.parts else None
         vae = load_module(preset, "vae", AutoencoderKL, "cpu", dtype)
         text = TextEncoder.load(preset, "cpu", dtype)
         controls = load_controls(preset, guide.controls, vae, "cpu", dtype)
-        check_unet(spatial, int(text.model.config.hidden_size), int(vae.config.latent_channels))
+        text_width, channels = int(text.model.config.hidden_size), int(vae.config.latent_channels)
+        check_unet(spatial, text_width, channels, beside=preset.beside)
         for name, control in controls.items():
             check_control(name, spatial, control.model)
         unet = inflate(spatial, adapter)
-        check_adapter(unet, appearance.encoder, appearance.weights)
-        appearance.install(unet)
+        if appearance is not None:
+            check_adapter(unet, appearance.encoder, appearance.weights)
+            appearance.install(unet)
         network = cls(
             unet=unet.to(dtype).eval().requires_grad_(False),
             vae=vae,
@@ -84,8 +87,7 @@ class VideoNetwork:
         for control in self.controls.values():
             if isinstance(control, PlainControl):
                 control.embedding.to(self.device)  # small, and not part of the model that comes and goes
-        opening = {"text_encoder": self.text.model, "image_encoder": self.appearance.encoder, "vae": self.vae}
-        for name, module in opening.items():
+        for name, module in self.openers.items():
             self.places.put(module, preset.parts[name].device)
         for module in self.denoisers:
             self.places.put(module, every_step=True)
@@ -98,6 +100,17 @@ class VideoNetwork:
     def denoisers(self) -> tuple[nn.Module, ...]:
         """What every step runs: the UNet and the ControlNets."""
         return (self.unet, *(control.model for control in self.controls.values()))
+
+    @property
+    def openers(self) -> dict[str, nn.Module]:
+        """What opens a request, by the names of their parts."""
+        encoder = {} if self.appearance is None else {"image_encoder": self.appearance.encoder}
+        return {"text_encoder": self.text.model, **encoder, "vae": self.vae}
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        return int(self.vae.config.latent_channels)
 
     @property
     def reduction(self) -> int:

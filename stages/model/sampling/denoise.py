@@ -20,7 +20,9 @@ from stages.model.network.appearance import set_scale
 from stages.model.network.control import Hint, add_up
 from stages.model.network.memory import Memory, can_remember
 from stages.model.network.network import VideoNetwork, bypass_motion
+from stages.model.network.reference import put_beside
 from stages.model.network.reuse import is_full
+from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.sampler import draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, fuse_weights
@@ -32,11 +34,12 @@ class Conditions:
     """What guides one denoising of B requests."""
 
     text: Tensor  # (2B, L, C): the negatives, then the positives
-    image: list[Tensor]  # one (2B, 1, ...): without, then with the reference
+    image: list[Tensor]  # one (2B, 1, ...): without, then with the reference; none without an appearance encoder
     hints: tuple[Hint, ...]
     guidance: float
     image_scale: float
     motion: bool = True
+    planes: Tensor | None = None  # (B, C + 1, F, h, w) beside the noise (`stages.model.network.reference`)
 
     @property
     def copies(self) -> int:
@@ -51,7 +54,10 @@ class Conditions:
 
     def cut(self, span: Span) -> "Conditions":
         """What guides the frames of `span` alone."""
-        return replace(self, hints=tuple(hint.cut(span.start, span.stop) for hint in self.hints))
+        hints = tuple(hint.cut(span.start, span.stop) for hint in self.hints)
+        return replace(
+            self, hints=hints, planes=None if self.planes is None else self.planes[:, :, span.start : span.stop]
+        )
 
 
 def condition(
@@ -65,7 +71,7 @@ def condition(
     """
     return Conditions(
         text=network.text.encode(prompts),
-        image=network.appearance.encode(reference),
+        image=[] if network.appearance is None else network.appearance.encode(reference),
         hints=(),
         guidance=guidance,
         image_scale=image_scale,
@@ -85,6 +91,7 @@ def denoise(
     generator: torch.Generator | None = None,
     reuse_every: int = 1,
     stops: Stops = NO_STOPS,
+    colours: Colours | None = None,
 ) -> Tensor:
     """(B, C, F, h, w) after all `timesteps`.
 
@@ -95,6 +102,7 @@ def denoise(
         stops: it may stop before every step that computes all layers, and after the last: never where deep features
             would have to be kept. They are hundreds of times as large as the latents, and at most n - 1 short steps
             later they are computed anew.
+        colours: shows every step to a `report` that has a `glimpse`.
 
     Raises:
         InputError: deep layers cannot be reused in this network.
@@ -110,6 +118,7 @@ def denoise(
         network.unet,
         given.speaking(),
         [condition.hints for condition in conditions],
+        [condition.planes for condition in conditions],
         copies=given.copies,
         motion=given.motion,
         steps=len(timesteps),
@@ -135,7 +144,10 @@ def denoise(
                 weight = weights[index, span.start : span.stop].view(1, 1, -1, 1, 1)
                 part = ask(step, t, index, scaled[:, :, span.start : span.stop])
                 said[:, :, span.start : span.stop] += weight * part
-        latents = scheduler.step(said, t, latents, **draws).prev_sample.contiguous()  # as a state gives them back
+        stepped = scheduler.step(said, t, latents, **draws)
+        latents = stepped.prev_sample.contiguous()  # as a state gives them back
+        if colours is not None:
+            colours.show(report, scheduler, stepped)
         report(step + 1, total)
     stops.reach(total, total, latents, scheduler, drawing, windows)
     return latents
@@ -152,7 +164,7 @@ def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions)
     down, mid = add_up(given.hints, inputs, t, text)
     with nullcontext() if given.motion else bypass_motion(network.unet):
         said: Tensor = network.unet(
-            inputs,
+            put_beside(network.unet, inputs, given.planes),
             t,
             text,
             added_cond_kwargs={"image_embeds": image},

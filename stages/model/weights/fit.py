@@ -16,8 +16,11 @@ Shape = tuple[int, ...]
 _GLOBAL, _PLUS = "proj.weight", "latents"  # the tensor that tells the form of an appearance adapter
 
 
-def check_unet(unet: Any, text_width: int, latent_channels: int) -> None:
+def check_unet(unet: Any, text_width: int, latent_channels: int, *, beside: bool = False) -> None:
     """That the UNet reads what text encoder and VAE give, and needs nothing else.
+
+    Args:
+        beside: whether it reads the reference's latents and their mark beside the noise (`Preset.beside`).
 
     Raises:
         WeightsError: it does not.
@@ -34,7 +37,13 @@ def check_unet(unet: Any, text_width: int, latent_channels: int) -> None:
             f"Part 'unet' reads text of width {width}, part 'text_encoder' gives {text_width}; "
             f"choose the text encoder that the UNet was trained with."
         )
-    if config.in_channels != latent_channels:
+    wide = 2 * latent_channels + 1
+    if beside and config.in_channels != wide:
+        raise WeightsError(
+            f"Part 'unet' reads {config.in_channels} channels, but with `beside` it reads {wide}: {latent_channels} of "
+            f"the noise, {latent_channels} of the reference, a mark; choose such a UNet, or set `beside` to False."
+        )
+    if not beside and config.in_channels != latent_channels:
         raise WeightsError(
             f"Part 'unet' reads latents of {config.in_channels} channels, part 'vae' gives {latent_channels}; choose "
             f"a UNet that is made for this VAE, and not for inpainting."
@@ -114,7 +123,8 @@ def check_control(name: str, unet: Any, control: Any) -> None:
     """
     theirs, ours = control.config, unet.config
     for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
-        has, wants = _plain(theirs[key]), _plain(ours[key])
+        has = _plain(theirs[key])
+        wants = _plain(ours["out_channels" if key == "in_channels" else key])  # it reads the noise alone
         if has != wants:
             raise WeightsError(
                 f"Part {name!r} has {key} {has}, the UNet {wants}; choose a ControlNet made for this UNet."

@@ -58,6 +58,7 @@ class Options:
     row_every: int = ROW_EVERY
     sample: Callable[[int], None] | None = None  # (step) -> None, with the averaged weights in place
     sample_every: int = 0  # steps; 0 for never
+    optimizer: Callable[[list[nn.Parameter], float], torch.optim.Optimizer] | None = None  # (parameters, rate); AdamW
 
 
 LossFn = Callable[[int, random.Random], Tensor | tuple[Tensor, Mapping[str, float]]]
@@ -103,7 +104,7 @@ def train(
         raise InputError(f"{name} has no parameter to train; choose at least one part.")
     folder.mkdir(parents=True, exist_ok=True)
     losses = team.spread(_Losses(modules, loss_of))  # before the average is taken: it may change the weights
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = (options.optimizer or _adamw)(parameters, schedule.learning_rate)
     average = EMAModel(parameters, schedule.ema, foreach=True)
     scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "fp16")
     run = _Run(folder / f"{name}.pt", parameters, average, optimizer, scaler)
@@ -142,6 +143,10 @@ def train(
         team.once(partial(run.save, schedule.steps))
     average.copy_to(parameters)
     modules.eval()
+
+
+def _adamw(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
 
 
 def _gradients(

@@ -1,7 +1,7 @@
 """Painted backgrounds: places under a sky of a given time of day, drawn from a seed.
 
-Gives (256, 256, 3) uint8 pictures. They are drawn at twice the size and reduced, so that edges are smooth. Knows
-nothing of subjects or captions; the names of places and times are those of `captions`.
+Gives (256, 256, 3) uint8 pictures. Knows nothing of subjects or captions; the names of times, and of the first places,
+are those of `captions`.
 """
 
 import math
@@ -10,88 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
 
+from stages.training.scenes.brush import SIDE, SIZE_PX, Brush, Colour
+from stages.training.scenes.places import MORE_PLACES
 from stages.types import UInt8
 
-SIZE_PX = 256
-_S = 2 * SIZE_PX
-Colour = tuple[int, int, int]
-
-# top of the sky, horizon, light that everything on the ground is multiplied with
-_SKIES: dict[str, tuple[Colour, Colour, tuple[float, float, float]]] = {
-    "day": ((88, 164, 238), (206, 233, 252), (1.0, 1.0, 1.0)),
-    "dusk": ((92, 66, 140), (255, 158, 92), (0.86, 0.66, 0.66)),
-    "night": ((10, 14, 44), (38, 52, 104), (0.32, 0.38, 0.6)),
-}
+__all__ = ["PAINTED", "SIZE_PX", "paint"]
 
 
-class _Brush:
-    """A canvas with the light of one time of day; y runs from 0 (top) to 1 (bottom)."""
-
-    def __init__(self, time: str, rng: random.Random) -> None:
-        self.rng = rng
-        self.time = time
-        top, horizon, self.light = _SKIES[time]
-        ramp = np.linspace(0, 1, _S)[:, None, None] ** 0.8
-        jitter = np.array([rng.uniform(-8, 8) for _ in range(3)])
-        sky = np.array(top) * (1 - ramp) + np.array(horizon) * ramp + jitter
-        pixels = np.broadcast_to(sky, (_S, _S, 3)).clip(0, 255).astype(np.uint8)
-        self.image = PIL.Image.fromarray(pixels.copy())
-        self.draw = PIL.ImageDraw.Draw(self.image)
-        self._heaven()
-
-    def lit(self, colour: Colour, gain: float = 1.0) -> Colour:
-        r, g, b = (int(min(255, c * k * gain)) for c, k in zip(colour, self.light, strict=True))
-        return r, g, b
-
-    def disc(self, x: float, y: float, radius: float, colour: Colour, squash: float = 1.0) -> None:
-        box = ((x - radius) * _S, (y - radius * squash) * _S, (x + radius) * _S, (y + radius * squash) * _S)
-        self.draw.ellipse(box, fill=colour)
-
-    def polygon(self, points: list[tuple[float, float]], colour: Colour) -> None:
-        self.draw.polygon([(x * _S, y * _S) for x, y in points], fill=colour)
-
-    def ridge(self, base: float, height: float, colour: Colour, roughness: float, peaks: float) -> None:
-        """A filled outline of hills from `base` up to `base - height`."""
-        phase = [self.rng.uniform(0, 6.28) for _ in range(3)]
-        points = [(0.0, 1.0)]
-        for step in range(65):
-            x = step / 64
-            wave = math.sin(peaks * 6.28 * x + phase[0]) + roughness * math.sin(2.7 * peaks * 6.28 * x + phase[1])
-            points.append((x, base - height * (0.5 + wave / (2 + 2 * roughness))))
-        self.polygon([*points, (1.0, 1.0)], colour)
-
-    def ground(self, horizon: float, near: Colour, far: Colour) -> None:
-        rows = 40
-        for row in range(rows):
-            k = row / (rows - 1)
-            r, g, b = (int(f * (1 - k) + n * k) for f, n in zip(far, near, strict=True))
-            y = horizon + (1 - horizon) * k
-            self.draw.rectangle((0, y * _S, _S, _S), fill=self.lit((r, g, b)))
-
-    def _heaven(self) -> None:
-        rng = self.rng
-        if self.time == "night":
-            for _ in range(rng.randint(30, 60)):
-                self.disc(rng.random(), rng.random() * 0.55, rng.uniform(0.002, 0.005), (235, 238, 255))
-            x, y, radius = rng.uniform(0.12, 0.88), rng.uniform(0.1, 0.22), rng.uniform(0.05, 0.075)
-            self.disc(x, y, radius, (244, 240, 214))
-            self.disc(x + radius * 0.45, y - radius * 0.2, radius * 0.9, (20, 26, 62))
-        elif self.time == "dusk":
-            x, y = rng.uniform(0.15, 0.85), rng.uniform(0.38, 0.5)
-            self.disc(x, y, 0.1, (255, 190, 110))
-            self.disc(x, y, 0.075, (255, 224, 150))
-        else:
-            for _ in range(rng.randint(2, 4)):
-                x, y, size = rng.random(), rng.uniform(0.06, 0.3), rng.uniform(0.04, 0.075)
-                for offset in (-1.2, -0.4, 0.5, 1.3):
-                    self.disc(
-                        x + offset * size, y - (0.35 * size if abs(offset) < 1 else 0), size, (250, 252, 255), 0.7
-                    )
-
-
-def _pine(brush: _Brush, x: float, base: float, height: float) -> None:
+def _pine(brush: Brush, x: float, base: float, height: float) -> None:
     green, snow = brush.lit((38, 92, 74)), brush.lit((238, 244, 252))
     brush.polygon(
         [(x - height * 0.04, base), (x + height * 0.04, base), (x + height * 0.04, base - height * 0.2),
@@ -105,7 +32,7 @@ def _pine(brush: _Brush, x: float, base: float, height: float) -> None:
         brush.polygon([(x - half * 0.5, top + height * 0.19), (x + half * 0.5, top + height * 0.19), (x, top)], snow)
 
 
-def _snowy_forest(brush: _Brush) -> None:
+def _snowy_forest(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.55, 0.63)
     brush.ridge(horizon + 0.02, 0.12, brush.lit((150, 176, 196)), 0.6, rng.uniform(2, 4))
@@ -115,7 +42,7 @@ def _snowy_forest(brush: _Brush) -> None:
         _pine(brush, x, base, rng.uniform(0.3, 0.42) * (0.75 + 1.4 * (base - horizon)))
 
 
-def _beach(brush: _Brush) -> None:
+def _beach(brush: Brush) -> None:
     rng = brush.rng
     horizon, shore = rng.uniform(0.46, 0.54), rng.uniform(0.66, 0.74)
     brush.ground(horizon, (80, 200, 214), (30, 116, 190))
@@ -136,7 +63,7 @@ def _beach(brush: _Brush) -> None:
             brush.polygon([(x + lean, 0.335), tip, (x + lean, 0.375)], brush.lit((52, 148, 78)))
 
 
-def _meadow(brush: _Brush) -> None:
+def _meadow(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.52, 0.62)
     brush.ridge(horizon + 0.03, 0.14, brush.lit((122, 182, 104)), 0.3, rng.uniform(0.8, 1.6))
@@ -152,7 +79,7 @@ def _meadow(brush: _Brush) -> None:
         brush.disc(x, y, size * 0.6, brush.lit((250, 180, 50)))
 
 
-def _city(brush: _Brush) -> None:
+def _city(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.68, 0.74)
     windows: Colour = (255, 226, 130) if brush.time != "day" else (196, 224, 244)
@@ -183,7 +110,7 @@ def _city(brush: _Brush) -> None:
         brush.polygon([(x, 0.87), (x + 0.1, 0.87), (x + 0.09, 0.89), (x - 0.01, 0.89)], brush.lit((240, 236, 214)))
 
 
-def _desert(brush: _Brush) -> None:
+def _desert(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.56, 0.64)
     brush.ridge(horizon + 0.03, 0.13, brush.lit((226, 176, 108)), 0.15, rng.uniform(0.8, 1.5))
@@ -199,18 +126,18 @@ def _desert(brush: _Brush) -> None:
         height, thick = rng.uniform(0.16, 0.26), 0.02
         green = brush.lit((64, 142, 84))
         draw = brush.draw
-        draw.rounded_rectangle(((x - thick) * _S, (base - height) * _S, (x + thick) * _S, base * _S), 10, green)
+        draw.rounded_rectangle(((x - thick) * SIDE, (base - height) * SIDE, (x + thick) * SIDE, base * SIDE), 10, green)
         for side in (-1, 1):
             arm = base - height * rng.uniform(0.4, 0.65)
             left, right = sorted((x, x + side * 0.06))
-            draw.rounded_rectangle((left * _S, (arm - 0.012) * _S, right * _S, (arm + 0.012) * _S), 6, green)
+            draw.rounded_rectangle((left * SIDE, (arm - 0.012) * SIDE, right * SIDE, (arm + 0.012) * SIDE), 6, green)
             tip = x + side * 0.06
             draw.rounded_rectangle(
-                ((tip - 0.012) * _S, (arm - 0.07) * _S, (tip + 0.012) * _S, (arm + 0.012) * _S), 6, green
+                ((tip - 0.012) * SIDE, (arm - 0.07) * SIDE, (tip + 0.012) * SIDE, (arm + 0.012) * SIDE), 6, green
             )
 
 
-def _mountains(brush: _Brush) -> None:
+def _mountains(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.6, 0.66)
     for far, colour in ((True, (136, 150, 184)), (False, (104, 112, 136))):
@@ -235,7 +162,7 @@ def _mountains(brush: _Brush) -> None:
         )
 
 
-def _lake(brush: _Brush) -> None:
+def _lake(brush: Brush) -> None:
     rng = brush.rng
     horizon, shore = rng.uniform(0.42, 0.48), rng.uniform(0.74, 0.8)
     brush.ridge(horizon + 0.01, 0.16, brush.lit((70, 118, 96)), 0.4, rng.uniform(1, 2))
@@ -256,7 +183,7 @@ def _lake(brush: _Brush) -> None:
         brush.disc(x + lean, base - tall, 0.011, brush.lit((122, 82, 50)), 2.4)
 
 
-def _jungle(brush: _Brush) -> None:
+def _jungle(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.6, 0.68)
     brush.polygon([(0, 0.1), (1, 0.1), (1, horizon), (0, horizon)], brush.lit((24, 78, 52)))
@@ -278,7 +205,7 @@ def _jungle(brush: _Brush) -> None:
             brush.polygon([(x - 0.012, y), (x + 0.012, y), tip], brush.lit(rng.choice(((70, 150, 60), (52, 128, 58)))))
 
 
-def _castle(brush: _Brush) -> None:
+def _castle(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.64, 0.7)
     brush.ridge(horizon + 0.02, 0.1, brush.lit((110, 150, 96)), 0.3, rng.uniform(0.8, 1.6))
@@ -308,7 +235,7 @@ def _castle(brush: _Brush) -> None:
 _ROOFS: list[Colour] = [(176, 64, 58), (70, 92, 156), (120, 74, 132)]
 
 
-def _farm(brush: _Brush) -> None:
+def _farm(brush: Brush) -> None:
     rng = brush.rng
     horizon = rng.uniform(0.56, 0.62)
     brush.ridge(horizon + 0.02, 0.08, brush.lit((150, 176, 92)), 0.3, rng.uniform(0.8, 1.5))
@@ -361,7 +288,7 @@ def _farm(brush: _Brush) -> None:
         brush.polygon([(x, rail - 0.03), (x + 0.02, rail - 0.03), (x + 0.02, rail + 0.1), (x, rail + 0.1)], fence)
 
 
-_PLACES: dict[str, Callable[[_Brush], None]] = {
+_PLACES: dict[str, Callable[[Brush], None]] = {
     "snowy forest": _snowy_forest,
     "beach": _beach,
     "meadow": _meadow,
@@ -372,11 +299,13 @@ _PLACES: dict[str, Callable[[_Brush], None]] = {
     "jungle": _jungle,
     "castle": _castle,
     "farm": _farm,
+    **MORE_PLACES,
 }
+PAINTED = tuple(_PLACES)  # more than prompts can so far ask for
 
 
 def paint(place: str, time: str, seed: int) -> UInt8:
     """One background, (256, 256, 3) uint8; another seed moves and changes everything in it."""
-    brush = _Brush(time, random.Random(f"{place}/{time}/{seed}"))
+    brush = Brush(time, random.Random(f"{place}/{time}/{seed}"))
     _PLACES[place](brush)
     return np.asarray(brush.image.resize((SIZE_PX, SIZE_PX), PIL.Image.Resampling.LANCZOS))

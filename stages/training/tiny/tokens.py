@@ -6,6 +6,7 @@ the hub's layout. Knows nothing of models.
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ _CAPTIONS = 30_000
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
-def build_tokenizer(out: Path) -> Any:
-    """Learn, save under `out`, and load as every user loads it."""
+def build_tokenizer(out: Path, captions: Sequence[str] = (), size: int = 2000) -> Any:
+    """Learn `size` tokens from `captions`, save under `out`, and load as every user loads it."""
     from transformers import CLIPTokenizer
 
-    rng = random.Random(0)
-    captions = [write_caption(scene, rng) for scene in rng.choices(all_scenes(), k=_CAPTIONS)]
+    if not captions:
+        rng = random.Random(0)
+        captions = [write_caption(scene, rng) for scene in rng.choices(all_scenes(), k=_CAPTIONS)]
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = pre_tokenizers.Sequence(
@@ -32,7 +34,7 @@ def build_tokenizer(out: Path) -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner.train_from_iterator(
         captions,
-        trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False),
+        trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False),
     )
     learnt = json.loads(learner.to_str())["model"]
     merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in learnt["merges"]]

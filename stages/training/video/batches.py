@@ -20,6 +20,9 @@ class Batch:
     captions: tuple[str, ...]
     keyframes: Tensor | None = None  # (B, F, 3, H', W') in -1..1, for a ControlNet that reads each keyframe
     softened: Tensor | None = None  # (B, F, C, h, w): the clips as V2V is given them, from keyframes of the low size
+    anchors: Tensor | None = None  # (B, C, h, w): the references' latents, where they are known already
+    first: bool = True  # whether the first frame is the reference
+    alone: bool = False  # a picture that has no reference
 
     def __len__(self) -> int:
         return len(self.captions)

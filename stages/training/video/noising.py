@@ -42,8 +42,11 @@ class Noising:
         signal, spread = self._at(times, clean)
         return signal * clean + spread * noise, signal * noise - spread * clean if self._velocity else noise
 
-    def draw_noise(self, clean: Tensor, softened: Tensor | None = None) -> Tensor:
-        """Noise for the clips `clean` (B, F, ...), with the prior's lean, or towards what V2V renoises."""
+    def draw_noise(self, clean: Tensor, softened: Tensor | None = None, anchors: Tensor | None = None) -> Tensor:
+        """Noise for the clips `clean` (B, F, ...), with the prior's lean, or towards what V2V renoises.
+
+        The prior leans to the references' latents `anchors` (B, ...), or without them to the first frames.
+        """
         noise = torch.randn_like(clean)
         held = (self._signal[self.start] / self._spread[self.start]).to(clean)  # of what sampling begins with
         if softened is not None:
@@ -51,7 +54,8 @@ class Noising:
         if self._prior is None or not self._prior.weight:
             return noise
         lean = self._prior.weight * fade(clean.shape[1], self._prior.decay).view(1, -1, 1, 1, 1).to(clean)
-        return noise + lean * held * (clean[:, :1] - clean)
+        reference = clean[:, :1] if anchors is None else anchors[:, None]
+        return noise + lean * held * (reference - clean)
 
     def clean_from(self, noised: Tensor, said: Tensor, times: Tensor) -> Tensor:
         """The clean latents that a network's answer `said` about `noised` means."""

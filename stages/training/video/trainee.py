@@ -29,6 +29,7 @@ from stages.model.network import vae as codec
 from stages.model.network.appearance import flatten_adapter, normalise, read_adapter, set_scale
 from stages.model.network.control import PlainControl, PlainHint, SparseHint
 from stages.model.network.network import VideoNetwork, bypass_motion, is_temporal
+from stages.model.network.reference import planes_for, put_beside, reads_reference
 from stages.model.network.text import tokenize
 from stages.settings import Control, ImageMode
 from stages.training.video.batches import Batch
@@ -48,6 +49,7 @@ class Dropping:
     text: float = 0.05
     picture: float = 0.05
     both: float = 0.05
+    noise: float = 0.1  # the most on the reference's latents, where they stand beside the noise
 
     def draw(self, count: int, rng: random.Random) -> tuple[list[bool], list[bool]]:
         """For each of `count` samples, whether (the caption, the picture) is kept."""
@@ -70,7 +72,8 @@ class Trainee:
         self.image_mode: ImageMode = image_mode
         self._controls = [control for control in controls if control.scale]
         self._dropping = dropping or Dropping()
-        self._by_patches = "latents" in network.appearance.weights["image_proj"]
+        look = network.appearance
+        self._by_patches = look is not None and "latents" in look.weights["image_proj"]
 
     def all_modules(self) -> nn.ModuleDict:
         """Everything that may learn, and the spatial layers."""
@@ -82,9 +85,9 @@ class Trainee:
                 if isinstance(loaded, PlainControl)
                 else {"model": loaded.model}
             )
-        return nn.ModuleDict(
-            {"unet": self.network.unet, "controls": controls, "encoder": self.network.appearance.encoder}
-        )
+        look = self.network.appearance
+        encoder = {} if look is None else {"encoder": look.encoder}
+        return nn.ModuleDict({"unet": self.network.unet, "controls": controls, **encoder})
 
     def choose(self, targets: Iterable[Target]) -> None:
         """Let exactly these parts learn.
@@ -97,11 +100,13 @@ class Trainee:
             raise InputError(f"There is no part {unknown[0]!r} to train; choose of: {', '.join(TARGETS)}.")
         if "control" in chosen and not self._controls:
             raise InputError("There is no ControlNet to train: the preset's guide has none; add one to it.")
+        if chosen & {"appearance", "encoder"} and self.network.appearance is None:
+            raise InputError("There is no appearance encoder to train: the preset names none; add its two parts to it.")
         for name, parameter in self.network.unet.named_parameters():
             parameter.requires_grad_(_target_of(name) in chosen)
-        modules = self.all_modules()
-        modules["controls"].requires_grad_("control" in chosen)
-        modules["encoder"].requires_grad_("encoder" in chosen)
+        for name, module in self.all_modules().items():
+            if name != "unet":
+                module.requires_grad_({"controls": "control"}.get(name, name) in chosen)
 
     def save_memory(self) -> None:
         """Keep less for the way back and compute it again: slower by a third or so, gradients unchanged."""
@@ -120,18 +125,19 @@ class Trainee:
         count, frames = clean.shape[:2]
         with_text, with_picture = self._dropping.draw(count, rng)
         captions = [text if kept else "" for text, kept in zip(batch.captions, with_text, strict=True)]
-        noised, target = noising(clean, times, noising.draw_noise(clean, batch.softened))
+        noised, target = noising(clean, times, noising.draw_noise(clean, batch.softened, batch.anchors))
         noised, times = noised.transpose(1, 2), times.to(clean.device)  # (B, C, F, h, w)
+        planes = self.planes(batch, with_picture)
         states = self.read(captions).repeat_interleave(frames, 0)
         set_scale(unet, 1.0)
         bypassed = frames == 1 and self.image_mode == "bypass"
         with bypass_motion(unet) if bypassed else nullcontext():
             down, mid = self._residuals(batch, noised, times, states)
             said = unet(
-                noised,
+                put_beside(unet, noised, planes),
                 times,
                 states,
-                added_cond_kwargs={"image_embeds": [self.look(batch.references, with_picture)]},
+                added_cond_kwargs={"image_embeds": self.look(batch.references, with_picture)},
                 down_block_additional_residuals=down,
                 mid_block_additional_residual=mid,
             ).sample
@@ -144,9 +150,28 @@ class Trainee:
         states: Tensor = text.model(tokenize(text.tokenizer, captions, text.context).to(text.model.device))[0]
         return states
 
-    def look(self, references: Tensor, kept: Sequence[bool]) -> Tensor:
-        """(B, 3, H, W) in -1..1 -> `image_embeds` (B, 1, ...); with gradients. A picture that is not kept is nothing,
-        in the form in which `Appearance.encode` has it without guidance."""
+    def planes(self, batch: Batch, kept: Sequence[bool]) -> Tensor | None:
+        """What stands beside the noise, as `stages.model.network.reference` says: zeros for what is not kept.
+
+        The latents carry a little noise, because at work they are those of a picture that was generated.
+        """
+        unet = self.network.unet
+        if batch.alone or not reads_reference(unet):
+            return None
+        with torch.no_grad():
+            known = codec.encode(self.network.vae, batch.references) if batch.anchors is None else batch.anchors
+            spread = self._dropping.noise * torch.rand(len(batch), 1, 1, 1).to(known)
+            planes = planes_for(
+                unet, known + spread * torch.randn_like(known), batch.latents.shape[1], first=batch.first
+            )
+            assert planes is not None
+            return planes * torch.tensor(kept).to(planes).view(-1, 1, 1, 1, 1)
+
+    def look(self, references: Tensor, kept: Sequence[bool]) -> list[Tensor]:
+        """(B, 3, H, W) in -1..1 -> `image_embeds`, one (B, 1, ...) or none; with gradients. A picture that is not kept
+        is nothing, in the form in which `Appearance.encode` has it without guidance."""
+        if self.network.appearance is None:
+            return []
         encoder = self.network.appearance.encoder
         side, (height, width) = int(encoder.config.image_size), references.shape[2:]
         square = min(height, width)
@@ -156,9 +181,9 @@ class Trainee:
         mask = torch.tensor(kept, dtype=inputs.dtype, device=inputs.device)
         if self._by_patches:
             states: Tensor = encoder(inputs * mask[:, None, None, None], output_hidden_states=True).hidden_states[-2]
-            return states[:, None]
+            return [states[:, None]]
         embedding: Tensor = encoder(inputs).image_embeds
-        return (embedding * mask[:, None])[:, None]
+        return [(embedding * mask[:, None])[:, None]]
 
     def _residuals(self, batch: Batch, noised: Tensor, times: Tensor, states: Tensor) -> tuple[Any, Any]:
         """What all ControlNets add, as `stages.model.network.control.add_up` does, but with gradients and a time a
@@ -207,6 +232,7 @@ class Trainee:
                 save_part(motion_of(unet), out / name, dtype)
             elif target == "encoder":
                 name = names.get(target, "image_encoder")
+                assert self.network.appearance is not None, "as `choose` says"
                 save_part(self.network.appearance.encoder, out / name, dtype)
             elif target == "spatial":
                 name = names.get(target, "unet")

@@ -1,13 +1,16 @@
 """The commands for jobs that begin, pause and go on anywhere, and for looking at them: what is sent, what is shown."""
 
 import base64
+import io
 import os
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from client.commands.display import print_list, print_pools, stages_of
+from client.commands.display import describe, print_list, print_pools, stages_of
+from client.commands.watching import Bars, Lines
 from client.schema import JobError, Pools, PoolState, VideoList
 from deployments.api.answers import video_of
 from tests.client.shell import Shell
@@ -15,6 +18,7 @@ from tests.client.standin import keyframe, preview, sheet, thumbnail
 from tests.client.wire import Fault, Wire
 
 PNG, MP4 = keyframe(5), preview()
+PAUSED = "Paused for an urgent job; continues in about 40 s."
 
 
 def test_every_new_option_of_generate_reaches_the_server(shell: Shell, wire: Wire) -> None:
@@ -215,8 +219,8 @@ def test_show_tells_everything(shell: Shell, wire: Wire) -> None:
     note = "This model knows few words: it reads 'Paris' as 'a city'."
     assert f"note      {note}" in lines
     table = [line.split() for line in lines[lines.index("") + 1 :]]
-    assert table[0] == ["stage", "status", "progress", "queued", "run", "out"]
-    assert table[1] == ["t2i", "picture", "completed", "100", "%", "0.10", "s", "1.50", "s", "0.00", "MB"]
+    assert table[0] == ["stage", "status", "progress", "queued", "run", "out", "memory"]
+    assert table[1] == ["t2i", "picture", "completed", "100", "%", "0.10", "s", "1.50", "s", "0.00", "MB", "-"]
     assert table[4][:3] == ["vfi", "smoothness", "failed"]
     assert shell("show", known, "--json") == 0
     assert shell.document["note"] == note
@@ -268,6 +272,19 @@ def test_wrong_usage_is_2_and_reaches_no_server(shell: Shell, wire: Wire, words:
 def test_stages_that_a_job_has_not_are_not_shown(wire: Wire) -> None:
     shown = stages_of(video_of(wire.journal.get(wire.add(until="i2v"))))
     assert [stage.name for stage in shown] == ["t2i", "i2v"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_job_that_stops_for_an_urgent_one_says_so_while_it_is_watched(wire: Wire, terminal: bool) -> None:
+    video = video_of(wire.journal.get(wire.add()))
+    held = video.model_copy(update={"status": "in_progress", "waits_for": PAUSED})
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    with Bars(console) if terminal else Lines(console) as watch:
+        for shown in (held, held, held.model_copy(update={"waits_for": None})):
+            watch.on_video(shown)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count(PAUSED) == 1
+    assert f"waits    {PAUSED}" in describe(held)
 
 
 @pytest.mark.parametrize(("columns", "dated"), [(60, False), (80, False), (100, True)])

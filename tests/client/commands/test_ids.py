@@ -79,6 +79,12 @@ def test_a_list_of_those_that_stand_so(shell: Shell, wire: Wire) -> None:
     for status, known in {"completed": made, "paused": paused, "failed": failed, "queued": queued}.items():
         assert shell("list", "--status", status, "--json") == 0
         assert [video["id"] for video in shell.document["data"]] == [known]
+    assert shell("list", "--search", "FOX", "--json") == 0
+    assert [video["id"] for video in shell.document["data"]] == [made]
+    assert shell("list", "--search", "a", "--status", "queued", "--json") == 0
+    assert [video["id"] for video in shell.document["data"]] == [queued]
+    assert shell("list", "--search", "a b " * 60) == 2
+    assert "search has 239 characters; it may have 200" in shell.err
     assert shell("list", "--status", "in_progress") == 0
     assert shell.out.splitlines()[1:] == []
     assert shell("list", "--status", "done") == 2

@@ -390,3 +390,11 @@ def test_senseless_rules_are_refused() -> None:
     ):
         with pytest.raises(PolicyError, match=words):
             make()
+
+
+def test_an_idle_replica_comes_before_one_whose_call_can_stop_at_once() -> None:
+    low = Running(Call("low", 10.0, 92.0, priority=-1), 38.0, 5.0, 0.0, 2)
+    calls = [Call("late", 0.5, 44.6, priority=1), Call("soon", 0.5, 73.6)]
+    devices = [Device("a", low), Device("b"), Device("c", Running(Call("stays", 2.5, 90.0), 0.5))]
+    rules = Rules(age_s=50.0, hand_off_s=0.0, margin=0.0, last_steps=0)
+    assert decide(Queue(73.0, calls, devices), rules).next["b"] == "late"

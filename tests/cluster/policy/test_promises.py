@@ -45,6 +45,21 @@ def test_later_stages_wait_for_those_that_are_on_their_way() -> None:
     assert promise(way, 110.0, RULES).keeps is False
 
 
+def test_a_call_that_comes_later_counts_on_what_will_yield_to_it() -> None:
+    """LONG runs at the second stage now, and is free of it when the first one is done."""
+    way = [stop(running=None, own_s=20.0, after_s=40.0), stop(running=LONG, own_s=40.0)]
+    found = promise(way, 150.0, RULES)
+    assert (found.keeps, found.end_s) == (True, 50 + 20 + 5 + 0.5 + 40)
+
+
+def test_a_call_that_has_just_begun_will_yield_when_it_has_run_a_while() -> None:
+    rules = replace(RULES, gain=10.0)  # not before 10 s
+    new = replace(LONG, since_s=47.0)
+    found = promise([stop(running=new)], 100.0, rules)
+    assert (found.keeps, found.end_s) == (True, 50 + 7 + 5 + 0.5 + 20)
+    assert promise([stop(running=new)], 80.0, rules).keeps is False
+
+
 def test_a_stage_without_a_replica_promises_nothing() -> None:
     assert not promise([Stop(Queue(0.0), [1.0])], 1e9, RULES).keeps
     assert promise([], 5.0, RULES).keeps

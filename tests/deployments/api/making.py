@@ -52,8 +52,8 @@ class Making:
         self._kept: set[str] = set()
         self.say(("started", {}))
 
-    def say(self, *events: tuple[str, dict[str, Any]], stages: tuple[StageState, ...] = ()) -> None:
-        self._served.leases.record([Update(self._claim, stages, events)])
+    def say(self, *events: tuple[str, dict[str, Any]], stages: tuple[StageState, ...] = (), **more: Any) -> None:
+        self._served.leases.record([Update(self._claim, stages, events, **more)])
 
     def stage(self, name: StageName, progress: int = 0, **state: Any) -> None:
         """It runs, or with 100 it is done."""

@@ -75,6 +75,18 @@ async def test_without_keys_this_machines_own_names_are_served(rig: Rig, host: s
     assert (await rig.client(host=host).get("/v1/videos")).status_code == 200
 
 
+NAMES = {
+    "video_id": "video_a",
+    "file_id": "file_a",
+    "model": "tiny",
+    "study_id": "study_a",
+    "trial": "t1_a",
+    "side": "left",
+    "link_id": "a",
+    "name": "bars",
+}
+
+
 async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
     rig.keys.create("studio")
     asked = list(operations(rig.app))
@@ -88,12 +100,13 @@ async def test_with_a_key_every_route_needs_one(rig: Rig) -> None:
             rig.client(authorization="Bearer mv_wrong"),
             rig.client(authorization="Basic eDp5"),
         ):
-            answer = await client.request(method, path.format(video_id="video_a", file_id="file_a", model="tiny"))
+            answer = await client.request(method, path.format(**NAMES))
             if method == "HEAD":
                 assert answer.status_code == 401
                 continue
             error = error_of(answer, 401)
-            assert (error.type, error.code) == ("invalid_request_error", "invalid_api_key")
+            code = "invalid_link" if path.startswith("/v1/rate") else "invalid_api_key"
+            assert (error.type, error.code) == ("invalid_request_error", code)
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 

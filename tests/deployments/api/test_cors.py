@@ -30,6 +30,23 @@ async def test_a_listed_page_is_let_in_before_it_shows_a_key(rig: Rig) -> None:
     assert "Origin" in made.headers["vary"]
 
 
+async def test_a_listed_page_reads_errors_that_nobody_foresaw(rig: Rig) -> None:
+    rig.app = rig.served(ARGS)
+    page = rig.client(origin=STUDIO)
+
+    async def broken() -> None:
+        raise RuntimeError("a fault of ours")
+
+    rig.app.add_api_route("/broken", broken)
+    for path, status in (("/broken", 500), ("/v1/nothing", 404), ("/v1/videos?limit=x", 400), ("/v1/%00", 400)):
+        answer = await page.get(path)
+        error_of(answer, status)
+        assert answer.headers["access-control-allow-origin"] == STUDIO
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    answer = await page.head("/broken")
+    assert (answer.status_code, answer.content) == (500, b"")
+
+
 async def test_another_page_is_not(rig: Rig) -> None:
     for args in (ARGS, AppArgs()):
         rig.app = rig.served(args)

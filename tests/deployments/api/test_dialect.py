@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from client.schema import ModelList, Video
-from deployments.api.ingress import path_of
+from deployments.api.headers.paths import path_of
 from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs
 from deployments.settings.reading import parse_args
@@ -91,6 +91,41 @@ async def test_a_wrong_type_is_told_by_the_name_that_was_sent(rig: Rig) -> None:
         error = error_of(await rig.http.post("/v1/videos", json={**BODY, name: value}), 400)
         assert f"{name} is {value!r}" in error.message
     assert rig.journal.counts() == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        ({"num_inference_steps": 999}, "num_inference_steps", "num_inference_steps is 999; it must be between 1 and"),
+        ({"extra_body": {"steps": "0"}}, "extra_body.steps", "extra_body.steps is 0; it must"),
+        ({"guidance_scale": "99"}, "guidance_scale", "guidance_scale is 99; it must be between 1 and 30."),
+        ({"duration": 7}, "duration", "'7' duration is not allowed"),
+        ({"neg_prompt": "x" * 2000}, "neg_prompt", "limit is"),
+        ({"callback_url": "here"}, "callback_url", "callback_url"),
+        ({"image_url": "data:image/png;base64,AAAA"}, "image_url", "The file in image_url "),
+        ({"image_url": "ftp://a/b.png"}, "image_url", "Field image_url is"),
+        ({"image_url": "http://a.example/b.png"}, "image_url", "Field image_url is an address"),
+        (
+            {"n": 9, "pause_after": "t2i"},
+            "n",
+            "candidates is 9; it must be 1 to 8 (candidates is what n makes of it).",
+        ),
+        ({"steps": 999}, "steps", "steps is 999"),
+    ],
+)
+async def test_a_value_out_of_range_is_told_by_the_name_that_was_sent(
+    rig: Rig, body: dict[str, Any], param: str, said: str
+) -> None:
+    error = error_of(await rig.http.post("/v1/videos", json={**BODY, **body}), 400)
+    assert (error.param, said in error.message) == (param, True), error.message
+
+
+async def test_a_remix_names_what_was_sent_too(rig: Rig) -> None:
+    path = f"/v1/videos/{await rig.finished()}/remix"
+    error = error_of(await rig.http.post(path, json={"num_inference_steps": 999}), 400)
+    assert (error.param, error.message[:26]) == ("num_inference_steps", "num_inference_steps is 999")
+    error = error_of(await rig.http.post(path, json={"inference_steps": 3, "from_stage": "vfi"}), 400)
+    assert error.message.startswith("inference_steps changes nothing at vfi")
 
 
 @pytest.mark.parametrize("text", ['{"seed": ', '{"seed": 1, "seed": 2}', '{"a":' * 9 + "1" + "}" * 9, '{"\\ud800": 1}'])
@@ -234,6 +269,9 @@ async def test_a_base_url_may_end_in_v1(rig: Rig) -> None:
         ("/v1/videos/", "", "/v1/videos"),
         ("/", "", "/"),
         ("//", "", "/"),
+        ("//v1/videos", "", "/v1/videos"),
+        ("/v1//videos///", "", "/v1/videos"),
+        ("//films//v1/videos", "/films", "/films/v1/videos"),
         ("/v1/v1/v1/videos", "", "/v1/videos"),
         ("/v1/v1", "", "/v1/v1"),
         ("/v1/v1x/videos", "", "/v1/v1x/videos"),

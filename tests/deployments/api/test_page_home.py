@@ -119,11 +119,14 @@ def test_videos_of_others_appear_are_searched_and_deleted_together(served: Serve
         assert len({round(box["height"]) for box in boxes if box}) == 1
         assert len({round(box["x"]) for box in boxes if box}) == 2  # columns
         page.get_by_label("Search the prompts").fill("FOX city")
-        assert tiles(page) == ["a fox in a city"]
+        expect(page.locator(".tile .caption")).to_have_text(["a fox in a city"])
         page.get_by_label("Search the prompts").fill("fox")
         page.get_by_label("Which videos").select_option("completed")
-        assert tiles(page) == ["a fox in the snow"]
+        expect(page.locator(".tile .caption")).to_have_text(["a fox in the snow"])
+        page.get_by_label("Which videos").select_option("paused")
+        expect(page.get_by_text("No video fits.")).to_be_visible()
         page.get_by_label("Which videos").select_option("")
+        expect(page.locator(".tile")).to_have_count(2)
         page.get_by_role("button", name="Select", exact=True).click()
         for box in page.get_by_role("checkbox").all():
             box.check()

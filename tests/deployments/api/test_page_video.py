@@ -5,11 +5,14 @@ import re
 import subprocess
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from client import Client
+from deployments.replicas.turns import packed
 from tests.browser import chromium, needs_chromium, opened
-from tests.deployments.api.making import FPS, SECOND, Making, frames
+from tests.deployments.api.making import FPS, SECOND, SIDE, Making, frames
 from tests.deployments.api.served import Served
 from tests.e2e.rig import wait_for
 
@@ -61,6 +64,19 @@ def test_it_plays_while_it_is_made_and_loads_nothing_again(served: Served, brows
         assert page.locator(".frame video").count() == 1
     whole = [url for url in asked if url.endswith(("/content", "/stream"))]
     assert [url.rpartition("/")[2] for url in whole] == ["stream"]
+
+
+def test_that_it_stopped_for_an_urgent_job_is_told_until_it_goes_on(served: Served, browser: Browser) -> None:
+    job = Making(served)
+    paused = "Paused for an urgent job; continues in about 40 s."
+    with opened(browser, served.url) as page:
+        page.goto(f"/#/video/{job.id}")
+        job.stage("i2v", 40)
+        job.say(("stage_yielded", {"stage": "i2v", "index": 0, "step": 4, "total": 10}), paused_for=paused)
+        expect(page.locator(".note")).to_have_text(paused)
+        job.say(("stage_resumed", {"stage": "i2v", "index": 0, "step": 4, "total": 10}))
+        expect(page.locator(".note")).to_be_hidden()
+    job.finish()
 
 
 def test_where_a_browser_cannot_play_it_so_the_whole_is_shown_at_the_end(served: Served, browser: Browser) -> None:
@@ -130,9 +146,11 @@ def test_a_failed_job_says_why_in_the_pages_words_and_is_tried_again(
 
 def test_what_is_copied_makes_the_same_video(served: Served, browser: Browser) -> None:
     prompt = 'a fox: it\'s "red", $HOME, `ls` \\ é'
-    job = Making(served, prompt, seconds="1")
+    asked = {"seconds": "1", "steps": 3, "guidance": 2.5, "factor": 4, "negative_prompt": "rain"}
+    job = Making(served, prompt, **asked)
     job.chunk(0)
     job.finish()
+    same = served.journal.get(job.id).request
     with opened(browser, served.url) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.goto(f"/#/video/{job.id}")
@@ -143,16 +161,62 @@ def test_what_is_copied_makes_the_same_video(served: Served, browser: Browser) -
             copied = page.evaluate("navigator.clipboard.readText()")
             if name == "curl":
                 subprocess.run(["sh", "-c", copied], check=True, capture_output=True, timeout=60)
-                made = served.journal.page(limit=1)[0][0]
-                assert made.id != job.id
-                assert (made.request.prompt, made.request.seed, made.request.seconds) == (prompt, 7, "1")
             elif name == "Python":
-                calls = [node for node in ast.walk(ast.parse(copied)) if isinstance(node, ast.Call)]
-                create = next(call for call in calls if getattr(call.func, "attr", "") == "create")
-                assert ast.literal_eval(create.args[0]) == prompt
-                assert {k.arg: ast.literal_eval(k.value) for k in create.keywords}["seed"] == 7
+                made_by(copied, served)
             else:
                 assert copied == {"Link": f"{served.url}/#/video/{job.id}", "Seed": "7"}[name]
+    made = served.journal.page(limit=2)[0]
+    assert job.id not in {one.id for one in made}
+    assert [one.request for one in made] == [same, same]
+
+
+def test_steps_are_seen_where_the_picture_will_be(served: Served, browser: Browser) -> None:
+    job = Making(served)
+    with opened(browser, served.url) as page:
+        page.goto(f"/#/video/{job.id}")
+        job.stage("t2i", 30)
+        served.glimpses[job.id] = packed(frames(1)[0])
+        shown = page.get_by_alt_text("The picture while it is drawn")
+        expect(shown).to_be_visible()
+        assert shown.evaluate("image => image.naturalWidth") == SIDE
+        served.glimpses.clear()
+        job.stage("t2i", 100)
+        job.picture()
+        expect(page.get_by_alt_text("The reference picture")).to_be_visible()
+        expect(shown).to_have_count(0)
+        served.glimpses[job.id] = packed(frames(1, 90)[0])
+        job.stage("i2v", 30)
+        expect(page.get_by_alt_text("The motion while it is worked out")).to_be_visible()
+        job.stage("i2v", 100)
+        job.preview()
+        expect(page.get_by_label("Preview in low resolution")).to_be_visible()
+        expect(page.locator(".glimpse")).to_have_count(0)
+        job.fail("stage_failed", "The lens is cracked.")
+
+
+def test_what_is_copied_of_a_remix_makes_the_same_remix(served: Served, browser: Browser) -> None:
+    job = Making(served)
+    job.finish()
+    remix = httpx.post(f"{served.url}/v1/videos/{job.id}/remix", json={"from_stage": "v2v", "steps": 2}).json()["id"]
+    child = Making.of(served, remix)
+    child.finish()
+    with opened(browser, served.url) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(f"/#/video/{child.id}")
+        page.get_by_text("Copy", exact=True).click()
+        page.get_by_role("button", name="Python", exact=True).click()
+        expect(page.locator("#said")).to_have_text("Copied: python.")
+        made_by(page.evaluate("navigator.clipboard.readText()"), served)
+    made = served.journal.page(limit=1)[0][0]
+    assert (made.parent_id, made.request) == (child.id, served.journal.get(child.id).request)
+
+
+def made_by(program: str, served: Served) -> None:
+    """Run what makes the job in a copied program, without waiting for the end of it."""
+    calls = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Call)]
+    call = next(call for call in calls if getattr(call.func, "attr", "") in ("create", "remix"))
+    with Client(served.url) as client:
+        eval(ast.unparse(call), {"client": client})
 
 
 def test_a_remix_is_seen_beside_its_parent(served: Served, browser: Browser) -> None:

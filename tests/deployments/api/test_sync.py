@@ -11,7 +11,7 @@ from client.schema import Video
 from deployments.api.headers.accept import prefers
 from deployments.jobs.values import Update
 from deployments.settings.application import AppArgs, IngressArgs
-from tests.deployments.rig import BODY, CONTENT, Rig, error_of
+from tests.deployments.rig import BODY, CONTENT, PEAKS, Rig, error_of
 
 SYNC = "/v1/videos/sync"
 
@@ -43,8 +43,8 @@ async def test_whoever_takes_anything_gets_the_video_and_what_was_measured(rig: 
     assert (answer.headers["x-model"], answer.headers["x-inference-time-s"]) == ("tiny", str(job.inference_time_s))
     assert job.stage_durations == dict.fromkeys(("t2i", "i2v", "v2v", "vfi"), 2.0)
     assert json.loads(answer.headers["x-stage-durations"]) == job.stage_durations
-    assert "x-peak-memory-mb" not in answer.headers  # nobody measured it
-    assert job.peak_memory_mb is None
+    assert job.peak_memory_mb == max(peak for peak in PEAKS.values() if peak is not None)
+    assert [stage.peak_memory_mb for stage in job.stages] == list(PEAKS.values())
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,31 @@ def test_a_file_goes_at_its_time_and_its_bytes_with_the_last_job(journal: Journa
     assert erased[1:] == [source.key]
 
 
+def test_a_file_whose_time_is_over_is_gone_before_any_sweep(journal: Journal) -> None:
+    book = UploadBook(journal.database)
+    for file_id in ("over", "there"):
+        upload(book, file_id, 3600.0)
+    source = book.get("over", tenant="").source
+    request = JobRequest(
+        prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7, source=source, enter=source.enters
+    )
+    with journal.database.write() as connection:
+        connection.execute(update(uploads).where(uploads.c.id == "over").values(expires_at=1.0))
+    for refused in (
+        lambda: journal.submit(NewJob(request, upload_id="over")),
+        lambda: book.get("over", tenant=""),
+        lambda: book.delete("over", tenant=""),
+    ):
+        with pytest.raises(UploadNotFoundError):
+            refused()
+    page = book.page(tenant="", after="over", limit=9, order="asc", purpose=None)  # a list goes on behind it
+    assert [found.id for found in page[0]] == ["there"]
+    source = book.get("there", tenant="").source
+    new = NewUpload("new", "", 10, "a", "vision", source.model_copy(update={"key": "uploads/new"}))
+    book.add(new, keep_s=None, max_files=2, max_bytes=20)  # what is over counts no more
+    assert Sweeps(journal.database).uploads() == 1
+
+
 def test_files_of_nobody_are_handed_over_with_the_videos(journal: Journal) -> None:
     book = UploadBook(journal.database)
     upload(book, "one", None)

@@ -18,21 +18,27 @@ from stages.types import Clip
 from tests.deployments.api.served import Served
 from tests.deployments.api.test_creating import PNG
 from tests.deployments.rig import BODY, Rig, error_of
+from tests.deployments.studies.making import PROMPTS, links, rater, ready, standing, systems, vote
 
 
 def gets(rig: Rig) -> list[str]:
-    """Every path that GET is answered at, with the id of a finished video and a part of the page."""
-    return [
-        route.path_format for route in rig.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())
-    ]
+    """Every path that GET is answered at without a rater's link."""
+    found = [route for route in rig.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())]
+    return [route.path_format for route in found if not route.path_format.startswith("/v1/rate")]
 
 
 async def test_head_is_get_without_the_body_on_every_route(rig: Rig, tmp_path: Path) -> None:
     write_mp4(tmp_path / "two.mp4", [Clip(np.zeros((2, 32, 64, 3), np.uint8), 24.0)])
     video_id = await rig.finished((tmp_path / "two.mp4").read_bytes())
     sent = await rig.http.post("/v1/files", files={"file": ("fox.png", PNG)})
-    names = {"video_id": video_id, "file_id": sent.json()["id"], "name": "main.js", "model": "tiny"}
-    paths = [path.format(**names) for path in gets(rig)]
+    study = await ready(rig, systems=await systems(rig, ("x", "y", "z"), PROMPTS[:2]), raters=5, identical=0, swapped=0)
+    for link in await links(rig.http, study.id):
+        person = rater(rig, link)
+        while (trial := (await standing(person)).next) is not None:
+            await vote(person, trial.id, "same")
+    names = {"video_id": video_id, "file_id": sent.json()["id"], "model": "tiny", "study_id": study.id}
+    parts = {"/assets/{name}": "main.js"}
+    paths = [path.format(**names, name=parts.get(path, "bars")) for path in gets(rig)]
     assert {"/", "/healthz", "/metrics", "/v1/videos", "/v1/pools", "/assets/main.js"} <= set(paths)
     for path in paths:
         head, get = await rig.http.head(path), await rig.http.get(path)

@@ -11,6 +11,7 @@ from deployments.files.keeper import Keeper
 from deployments.files.mp4 import EncodedChunk, Mp4Finisher, encode_chunk
 from deployments.files.packing import pack, unpack
 from deployments.files.store import ArtifactStore, CheckpointError
+from stages.state import DenoisingState
 from stages.types import Clip, Image, Keyframes, Latents, Piece
 
 RNG = np.random.default_rng(0)
@@ -33,6 +34,14 @@ def same(one: Any, other: Any) -> bool:
             same(getattr(one, name), getattr(other, name)) for name in one.__dataclass_fields__
         )
     return bool(one == other) and type(one) is type(other)
+
+
+def test_a_state_comes_back_as_it_was_and_a_damaged_one_never() -> None:
+    state = DenoisingState({"stage": "i2v"}, 3, 10, LATENTS.values, {"before": (1.5, None)})
+    data = b"".join(pack(state))
+    assert unpack(data).digest == state.digest
+    with pytest.raises(CheckpointError, match="state"):
+        unpack(data[:-1] + bytes([data[-1] ^ 1]))
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)

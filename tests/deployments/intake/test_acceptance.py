@@ -97,6 +97,23 @@ async def test_a_priority_or_deadline_that_cannot_be_is_named(
     assert rig.journal.counts() == {}
 
 
+async def test_a_service_tier_is_a_class_and_may_not_contradict_the_priority(rig: Rig) -> None:
+    client = rig.client()
+    for body, priority, tier in (
+        ({"service_tier": "flex"}, -5, "flex"),
+        ({"service_tier": "priority"}, 5, "priority"),
+        ({"service_tier": "priority", "priority": 2}, 2, "priority"),
+        ({"service_tier": "default", "priority": 0}, 0, "default"),
+        ({"priority": -1}, -1, "flex"),
+    ):
+        video = await create(client, **body)
+        assert (video.priority, video.service_tier) == (priority, tier)
+    error = error_of(await client.post("/v1/videos", json=BODY | {"service_tier": "flex", "priority": 3}), 400)
+    assert error.param == "service_tier"
+    assert '"flex"' in error.message
+    assert "3" in error.message
+
+
 async def test_a_blocked_prompt_is_refused_without_saying_what_is_blocked(rig: Rig) -> None:
     error = error_of(await rig.client().post("/v1/videos", json={"prompt": "a fox and a KRAKEN"}), 400)
     assert (error.code, error.param) == ("prompt_blocked", "prompt")

@@ -12,6 +12,7 @@ from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.intake.admission import Admission
 from deployments.jobs.outlook import (
     Outlook,
+    Promised,
     Standing,
     Unfinished,
     check_deadline,
@@ -342,3 +343,11 @@ def test_a_deadline_does_not_stop_what_runs(journal: Journal, leases: Leases) ->
     assert held is not None
     assert again is not None
     assert again[1].id == job_id
+
+
+def test_what_the_order_promises_counts_before_the_estimate() -> None:
+    check_deadline(Outlook(), 0, 10.0, LOADS, Promised(9.5))
+    with pytest.raises(RateLimitError, match=r"deadline_s is 10 .* about 12\.0 s"):
+        check_deadline(Outlook(), 0, 10.0, LOADS, Promised(12.0))
+    with pytest.raises(RateLimitError, match="a promise to another video"):
+        check_deadline(Outlook(), 0, 10.0, LOADS, Promised(9.5, late=1))

@@ -14,7 +14,8 @@ import pytest
 
 from deployments.errors import ApiError, BodyTooLargeError, ConfigError, InvalidRequestError, UploadsFullError
 from deployments.intake.fetching import Fetcher
-from deployments.settings.application import AppArgs
+from deployments.jobs.values import Limits
+from deployments.settings.application import AppArgs, IngressArgs
 from deployments.settings.inputs import FetchArgs
 from deployments.settings.reading import parse_args
 from tests.deployments.api.test_creating import PNG
@@ -233,8 +234,32 @@ async def test_a_job_begins_from_a_file_by_its_address(rig: Rig, shop: Shop) -> 
     assert len(list(rig.folder.glob("artifacts/uploads/*/*"))) == 2
 
 
-async def _post(rig: Rig, url: str) -> Any:
-    return await rig.client().post("/v1/videos", json={"prompt": "a fox", "input_reference": {"image_url": url}})
+async def test_nothing_is_fetched_for_a_job_that_limits_forbid(rig: Rig, shop: Shop) -> None:
+    fetching = FetchArgs(hosts=(f"*:{shop.server_port}",), networks=HERE)
+    ingress = IngressArgs(max_queued_jobs=2)
+    rig.app = rig.served(AppArgs(fetching=fetching, ingress=ingress, limits=Limits(max_priority=3, per_minute=1)))
+    url = shop.url("/fox")
+    assert error_of(await _post(rig, url, priority=4), 403).code == "priority_not_allowed"
+    assert shop.asked == []
+    keyed = {"idempotency-key": "once"}
+    made = await _post(rig, url, headers=keyed)
+    assert (made.status_code, len(shop.asked)) == (200, 1), made.text
+    assert error_of(await _post(rig, url), 429).code == "rate_limited"
+    assert len(shop.asked) == 1
+    assert (await _post(rig, url, headers=keyed)).json()["id"] == made.json()["id"]  # it is there already
+    rig.app = rig.served(AppArgs(fetching=fetching, ingress=ingress, limits=Limits(max_queued=1)))
+    assert error_of(await _post(rig, url), 429).code == "tenant_queue_full"
+    rig.app = rig.served(AppArgs(fetching=fetching, ingress=ingress, limits=Limits(max_bytes=1)))
+    assert error_of(await _post(rig, url), 403).code == "tenant_storage_full"
+    rig.app = rig.served(AppArgs(fetching=fetching, ingress=ingress))
+    assert (await _post(rig, url)).status_code == 200
+    assert error_of(await _post(rig, url), 429).code == "queue_full"
+    assert len(shop.asked) == 3  # for those that were made, and the one that asked again
+
+
+async def _post(rig: Rig, url: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    said = {"prompt": "a fox", "seed": 1, "input_reference": {"image_url": url}, **body}
+    return await rig.client().post("/v1/videos", json=said, headers=headers)
 
 
 @pytest.mark.parametrize(

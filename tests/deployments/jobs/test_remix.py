@@ -9,7 +9,7 @@ from client.schema import CreateVideo, ExtendVideo, RemixVideo
 from deployments.errors import InvalidRequestError, VideoNotReadyError
 from deployments.jobs.judging import judge
 from deployments.jobs.plans import plan_of, planned_of, windows_of
-from deployments.jobs.remix import extend, remix
+from deployments.jobs.remix import asked_of, extend, remix
 from deployments.jobs.values import Job, JobRequest, Source
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
@@ -17,6 +17,7 @@ PICTURE = Source(key="uploads/a/source.png", sha256="00", kind="picture", enters
 FILM = Source(
     key="uploads/b/source.mp4", sha256="11", kind="video", enters="v2v", width=65, height=48, frames=24, fps=24.0
 )
+TAIL = FILM.model_copy(update={"enters": "i2v"})
 WINDOWS = range(windows_of(plan_of(REQUEST)))
 
 
@@ -42,6 +43,47 @@ def test_a_remix_begins_at_the_first_stage_that_changes(change: Any, start: str,
     assert (child.request.enter, child.needs) == (start, needs)
     assert child.request.prompt == change.get("prompt", "a fox")
     assert child.request.seed == change.get("seed", 7)
+
+
+ALL = {"size": "256x256", "seconds": "1", "steps": 3, "guidance": 2.5, "factor": 4, "negative_prompt": "rain"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        ALL,
+        {"until": "t2i"},
+        {"until": "i2v", "size": "256x256"},  # whose video has another size
+        {"until": "v2v"},
+        {"pause_after": "t2i", "candidates": 3},
+        {"pause_after": "v2v", **ALL},
+    ],
+)
+def test_what_was_asked_makes_the_same_job(said: Any) -> None:
+    request = judge(CreateVideo(prompt="a fox", seed=7, **said), "tiny")
+    assert judge(CreateVideo(prompt="a fox", seed=7, **asked_of(request)), "tiny") == request
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"source": PICTURE, "enter": "i2v"},
+        {"source": FILM, "enter": "v2v", "steps": 3},
+        {"source": TAIL, "extends": TAIL, "enter": "i2v"},
+        {"enter": "vfi", "factor": 4},
+        {"enter": "v2v", "until": "v2v", "guidance": 2.0},
+        {"enter": "i2v", "pause_after": "v2v"},
+        {"candidates": 3, "candidate": 2},  # which one was chosen, no body says
+    ],
+)
+def test_what_began_with_something_is_made_again_as_its_remix(made: Any) -> None:
+    request = REQUEST.model_copy(update=made)
+    again = remix(job(request), RemixVideo(**asked_of(request)))
+    begins = {"enter": "i2v", "candidates": 1, "candidate": 0} if "candidate" in made else {}
+    assert again.request == request.model_copy(update=begins)
+    if "candidate" in made:
+        assert again.needs == {"t2i": [2]}
 
 
 def test_a_prompt_needs_a_subject_only_where_a_picture_is_drawn() -> None:

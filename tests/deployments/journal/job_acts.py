@@ -10,8 +10,8 @@ LONG_S, LAPSED_S = 60.0, -1.0
 RECORD: dict[str, str | int] = {"key": "checkpoints/a/1.bin", "bytes": 3, "sha256": "00"}
 
 
-def submit(journal: Journal) -> str:
-    return journal.submit(NewJob(REQUEST))[0].id
+def submit(journal: Journal, **asked: str) -> str:
+    return journal.submit(NewJob(REQUEST.model_copy(update=asked)))[0].id
 
 
 def claim(leases: Leases, lease_s: float = LONG_S, owner: str = "a") -> tuple[Claim, Job]:

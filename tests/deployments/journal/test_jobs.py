@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from client.schema import JobError, StageState
+from client.schema import JobError, Order, StageState
 from deployments.errors import (
     IdempotencyError,
     InvalidRequestError,
@@ -15,7 +15,8 @@ from deployments.errors import (
     QueueFullError,
     VideoNotFoundError,
 )
-from deployments.jobs.values import NewJob, Source, Update
+from deployments.jobs.values import Job, NewJob, Source, Update
+from deployments.journal import journal as journal_module
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -78,6 +79,57 @@ def test_pages_walk_through_every_job_once(journal: Journal, order: str) -> None
     assert seen == (ids if order == "asc" else ids[::-1])
     with pytest.raises(VideoNotFoundError, match="'nobody'"):
         journal.page(after="nobody")
+
+
+def prompts(jobs: list[Job]) -> list[str]:
+    return [job.request.prompt for job in jobs]
+
+
+def test_a_search_finds_words_of_the_prompt_in_any_case(journal: Journal) -> None:
+    for prompt in ("a fox in the snow", "Ein Fuchs im Schnee, ÄÖÜ", "100% of a_fox", 'a "fox" \\ snow', "an owl"):
+        journal.submit(NewJob(REQUEST.model_copy(update={"prompt": prompt}), tenant="a"))
+    journal.submit(NewJob(REQUEST.model_copy(update={"prompt": "another's fox in the snow"}), tenant="b"))
+    for words, count in (
+        (["FOX"], 3),
+        (["snow", "fox"], 2),
+        (["äöü"], 1),
+        (["%"], 1),
+        (["_"], 1),
+        (['"fox"'], 1),
+        (["\\"], 1),
+        (["fox' OR 1=1"], 0),
+        ([], 5),
+    ):
+        found, behind = journal.search(words, tenant="a")
+        assert (len(found), behind) == (count, None), words
+        assert all(word.casefold() in prompt.casefold() for prompt in prompts(found) for word in words)
+    assert prompts(journal.search(["fox"], tenant="a", order="asc")[0])[0] == "a fox in the snow"
+
+
+def test_a_search_by_state(journal: Journal) -> None:
+    done, _ = finished(journal), submit(journal)
+    assert [job.id for job in journal.search(states=("succeeded", "failed"))[0]] == [done]
+    assert prompts(journal.search(["fox"], ("queued",))[0]) == [REQUEST.prompt]
+    assert journal.search(["owl"], ("queued",)) == ([], None)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_search_in_pages_finds_each_once_and_looks_through_so_many_at_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, order: Order
+) -> None:
+    monkeypatch.setattr(journal_module, "SEARCHED", 4)
+    ids = [submit(journal, prompt="a fox" if number % 3 == 0 else "an owl") for number in range(12)]
+    fits = [job_id for number, job_id in enumerate(ids) if number % 3 == 0]
+    for limit in (1, 2, 9):
+        seen: list[str] = []
+        after, looks = None, 0
+        while looks == 0 or after is not None:
+            found, after = journal.search(["fox"], after=after, limit=limit, order=order)
+            assert len(found) <= limit
+            seen, looks = [*seen, *(job.id for job in found)], looks + 1
+        assert seen == (fits if order == "asc" else fits[::-1])
+        assert looks >= 3  # 12 of them, 4 at once
+    assert journal.search(["whale"], order=order)[1] is not None  # none so far, and there are more
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

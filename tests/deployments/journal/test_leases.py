@@ -8,7 +8,8 @@ from client.schema import JobError, StageState
 from deployments.errors import (
     LeaseLostError,
 )
-from deployments.jobs.values import Claim, NewJob, Update
+from deployments.jobs.outlook import unfinished_of
+from deployments.jobs.values import SOFT_S, Claim, NewJob, Update
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import MAX_CLAIMS, MAX_PAUSE_S, PAUSE_FROM, Leases
@@ -36,10 +37,27 @@ def test_a_job_goes_from_queued_through_running_to_its_result(journal: Journal, 
     assert journal.events(job_id, after=events[2].seq) == events[3:]
 
 
-def test_jobs_are_claimed_by_priority_and_then_by_age(journal: Journal, leases: Leases) -> None:
+def test_jobs_are_claimed_by_priority_then_by_deadline_and_then_by_age(journal: Journal, leases: Leases) -> None:
     first, second = submit(journal), submit(journal)
+    late, early = [journal.submit(NewJob(REQUEST, deadline_s=deadline_s))[0].id for deadline_s in (3 * SOFT_S, 60.0)]
+    urgent = journal.submit(NewJob(REQUEST, priority=1, deadline_s=5 * SOFT_S))[0].id
+    order = [urgent, early, first, second, late]
+    assert [job.id for job, _ in journal.ahead(9)] == order
+    jobs = sorted((journal.get(job_id) for job_id in order), key=lambda job: unfinished_of(job).rank)
+    assert [job.id for job in jobs] == order
+    assert [claim(leases)[1].id for _ in range(2)] == order[:2]
+    assert [job.id for job, _ in journal.ahead(3)] == order[:3]
+    assert [claim(leases)[1].id for _ in range(3)] == order[2:]
+
+
+def test_where_there_is_room_for_a_higher_class_alone_no_other_is_claimed(journal: Journal, leases: Leases) -> None:
+    submit(journal)
+    claim(leases, LAPSED_S)
+    assert leases.claim("b", LONG_S, least=1) is None
     urgent = journal.submit(NewJob(REQUEST, priority=1))[0].id
-    assert [claim(leases)[1].id for _ in range(3)] == [urgent, first, second]
+    found = leases.claim("b", LONG_S, least=1)
+    assert found is not None
+    assert found[1].id == urgent
 
 
 def test_a_lapsed_lease_is_taken_over_and_the_old_owner_is_fenced(journal: Journal, leases: Leases) -> None:

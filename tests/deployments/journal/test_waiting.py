@@ -83,6 +83,17 @@ def test_a_deadline_holds_until_a_job_starts(journal: Journal, leases: Leases, e
     assert claim(leases)[1].id == job_id
 
 
+def test_a_job_that_has_stopped_for_another_says_so_and_nothing_is_lacking(journal: Journal, leases: Leases) -> None:
+    job_id = submit(journal)
+    held, _ = claim(leases)
+    leases.record([Update(held, paused_for="Paused for an urgent job.")])
+    assert (journal.get(job_id).waits_for, journal.waits()) == ("Paused for an urgent job.", {})
+    leases.record([Update(held, waits_for="No replica.", paused_for="Paused for an urgent job.")])
+    assert journal.waits() == {"No replica.": 1}
+    leases.record([Update(held)])
+    assert journal.get(job_id).waits_for is None
+
+
 def test_the_twin_that_an_urgent_job_waits_for_is_as_urgent(journal: Journal, leases: Leases) -> None:
     shared = REQUEST.model_copy(update={"reuse": True})
     leader, middle = (journal.submit(NewJob(shared, priority=-10))[0].id for _ in range(2))

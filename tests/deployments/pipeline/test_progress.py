@@ -48,6 +48,29 @@ def test_a_stage_is_queued_then_runs_then_is_completed() -> None:
     assert (done.status, done.progress, done.run_s, done.bytes_out) == ("completed", 100, 1.0, 10)
 
 
+def test_a_step_that_is_shown_is_there_until_its_stage_is_done_and_is_not_written() -> None:
+    progress = JobProgress(Clock())
+    progress.sent("t2i")
+    progress.info("t2i", Info(**{**step(2, 4), "glimpse": b"RIFF"}))
+    progress.info("t2i", step(3, 4))
+    assert progress.glimpse == b"RIFF"
+    assert "RIFF" not in repr(progress.take())
+    progress.completed("t2i")
+    assert progress.glimpse is None
+
+
+def test_a_stage_says_the_most_memory_of_its_calls() -> None:
+    progress = JobProgress(Clock())
+    progress.sent("vfi")
+    for peak in ({"peak_memory_mb": 300.5}, {"peak_memory_mb": 120.0}, {}):
+        progress.info("vfi", Info(**{**output(0, last=False), **peak}))  # type: ignore[typeddict-item]
+    progress.info("t2i", output(0, last=True))
+    states = {state.name: state.peak_memory_mb for state in progress.take()[0]}
+    assert states == {"t2i": None, "vfi": 300.5}
+    progress.restarted(2, "an output is gone")
+    assert state_of(progress, "vfi").peak_memory_mb is None
+
+
 def test_an_output_says_with_how_many_it_was_computed() -> None:
     progress = JobProgress(Clock())
     for batch in ({}, {"batch": 3}):
@@ -89,10 +112,10 @@ def test_a_retry_and_a_restart_are_told_and_begin_again() -> None:
     progress.info("i2v", STARTED)
     progress.info("i2v", step(9, 10))
     progress.take()
-    progress.retried("i2v", 1, "ActorDiedError")
+    progress.retried("i2v", 1, "ActorDiedError", lost_s=0.25)
     states, events, _ = progress.take()
     assert states[0].progress == 0
-    told = {"stage": "i2v", "index": 0, "attempt": 1, "reason": "ActorDiedError"}
+    told = {"stage": "i2v", "index": 0, "attempt": 1, "reason": "ActorDiedError", "lost_s": 0.25}
     assert events == (("stage_retried", told),)
     progress.restarted(1, "lost")
     states, _, _ = progress.take()

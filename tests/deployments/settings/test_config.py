@@ -56,7 +56,7 @@ def test_the_graph_has_the_seven_deployments_with_the_options_of_the_file() -> N
     for name, stage in stages.items():
         assert stage.name == name
         assert stage.ray_actor_options["label_selector"] == {"pool": name}
-        assert stage.max_ongoing_requests == 2
+        assert stage.max_ongoing_requests == 4  # two calls, and two words to it
         router = stage._deployment_config.request_router_config
         assert (router.initial_backoff_s, router.max_backoff_s) == (0.005, 0.02)
     assert stages["v2v"]._deployment_config.autoscaling_config.min_replicas == 2
@@ -141,6 +141,13 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
         ({"external_scaler": True, "scaling": {}}, ("external_scaler excludes", "it has scaling")),
+        (
+            {
+                "stages": {"v2v": {"num_gpus": 2, "autoscaling": {"min_replicas": 3, "max_replicas": 4}}},
+                "scaling": {"budget_gpus": 5},
+            },
+            ("budget_gpus is 5", "take 6 GPUs", "raise it to 6"),
+        ),
     ],
 )
 def test_arguments_that_cannot_be_served_are_named_with_their_value(args: dict[str, object], words: list[str]) -> None:

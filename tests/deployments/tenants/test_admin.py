@@ -120,22 +120,34 @@ def test_limits_are_set_one_by_one_and_shown_for_everybody(shell: Shell) -> None
     default = "none" if "--data-dir" in shell.place else "4"
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-queued", "5", "--reuse")
     assert code == 0
-    assert out[1].split() == ["studio", default, "5", "none", "0", "none", "yes"]
+    assert out[1].split() == ["studio", default, "5", "none", "0", "none", "none", "yes"]
     assert "had the defaults" in err
     code, out, err = shell.run("limits", "set", "--tenant", "studio", "--max-running", "2", "--max-queued", "none")
-    assert (out[1].split(), err) == (["studio", "2", "none", "none", "0", "none", "yes"], "")
-    shell.run("limits", "set", "--tenant", "studio", "--no-reuse", "--per-minute", "30", "--max-bytes", "5000000000")
+    assert (out[1].split(), err) == (["studio", "2", "none", "none", "0", "none", "none", "yes"], "")
+    shell.run(
+        "limits",
+        "set",
+        "--tenant",
+        "studio",
+        "--no-reuse",
+        "--per-minute",
+        "30",
+        "--max-bytes",
+        "5000000000",
+        "--weight",
+        "3",
+    )
     with opened(shell.url) as database:
-        wanted = Limits(max_running=2, per_minute=30, max_priority=0, max_bytes=5_000_000_000)
+        wanted = Limits(max_running=2, per_minute=30, max_priority=0, weight=3, max_bytes=5_000_000_000)
         assert LimitBook(database).all() == {"studio": wanted}
     shell.run("keys", "create", "--tenant", "other")
     code, out, _ = shell.run("limits", "show")
     assert code == 0
     assert [line.split() for line in out] == [
-        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "MAX_BYTES", "REUSE"],
-        ["studio", "2", "none", "30", "0", "5000000000", "no"],
-        ["other", default, "500", "none", "0", "none", "no"],
-        ["(others)", default, "500", "none", "0", "none", "no"],
+        ["TENANT", "MAX_RUNNING", "MAX_QUEUED", "PER_MINUTE", "MAX_PRIORITY", "WEIGHT", "MAX_BYTES", "REUSE"],
+        ["studio", "2", "none", "30", "0", "3", "5000000000", "no"],
+        ["other", default, "500", "none", "0", "none", "none", "no"],
+        ["(others)", default, "500", "none", "0", "none", "none", "no"],
     ]
 
 
@@ -153,6 +165,7 @@ def test_a_change_of_nothing_is_refused(shell: Shell) -> None:
         (("keys", "create", "--tenant", "a", "--label", "x\ny"), "printable"),
         (("limits", "set", "--tenant", "a", "--max-running", "0"), "'0' is no limit"),
         (("limits", "set", "--tenant", "a", "--per-minute", "many"), "'many' is no limit"),
+        (("limits", "set", "--tenant", "a", "--weight", "101"), "'101' is no weight"),
     ],
 )
 def test_a_wrong_command_ends_with_2(

@@ -36,7 +36,11 @@ def test_at_one_and_from_pure_noise_the_keyframes_are_forgotten(rig: Rig) -> Non
     assert not same(*(redraw(rig, clip(seed), **FROM_NOISE | {"strength": 0.75}) for seed in (20, 60)))
 
 
-@pytest.mark.parametrize("strength", [0.0, -0.1, 1.1])
+def test_at_zero_the_keyframes_are_handed_on(rig: Rig) -> None:
+    assert same(redraw(rig, clip(), strength=0.0), clip())
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1])
 def test_beyond_its_range_it_is_refused(rig: Rig, strength: float) -> None:
-    with pytest.raises(InputError, match=f"V2V's strength is {strength:g}; it must be above 0 and at most 1"):
+    with pytest.raises(InputError, match=f"V2V's strength is {strength:g}; it must be between 0 and 1"):
         redraw(rig, clip(), strength=strength)

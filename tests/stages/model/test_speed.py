@@ -85,7 +85,7 @@ def ask(network: VideoNetwork, given: Conditions, latents: Tensor) -> tuple[Tens
     """One step by the fast path, and by the modules' own `forward`; the copies of guidance are merged."""
     assert can_remember(network.unet, given.hints, 1)
     memory = Memory(
-        network.unet, given.speaking(), [given.hints],
+        network.unet, given.speaking(), [given.hints], [given.planes],
         copies=given.copies, motion=given.motion, steps=1, reuse_every=1,
     )  # fmt: skip
     with torch.no_grad():

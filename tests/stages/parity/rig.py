@@ -148,6 +148,7 @@ class Rig:
         if nets:
             models = [self.nets[name] for name in nets]
             options["controlnet"] = models if len(models) > 1 else models[0]
+        assert self.network.appearance is not None
         made = kind(
             vae=self.network.vae, text_encoder=self.network.text.model, tokenizer=self.network.text.tokenizer,
             image_encoder=self.network.appearance.encoder, scheduler=build_scheduler(denoising), **options,

@@ -42,6 +42,7 @@ every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS)
 
 def read_as_clip(rig: Rig, reference: UInt8) -> list[Any]:
     """`ip_adapter_image` as the pipelines want it: what CLIP's own processor makes of the picture."""
+    assert rig.network.appearance is not None
     side = rig.network.appearance.encoder.config.image_size
     processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
     return [processor(images(reference[None])[0], return_tensors="pt").pixel_values]

@@ -1,5 +1,7 @@
 """The stage with its committed weights, loaded once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from stages.vfi.weights import load_rife
 
 @pytest.fixture(scope="session")
 def stage() -> VFI:
-    return VFI.load(PRESETS["tiny"], device="cpu")
+    """With the GAN, which no preset switches on."""
+    return VFI.load(replace(PRESETS["tiny"], gan=True), device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
 """The VFI stage with its real weights: which frames come out, and that windows leave no trace."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from stages.base import Cancelled, InputError, ignore_progress
-from stages.presets import PRESETS, VFIParams
+from stages.presets import PRESETS, VFIParams, plan
 from stages.types import Clip, UInt8, Window
 from stages.vfi import VFI
 from tests.stages.vfi.pictures import average, cut, first_window, psnr_db, scene, texture
@@ -155,8 +153,11 @@ def test_the_gan_is_a_switch(stage: VFI, six: UInt8, whole: Clip) -> None:
     flow_alone = with_gan(False, stage)
     assert np.array_equal(with_gan(True, stage), whole.frames)
     assert not np.array_equal(flow_alone, whole.frames)
-    preset = replace(PRESETS["tiny"], parts={"flow": PRESETS["tiny"].parts["flow"]})
-    assert np.array_equal(with_gan(True, VFI.load(preset, device="cpu")), flow_alone)
+    assert np.array_equal(with_gan(True, VFI.load(PRESETS["tiny"], device="cpu")), flow_alone)
+
+
+def test_no_preset_switches_the_gan_on() -> None:
+    assert not any(preset.gan or plan(preset, "a fox").vfi.gan for preset in PRESETS.values())
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def small_gan(folder: Path, metadata: dict[str, str] | None = None, without: str
 
 def load_with(part: Part, **changes: int) -> VFI:
     preset = PRESETS["tiny"]
-    return VFI.load(replace(preset, parts={**preset.parts, "gan": part}, **changes), device="cpu")  # type: ignore[arg-type]
+    return VFI.load(replace(preset, gan=True, parts={**preset.parts, "gan": part}, **changes), device="cpu")  # type: ignore[arg-type]
 
 
 def test_a_gan_of_another_design_loads_by_what_its_file_says(tmp_path: Path) -> None:

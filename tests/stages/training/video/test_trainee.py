@@ -80,6 +80,7 @@ def test_the_adapter_is_saved_under_the_published_names() -> None:
     for patches, published in ((False, parts.global_adapter()), (True, parts.patch_adapter())):
         torch.manual_seed(1)
         trainee = make_trainee(patches=patches)
+        assert trainee.network.appearance is not None
         given = flatten_adapter(trainee.network.appearance.weights)
         read = flatten_adapter(read_adapter(trainee.network.unet))
         assert set(read) == set(given) == set(published)
@@ -91,9 +92,10 @@ def test_a_dropped_picture_is_what_the_stage_calls_without(patches: bool) -> Non
     torch.manual_seed(0)
     trainee = make_trainee(patches=patches)
     grey = torch.full((1, 3, 32, 32), 0.25)
+    assert trainee.network.appearance is not None
     without, with_picture = trainee.network.appearance.encode(_pixels(grey))[0].chunk(2)
-    assert torch.allclose(trainee.look(grey, [False]), without, atol=1e-6)
-    assert torch.allclose(trainee.look(grey, [True]), with_picture, atol=2e-2)  # uint8 in between
+    assert torch.allclose(trainee.look(grey, [False])[0], without, atol=1e-6)
+    assert torch.allclose(trainee.look(grey, [True])[0], with_picture, atol=2e-2)  # uint8 in between
     assert not torch.allclose(without, with_picture, atol=2e-2)
 
 
