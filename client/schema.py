@@ -1,12 +1,14 @@
 """The wire contract: what goes over HTTP, in the shape of OpenAI's Videos API plus keys of our own.
 
 The server imports this module too, so that both sides read one definition. Whether a value fits a preset is the
-server's to say; this module holds what is true for every preset. It imports pydantic and nothing else of the project.
+server's to say; this module holds what is true for every preset. It imports pydantic and `single`.
 """
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from .single import Stages
 
 Status = Literal["queued", "in_progress", "paused", "completed", "failed"]
 """OpenAI's four, and `paused`: a job that `pause_after` holds until it is continued, deleted or too old. It is none of
@@ -63,10 +65,9 @@ class CreateVideo(BaseModel):
     seed: int | None = Field(default=None, description="Same seed, same video; drawn by the server when left out.")
     steps: int | None = Field(default=None, description="Length of every denoising schedule.")
     guidance: float | None = Field(default=None, description="Classifier-free guidance scale of every stage.")
+    stages: Stages = Field(default=None, description='Of single stages, like {"i2v": {"steps": 20, "guidance": 4}}.')
     factor: int | None = Field(default=None, description="Frames out of VFI for every keyframe, 2 to 8.")
-    input_reference: Reference | None = Field(
-        default=None, description="A picture in the place of T2I's; in a form, a file."
-    )
+    input_reference: Reference | None = Field(default=None, description="A picture in T2I's place; in a form, a file.")
     input_video: Reference | None = Field(
         default=None, description="A video that enters at `enter`; in a form, a file; or an earlier video's id."
     )
@@ -111,6 +112,7 @@ class RemixVideo(BaseModel):
     seed: int | None = Field(default=None, description="The parent's when left out.")
     steps: int | None = None
     guidance: float | None = None
+    stages: Stages = None
     factor: int | None = None
     until: StageName | None = None
     pause_after: Literal["t2i", "i2v", "v2v"] | None = None

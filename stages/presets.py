@@ -17,6 +17,7 @@ from types import MappingProxyType
 from stages.modern import MODERN
 from stages.paper import PAPER, PAPER_FAST
 from stages.settings import (
+    Asked,
     Control,
     Denoising,
     DTypeName,
@@ -36,6 +37,7 @@ from stages.settings import (
     VFIParams,
     Windows,
 )
+from stages.types import StageName
 from stages.words import cut_prompt, load_vocabulary, read_prompt
 
 __all__ = [
@@ -187,6 +189,16 @@ def _cut(preset: Preset, text: str, of: str = "") -> tuple[str, str]:
     return text, said if behind else ""
 
 
+def _check_noise(preset: Preset, of: str, steps: int | None, guidance: float | None) -> None:
+    """`of` stands before the name of a value that is one stage's."""
+    if steps is not None and not 1 <= steps <= preset.max_steps:
+        told = f"{of}steps is {steps}; it must be between 1 and {preset.max_steps}."
+        raise RequestError("stages" if of else "steps", told)
+    if guidance is not None and not 1.0 <= guidance <= 30.0:
+        told = f"{of}guidance is {guidance:g}; it must be between 1 and 30."
+        raise RequestError("stages" if of else "guidance", told)
+
+
 def plan(
     preset: Preset,
     prompt: str,
@@ -197,9 +209,12 @@ def plan(
     seconds: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    stages: Mapping[StageName, Asked] | None = None,
     factor: int | None = None,
 ) -> Plan:
     """Judge a request against `preset` and derive every stage's parameters.
+
+    `stages` says steps and guidance of single stages, before those of all.
 
     Raises:
         RequestError: a field that the preset cannot serve; `.param` names it.
@@ -236,31 +251,41 @@ def plan(
             f"{wanted_seconds!r} seconds is not allowed with preset {preset.name!r}; choose one of: "
             f"{', '.join(preset.keyframes)}.",
         )
-    if steps is not None and not 1 <= steps <= preset.max_steps:
-        raise RequestError("steps", f"steps is {steps}; it must be between 1 and {preset.max_steps}.")
-    if guidance is not None and not 1.0 <= guidance <= 30.0:
-        raise RequestError("guidance", f"guidance is {guidance:g}; it must be between 1 and 30.")
-
+    for name, value in (("steps", steps), ("guidance", guidance)):
+        if value is not None and not preset.built_in:
+            raise RequestError(
+                name,
+                f"{name} is {value:g} for every stage, but each of preset {preset.name!r} has a model with a schedule "
+                f'of its own; say it of one: "stages": {{"i2v": {{"{name}": {value:g}}}}}.',
+            )
+    _check_noise(preset, "", steps, guidance)
+    for stage, asked in (stages or {}).items():
+        if stage == "vfi":
+            raise RequestError("stages", "VFI denoises nothing and has no steps and no guidance; leave it out.")
+        _check_noise(preset, f"stages.{stage}.", asked.steps, asked.guidance)
     if factor is not None and not 2 <= factor <= MAX_FACTOR:
         raise RequestError("factor", f"factor is {factor}; it must be between 2 and {MAX_FACTOR}.")
 
-    def noise(default: Denoising) -> Denoising:
+    def noise(stage: StageName, default: Denoising) -> Denoising:
+        own = (stages or {}).get(stage)
+        many, strong = (own.steps, own.guidance) if own else (None, None)
+        many, strong = (steps if many is None else many), (guidance if strong is None else strong)
         return replace(
             default,
-            steps=default.steps if steps is None else steps,
-            guidance=default.guidance if guidance is None else guidance,
+            steps=default.steps if many is None else many,
+            guidance=default.guidance if strong is None else strong,
         )
 
     sizes = preset.sizes[wanted_size]
     return Plan(
-        t2i=T2IParams(text, negative_prompt, sizes.t2i, noise(preset.t2i)),
+        t2i=T2IParams(text, negative_prompt, sizes.t2i, noise("t2i", preset.t2i)),
         i2v=I2VParams(
             text,
             negative_prompt,
             sizes.i2v,
             preset.keyframes[wanted_seconds],
             preset.keyframe_fps,
-            noise(preset.i2v),
+            noise("i2v", preset.i2v),
             preset.prior,
             preset.i2v_guide,
             preset.i2v_windows,
@@ -271,7 +296,7 @@ def plan(
             text,
             negative_prompt,
             sizes.v2v,
-            noise(preset.v2v),
+            noise("v2v", preset.v2v),
             preset.strength if sizes.strength is None else sizes.strength,
             preset.v2v_guide,
             preset.v2v_windows,

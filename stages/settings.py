@@ -9,7 +9,7 @@ nothing of torch, Ray, HTTP or files, and judges nothing: `stages.presets.plan` 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from stages.types import StageName
 
@@ -81,6 +81,16 @@ class Denoising:
     zero_terminal_snr: bool = False
     reuse_every: int = 1
     flow_shift: float = 0.0  # of the scheduler that a pipeline brings; 0: as it is published
+
+
+class Asked(Protocol):
+    """What a request asks of one stage alone; None: nothing."""
+
+    @property
+    def steps(self) -> int | None: ...
+
+    @property
+    def guidance(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,11 @@ class Preset:
     @property
     def default_seconds(self) -> str:
         return next(iter(self.keyframes))
+
+    @property
+    def built_in(self) -> bool:
+        """Whether I2V and V2V are networks of ours, for which one number of steps and one guidance mean the same."""
+        return not {"i2v_pipeline", "v2v_pipeline"} & set(self.parts)
 
     @property
     def video_unet(self) -> str:

@@ -135,7 +135,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
 GROUND: Mapping[str, frozenset[str]] = {
     "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
-    "client": frozenset({"_version", "schema", "schema_studies", "errors"}),
+    "client": frozenset({"_version", "single", "schema", "schema_studies", "errors"}),
     "stages": frozenset(
         {
             *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),
@@ -154,7 +154,7 @@ CLIENT_MAY = {"httpx", "pydantic", "typer", "rich", "click"} | set(sys.stdlib_mo
 # folder -> which modules of another folder it sees, where that is not all of them
 SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("stages", "client"): ("client._shell",),
-    ("deployments", "client"): ("client.schema", "client._shell"),
+    ("deployments", "client"): ("client.schema", "client.single", "client._shell"),
     ("cluster", "client"): ("client._shell",),
     ("deployments", "cluster"): ("cluster.pools", "cluster.policy", "cluster.server_process"),
     ("cluster/experiments", "client"): ("client",),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..schema import ServiceTier, StageName
     from .uploads import Picture, VideoInput
 
@@ -22,6 +24,7 @@ class JobOptions(TypedDict, total=False):
     seed: int | None
     steps: int | None  # length of every denoising schedule
     guidance: float | None  # of every stage
+    stages: Mapping[str, Mapping[str, float]] | str | None  # of single ones, {"i2v": {"steps": 20}}, or its JSON
     priority: int  # higher goes first, -10 to 10
     service_tier: ServiceTier | None  # OpenAI's word for a class of priorities
     deadline_s: float | None  # refuse the job, or give it up, when it cannot be done so soon

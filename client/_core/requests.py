@@ -5,6 +5,7 @@ values by the server, which knows the preset. Every request that makes a job car
 it is sent, it makes one job.
 """
 
+import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -205,4 +206,4 @@ def _key(given: str | None) -> str:
 def _form_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -62,6 +62,10 @@ JOB_OPTIONS: dict[str, Any] = {
     "ExtendOptions.seconds": Annotated[str | None, typer.Option(help="How much is added; else the old length.")],
     "steps": Steps,
     "guidance": Annotated[float | None, typer.Option(help="Guidance scale of every stage.")],
+    "stages": Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='Steps and guidance of single stages: {"i2v": {"steps": 20}}.'),
+    ],
     "negative_prompt": Annotated[str | None, typer.Option(help="What the video should not show.")],
     "model": Model,
     "factor": Annotated[int | None, typer.Option(help="Frames that VFI makes of every keyframe, 2 to 8.")],
@@ -85,7 +89,9 @@ JOB_OPTIONS: dict[str, Any] = {
     ],
     "webhook_url": Annotated[str | None, typer.Option(metavar="URL", help="Told once when the job ends.")],
     # VFI looks at none of them.
-    **dict.fromkeys(f"InterpolateOptions.{name}" for name in ("seed", "steps", "guidance", "negative_prompt")),
+    **dict.fromkeys(
+        f"InterpolateOptions.{name}" for name in ("seed", "steps", "guidance", "stages", "negative_prompt")
+    ),
 }
 """Options for the fields of `job_options.py`, in the order of the help. `Kind.name` goes before `name`; None is no
 option, nor is what is not here.

@@ -25,6 +25,7 @@ def plan_of(request: JobRequest) -> Plan:
         seconds=request.seconds,
         steps=request.steps,
         guidance=request.guidance,
+        stages=request.stages.given if request.stages else None,
         factor=request.factor,
     )
     if request.until == "v2v":
@@ -67,7 +68,9 @@ def _unused(request: JobRequest) -> str:
         return f"factor {request.factor} is VFI's and makes no difference to a job that ends after {request.until}."
     if request.source is None or request.source.enters != "vfi":
         return ""
-    asked = [name for name in ("negative_prompt", "steps", "guidance") if getattr(request, name) not in (None, "")]
+    asked = [
+        name for name in ("negative_prompt", "steps", "guidance", "stages") if getattr(request, name) not in (None, "")
+    ]
     return f"{', '.join(asked)}: VFI denoises nothing, so this makes no difference." if asked else ""
 
 

@@ -24,6 +24,7 @@ _REACHES: dict[str, StageName] = {  # the first stage that a change makes a diff
     "seed": "t2i",
     "steps": "t2i",
     "guidance": "t2i",
+    "stages": "t2i",
     "factor": "vfi",
 }
 
@@ -147,7 +148,8 @@ def asked_of(request: JobRequest) -> dict[str, Any]:
     first: StageName = "i2v" if request.enter == "t2i" and request.candidate else request.enter
     if first != "t2i":
         return {"from_stage": first, **ends, **pauses}
-    same = request.model_dump(include={"model", "size", "seconds", "steps", "guidance", "factor"}, exclude_none=True)
+    said = {"model", "size", "seconds", "steps", "guidance", "stages", "factor"}
+    same = request.model_dump(include=said, exclude_none=True)
     if request.negative_prompt:
         same["negative_prompt"] = request.negative_prompt
     if pauses and request.candidates > 1:
@@ -177,6 +179,7 @@ def enter_change(created: CreateVideo, enter: StageName | None, parent: Job) -> 
         seed=created.seed,
         steps=created.steps,
         guidance=created.guidance,
+        stages=created.stages,
         factor=created.factor,
         until=created.until,
         pause_after=created.pause_after,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from client.schema import JobError, StageState
+from client.single import SingleStages
 from stages.settings import Given
 from stages.types import StageName
 
@@ -81,6 +82,7 @@ class JobRequest(BaseModel):
     seed: int
     steps: int | None = None
     guidance: float | None = None
+    stages: SingleStages | None = None
     factor: int | None = None
     until: StageName = "vfi"
     pause_after: StageName | None = None

@@ -8,6 +8,7 @@ import logging
 import sys
 import warnings
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from stages.commands import preset_parser, reports_errors
 from stages.presets import get_preset, plan
 
 _GIB = 2**30
+GPU_NAMES = ("l4", "rtx4090", "rtx5090", "a100-40", "l40s", "a100", "h100", "h200")  # of `gpus`, which imports torch
 
 
 def run(words: list[str]) -> int:
@@ -29,24 +31,34 @@ def run(words: list[str]) -> int:
         default="cuda",
         help="cuda: the preset's dtype (default); cpu: float32",
     )
+    parser.add_argument("--gpu", choices=GPU_NAMES, help="say what fits there, and about how long it takes")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, in operations and bytes")
     args = parser.parse_args(words)
+    if args.gpu and args.device == "cpu":
+        parser.error("--gpu and --device cpu are two places; give one of them")
     preset = get_preset(args.preset)
     frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
     size = args.size or preset.default_size
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
+    from stages.cost.gpus import GPUS, UTILISATION, fits, seconds
     from stages.cost.stages import OVERHEAD_BYTES, cost_of
 
     costs = cost_of(preset, size, frames, args.device)
     if args.json:
         stages = {name: {**asdict(cost), "memory_bytes": cost.memory_bytes} for name, cost in costs.items()}
-        about = {"preset": preset.name, "size": size, "frames": frames, "device": args.device}
+        about: dict[str, Any] = {"preset": preset.name, "size": size, "frames": frames, "device": args.device}
         about["overhead_bytes"] = OVERHEAD_BYTES
+        if args.gpu:
+            gpu = GPUS[args.gpu]
+            about["gpu"] = args.gpu
+            for name, cost in costs.items():
+                stages[name] |= {"fits": fits(cost, gpu), "seconds": seconds(cost, gpu)}
         print(json.dumps({**about, "stages": stages}))
         return 0
     table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")
-    for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "peak GiB", "output MB", "GPU GiB"):
+    there_too = (f"{args.gpu}: offload", "about s") if args.gpu else ()
+    for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "peak GiB", "output MB", "GPU GiB", *there_too):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for name, cost in costs.items():
         table.add_row(
@@ -58,10 +70,22 @@ def run(words: list[str]) -> int:
             f"{cost.activation_peak_bytes / _GIB:.2f}",
             f"{cost.output_bytes / 1e6:.1f}",
             f"{cost.memory_bytes / _GIB:.1f}",
+            *(
+                (fits(cost, GPUS[args.gpu]) or "does not fit", f"{seconds(cost, GPUS[args.gpu]):.1f}")
+                if args.gpu
+                else ()
+            ),
         )
     there = "weights" if preset.offload == "none" else f"weights that are there at once (offload {preset.offload!r})"
     overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
-    table.caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
+    caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
+    if args.gpu:
+        gpu, total = GPUS[args.gpu], sum(seconds(cost, GPUS[args.gpu]) for cost in costs.values())
+        caption += (
+            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on: about "
+            f"{total:.0f} s a video, not measured"
+        )
+    table.caption = caption
     make_console().print(table)
     return 0
 

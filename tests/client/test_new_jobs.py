@@ -55,6 +55,14 @@ def test_every_field_reaches_the_server_and_nothing_else(api: Any, wire: Wire) -
     assert wire.said == {"prompt": "a fox"}
 
 
+def test_a_stage_may_be_asked_for_alone_as_an_object_or_as_its_json(api: Any, wire: Wire) -> None:
+    for said in ({"i2v": {"steps": 20}}, '{"i2v": {"steps": 20}}'):
+        api.videos.create("a fox", stages=said)
+        assert wire.said == {"prompt": "a fox", "stages": {"i2v": {"steps": 20}}}
+    with pytest.raises(InvalidArgumentError, match="stages"):
+        api.videos.create("a fox", stages={"i2v": {"stepps": 20}})
+
+
 def test_a_misspelt_option_is_no_silent_loss(api: Any, wire: Wire) -> None:
     with pytest.raises(TypeError, match=r"create\(\) has no option 'sede'; it takes candidates, .* seed"):
         api.videos.create("a fox", sede=7)

@@ -1,5 +1,6 @@
 """The counted cost against a real call on a CPU: FLOPs, weights, the allocator's peak, bytes of the output."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +15,18 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.base import ignore_progress
-from stages.cost.command import main
+from stages.cost.command import GPU_NAMES, main
+from stages.cost.gpus import GPUS, fits
 from stages.cost.meter import measure
 from stages.cost.sketch import modules_of, resident_network_bytes, sketch_network, weight_bytes
-from stages.cost.stages import Cost, cost_i2v, cost_t2i, cost_v2v, cost_vfi
+from stages.cost.stages import GIB, Cost, cost_i2v, cost_t2i, cost_v2v, cost_vfi
 from stages.i2v import I2V
 from stages.model.network.network import VideoNetwork
 from stages.model.sampling.windows import plan_windows
 from stages.presets import PAPER, TINY, Preset, Windows, plan
 from stages.settings import OFFLOADS, Offload
 from stages.t2i import T2I
-from stages.types import Clip, Image, Keyframes, Window
+from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Window
 from stages.v2v import V2V
 from stages.vfi import VFI
 from tests.stages.modern.rig import Shelf, modern_preset
@@ -226,3 +228,22 @@ def test_the_table_of_the_paper_needs_no_network(capsys: pytest.CaptureFixture[s
     assert all(stage in shown for stage in ("t2i", "i2v", "v2v", "vfi"))
     assert main(["--preset", "huge"]) == 2
     assert main(["--preset", "paper", "--size", "3x3"]) == 2
+
+
+def test_a_card_by_name_says_what_fits_there_and_about_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(GPU_NAMES) == set(GPUS)
+    assert main(["--preset", "tiny", "--gpu", "h100", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert {name: own["fits"] for name, own in stages.items()} == dict.fromkeys(STAGE_NAMES, "none")
+    assert stages["i2v"]["seconds"] == pytest.approx(stages["i2v"]["flops"] / (0.4 * 989e12))
+    with pytest.raises(SystemExit) as refused:
+        main(["--preset", "tiny", "--gpu", "h100", "--device", "cpu"])
+    assert refused.value.code == 2
+
+
+def test_what_does_not_fit_whole_fits_in_parts() -> None:
+    cost = Cost(
+        "i2v", 0, 60 * GIB, 60 * GIB, 8 * GIB, 0, resident_if={"none": 60 * GIB, "model": 28 * GIB, "layers": 1}
+    )
+    assert [fits(cost, GPUS[name]) for name in ("l4", "a100-40", "h100")] == ["layers", "model", "none"]
+    assert fits(replace(cost, activation_peak_bytes=30 * GIB), GPUS["l4"]) is None

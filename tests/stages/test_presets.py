@@ -1,9 +1,13 @@
 """Presets: requests are judged in one place, with both values in every refusal."""
 
+from typing import Any
+
 import pytest
 
+from client.single import StageSettings
 from stages.model.sampling.windows import plan_windows
-from stages.presets import MAX_PROMPT_CHARS, PAPER, PRESETS, TINY, Preset, RequestError, get_preset, plan
+from stages.presets import MAX_PROMPT_CHARS, MODERN, PAPER, PRESETS, TINY, Preset, RequestError, get_preset, plan
+from stages.types import StageName
 
 
 def test_the_papers_sizes() -> None:
@@ -86,6 +90,27 @@ def test_a_wrong_value_is_refused_with_both_values(given: dict[str, object], par
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(RequestError, match="Unknown preset 'huge'; choose one of: tiny, paper"):
         get_preset("huge")
+
+
+def test_a_stage_may_have_its_own_steps_and_guidance() -> None:
+    asked: dict[StageName, StageSettings] = {"i2v": StageSettings(steps=20), "v2v": StageSettings(guidance=4.0)}
+    made = plan(TINY, "a fox", steps=7, guidance=2.5, stages=asked)
+    assert [getattr(made, name).denoising.steps for name in ("t2i", "i2v", "v2v")] == [7, 20, 7]
+    assert [getattr(made, name).denoising.guidance for name in ("t2i", "i2v", "v2v")] == [2.5, 2.5, 4.0]
+    assert plan(MODERN, "a fox", stages={"i2v": StageSettings(steps=8)}).i2v.denoising.steps == 8
+
+
+@pytest.mark.parametrize(("preset", "given", "param", "sentence"), [
+    (TINY, {"stages": {"i2v": StageSettings(steps=0)}}, "stages", "stages.i2v.steps is 0; it must be between 1 and"),
+    (TINY, {"stages": {"t2i": StageSettings(guidance=31)}}, "stages", "stages.t2i.guidance is 31; it must be between"),
+    (TINY, {"stages": {"vfi": StageSettings(steps=3)}}, "stages", "VFI denoises nothing"),
+    (MODERN, {"steps": 30}, "steps", 'say it of one: "stages": {"i2v": {"steps": 30}}'),
+    (MODERN, {"guidance": 5.0}, "guidance", "a schedule of its own"),
+])  # fmt: skip
+def test_what_a_stage_cannot_have_is_refused(preset: Preset, given: dict[str, Any], param: str, sentence: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        plan(preset, "a fox", **given)
+    assert (caught.value.param, sentence in str(caught.value)) == (param, True)
 
 
 def test_steps_and_guidance_reach_every_denoising_stage() -> None:

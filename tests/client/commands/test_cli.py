@@ -259,7 +259,7 @@ def test_help_names_every_command_option_and_exit_code(shell: Shell) -> None:
         ("remix", RemixOptions, set()),
         ("extend", ExtendOptions, set()),
         ("upscale", UpscaleOptions, set()),
-        ("interpolate", InterpolateOptions, {"seed", "steps", "guidance", "negative_prompt"}),  # VFI looks at none
+        ("interpolate", InterpolateOptions, {"seed", "steps", "guidance", "stages", "negative_prompt"}),
     ],
 )
 def test_what_a_verb_takes_its_command_takes(command: str, options: type, without: set[str]) -> None:

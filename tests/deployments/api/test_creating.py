@@ -76,6 +76,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [
     ({"steps": 0}, "steps", ("0", "150")),
     ({"steps": 151}, "steps", ("151", "150")),
     ({"steps": "four"}, "steps", ("'four'", "integer")),
+    ({"stages": {"i2v": {"steps": 0}}}, "stages", ("stages.i2v.steps is 0", "150")),
     ({"guidance": 0.5}, "guidance", ("0.5", "1 and 30")),
     ({"guidance": 31}, "guidance", ("31", "1 and 30")),
     ({"guidance": float("nan")}, "guidance", ("nan", "1 and 30")),
