@@ -116,7 +116,7 @@ def rating_looks(served: Served, page: Page, pictures: Pictures = frames) -> Ite
     yield from played(page)
     yield "practice"
     page.locator("[data-choice=left]").click()
-    expect(page.get_by_text("Question 2 of 3")).to_be_visible()
+    expect(page.get_by_text("Question 2 of 3", exact=True)).to_be_visible()
     yield "second question"
     page.locator("[data-choice=same]").click()
     page.locator("[data-choice=right]").click()
