@@ -1,5 +1,5 @@
-"""The web page at `/`, the API's description at `/docs`, and their parts below `/assets/`: files of `web/`, read once,
-told apart by digest.
+"""The web page at `/`, the API's description at `/docs`, a rater's page at `/rate`, and their parts below `/assets/`:
+files of `web/`, read once, told apart by digest.
 
 The page is plain HTML, CSS and modules of JavaScript; it needs no build and loads nothing from elsewhere: by its policy
 browsers refuse what neither came from this server nor was made by the page itself (`blob:`, for a video that plays
@@ -10,8 +10,11 @@ while it is made and for a file that is about to be sent). It uses the API like 
 
 import hashlib
 import json
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -22,7 +25,7 @@ from stages.presets import MAX_FACTOR, MAX_PROMPT_CHARS, WEIGHTS, Preset, get_pr
 from stages.words import load_vocabulary
 
 WEB = Path(__file__).with_name("web")
-INDEX, DOCS, DOCS_SCRIPT, PRESET = "index.html", "docs.html", "docs.js", "preset.json"
+INDEX, DOCS, RATE, PRESET = "index.html", "docs.html", "rate.html", "preset.json"
 EXAMPLES = (  # a test holds that the smallest model knows every word of them
     "a fox walking through a snowy forest at dusk",
     "a robot jumping in a city at night",
@@ -47,6 +50,7 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_NAMES = re.compile(r"""(?:="assets/|from "\./)([\w.]+)\"""")
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept by browsers, asked for again by digest: a new server shows its own page at once
     "Content-Security-Policy": _POLICY,
@@ -100,30 +104,45 @@ def add_page_routes(app: FastAPI, preset: str) -> None:
     """Put them on the application, which serves that preset."""
     parts = read_parts()
     parts[PRESET] = _part(json.dumps(offers_of(get_preset(preset))).encode(), "application/json")
-
-    # Every module at once: each would else be asked for only when one that imports it is there.
-    scripts = [name for name in parts if name.endswith(".js") and name != DOCS_SCRIPT]
-    modules = ", ".join(f"<assets/{name}>; rel=modulepreload" for name in scripts)
+    modules = {name: {"Link": _preloads(reached(parts, name))} for name in (INDEX, RATE)}
 
     @app.get("/", response_class=Response, include_in_schema=False)
     async def page(request: Request) -> Response:
-        answer = _answer(request, parts[INDEX])
-        answer.headers["Link"] = modules
-        return answer
+        return _answer(request, parts[INDEX], modules[INDEX])
 
     @app.get("/docs", response_class=Response, include_in_schema=False)
     async def description(request: Request) -> Response:
         return _answer(request, parts[DOCS])
 
+    @app.get("/rate", response_class=Response, include_in_schema=False)
+    async def rate(request: Request) -> Response:
+        return _answer(request, parts[RATE], modules[RATE])
+
     @app.get("/assets/{name}", response_class=Response, include_in_schema=False)
     async def asset(name: str, request: Request) -> Response:
-        if name not in parts or name in (INDEX, DOCS):
+        if name not in parts or name in (INDEX, DOCS, RATE):
             raise HTTPException(404, "the page has no such part")
         return _answer(request, parts[name])
 
 
-def _answer(request: Request, part: Part) -> Response:
-    headers = {**_HEADERS, "ETag": part.etag}
+def reached(parts: Mapping[str, Part], page: str) -> set[str]:
+    """What a page loads: itself, what it names, and what that imports."""
+    names: set[str] = set()
+    todo = {page}
+    while todo:
+        name = todo.pop()
+        names.add(name)
+        todo |= set(_NAMES.findall(parts[name].body.decode())) & parts.keys() - names
+    return names
+
+
+def _preloads(names: Collection[str]) -> str:
+    """Every module at once: each would else be asked for only when one that imports it is there."""
+    return ", ".join(f"<assets/{name}>; rel=modulepreload" for name in sorted(names) if name.endswith(".js"))
+
+
+def _answer(request: Request, part: Part, more: Mapping[str, str] = MappingProxyType({})) -> Response:
+    headers = {**_HEADERS, **more, "ETag": part.etag}
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if part.etag in known:
         return Response(status_code=304, headers=headers)

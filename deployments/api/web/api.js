@@ -2,38 +2,48 @@
 // relative to the page's own, which may lie below a prefix.
 
 export class ApiError extends Error {
-  constructor(status, message, param, code) {
+  constructor(status, message, param, code, afterS) {
     super(message);
-    Object.assign(this, { status, param, code });
+    Object.assign(this, { status, param, code, afterS });
   }
 }
 
 let signIn = null; // set by main.js: shows the dialog, resolves when there is a session
 export function onSignIn(ask) { signIn = ask; }
 
-export async function call(method, path, body, headers = {}) {
+function away() {
+  return new ApiError(0, "The server cannot be reached; it may be restarting. Your jobs are kept.", null, "offline");
+}
+
+// The answer of a route, or an `ApiError`; `signal` ends the waiting for it.
+export async function ask(method, path, body, headers = {}, signal = undefined) {
   for (;;) {
-    const options = { method, headers: { ...headers } };
+    const options = { method, signal, headers: { ...headers } };
     if (body instanceof FormData) options.body = body;
     else if (body !== undefined) {
       options.body = written(body);
       options.headers["Content-Type"] = "application/json";
     }
-    let response;
-    try {
-      response = await fetch(path, options);
-    } catch {
-      throw new ApiError(0, "The server cannot be reached; it may be restarting. Your jobs are kept.", null, "offline");
-    }
-    if (response.ok) return response.status === 204 ? null : read(await response.text());
+    const response = await fetch(path, options).catch(() => { throw away(); });
+    if (response.ok) return response;
     const said = await response.json().catch(() => null);
     const error = said?.error ?? { message: `The server answered ${response.status}.` };
     if (response.status === 401 && signIn && !headers.Authorization) {
       await signIn(error.message);
       continue;
     }
-    throw new ApiError(response.status, error.message, error.param, error.code);
+    throw new ApiError(response.status, error.message, error.param, error.code, Number(response.headers.get("Retry-After")) || null);
   }
+}
+
+export async function call(...asked) {
+  const response = await ask(...asked);
+  return response.status === 204 ? null : read(await response.text().catch(() => { throw away(); }));
+}
+
+export async function fetched(...asked) {
+  const response = await ask(...asked);
+  return response.blob().catch(() => { throw away(); });
 }
 
 // A seed may be larger than any number that JavaScript holds exactly: here it is a text of digits, on the wire a number.

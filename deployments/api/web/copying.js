@@ -42,7 +42,7 @@ export function pythonOf(video) {
     `    client.videos.download(video.id, "video.${video.until === "t2i" ? "png" : "mp4"}")`, ""].join("\n");
 }
 
-async function copied(text) {
+export async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -4,11 +4,15 @@ import { ApiError, call, onSignIn } from "./api.js";
 import { h, say, setText } from "./dom.js";
 import { home } from "./home.js";
 import { pools } from "./pools.js";
+import { studies } from "./studies.js";
+import { study } from "./study.js";
 import { video } from "./video.js";
 
 const VIEWS = [
   [/^\/?$/, "home", home, "Videos"],
   [/^\/pools$/, "pools", pools, "Pools"],
+  [/^\/studies$/, "studies", studies, "Studies"],
+  [/^\/study\/([^/]+)$/, "studies", study, "Study"],
   [/^\/video\/([^/]+)$/, "home", video, "Video"],
 ];
 const HEALTH_MS = 15000;
@@ -29,7 +33,7 @@ async function show() {
     view.append(h("section", { class: "card" }, h("h1", {}, "There is no such page"), h("a", { href: "#/" }, "To the videos")));
     return;
   }
-  const [match, , open, title] = found;
+  const [match, page, open, title] = found;
   document.title = `${title} - MagicVideo`;
   window.scrollTo(0, 0);
   const stop = new AbortController();
@@ -42,9 +46,9 @@ async function show() {
     document.title = "Not there - MagicVideo";
     view.replaceChildren(
       h("section", { class: "card" },
-        h("h1", {}, error.status === 404 ? "There is no such video" : "That did not work"),
+        h("h1", {}, error.status === 404 ? `There is no such ${title.toLowerCase()}` : "That did not work"),
         h("p", { class: "error", role: "alert" }, error.status === 404 ? "It may have been deleted, or the address is not whole." : error.message),
-        h("p", {}, h("button", { type: "button", onclick: show }, "Try again"), " ", h("a", { href: "#/" }, "To the videos"))),
+        h("p", {}, h("button", { type: "button", onclick: show }, "Try again"), " ", h("a", { href: page === "studies" ? "#/studies" : "#/" }, page === "studies" ? "To the studies" : "To the videos"))),
     );
   }
 }

@@ -44,17 +44,20 @@ def test_the_page_and_its_parts_are_served_once(tmp_path: Path) -> None:
     assert {name for name, value in policy.items() if "blob:" in value} == {"img-src", "media-src"}
     again = client.get("/", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    named = set(re.findall(r"\bassets/([\w.]+)", first.text))
+    rated = client.get("/rate")
+    assert rated.headers["content-security-policy"] == first.headers["content-security-policy"]
+    named = set(re.findall(r"\bassets/([\w.]+)", first.text + rated.text))
     for name in named:
         assert client.get(f"/assets/{name}").status_code == 200
-    for name in ("index.html", "nothing.js", "..%2Fauth.py"):
+    for name in ("index.html", "rate.html", "nothing.js", "..%2Fauth.py"):
         assert client.get(f"/assets/{name}").status_code == 404
 
 
-def test_every_module_is_named_before_one_asks_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "first"), [("/", "main.js"), ("/rate", "rate.js")])
+def test_every_module_is_named_before_one_asks_for_it(tmp_path: Path, page: str, first: str) -> None:
     client = TestClient(Served(tmp_path).app, client=("127.0.0.1", 1))
-    named = re.findall(r"<assets/([\w.]+)>; rel=modulepreload", client.get("/").headers["link"])
-    parts, found, left = read_parts(), set[str](), {"main.js"}
+    named = re.findall(r"<assets/([\w.]+)>; rel=modulepreload", client.get(page).headers["link"])
+    parts, found, left = read_parts(), set[str](), {first}
     while left:
         found |= left
         left = {name for one in left for name in re.findall(r'from "\./([\w.]+)"', parts[one].body.decode())} - found

@@ -7,13 +7,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from deployments.api.page import read_parts
+from deployments.api.page import reached, read_parts
 from deployments.tenants.keys import KeyBook
 from tests.browser import chromium, needs_chromium, opened
 from tests.deployments.api.looks import looks
 from tests.deployments.api.served import Served
 
 BUDGET_BYTES = 150_000  # of all that the page is made of, as it is on disk
+RATE_BYTES = 65_000  # of all that a rater's page loads
 MANNERS: dict[str, dict[str, Any]] = {
     "desktop, light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "phone, dark": {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True},
@@ -28,7 +29,9 @@ def browser() -> Iterator[Browser]:
 
 def test_the_page_is_small_and_its_files_too() -> None:
     parts = read_parts()
-    assert sum(len(part.body) for part in parts.values()) <= BUDGET_BYTES
+    rates = reached(parts, "rate.html")
+    assert sum(len(parts[name].body) for name in parts.keys() - (rates - reached(parts, "index.html"))) <= BUDGET_BYTES
+    assert sum(len(parts[name].body) for name in rates) <= RATE_BYTES
     assert {name for name, part in parts.items() if part.body.count(b"\n") > 400} == set()
 
 
