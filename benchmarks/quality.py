@@ -82,7 +82,7 @@ def _with_parts(parts: Mapping[str, Part]) -> Preset:
     return replace(TINY, parts=MappingProxyType({**TINY.parts, **parts}))
 
 
-SWITCHES = {"noise prior": "prior", "ControlNet": "control", "appearance encoder": "appearance"}
+SWITCHES = {"noise prior": "prior", "ControlNet": "control"}  # the appearance encoder is off
 ABLATIONS = (
     *SWITCHES,
     "joint image training",

@@ -12,9 +12,11 @@ two seconds old, which is faster than Serve takes them.
     sim_gpu_seconds_ratio_median  of the same pair
     sim_p95_ratio_hindsight       the same median, but Serve's setting is chosen anew for every trace, among those that
                                   hold up to 5 % more GPU-seconds on it than look-ahead does (else the cheapest)
+    sim_new_p95_ratio_median         the first two on ten traces of other seeds, on which nothing was chosen, and on
+    sim_new_node_hours_ratio_median  nodes of four GPUs that boot for a minute before start-ups; bills of whole nodes
     sim_p95_ratio_start_up_X      the first figure with start-ups X times as long (1: one minute for I2V and V2V)
 
-About three minutes. It says nothing of a real cluster: `benchmarks.autoscaling` does.
+About ten minutes. It says nothing of a real cluster: `benchmarks.autoscaling` does.
 """
 
 import itertools
@@ -26,10 +28,11 @@ from dataclasses import dataclass, replace
 from benchmarks.tools.result import parser_of, result
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.policy.types import Policy
-from cluster.traffic.traces import Trace, kept_traces
-from cluster.twin.simulator import Pool, Scenario, StageTimes, simulate
+from cluster.traffic.traces import Trace, kept_specs, kept_traces, make_trace
+from cluster.twin.simulator import NodePool, Pool, Scenario, StageTimes, simulate
 
 BUDGET_GPUS = 64
+_NODE_GPUS = 4
 STAGES: Mapping[str, StageTimes] = {  # start-ups of a process that has its weights on the node's disk
     "t2i": StageTimes(4.0, cv=0.1, start_up_s=40.0),
     "i2v": StageTimes(40.0, cv=0.1, start_up_s=60.0),
@@ -46,7 +49,24 @@ class Score:
     """One policy on one trace."""
 
     p95_s: float
-    gpu_seconds: float
+    gpu_seconds: float  # of whole nodes, where there are nodes
+
+
+def on_nodes() -> Scenario:
+    """The pipeline on nodes of four GPUs, packed."""
+    about = scenario(1.0)
+    pools = {name: replace(pool, on=("gpus",)) for name, pool in about.pools.items()}
+    nodes = {"gpus": NodePool(_NODE_GPUS, BUDGET_GPUS // _NODE_GPUS, boot_s=60.0, idle_s=60.0)}
+    return replace(about, pools=pools, nodes=nodes, packing="pack")
+
+
+def new_traces() -> tuple[Trace, ...]:
+    """The kept ones with other seeds, one twice in the recording's place."""
+    specs = [spec for spec in kept_specs() if spec.kind != "recorded"]
+    seeds = [1000] * len(specs) + [2000]
+    return tuple(
+        make_trace(replace(spec, seed=spec.seed + seed)) for spec, seed in zip([*specs, specs[3]], seeds, strict=True)
+    )
 
 
 def scenario(start_up: float = HEADLINE) -> Scenario:
@@ -76,7 +96,10 @@ def serve_settings(
 def scores(policy: Policy, about: Scenario, traces: Sequence[Trace]) -> list[Score]:
     """Of each trace."""
     runs = (simulate(about, trace, policy).metrics for trace in traces)
-    return [Score(metrics.p95_s, metrics.gpu_seconds) for metrics in runs]
+    return [
+        Score(metrics.p95_s, _NODE_GPUS * 3600 * metrics.node_hours if metrics.node_s else metrics.gpu_seconds)
+        for metrics in runs
+    ]
 
 
 def tuned(ours: Sequence[Score], settings: Mapping[str, Sequence[Score]]) -> str:
@@ -88,9 +111,8 @@ def tuned(ours: Sequence[Score], settings: Mapping[str, Sequence[Score]]) -> str
     return min(fair, key=lambda name: statistics.geometric_mean(score.p95_s for score in settings[name]))
 
 
-def compare(start_up: float, traces: Sequence[Trace], *, told: bool = False) -> dict[str, float]:
-    """The three figures at one start-up; prints both sides' p95 and GPU-seconds of every trace when `told`."""
-    about = scenario(start_up)
+def compare(about: Scenario, shown: str, traces: Sequence[Trace], *, told: bool = False) -> dict[str, float]:
+    """The three figures of one scenario; prints both sides' p95 and GPU-seconds of every trace when `told`."""
     ours = scores(LookAhead(), about, traces)
     settings = {name: scores(policy, about, traces) for name, policy in serve_settings().items()}
     chosen = tuned(ours, settings)
@@ -100,7 +122,7 @@ def compare(start_up: float, traces: Sequence[Trace], *, told: bool = False) -> 
         for index in range(len(traces))
         for name in [tuned([ours[index]], {key: [value[index]] for key, value in settings.items()})]
     ]
-    print(f"start-up x {start_up:g}: Serve's best setting within the same GPU-seconds is {chosen}", flush=True)
+    print(f"{shown}: Serve's best setting within the same GPU-seconds is {chosen}", flush=True)
     if told:
         print(f"{'trace':<16} requests  p95: ours   Serve's  ratio  GPU-hours: ours  Serve's  ratio")
         for trace, mine, its in zip(traces, ours, theirs, strict=True):
@@ -121,8 +143,17 @@ def compare(start_up: float, traces: Sequence[Trace], *, told: bool = False) -> 
 def figures(start_ups: Sequence[float] = START_UPS, traces: Sequence[Trace] | None = None) -> dict[str, float]:
     """Everything that this benchmark reports, and `benchmarks.autoscaling` beside its live figures."""
     traces = kept_traces() if traces is None else traces
-    found = {start_up: compare(start_up, traces, told=start_up == HEADLINE) for start_up in {HEADLINE, *start_ups}}
+    found = {
+        factor: compare(scenario(factor), f"start-up x {factor:g}", traces, told=factor == HEADLINE)
+        for factor in {HEADLINE, *start_ups}
+    }
+    new = compare(on_nodes(), "new traces on nodes", new_traces(), told=True) if start_ups else {}
     return {
+        **{
+            f"sim_new_{name.replace('gpu_seconds', 'node_hours')}": value
+            for name, value in new.items()
+            if name != "p95_ratio_hindsight"
+        },
         **{f"sim_{name}": value for name, value in found[HEADLINE].items()},
         **{f"sim_p95_ratio_start_up_{factor:g}": found[factor]["p95_ratio_median"] for factor in sorted(found)},
         **{f"sim_gpu_seconds_ratio_start_up_{f:g}": found[f]["gpu_seconds_ratio_median"] for f in sorted(found)},

@@ -3,6 +3,7 @@
     profile    seconds, memory and bytes of every stage, measured on this machine
     plan       the cheapest replicas for a rate and a 95th percentile, with the proof that none is cheaper
     experiment sweeps of replicas, load and policies, simulated or on a real server, with plots
+    calibrate  a twin learnt from a server's journal: its error, and what another split would do
     render     image, Kubernetes, `ray up`, alerts and dashboard for these pools
 
 What cannot be done ends in one sentence: exit code 2 for a wrong argument or file, 3 for trouble from outside, 1 where
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from client._shell.ending import FAILED, OUTSIDE, WRONG, Parser, end
+from cluster.experiments import calibrate
 from cluster.experiments import command as experiment
 from cluster.experiments.live import LiveError
 from cluster.experiments.spec import ExperimentError
@@ -20,8 +22,8 @@ from cluster.manifests import command as render
 from cluster.manifests.site import SiteError
 from cluster.planner import command as plan_command
 from cluster.planner import profile_command
+from cluster.planner.options import GoalError
 from cluster.planner.profiles import ProfileError
-from cluster.planner.search import GoalError
 from cluster.pools.file import PoolFileError
 from cluster.twin.scenario import TwinError
 
@@ -41,7 +43,7 @@ def run(words: list[str]) -> int:
     """What the words say."""
     parser = Parser(prog="python -m cluster", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (profile_command, plan_command, experiment, render):
+    for module in (profile_command, plan_command, experiment, calibrate, render):
         module.add_command(commands)
     options = parser.parse_args(words)
     ran: int = options.run(options)

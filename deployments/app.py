@@ -169,5 +169,9 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "batch": (stage.batch.size, stage.batch.wait_s),
         **(finisher if name == STAGE_NAMES[-1] else {}),
     }
-    told = {"stall_limit_s": max(one.stall_limit_s for one in hosted), "logs": _logs(args)}
+    told = {
+        "stall_limit_s": max(one.stall_limit_s for one in hosted),
+        "glimpse_every": args.previews.every_steps,
+        "logs": _logs(args),
+    }
     return _rolled(serve.deployment(**options)(Replica), made_of, told).bind(**made_of, **told)

@@ -13,7 +13,8 @@ A stage is a plain class that runs without Ray, so that it can be read, tested a
 
 It is a pure function of its arguments: same inputs, seed, device type and library versions give the same bytes, however
 many replicas there are and whichever one runs it. `report(step, total)` is called at every denoising step and every
-interpolated chunk; it raises `Cancelled` to stop the work there. A stage that denoises can also stop between two steps
+interpolated chunk; it raises `Cancelled` to stop the work there. One with a `glimpse` may show steps as they are taken
+(`stages.model.sampling.glimpses`). A stage that denoises can also stop between two steps
 and go on in another process: `stages.state`.
 
 A stage may also be a `BatchStage`, which computes several calls at once. What a batch gives is what each of its calls

@@ -81,7 +81,14 @@ PAPER = Preset(
             "gan": Part("embedded:gan", "Apache-2.0"),
         }
     ),
-    sizes=MappingProxyType({"1048x1048": Sizes(t2i=(1024, 1024), i2v=(600, 600), v2v=(1048, 1048))}),
+    sizes=MappingProxyType(  # the paper's; the others have as many pixels, T2I near what SDXL has learnt
+        {
+            "1048x1048": Sizes(t2i=(1024, 1024), i2v=(600, 600), v2v=(1048, 1048)),
+            "1400x784": Sizes(t2i=(1344, 768), i2v=(800, 448), v2v=(1400, 784)),
+            "784x1400": Sizes(t2i=(768, 1344), i2v=(448, 800), v2v=(784, 1400)),
+            "1216x912": Sizes(t2i=(1152, 864), i2v=(704, 528), v2v=(1216, 912)),
+        }
+    ),
     keyframes=MappingProxyType({"4": 32, "2": 16, "8": 64}),
     keyframe_fps=8.0,
     vfi_factor=3,
@@ -92,9 +99,10 @@ PAPER = Preset(
     i2v_guide=Guide(image_scale=0.8, controls=(Control("control", kind="sparse"),)),
     v2v_guide=Guide(image_scale=0.8, controls=(Control("control_v2v", image="keyframes"),)),
     strength=0.45,
-    i2v_windows=Windows(length=32, overlap=12),
+    i2v_windows=Windows(length=16, overlap=4),  # of AnimateDiff's training; its module has positions for 32
     v2v_windows=Windows(length=18, overlap=4),
     reads=75,
+    negative_prompt="bad quality, worst quality, low resolution, blurry, deformed, watermark, text",
 )
 
 _LCM = Part("wangfuyun/AnimateLCM", "MIT", revision="3d4d00fc113225e1040f4d3bec504b6ec750c10c")

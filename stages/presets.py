@@ -115,8 +115,8 @@ TINY = Preset(
     i2v=replace(_TINY_NOISE, steps=12, guidance=2.0),
     v2v=replace(_TINY_NOISE, steps=12, guidance=2.0),
     prior=Prior(weight=1.0, decay=0.0, shared=0.0),
-    i2v_guide=Guide(image_scale=1.0, controls=(Control("control"),)),
-    v2v_guide=Guide(image_scale=1.0, controls=(Control("control_v2v"),)),
+    i2v_guide=Guide(image_scale=0.0, controls=(Control("control"),)),  # these weights' appearance encoder is dead
+    v2v_guide=Guide(image_scale=0.0, controls=(Control("control_v2v"),)),
     strength=0.3,
     i2v_windows=Windows(length=16, overlap=5),
     v2v_windows=Windows(length=10, overlap=3),
@@ -209,7 +209,7 @@ def plan(
             "negative_prompt",
             f"The negative prompt has {len(negative_prompt)} characters, the limit is {MAX_PROMPT_CHARS}; shorten it.",
         )
-    text, note = check_prompt(prompt), ""
+    text, note, negative_prompt = check_prompt(prompt), "", negative_prompt.strip() or preset.negative_prompt
     if preset.vocabulary:
         vocabulary = load_vocabulary(WEIGHTS / preset.vocabulary)
         reading = read_prompt(WEIGHTS / preset.vocabulary, text)

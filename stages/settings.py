@@ -51,10 +51,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Lora:
-    """A low-rank change of the UNet's spatial layers, merged when the stage loads."""
+    """A low-rank change, merged when the stage loads.
+
+    Of the spatial layers of the built-in networks; or of one network of a pipeline, which `into` names as in
+    "i2v_pipeline.transformer_2".
+    """
 
     part: str
     scale: float = 1.0
+    into: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Denoising:
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     zero_terminal_snr: bool = False
     reuse_every: int = 1
+    flow_shift: float = 0.0  # of the scheduler that a pipeline brings; 0: as it is published
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,7 @@ class Preset:
     share_spatial: bool = True  # I2V and V2V hold the spatial layers once where they share a process
     gan: bool = False  # VFI uses its GAN beside the flow model; the shipped one gains too little for its time
     max_steps: int = 150
+    negative_prompt: str = ""  # of a request that brings none
     prompt_style: str = "{prompt}"  # wraps every prompt before the text encoder sees it
     reads: int = 0  # tokens of a prompt that its text encoders see; 0: more than any prompt has
     vocabulary: str = ""  # file of `stages.words` inside `stages/weights`; empty: the text encoder knows the language

@@ -61,7 +61,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "jobs": Room("pure values and judgements: requests, plans, remix, outlook"),
     },
     "cluster": {
-        "experiments": Room("a YAML file becomes runs, simulated or live", ("planner", "twin", "policy", "traffic")),
+        "experiments": Room(
+            "a YAML file becomes runs, simulated or live",
+            ("planner", "twin", "policy", "traffic", "pools"),
+        ),
         "planner": Room("the cheapest replicas for a goal", ("pools",)),
         "twin": Room("the served pipeline in simulated time", ("policy", "traffic")),
         "manifests": Room("Kubernetes, `ray up`, image, alerts, dashboard", ("pools",)),
@@ -135,20 +138,8 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "schema", "schema_studies", "errors"}),
     "stages": frozenset(
         {
-            *(
-                "__init__",
-                "types",
-                "base",
-                "state",
-                "settings",
-                "presets",
-                "paper",
-                "modern",
-                "words",
-                "english",
-                "tongues",
-            ),
-            *("sheets", "commands"),
+            *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),
+            *("words", "english", "tongues", "sheets", "commands"),
         }
     ),
 }

@@ -11,9 +11,12 @@ Knows nothing of Ray: `experiment_live` starts the server as a process of its ow
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +50,9 @@ def add_command(commands: Any) -> None:
     command.add_argument("--live", action="store_true", help="on a real server of this machine, not simulated")
     command.add_argument("--quick", action="store_true", help="with what the file says under `quick`")
     command.add_argument("--speed", type=_above_zero, help="divide all times by it (1; live: what the file says)")
+    command.add_argument(
+        "--processes", type=_count, default=1, help="simulated runs beside each other, each in a process (%(default)s)"
+    )
     command.add_argument("--out", type=Path, help="folder of the results (out/NAME, out/NAME-live)")
 
 
@@ -59,15 +65,44 @@ def run(options: argparse.Namespace) -> int:
     spec = spec.sped(speed)
     if options.live:
         check_live(spec)
+        if options.processes > 1:
+            raise ExperimentError(f"--processes is {options.processes}, but live runs share one machine; leave it out.")
     plans = plan_runs(spec, folder)
     open_folder(out, spec, "live" if options.live else "simulated", speed)
-    with Bench(spec, out) if options.live else nullcontext(_simulated) as runner:
+    missing = [plan for plan in plans if not (out / RUNS / plan.name).is_dir()]
+    with Bench(spec, out) if options.live else _simulator(missing, options.processes) as runner:
         return run_all(plans, runner, out, mode="live" if options.live else "simulated", speed=speed)
 
 
+@contextmanager
+def _simulator(plans: Sequence[RunPlan], processes: int) -> Iterator[Runner]:
+    """Runs simulated when they are asked for, or already under way in processes of their own."""
+    if min(processes, len(plans)) < 2:
+        yield _simulated
+        return
+    pool = ProcessPoolExecutor(min(processes, len(plans)), mp_context=get_context("spawn"), initializer=_leave_ctrl_c)
+    try:
+        made = {plan.name: pool.submit(_simulated, plan, None) for plan in plans}
+
+        def runner(plan: RunPlan, told: Any) -> Run:
+            run = made.pop(plan.name).result()
+            told(len(run.rows), len(run.rows))
+            return run
+
+        yield runner
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_ctrl_c() -> None:
+    """To the command itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _simulated(plan: RunPlan, told: Any) -> Run:
-    made = simulate(plan.scenario, plan.trace, plan.make_policy(), seed=plan.seed)
-    told(len(made.rows), len(made.rows))
+    made = simulate(plan.scenario, plan.trace, plan.make_policy(), seed=plan.seed, told=told)
+    if told is not None:
+        told(len(made.rows), len(made.rows))
     return made
 
 
@@ -137,6 +172,12 @@ def _progress(total: int) -> Iterator[tuple[Progress, TaskID, TaskID]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress, progress.add_task("runs", total=total), progress.add_task("requests", total=1)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes, 1 or more")
+    return int(text)
 
 
 def _above_zero(text: str) -> float:

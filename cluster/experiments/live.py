@@ -191,6 +191,13 @@ class Bench:
         )
         return Run(seen.rows, seen.samples, metrics, tuple(STAGE_NAMES))
 
+    @property
+    def url(self) -> str:
+        """Of the server that the last run was on."""
+        if self._server is None:
+            raise LiveError("No run has been made yet, so there is no server; call this first.")
+        return self._server.url
+
     def _stop(self) -> None:
         if self._server is not None:
             self._server.stop()  # Ctrl-C may come in here; then it is stopped again
@@ -216,6 +223,7 @@ class _Server:
             own_session=True,
         )
         self._dashboard = Dashboard(f"http://127.0.0.1:{port}", token)
+        self.url = self._process.url
         self.stop = self._process.stop
 
     def start(self) -> None:

@@ -15,8 +15,9 @@ from client._shell.outputs import judge_output, written
 from client._shell.terminal import make_console
 from client._shell.texts import read_text
 from cluster.planner.monoliths import Monolith, judge, make_monolith
+from cluster.planner.options import TIME_SHARE, Choice, Goal, GoalError
 from cluster.planner.profiles import Profile, load_profile
-from cluster.planner.search import Choice, Goal, GoalError, Plan, make_plan, neighbours
+from cluster.planner.search import Plan, make_plan, neighbours
 from cluster.pools.file import GpuPool, PoolFile, PoolFileError, load_pools
 
 POOLS = Path(__file__).parents[1] / "pools.yaml"
@@ -50,9 +51,9 @@ def run(options: argparse.Namespace) -> int:
     if options.write is not None:
         write_config(plan, file, options.write)
     if options.json:
-        print(json.dumps(as_json(plan, monoliths, profile), indent=2))
+        print(json.dumps(as_json(plan, monoliths, profile, file), indent=2))
     else:
-        show(plan, monoliths, profile)
+        show(plan, monoliths, profile, file)
         if options.write is not None:
             print(f"Wrote replicas, pools and GPUs of the four stages into {options.write}.")
     return 0
@@ -71,7 +72,7 @@ def parse_rate(text: str) -> float:
         raise GoalError(f"--rate is {text!r}; write it like 0.5/s, 12/min or 300/h.") from None
 
 
-def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict[str, Any]:
+def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile, file: PoolFile) -> dict[str, Any]:
     """All that the tables say."""
     return {
         "goal": {"rate_per_s": plan.goal.rate, "p95_s": plan.goal.p95_s},
@@ -79,11 +80,14 @@ def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict
         "p95_s": plan.p95_s,
         "cost_per_hour": plan.cost_per_hour,
         "cost_per_1000": plan.cost_per_1000,
+        "currency": file.currency,
+        "control_per_hour": plan.control_per_hour,
+        "nodes": [vars(bill) for bill in plan.bills],
         "gpus": plan.gpus,
         "bottleneck": plan.bottleneck.stage,
         "stages": {
-            choice.stage: {"lives_with": "i2v"}
-            if plan.together and choice.stage == "v2v"
+            choice.stage: {"lives_with" if plan.layout == "together" else "shares_gpus_of": plan.hosts[choice.stage]}
+            if choice.stage in plan.hosts
             else {"pool": choice.pool, "replicas": choice.replicas, "load": choice.station.load}
             | ({"batch": choice.batch} if choice.batch > 1 else {})
             for choice in plan.choices
@@ -91,40 +95,51 @@ def as_json(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> dict
         "proof": {"branches": plan.looked_at, "combinations": plan.possible},
         "one_fewer": [
             {"stage": n.stage, "saving_per_hour": n.saving_per_hour, "p95_s": n.p95_s, "load": n.load}
-            for n in neighbours(plan)
+            for n in neighbours(plan, file)
         ],
         "monoliths": [vars(monolith) for monolith in monoliths],
         "verdict": judge(plan, monoliths),
     }
 
 
-def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile) -> None:
+def show(plan: Plan, monoliths: Sequence[Monolith], profile: Profile, file: PoolFile) -> None:
     """As tables and sentences."""
     console = make_console()
     kind = "an ESTIMATE, nothing was measured" if profile.kind == "estimate" else f"measured {profile.date}"
-    title = f"{plan.goal.rate:g} videos/s, p95 <= {plan.goal.p95_s:g} s; preset {profile.preset}, {kind}"
-    table = Table(title=title, title_justify="left")
-    for column in ("stage", "pool", "replicas", "GPUs", "s a video", "load", "an hour"):
+    print(f"{plan.goal.rate:g} videos/s, p95 <= {plan.goal.p95_s:g} s; preset {profile.preset}, {kind}.")
+    table = Table()
+    for column in ("stage", "pool", "replicas", "GPUs", "s a video", "load"):
         table.add_column(column, justify="left" if column in ("stage", "pool") else "right")
     for choice in plan.choices:
         station = choice.station
-        if plan.together and choice.stage == "v2v":
-            table.add_row("v2v", "in i2v's replicas")
+        if (host := plan.hosts.get(choice.stage)) is not None:
+            table.add_row(choice.stage, f"in {host}'s replicas" if plan.layout == "together" else f"on {host}'s GPUs")
             continue
-        cells = (f"{choice.gpus:g}", f"{station.service_s:.1f}", f"{station.load:.0%}", f"{choice.cost_per_hour:.2f}")
+        cells = (f"{choice.gpus:g}", f"{station.service_s:.1f}", f"{station.load:.0%}")
         table.add_row(choice.stage, choice.pool, str(choice.replicas), *cells)
-    table.add_row("", "", "", f"{plan.gpus:g}", "", "", f"{plan.cost_per_hour:.2f}")
     console.print(table)
-    costs = f"{plan.cost_per_1000:.2f} for 1,000 videos"
-    console.print(f"p95 {plan.p95_s:.1f} s; {costs}; busiest: {plan.bottleneck.stage}.")
+    unit = f"{file.currency} an hour" if file.currency else "an hour"
+    bill = Table()
+    for column in ("pool", "whole nodes", "GPUs", "of them used", unit):
+        bill.add_column(column, justify="left" if column == "pool" else "right")
+    for own in plan.bills:
+        spot = " (spot)" if file.named(own.pool).spot else ""
+        bill.add_row(own.pool + spot, str(own.nodes), str(own.gpus), str(own.used), f"{own.per_hour:.2f}")
+    if file.control is not None:
+        bill.add_row("control", str(file.control.nodes), "0", "0", f"{plan.control_per_hour:.2f}")
+    bill.add_row("", "", "", "", f"{plan.cost_per_hour:.2f}")
+    console.print(bill)
+    console.print(
+        f"p95 {plan.p95_s:.1f} s; {plan.cost_per_1000:.2f} for 1,000 videos; busiest: {plan.bottleneck.stage}."
+    )
     proof = f"{plan.looked_at:,} branches of {plan.possible:,} combinations looked at"
     console.print(f"Optimal: {proof}; every other costs as much or misses the goal.")
-    for neighbour in neighbours(plan)[:1]:
+    for neighbour in neighbours(plan, file)[:1]:
         broken = f"p95 would be {neighbour.p95_s:.1f} s" if neighbour.load < 1 else f"{neighbour.stage} is overloaded"
         if neighbour.load < 1 and neighbour.p95_s <= plan.goal.p95_s:
             continue
-        saving = f"{neighbour.saving_per_hour:.2f} an hour less"
-        console.print(f"One replica of {neighbour.stage} fewer is {saving}, and {broken}.")
+        saving = f"saves {neighbour.saving_per_hour:.2f} an hour" if neighbour.saving_per_hour else "saves no node"
+        console.print(f"One replica of {neighbour.stage} fewer {saving}, and {broken}.")
     for monolith in monoliths:
         name = f"{monolith.replicas} monoliths on {monolith.pool}{', offloading' if monolith.offload else ''}"
         console.print(f"{name}: {monolith.cost_per_hour:.2f} an hour, p95 {monolith.p95_s:.1f} s.")
@@ -135,8 +150,8 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     """Replicas, pool, GPUs and batch of each stage into a Serve config; comments and what scales stay.
 
     A stage that scales gets bounds around the plan: its own lower one where that is below, and up to twice the plan as
-    far as the pool goes. A budget below the plan is raised to it. Where V2V lives in I2V's replicas, `scaling` and its
-    policy go, for they count stages that scale by themselves.
+    far as the pool goes. A budget below the plan is raised to it. Where V2V lives in I2V's replicas, or all stages
+    share GPUs, their numbers are fixed; `scaling` and its policy go, for they count stages that scale by themselves.
 
     Raises:
         PoolFileError: it is no Serve config of ours.
@@ -153,21 +168,24 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
         raise PoolFileError(f"{path} is no Serve config with an application that has args ({error!r}).") from error
     for choice in plan.choices:
         stage = stages.setdefault(choice.stage, {})
-        stage["pool"] = file.named(choice.pool).node_labels.get("pool", choice.pool)
-        gpus = file.named(choice.pool).gpus_of(choice.stage)
+        host = next(own for own in plan.choices if own.stage == plan.hosts.get(choice.stage, choice.stage))
+        pool = file.named(host.pool)
+        stage["pool"] = pool.node_labels.get("pool", pool.name)
+        gpus = TIME_SHARE if plan.layout == "shared" else pool.gpus_of(choice.stage)
         stage["num_gpus"] = int(gpus) if gpus.is_integer() else gpus
         for key in ("replicas", "batch", "lives_with"):
             stage.pop(key, None)
-        if plan.together and choice.stage == "v2v":
+        if plan.layout != "apart":
             stage.pop("autoscaling", None)
+        if plan.layout == "together" and choice.stage == "v2v":
             stage["lives_with"] = "i2v"
         elif (bounds := stage.get("autoscaling")) is not None:
-            bounds.update(_around(choice, file.named(choice.pool), bounds.get("min_replicas")))
+            bounds.update(_around(choice, pool, bounds.get("min_replicas")))
         else:
-            stage["replicas"] = choice.replicas
+            stage["replicas"] = host.replicas
         if choice.batch > 1:
             stage["batch"] = {"size": choice.batch}
-    if plan.together:
+    if plan.layout != "apart":
         application.pop("autoscaling_policy", None)
         application["args"].pop("scaling", None)
     elif (scaling := application["args"].get("scaling")) and "budget_gpus" in scaling:

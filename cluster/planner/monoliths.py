@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cluster.planner.options import Goal
 from cluster.planner.profiles import AcceleratorProfile, Profile
 from cluster.planner.queueing import Station, percentile, wait
-from cluster.planner.search import Goal, Plan
+from cluster.planner.search import Plan
+from cluster.pools.bill import nodes_for
 from cluster.pools.file import GpuPool, PoolFile
 from stages.types import STAGE_NAMES
 
@@ -43,11 +45,17 @@ def make_monolith(goal: Goal, file: PoolFile, profile: Profile, *, offload: bool
             station = Station(goal.rate, seconds, replicas, cv)
             p95_s = percentile([station]) if station.load < 1 else math.inf
             if p95_s <= goal.p95_s:
-                found.append(Monolith(pool.name, replicas, offload, replicas * pool.price_per_hour, p95_s))
+                found.append(Monolith(pool.name, replicas, offload, _per_hour(file, pool, replicas), p95_s))
                 break
             if station.load < 1 and wait(station)[0] < 1e-6 * seconds:
                 break  # more do not help
     return min(found, key=lambda monolith: monolith.cost_per_hour, default=None)
+
+
+def _per_hour(file: PoolFile, used: GpuPool, replicas: int) -> float:
+    """Of whole nodes, and of those of other pools that always stand."""
+    nodes = {pool.name: nodes_for(pool, [(1.0, replicas)] if pool is used else []) for pool in file.pools}
+    return file.control_per_hour + math.fsum(nodes[pool.name] * pool.node_price_per_hour for pool in file.pools)
 
 
 def judge(plan: Plan, monoliths: Sequence[Monolith]) -> str:

@@ -70,7 +70,11 @@ def sojourn(stations: Sequence[Station]) -> tuple[float, float]:
 
 def percentile(stations: Sequence[Station], share: float = 0.95) -> float:
     """Seconds within which that share of jobs is done."""
-    mean, variance = sojourn(stations)
+    return percentile_of(*sojourn(stations), share)
+
+
+def percentile_of(mean: float, variance: float, share: float = 0.95) -> float:
+    """The same, of a job's seconds by their mean and variance."""
     if math.isinf(mean):
         return math.inf
     if variance <= 1e-12 * mean**2:

@@ -1,55 +1,27 @@
 """The cheapest replicas that carry a rate of jobs within a 95th percentile, and the proof that none is cheaper.
 
 Each stage gets a pool and a number of replicas; where a pool lets V2V live in I2V's replicas, that is tried as well.
-What a choice does to a job's time comes from `cluster.planner.queueing`; what it costs from the pools' prices. The
-search is exact over these choices: branch and bound, stage after stage, which leaves a branch when what is chosen so
-far and the least that the rest can cost is no cheaper than the best plan known, or when the rest at its fastest is
-still too slow. How much was looked at is part of the answer.
+What a choice does to a job's time comes from `cluster.planner.queueing`; what all cost together is the bill of whole
+nodes (`cluster.pools.bill`), with those that always stand and the control group. The search is exact over these
+choices: branch and bound, stage after stage, which leaves a branch when what is chosen so far and the least that the
+rest can cost is no cheaper than the best plan known, or when the rest at its fastest is still too slow. Of plans with
+one bill the first found is taken. How much was looked at is part of the answer.
 
 Pure: takes profile, pools and a goal, gives a `Plan` or says what stands in the way.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cluster.planner.profiles import Profile, StageProfile
-from cluster.planner.queueing import Station, percentile, wait
+from cluster.planner.options import Choice, Goal, GoalError, Layout, fits, options_of, service_s_of
+from cluster.planner.profiles import Profile
+from cluster.planner.queueing import percentile, percentile_of, sojourn
+from cluster.pools.bill import gpus_for, nodes_for
 from cluster.pools.file import PoolFile
 from stages.types import STAGE_NAMES, StageName
 
-_MORE = 64  # replicas beyond the least: further ones make no job faster
-
-
-class GoalError(ValueError):
-    """No plan can hold the goal; one sentence with the nearest that one can."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What is asked for."""
-
-    rate: float  # jobs a second
-    p95_s: float
-
-    def __post_init__(self) -> None:
-        if not (self.rate > 0 and math.isfinite(self.rate)):
-            raise GoalError(f"The rate is {self.rate:g} jobs a second; it must be above 0.")
-        if not (self.p95_s > 0 and math.isfinite(self.p95_s)):
-            raise GoalError(f"The p95 is {self.p95_s:g} s; it must be above 0.")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One stage's place and size."""
-
-    stage: StageName
-    pool: str
-    replicas: int
-    gpus: float  # of all its replicas
-    cost_per_hour: float
-    station: Station
-    batch: int = 1  # calls that a replica must compute at once for that
+_JOINT: tuple[Layout, ...] = ("together", "shared")
 
 
 @dataclass(frozen=True)
@@ -60,11 +32,21 @@ class Plan:
     choices: tuple[Choice, ...]
     looked_at: int = 0  # branches
     possible: int = 0  # combinations
-    together: bool = False  # V2V lives in I2V's replicas: I2V's choice is for both, V2V's own is empty
+    layout: Layout = "apart"  # else I2V's choice is V2V's too ("together"), or V2V's is that of all ("shared")
+    bills: tuple["Bill", ...] = ()
+    control_per_hour: float = 0.0
+
+    @property
+    def hosts(self) -> dict[StageName, StageName]:
+        """The stages that have no GPUs of their own, and where they are."""
+        if self.layout == "shared":
+            return {stage: "v2v" for stage in STAGE_NAMES if stage != "v2v"}
+        return {"v2v": "i2v"} if self.layout == "together" else {}
 
     @property
     def cost_per_hour(self) -> float:
-        return sum(choice.cost_per_hour for choice in self.choices)
+        """Of whole nodes."""
+        return math.fsum(bill.per_hour for bill in self.bills) + self.control_per_hour
 
     @property
     def cost_per_1000(self) -> float:
@@ -82,6 +64,17 @@ class Plan:
     def bottleneck(self) -> Choice:
         """The stage that is busiest."""
         return max(self.choices, key=lambda choice: choice.station.load)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """The nodes of one pool."""
+
+    pool: str
+    nodes: int
+    gpus: int  # that they have
+    used: int  # that replicas are on
+    per_hour: float
 
 
 @dataclass(frozen=True)
@@ -104,89 +97,41 @@ def make_plan(goal: Goal, file: PoolFile, profile: Profile) -> Plan:
     options = options_of(goal, file, profile)
     hopeless = [stage for stage in STAGE_NAMES if not options[stage]]
     apart = None if hopeless else _Search(goal, file, options).run()
-    shared = options_of(goal, file, profile, together=True)
-    together = _Search(goal, file, shared).run() if all(shared.values()) else None
-    if together is not None and (apart is None or together.cost_per_hour < apart.cost_per_hour - 1e-9):
-        return replace(together, together=True)
-    if apart is not None:
-        return apart
+    best = apart
+    for layout in _JOINT:
+        joint = options_of(goal, file, profile, layout=layout)
+        found = _Search(goal, file, joint).run() if all(joint.values()) else None
+        if found is not None and (best is None or found.cost_per_hour < best.cost_per_hour - 1e-9):
+            best = replace(found, layout=layout)
+    if best is not None:
+        return best
     if hopeless:
         raise GoalError(min((_no_room(stage, goal, file, profile) for stage in hopeless), key=lambda said: said[0])[1])
     raise GoalError(_too_slow(goal, file, profile, options))
 
 
-def options_of(
-    goal: Goal, file: PoolFile, profile: Profile, *, together: bool = False
-) -> dict[StageName, tuple[Choice, ...]]:
-    """Everything that may be chosen, for who wants to search otherwise; with V2V in I2V's replicas or apart."""
-    options = {stage: tuple(_options(stage, goal.rate, file, profile)) for stage in STAGE_NAMES}
-    if together:
-        both = options["i2v"] = tuple(_shared(goal.rate, file, profile))
-        options["v2v"] = (Choice("v2v", both[0].pool, 0, 0.0, 0.0, Station(goal.rate, 0.0, 1)),) if both else ()
-    return options
-
-
-def neighbours(plan: Plan) -> list[Neighbour]:
+def neighbours(plan: Plan, file: PoolFile) -> list[Neighbour]:
     """The plans with one replica less, the least violation first."""
     found = []
     for place, choice in enumerate(plan.choices):
         if choice.replicas < 2:
             continue
-        fewer = _resized(choice, choice.replicas - 1)
-        stations = [fewer.station if i == place else other.station for i, other in enumerate(plan.choices)]
-        saving = choice.cost_per_hour - fewer.cost_per_hour
-        found.append(Neighbour(choice.stage, saving, percentile(stations), fewer.station.load))
+        others = list(plan.choices)
+        fewer = others[place] = _resized(choice, choice.replicas - 1)
+        saving = math.fsum(bill.per_hour for bill in plan.bills) - math.fsum(b.per_hour for b in bills_of(others, file))
+        found.append(Neighbour(choice.stage, saving, percentile([own.station for own in others]), fewer.station.load))
     return sorted(found, key=lambda neighbour: neighbour.p95_s)
 
 
-def _options(stage: StageName, rate: float, file: PoolFile, profile: Profile) -> Iterator[Choice]:
+def bills_of(choices: Sequence[Choice], file: PoolFile) -> tuple[Bill, ...]:
+    """Of every pool that has a node."""
+    found = []
     for pool in file.pools:
-        if stage not in pool.stages:
-            continue
-        own = profile.on(pool.accelerator).stages[stage]
-        gpus = pool.gpus_of(stage)
-        if own.gib > pool.gib * gpus:
-            continue
-        service_s = _service_s(own, gpus)
-        least = max(1, math.floor(rate * service_s) + 1)
-        most = min(least + _MORE, int(pool.gpus_max / gpus + 1e-9))
-        for replicas in range(least, most + 1):
-            stay_s = None if own.batch_s is None else own.stay_s / min(1.0, gpus)
-            station = Station(rate, service_s, replicas, own.cv / math.sqrt(own.calls), own.calls, stay_s)
-            cost = replicas * gpus * pool.price_per_hour
-            yield Choice(stage, pool.name, replicas, replicas * gpus, cost, station, own.batch)
-            if wait(station)[0] < 1e-4 * service_s and replicas >= least + own.calls:
-                break
-
-
-def _shared(rate: float, file: PoolFile, profile: Profile) -> Iterator[Choice]:
-    """Replicas that host I2V and V2V. A job visits them for the seconds of both.
-
-    Its windows are taken as not spread and the common layers as held twice: no plan is better on paper than it is.
-    """
-    for pool in file.pools:
-        if pool.lives_with.get("v2v") != "i2v":
-            continue
-        stages = profile.on(pool.accelerator).stages
-        first, second = stages["i2v"], stages["v2v"]
-        gpus = max(pool.gpus_of("i2v"), pool.gpus_of("v2v"))
-        if first.gib + second.gib > pool.gib * gpus:
-            continue
-        service_s = _service_s(first, gpus) + _service_s(second, gpus)
-        spread = sum((own.cv * own.job_s) ** 2 / own.calls for own in (first, second))
-        cv = math.sqrt(spread) / (first.job_s + second.job_s)
-        least = max(1, math.floor(rate * service_s) + 1)
-        for replicas in range(least, min(least + _MORE, int(pool.gpus_max / gpus + 1e-9)) + 1):
-            station = Station(rate, service_s, replicas, cv)
-            cost = replicas * gpus * pool.price_per_hour
-            yield Choice("i2v", pool.name, replicas, replicas * gpus, cost, station)
-            if wait(station)[0] < 1e-4 * service_s:
-                break
-
-
-def _service_s(own: StageProfile, gpus: float) -> float:
-    """A share of a GPU is slower by as much; a gang is there for memory, its speed-up is not known and not counted."""
-    return own.job_s / min(1.0, gpus)
+        there = [(choice.share, choice.replicas) for choice in choices if choice.pool == pool.name]
+        if nodes := nodes_for(pool, there):
+            gpus = nodes * pool.gpus_per_node
+            found.append(Bill(pool.name, nodes, gpus, gpus_for(there), nodes * pool.node_price_per_hour))
+    return tuple(found)
 
 
 def _resized(choice: Choice, replicas: int) -> Choice:
@@ -201,65 +146,94 @@ class _Search:
     """Branch and bound over one option a stage."""
 
     def __init__(self, goal: Goal, file: PoolFile, options: Mapping[StageName, Sequence[Choice]]) -> None:
-        self._goal = goal
-        self._room = {pool.name: float(pool.gpus_max) for pool in file.pools}
+        self._goal, self._file = goal, file
+        self._pools = {pool.name: pool for pool in file.pools}
         # the stage with most to choose last: there the cheapest is found by halving
         self._order = sorted(STAGE_NAMES, key=lambda stage: len(options[stage]))
         self._options = [sorted(options[stage], key=lambda choice: choice.cost_per_hour) for stage in self._order]
         self._least = [own[0].cost_per_hour for own in self._options]
-        self._fastest = [max(own, key=_speed).station for own in self._options]
+        self._moments = {id(choice): sojourn([choice.station]) for own in self._options for choice in own}
+        fastest = [min((self._moments[id(choice)] for choice in own), key=_seconds) for own in self._options]
+        self._fastest = [_added(fastest[depth:]) for depth in range(len(fastest) + 1)]
+        self._open = [  # pools that stages at this depth or later may still use
+            {choice.pool for own in self._options[depth:] for choice in own} for depth in range(len(fastest) + 1)
+        ]
         self._last = _by_pool(self._options[-1])
         self._best: tuple[Choice, ...] | None = None
         self._cost = math.inf
         self._looked_at = 0
 
     def run(self) -> Plan | None:
-        self._descend((), 0.0)
+        self._descend((), (0.0, 0.0), 0.0)
         if self._best is None:
             return None
         by_stage = {choice.stage: choice for choice in self._best}
+        choices = tuple(by_stage[stage] for stage in STAGE_NAMES)
         possible = math.prod(len(own) for own in self._options)
-        return Plan(self._goal, tuple(by_stage[stage] for stage in STAGE_NAMES), self._looked_at, possible)
+        bills, control = bills_of(choices, self._file), self._file.control_per_hour
+        return Plan(self._goal, choices, self._looked_at, possible, bills=bills, control_per_hour=control)
 
-    def _descend(self, chosen: tuple[Choice, ...], cost: float) -> None:
+    def _descend(self, chosen: tuple[Choice, ...], moments: tuple[float, float], gpu_cost: float) -> None:
         depth = len(chosen)
         if depth == len(self._order) - 1:
-            self._finish(chosen, cost)
+            self._finish(chosen, moments)
             return
         rest = sum(self._least[depth + 1 :])
         for choice in self._options[depth]:
-            if cost + choice.cost_per_hour + rest >= self._cost - 1e-9:
+            if gpu_cost + choice.cost_per_hour + rest >= self._cost - 1e-9:
                 break  # those behind are dearer still
             self._looked_at += 1
             with_it = (*chosen, choice)
-            if not self._has_room(with_it):
+            if self._least_bill(with_it, rest) >= self._cost - 1e-9:
                 continue
-            stations = [own.station for own in with_it] + self._fastest[depth + 1 :]
-            if percentile(stations) <= self._goal.p95_s:
-                self._descend(with_it, cost + choice.cost_per_hour)
+            summed = _added([moments, self._moments[id(choice)]])
+            if _seconds(_added([summed, self._fastest[depth + 1]])) <= self._goal.p95_s:
+                self._descend(with_it, summed, gpu_cost + choice.cost_per_hour)
 
-    def _finish(self, chosen: tuple[Choice, ...], cost: float) -> None:
-        stations = [own.station for own in chosen]
-
+    def _finish(self, chosen: tuple[Choice, ...], moments: tuple[float, float]) -> None:
         def holds(choice: Choice) -> bool:
             self._looked_at += 1
-            return percentile([*stations, choice.station]) <= self._goal.p95_s
+            return _seconds(_added([moments, self._moments[id(choice)]])) <= self._goal.p95_s
 
         for own in self._last.values():
-            choice = _first(own, holds)
-            if (
-                choice is None
-                or cost + choice.cost_per_hour >= self._cost - 1e-9
-                or not self._has_room((*chosen, choice))
-            ):
+            if self._least_bill((*chosen, own[0]), 0.0) >= self._cost - 1e-9:
                 continue
-            self._best, self._cost = (*chosen, choice), cost + choice.cost_per_hour
+            choice = _first(own, holds)
+            if choice is None:
+                continue
+            bill = self._least_bill((*chosen, choice), 0.0)
+            if bill < self._cost - 1e-9:
+                self._best, self._cost = (*chosen, choice), bill
 
-    def _has_room(self, chosen: Sequence[Choice]) -> bool:
-        used: dict[str, float] = {}
+    def _least_bill(self, chosen: Sequence[Choice], rest: float) -> float:
+        """What the nodes of these cost at least, once stages of GPUs for `rest` have joined; infinite: no room.
+
+        In a pool that nobody else can use that is the bill itself; elsewhere others may fill the nodes.
+        """
+        there: dict[str, list[tuple[float, int]]] = {}
+        alone: dict[str, float] = {}
         for choice in chosen:
-            used[choice.pool] = used.get(choice.pool, 0.0) + choice.gpus
-        return all(gpus <= self._room[pool] + 1e-9 for pool, gpus in used.items())
+            there.setdefault(choice.pool, []).append((choice.share, choice.replicas))
+            alone[choice.pool] = alone.get(choice.pool, 0.0) + choice.cost_per_hour
+        whole = part = 0.0
+        still = self._open[len(chosen)]
+        for name, pool in self._pools.items():
+            nodes = nodes_for(pool, there[name]) if name in there else pool.nodes.min
+            if nodes > pool.nodes.max:
+                return math.inf
+            bill = nodes * pool.node_price_per_hour
+            whole += bill
+            part += alone.get(name, 0.0) if name in still else bill
+        return max(whole, part + rest)
+
+
+def _added(moments: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Means and variances of stages that follow each other."""
+    return sum(own[0] for own in moments), sum(own[1] for own in moments)
+
+
+def _seconds(moments: tuple[float, float]) -> float:
+    return percentile_of(*moments)
 
 
 def _first(own: Sequence[Choice], holds: Callable[[Choice], bool]) -> Choice | None:
@@ -295,14 +269,23 @@ def _no_room(stage: StageName, goal: Goal, file: PoolFile, profile: Profile) -> 
         if stage not in pool.stages:
             continue
         own, gpus = profile.on(pool.accelerator).stages[stage], pool.gpus_of(stage)
-        if own.gib > pool.gib * gpus:
+        if not fits(stage, pool, profile):
             parts.append(f"pool {pool.name} has {pool.gib * gpus:g} GiB a replica and it needs {own.gib:g}")
             continue
         most = int(pool.gpus_max / gpus + 1e-9)
-        best = max(best, most / _service_s(own, gpus))
-        parts.append(f"pool {pool.name} has room for {most} replicas of {_service_s(own, gpus):.1f} s a job")
+        best = max(best, most / service_s_of(own, gpus))
+        parts.append(f"pool {pool.name} has room for {most} replicas of {service_s_of(own, gpus):.1f} s a job")
     nearest = f"; the nearest rate is {best * 0.99:.3g} jobs a second" if best else "; give it a pool with more memory"
     return best, f"Stage {stage} cannot carry {goal.rate:g} jobs a second: {', '.join(parts)}{nearest}."
+
+
+def _take_turns(file: PoolFile) -> str:
+    """What is left where there are fewer GPUs than stages."""
+    gpus = sum(pool.gpus_max for pool in file.pools)
+    return (
+        f"{len(STAGE_NAMES)} stages have {gpus} GPUs: let them take turns by `time_shared: true` in a pool of all "
+        "stages whose GPU holds all models."
+    )
 
 
 def _too_slow(goal: Goal, file: PoolFile, profile: Profile, options: Mapping[StageName, Sequence[Choice]]) -> str:
@@ -324,5 +307,6 @@ def _too_slow(goal: Goal, file: PoolFile, profile: Profile, options: Mapping[Sta
         low, high = (middle, high) if holds else (low, middle)
     return (
         f"The pools have no room for {goal.rate:g} jobs a second within {goal.p95_s:g} s: together the stages need "
-        f"more GPUs than there are, most of all {slowest.stage}; the nearest rate at this p95 is {low:.3g}."
+        f"more GPUs than there are, most of all {slowest.stage}; "
+        + (f"the nearest rate at this p95 is {low:.3g}." if low else _take_turns(file))
     )

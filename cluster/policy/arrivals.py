@@ -1,11 +1,14 @@
 """How fast jobs arrive: fed one arrival at a time, read as a rate and its trend.
 
-Takes moments in seconds of any one clock. Imports the standard library only; knows nothing of policies, which take what
-is read here.
+Takes moments in seconds of any one clock. Knows nothing of policies, which take what is read here.
 """
 
 import math
-from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROOM = 256  # arrivals, at least
 
 
 class ArrivalMeter:
@@ -19,39 +22,47 @@ class ArrivalMeter:
 
     def __init__(self, window_s: float = 300.0) -> None:
         self._window_s = window_s
-        self._times: deque[float] = deque()
+        self._times = np.empty(_ROOM)
+        self._begin = self._end = 0  # of those that count
         self._first_s: float | None = None
 
     def add(self, at_s: float) -> None:
         """A job has arrived."""
         if self._first_s is None:
             self._first_s = at_s
-        self._times.append(at_s)
+        if self._end == len(self._times):
+            kept = self._times[self._begin : self._end]
+            self._times = np.concatenate([kept, np.empty(max(_ROOM, len(kept)))])
+            self._begin, self._end = 0, len(kept)
+        self._times[self._end] = at_s
+        self._end += 1
 
     def read(self, now_s: float) -> tuple[float, float]:
         """Arrivals per second, and how fast that grows, per second squared."""
-        while self._times and self._times[0] <= now_s - self._window_s:
-            self._times.popleft()
-        if self._first_s is None or not self._times:
+        while self._begin < self._end and self._times[self._begin] <= now_s - self._window_s:
+            self._begin += 1
+        if self._first_s is None or self._begin == self._end:
             return 0.0, 0.0
         # A meter that has just begun divides by no less than a quarter of the window: one arrival is no rate.
         span_s = min(self._window_s, max(now_s - self._first_s, self._window_s / 4))
-        ages = [now_s - time for time in self._times]
+        ages = now_s - self._times[self._begin : self._end]
         rate = _steady_rate(ages, span_s)
         half_s = span_s / 2
-        late = _steady_rate([age for age in ages if age < half_s], half_s)
-        early = _steady_rate([age - half_s for age in ages if age >= half_s], half_s)
+        late = _steady_rate(ages[ages < half_s], half_s)
+        early = _steady_rate(ages[ages >= half_s] - half_s, half_s)
         noise = 2 * (rate / half_s) ** 0.5  # of the difference of two Poisson counts, as a rate, about 1.4 times
         known = now_s - self._first_s >= self._window_s and abs(late - early) > 1.4 * noise
         return rate, (late - early) / half_s if known else 0.0
 
 
-def _steady_rate(ages: list[float], span_s: float) -> float:
+def _steady_rate(ages: NDArray[np.float64], span_s: float) -> float:
     """Arrivals per second that leave as many bins empty as these do."""
-    if not ages:
+    bins = len(ages)
+    if not bins:
         return 0.0
-    bins = max(1, len(ages))
-    taken = len({min(bins - 1, int(age / span_s * bins)) for age in ages})
+    full = np.zeros(bins, dtype=bool)
+    full[np.minimum(bins - 1, (ages / span_s * bins).astype(np.int64))] = True
+    taken = int(np.count_nonzero(full))
     if taken == bins:
-        return len(ages) / span_s
-    return min(len(ages), -bins * math.log(1 - taken / bins)) / span_s
+        return bins / span_s
+    return min(bins, -bins * math.log(1 - taken / bins)) / span_s

@@ -121,6 +121,7 @@ class Scaler:
             gpus=stage.gpus,
             batch=max(1, round(stage.batch)),
             batch_s=stage.batch_s,
+            share=min(1.0, max(0.0, stage.share)),
         )
 
     def _let_go(self, name: str, now_s: float, call_s: float) -> int:

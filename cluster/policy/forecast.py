@@ -85,14 +85,24 @@ class _Shares:
             return list(calls)
         quantum_s = max(call.left_s for call in calls)
         places = {call.id: place for place, call in enumerate(calls)}
+        behind = [(self._had.get(tenant, 0.0), tenant) for tenant in lines]  # had too much, as far as was looked
+        had, fair = list(behind), list[tuple[int, str]]()  # stale where a tenant has had more since; by its first call
+        heapq.heapify(behind)
+        heapq.heapify(had)
         order: list[Call] = []
         while lines:
-            least = min(self._had.get(tenant, 0.0) for tenant in lines)
-            fair = [tenant for tenant in lines if self._had.get(tenant, 0.0) <= least + quantum_s]
-            tenant = min(fair, key=lambda name: places[lines[name][0].id])
+            while had[0][1] not in lines or had[0][0] < self._had.get(had[0][1], 0.0):
+                heapq.heappop(had)
+            while behind and behind[0][0] <= had[0][0] + quantum_s:
+                tenant = heapq.heappop(behind)[1]
+                heapq.heappush(fair, (places[lines[tenant][0].id], tenant))
+            tenant = heapq.heappop(fair)[1]
             order.append(lines[tenant].popleft())
             self._give(order[-1])
-            if not lines[tenant]:
+            if lines[tenant]:
+                heapq.heappush(behind, (self._had[tenant], tenant))
+                heapq.heappush(had, (self._had[tenant], tenant))
+            else:
                 del lines[tenant]
         return order
 

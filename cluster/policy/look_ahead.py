@@ -7,12 +7,14 @@ as that takes:
     jobs on the way to it     (at the stage, or before it and near enough to arrive while a replica starts up)
         / goal_s              a backlog is to be gone within goal_s; every stage is sized for the same flow, so none
                               is built for work that the stage before cannot deliver; cheap stages get somewhat more
+                              only those count whose path leads there (`share` of each stage)
     the rate of arrivals      with its trend, and a margin that grows with its square root, as a Poisson stream's noise
 
 and takes the larger. A replica is let go once it has been superfluous for a share of the start-up that a new one would
-cost. Where the GPUs do not suffice, they go one by one to the stage with the most work for each replica that it has, so
-all stages are short by the same factor: idle replicas of one become replicas of the bottleneck. A replica that computes
-is never taken away, and a GPU changes its stage only where the other one is clearly shorter.
+cost, and longer where one was let go and wanted again of late. Where the GPUs do not suffice, they go one by one to the
+stage with the most work for each replica that it has, so all stages are short by the same factor: idle replicas of one
+become replicas of the bottleneck. A replica that computes is never taken away, and a GPU changes its stage only where
+the other one is clearly shorter.
 
 A replica that no node has a place for says where the pool ends: no more are wished for then, the stages behind are
 sized for what those that run let through, and the wish is not called off before it has been superfluous for long.
@@ -32,6 +34,8 @@ from cluster.policy.types import Decision, Memory, Policy, PolicyError, Snapshot
 __all__ = ["POLICIES", "Fixed", "LookAhead", "ServeDefault", "make_policy"]
 
 _ROUNDING = 1e-6  # of a replica that is not started for it
+_LET_GO, _REGRET = 0.0, 1.0  # what a memory's history is of
+_REGRETS, _MOST_REGRETS = 30, 3  # start-ups that one is remembered for; so many at most
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class LookAhead:
     """See the top of this module. All times in seconds."""
 
     goal_s: float | None = None  # None: as long as an idle pipeline takes for a job, or the longest start-up
-    margin: float = 0.35  # replicas over the mean need, in square roots of it
+    margin: float = 0.2  # replicas over the mean need, in square roots of it
     keep_idle: float = 0.5  # how long a superfluous replica stays, in start-ups
     min_keep_s: float = 10.0  # and at least so long
     unplaced_s: float = 60.0  # or so long while some start: Serve cannot end one at once that has no place
@@ -61,9 +65,7 @@ class LookAhead:
         in_time = _demand(self, now, all_of_it=False)
         wanted = [min(_most(s), math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, in_time, strict=True)]
         state = {
-            stage.name: Memory(
-                levels=_remember(state.get(stage.name, Memory()).levels, now.now_s, level, self._keep_s(stage))
-            )
+            stage.name: self._remembered(stage, state.get(stage.name, Memory()), level, now.now_s)
             for stage, level in zip(now.stages, wanted, strict=True)
         }
         held = [max(level for _, level in state[stage.name].levels) for stage in now.stages]
@@ -98,6 +100,19 @@ class LookAhead:
         _deal(now.stages, asked, kept, [max(need, 1.0) for need in needs], room - reserved, 1.0)
         return asked
 
+    def _remembered(self, stage: StageNow, before: Memory, level: int, now_s: float) -> Memory:
+        """The levels of late. Each time a replica was let go and wanted again soon, those that follow stay longer."""
+        start_up_s = max(self.min_keep_s, stage.start_up_s)
+        history = tuple((at, what) for at, what in before.history if at > now_s - _REGRETS * start_up_s)
+        keep_s = self._keep_s(stage) * 2 ** sum(what == _REGRET for _, what in history)
+        levels = _remember(before.levels, now_s, level, keep_s)
+        held, held_before = max(old for _, old in levels), max((old for _, old in before.levels), default=0)
+        if held < held_before:
+            history = (*history, (now_s, _LET_GO))
+        elif held > held_before and any(what == _LET_GO for _, what in history):
+            history = (*(entry for entry in history if entry[1] != _LET_GO), (now_s, _REGRET))
+        return Memory(levels=levels, history=history[-_MOST_REGRETS:])
+
     def _keep_s(self, stage: StageNow) -> float:
         return max(self.min_keep_s, self.keep_idle * stage.start_up_s, self.unplaced_s if stage.starting else 0.0)
 
@@ -121,20 +136,26 @@ def _demand(policy: LookAhead, now: Snapshot, *, all_of_it: bool) -> list[float]
     )
     here = [_jobs(stage) for stage in stages]
     if stages:
-        here[0] += now.queued_jobs
+        here[0] += now.queued_jobs * stages[0].share
     longest = max((stage.job_s for stage in stages), default=0.0)
     needs: list[float] = []
     deliverable = math.inf  # jobs per second that the stages before can let through at most
     for index, stage in enumerate(stages):
         horizon_s = math.inf if all_of_it else stage.start_up_s + policy.reaction_s
         before = sum(
-            here[other]
+            here[other] * _go_on(stages[other], stage)
             for other in range(index)
             if here[other] and _until_first_s(stages, other, index, bool(now.queued_jobs)) <= horizon_s
         )
+        rate_here = now.arrivals_per_s * stage.share
+        if index:  # jobs that enter here, or at any stage before this one but the first
+            late = max(0.0, stage.share - stages[index - 1].share)
+            deliverable = deliverable * _go_on(stages[index - 1], stage)
+            deliverable += late * (now.arrivals_per_s + now.queued_jobs / goal_s)
+            before += now.queued_jobs * max(0.0, stage.share - stages[0].share)
         flow = here[index] / goal_s + min(before / goal_s, deliverable)
         growth = now.trend_per_s2 * (stage.start_up_s + policy.reaction_s)
-        rate = max(0.0, now.arrivals_per_s + min(now.arrivals_per_s, growth))
+        rate = max(0.0, rate_here + stage.share * min(now.arrivals_per_s, growth))
         mean = min(rate, deliverable) * stage.job_s
         haste = 0.0 if all_of_it else policy.haste
         needs.append(max(flow * stage.job_s ** (1 - haste) * longest**haste, mean + policy.margin * math.sqrt(mean)))
@@ -146,6 +167,11 @@ def _jobs(stage: StageNow) -> float:
     """Jobs' worth of work at a stage; a call that is half done counts half."""
     left = min(float(stage.running), stage.remaining_s / stage.share_s) if stage.share_s > 0 else float(stage.running)
     return (stage.waiting + max(0.0, left)) / stage.calls
+
+
+def _go_on(here: StageNow, later: StageNow) -> float:
+    """Share of the jobs here that will reach a later stage."""
+    return min(1.0, later.share / here.share) if here.share > 0 else 1.0
 
 
 def _until_first_s(stages: tuple[StageNow, ...], start: int, end: int, queued: bool) -> float:

@@ -15,7 +15,7 @@ snapshot, may give it to another. Whenever a replica is free and a call is there
 gives the same moves, whatever the order in which calls and replicas stand in it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.policy.calls import Call, Device, Moves, Queue, Rules, Running, Yield
@@ -43,7 +43,7 @@ class Plan:
         calls, free = in_line(queue, rules)
         order = ranked(queue, calls, rules, urgent)
         if not whole:
-            order = order[: 2 * len(free) + _BEYOND]
+            order = order[: _near(len(free))]
         slots = forecast(order, free, rules)
         kept = frozenset(call.id for call, end_s in _ends(queue, order, slots) if call.promised and keeps(call, end_s))
         return cls(queue, rules, urgent, order, slots, kept, whole)
@@ -63,18 +63,30 @@ class Plan:
         devices = tuple(told if own is device else own for own in self.queue.devices)
         return Plan.of(replace(self.queue, devices=devices), self.rules, self.urgent, whole=self.whole)
 
-    def saved(self) -> "Plan":
-        """With every call out of danger that can be saved."""
-        plan, waiting = self, {call.id for call in self.queue.waiting}
-        for call in [call for call in self.order if call.id in waiting and _in_danger(self, call)][:_TRIES]:
+    def near(self, also: Collection[str] = ()) -> "Plan":
+        """Of the calls that start soonest, and of others that are named: what is tried is tried with these alone."""
+        most = _near(sum(not device.leaving for device in self.queue.devices))
+        there = {call.id for call in self.order[:most]} | set(also)
+        waiting = [call for call in self.queue.waiting if call.id in there]
+        if len(waiting) == len(self.queue.waiting):
+            return self
+        return Plan.of(replace(self.queue, waiting=waiting), self.rules, self.urgent, whole=self.whole)
+
+    def saved(self, also: Collection[str] = ()) -> "Plan":
+        """With every call out of danger that can be saved, of those that are `near`."""
+        plan = near = self.near(also)
+        waiting = {call.id for call in near.queue.waiting}
+        for call in [call for call in near.order if call.id in waiting and _in_danger(near, call)][:_TRIES]:
             if _in_danger(plan, call):
                 plan = _saved(plan, call) or plan
-        return plan
+        if near is self:
+            return plan
+        return Plan.of(replace(self.queue, devices=plan.queue.devices), self.rules, plan.urgent, whole=self.whole)
 
 
 def decide(queue: Queue, rules: Rules) -> Moves:
     """What to do now."""
-    plan = Plan.of(queue, rules)
+    plan = Plan.of(queue, rules).near()
     if any(not device.leaving for device in queue.devices):
         for device in queue.devices:
             if device.leaving and device.running is not None and _can_stop(device.running, rules):
@@ -88,6 +100,10 @@ def decide(queue: Queue, rules: Rules) -> Moves:
         if device.running is not None and device.running.yielding and device.name not in told
     )
     return Moves(first, yields)
+
+
+def _near(replicas: int) -> int:
+    return 2 * replicas + _BEYOND
 
 
 def _ends(queue: Queue, order: Sequence[Call], slots: Mapping[str, Slot]) -> Iterator[tuple[Call, float]]:

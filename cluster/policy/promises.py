@@ -54,7 +54,8 @@ def promise(
             for number, own_s in enumerate(stop.calls_s)
         )
         without = Plan.of(queue, rules, whole=True).saved()
-        plan = Plan.of(replace(queue, waiting=(*queue.waiting, *calls)), rules, whole=True).saved()
+        own = {call.id for call in calls}
+        plan = Plan.of(replace(queue, waiting=(*queue.waiting, *calls)), rules, whole=True).saved(own)
         late |= without.kept - plan.kept
         slots = [plan.slots[call.id] for call in calls if call.id in plan.slots]
         if len(slots) < len(calls):
@@ -80,7 +81,8 @@ def _saved_end_s(queue: Queue, calls: Sequence[Call], rules: Rules, later_s: flo
     devices = [one if one.running is None else replace(one, running=begun(one.running)) for one in queue.devices]
     queue = replace(queue, devices=devices)
     before = Plan.of(queue, rules, whole=True).saved()
-    plan = Plan.of(replace(queue, waiting=(*queue.waiting, *now)), rules, whole=True).saved()
+    own = {call.id for call in now}
+    plan = Plan.of(replace(queue, waiting=(*queue.waiting, *now)), rules, whole=True).saved(own)
     stop = _yielding(plan) - _yielding(before)
     if not stop or before.kept - plan.kept or any(call.id not in plan.slots for call in now):
         return else_s

@@ -27,6 +27,7 @@ class StageReport:
     start_up_s: float = 0.0  # of loading, of late
     batch: float = 1.0  # calls that a replica computes at once, at most
     batch_s: float = 0.0  # of that many together, of late; 0: nobody knows
+    share: float = 1.0  # of the jobs that came of late, those that pass this stage
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def joined(reports: Sequence[Report]) -> Report | None:
             start_up_s=_mean_known([stage.start_up_s for stage in own]),
             batch=own[0].batch,
             batch_s=_mean_known([stage.batch_s for stage in own]),
+            share=sum(stage.share for stage in own) / len(own),
         )
     return Report(
         stages,

@@ -42,6 +42,7 @@ class StageNow:
     gpus: float = 1.0  # of one replica
     batch: int = 1  # calls that a replica computes at once, at most
     batch_s: float = 0.0  # mean seconds of that many together; 0: nobody knows
+    share: float = 1.0  # of the jobs that arrive, those that pass this stage
 
     @property
     def share_s(self) -> float:

@@ -6,6 +6,8 @@ one clock. Knows nothing of calls or weights.
 
 from collections.abc import Mapping
 
+_FORGOTTEN_S = 1e-3  # what fades to less is nothing, so that who has come once is not remembered for ever
+
 
 class UseMeter:
     """One for each stage."""
@@ -19,8 +21,11 @@ class UseMeter:
         self._used[tenant] = (self._of(tenant, at_s) + seconds, at_s)
 
     def read(self, now_s: float) -> Mapping[str, float]:
-        """Seconds of each tenant that has ever had any."""
-        return {tenant: self._of(tenant, now_s) for tenant in self._used}
+        """Seconds of each tenant that has had any of late."""
+        found = {tenant: self._of(tenant, now_s) for tenant in self._used}
+        for tenant in [tenant for tenant, used_s in found.items() if used_s < _FORGOTTEN_S]:
+            del self._used[tenant], found[tenant]
+        return found
 
     def _of(self, tenant: str, now_s: float) -> float:
         used_s, at_s = self._used.get(tenant, (0.0, now_s))

@@ -1,15 +1,19 @@
 """`pools.yaml`: which GPUs there are, what they cost, and which stages may live on them.
 
+    currency: USD                     # only named, never converted
+    control: {price_per_hour: 0.20}   # of the node without GPUs for ingress, pipeline and keeper; 0 if left out
     pools:
       - name: big                     # nodes join with `ray start --labels pool=big`
         accelerator: H100             # as profiles name it
         gib: 80                       # of one GPU
         gpus_per_node: 8
-        nodes: {min: 0, max: 2}
-        price_per_hour: 3.0           # of one GPU, in any currency
+        nodes: {min: 0, max: 2, boot_s: 180, idle_s: 300, least_bill_s: 60}
+        price_per_hour: 3.0           # of one GPU; nodes are billed whole, `least_bill_s` at least
         stages: [i2v, v2v]
-        gang: {v2v: 2}                # GPUs that one replica takes; 1 where it is left out
-        fraction: {}                  # or the share of one GPU: {t2i: 0.7, vfi: 0.3} puts both on the same
+        fraction: {}                  # share of one GPU: {t2i: 0.7, vfi: 0.3} puts both on the same; 1 if left out
+        spot: {interruptions_per_hour: 0.05, notice_s: 120}   # of one node; none if left out
+        fallback: other               # the pool that takes the replicas while this one gives no node
+        time_shared: false            # true: a GPU may have a replica of every stage, which take turns
         lives_with: {v2v: i2v}        # V2V may live in I2V's replicas and hold the common layers once; none if left out
         machine: {cpus: 192, memory_gib: 2048}   # of one node, for manifests; of AWS's machines known without
 
@@ -35,8 +39,13 @@ class _Strict(BaseModel):
 
 
 class Nodes(_Strict):
+    """How many nodes there may be, and what one takes to come and go."""
+
     min: int = Field(default=0, ge=0)
     max: int = Field(ge=1)
+    boot_s: float = Field(default=180.0, ge=0, description="From the wish to a node that takes replicas.")
+    idle_s: float = Field(default=300.0, ge=0, description="An empty node stays so long.")
+    least_bill_s: float = Field(default=60.0, ge=0, description="Billed at least, however short it ran.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Nodes":
@@ -53,6 +62,13 @@ class Machine(_Strict):
     instance: str | None = Field(default=None, min_length=1)  # what AWS calls it; None: it is not AWS's
 
 
+class Spot(_Strict):
+    """Nodes that their owner may take back."""
+
+    interruptions_per_hour: float = Field(gt=0, description="Of one node.")
+    notice_s: float = Field(default=120.0, ge=0, description="From the warning to the end.")
+
+
 class GpuPool(_Strict):
     """GPUs of one kind."""
 
@@ -64,25 +80,22 @@ class GpuPool(_Strict):
     price_per_hour: float = Field(ge=0)
     stages: tuple[StageName, ...] = Field(min_length=1)
     labels: dict[str, str] = {}
-    gang: dict[StageName, int] = {}
     fraction: dict[StageName, float] = {}
     lives_with: dict[StageName, StageName] = {}
+    time_shared: bool = False
+    spot: Spot | None = None
+    fallback: str | None = None
     machine: Machine | None = None
 
     @model_validator(mode="after")
     def _sensible(self) -> "GpuPool":
-        for name, count in self.gang.items():
-            if not 1 <= count <= self.gpus_per_node:
-                raise ValueError(
-                    f"gang.{name} is {count}, and a replica's GPUs are on one node, which has {self.gpus_per_node}"
-                )
         for name, share in self.fraction.items():
             if not 0 < share <= 1:
                 raise ValueError(f"fraction.{name} is {share}; it must be above 0 and at most 1")
-            if self.gang.get(name, 1) > 1:
-                raise ValueError(f"{name} has a gang and a fraction; give one of them")
-        if strangers := [name for name in (*self.gang, *self.fraction) if name not in self.stages]:
-            raise ValueError(f"{strangers[0]} has a gang or a fraction, but is not among its stages")
+        if strangers := [name for name in self.fraction if name not in self.stages]:
+            raise ValueError(f"{strangers[0]} has a fraction, but is not among its stages")
+        if self.time_shared and (absent := [name for name in STAGE_NAMES if name not in self.stages]):
+            raise ValueError(f"time_shared is true, but {absent[0]} is not among its stages; add it, or leave that out")
         for name, home in self.lives_with.items():
             if (name, home) != ("v2v", "i2v"):
                 raise ValueError(f"lives_with.{name} is {home}; v2v alone can live with another, i2v")
@@ -100,13 +113,26 @@ class GpuPool(_Strict):
 
     def gpus_of(self, stage: StageName) -> float:
         """GPUs that one replica takes."""
-        return self.fraction.get(stage, float(self.gang.get(stage, 1)))
+        return self.fraction.get(stage, 1.0)
+
+    @property
+    def node_price_per_hour(self) -> float:
+        return self.gpus_per_node * self.price_per_hour
+
+
+class Control(_Strict):
+    """The nodes without GPUs."""
+
+    price_per_hour: float = Field(ge=0, description="Of one node.")
+    nodes: int = Field(default=1, ge=1)
 
 
 class PoolFile(_Strict):
     """All pools of a cluster."""
 
     pools: tuple[GpuPool, ...] = Field(min_length=1)
+    currency: str = Field(default="", max_length=8)
+    control: Control | None = None
 
     @model_validator(mode="after")
     def _named_once(self) -> "PoolFile":
@@ -115,10 +141,31 @@ class PoolFile(_Strict):
             raise ValueError(f"two pools are called {twice[0]!r}")
         if homeless := [stage for stage in STAGE_NAMES if not any(stage in pool.stages for pool in self.pools)]:
             raise ValueError(f"no pool takes the stage {homeless[0]}; add it to the stages of one")
+        for pool in self.pools:
+            _judge_fallback(pool, self.pools)
         return self
+
+    @property
+    def control_per_hour(self) -> float:
+        return self.control.price_per_hour * self.control.nodes if self.control else 0.0
 
     def named(self, name: str) -> GpuPool:
         return next(pool for pool in self.pools if pool.name == name)
+
+
+def _judge_fallback(pool: GpuPool, pools: Sequence[GpuPool]) -> None:
+    if pool.fallback is None:
+        return
+    names = [other.name for other in pools if other.name != pool.name]
+    if pool.fallback not in names:
+        raise ValueError(f"{pool.name}.fallback is {pool.fallback!r}; name another pool, one of {', '.join(names)}")
+    other = next(own for own in pools if own.name == pool.fallback)
+    if lacking := [stage for stage in pool.stages if stage not in other.stages]:
+        raise ValueError(f"{pool.name}.fallback is {other.name}, which does not take {lacking[0]}; add it there")
+    if other.fallback is not None:
+        raise ValueError(
+            f"{pool.name}.fallback is {other.name}, which falls back itself, to {other.fallback}; name that one"
+        )
 
 
 def load_pools(path: Path) -> PoolFile:

@@ -21,6 +21,7 @@ import numpy as np
 
 Outcome = Literal["succeeded", "failed", "cancelled", "refused"]
 PERCENTILES = (50, 90, 95, 99)
+_NODES = "nodes_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Sample:
     queued_jobs: int
     running_jobs: int
     stages: Mapping[str, StageSample]
+    nodes: Mapping[str, int] = field(default_factory=dict)  # that are billed, by kind; simulated ones alone
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ class Metrics:
     busy_share: Mapping[str, float] = field(default_factory=dict)  # by stage: computing / held
     cost: float = 0.0  # in the currency of the prices
     refused: int = 0  # as they arrived
+    node_s: Mapping[str, float] = field(default_factory=dict)  # by kind: nodes that were billed; simulated ones alone
+    start_ups: int = 0  # of replicas, the first ones too
+
+    @property
+    def node_hours(self) -> float:
+        return sum(self.node_s.values()) / 3600
 
     @property
     def p95_s(self) -> float:
@@ -122,13 +130,19 @@ def measure(
     *,
     busy_gpu_s: Mapping[str, float] | None = None,
     prices_per_hour: Mapping[str, float] | None = None,
+    node_s: Mapping[str, float] | None = None,
+    node_prices_per_hour: Mapping[str, float] | None = None,
+    start_ups: int = 0,
 ) -> Metrics:
-    """The figures; `prices_per_hour` is of one GPU, by stage, and counts as 0 where it is missing."""
+    """The figures. `prices_per_hour` is of one GPU, by stage, and counts as 0 where it is missing; where nodes are
+    known, they are billed instead.
+    """
     done = [row for row in rows if row.outcome == "succeeded"]
     latencies = [row.latency_s for row in done]
     begun = min((row.intended_s for row in rows), default=0.0)
     duration_s = max((row.ended_s for row in rows), default=0.0) - begun
-    busy, prices = busy_gpu_s or {}, prices_per_hour or {}
+    busy = busy_gpu_s or {}
+    billed, prices = (gpu_s, prices_per_hour or {}) if node_s is None else (node_s, node_prices_per_hour or {})
     return Metrics(
         requests=len(rows),
         succeeded=len(done),
@@ -140,8 +154,10 @@ def measure(
         latency_s=percentiles(latencies),
         gpu_s=dict(gpu_s),
         busy_share={name: busy[name] / held if (held := gpu_s[name]) > 0 else 0.0 for name in busy},
-        cost=sum(seconds / 3600 * prices.get(name, 0.0) for name, seconds in gpu_s.items()),
+        cost=sum(seconds / 3600 * prices.get(name, 0.0) for name, seconds in billed.items()),
         refused=sum(row.outcome == "refused" for row in rows),
+        node_s=dict(node_s or {}),
+        start_ups=start_ups,
     )
 
 
@@ -167,9 +183,13 @@ def write_samples(path: Path, samples: Iterable[Sample], stages: Sequence[str]) 
     fields = ("waiting", "running", "ready", "starting", "stopping", "target")
     with path.open("w", newline="") as file:
         out = csv.writer(file)
-        out.writerow(["at_s", "queued_jobs", "running_jobs"] + [f"{s}_{name}" for s in stages for name in fields])
-        for sample in samples:
+        kept = list(samples)
+        kinds = list(kept[-1].nodes) if kept else []
+        named = [f"{s}_{name}" for s in stages for name in fields] + [f"{_NODES}{kind}" for kind in kinds]
+        out.writerow(["at_s", "queued_jobs", "running_jobs", *named])
+        for sample in kept:
             numbers = [getattr(sample.stages[stage], name) for stage in stages for name in fields]
+            numbers += [sample.nodes.get(kind, 0) for kind in kinds]
             out.writerow([_s(sample.at_s), sample.queued_jobs, sample.running_jobs, *numbers])
 
 
@@ -203,6 +223,7 @@ def read_samples(path: Path) -> list[Sample]:
             int(cells["queued_jobs"]),
             int(cells["running_jobs"]),
             {stage: StageSample(**{name: int(cells[f"{stage}_{name}"]) for name in fields}) for stage in stages},
+            {key.removeprefix(_NODES): int(value) for key, value in cells.items() if key.startswith(_NODES)},
         )
         for cells in lines
     ]

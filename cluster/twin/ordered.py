@@ -15,16 +15,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import simpy
-
 from cluster.policy.calls import Call as Seen
 from cluster.policy.calls import Device, Queue, Rules, Running, Tenant, soft_deadline_s
 from cluster.policy.order import decide
 from cluster.policy.promises import Stop, promise
 from cluster.policy.use import UseMeter
 from cluster.traffic.traces import Arrival
+from cluster.twin.clock import Clock
+from cluster.twin.nodes import Nodes
 from cluster.twin.parts import Call, Gpus, Replica
-from cluster.twin.scenario import JobClass, Scenario
+from cluster.twin.scenario import JobClass, Scenario, passes
 from cluster.twin.stage import Jobs, StagePool
 
 _PLAIN = JobClass()
@@ -67,9 +67,9 @@ class OrderedPool(StagePool):
     """One stage's replicas and its line."""
 
     def __init__(
-        self, env: simpy.Environment, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus | Nodes, seed: int
     ) -> None:
-        super().__init__(env, index, name, scenario, jobs, gpus, seed)
+        super().__init__(clock, index, name, scenario, jobs, gpus, seed)
         self._rules = scenario.order or Rules()
         self._half_s = self._rules.hand_off_s / 2
         self._line: dict[str, Call] = {}  # by id
@@ -96,7 +96,7 @@ class OrderedPool(StagePool):
         else:
             super().withdraw(call)
             if (work := self._work.get(call)) is not None:
-                work.stops_s = self._env.now + self._scenario.stop_s
+                work.stops_s = self._clock.now + self._scenario.stop_s
         self._decide()
 
     def remaining_s(self) -> float:
@@ -104,7 +104,7 @@ class OrderedPool(StagePool):
 
     def queue_now(self) -> Queue:
         """The snapshot that is decided on."""
-        now_s, used = self._env.now, self._use.read(self._env.now)
+        now_s, used = self._clock.now, self._use.read(self._clock.now)
         stay = [replica for replica in self._replicas.values() if replica.state == "ready"]
         devices = [Device(replica.name, self._running(replica)) for replica in stay]
         devices += [Device(replica.name, self._running(replica), True) for replica in self._draining.values()]
@@ -115,6 +115,8 @@ class OrderedPool(StagePool):
 
     def coming(self, job: Any) -> list[Seen]:
         """The calls that a job of an earlier stage has still to send here."""
+        if not passes(self._scenario, job.arrival.kind, self.name):
+            return []
         here = sum(call.job is job for call in self._work)
         own_s = self.times.call_s * factor(self._scenario, job.arrival.kind, self.name)
         return [self._wish(job, f"{job.id:09d}/{number}", own_s) for number in range(here, self.times.windows)]
@@ -136,7 +138,7 @@ class OrderedPool(StagePool):
     def _running(self, replica: Replica) -> Running | None:
         if not replica.current:
             return None
-        call, now_s = replica.current[0], self._env.now
+        call, now_s = replica.current[0], self._clock.now
         work = self._work[call]
         if work.stops_s is not None:
             return Running(Seen(_id(call), max(0.0, work.stops_s - now_s), math.inf), call.started_s)
@@ -166,7 +168,7 @@ class OrderedPool(StagePool):
                 continue
             work = self._work[call]
             if work.at != device:
-                work.at, call.ready_s = device, self._env.now + self._lag_s
+                work.at, call.ready_s = device, self._clock.now + self._lag_s
             if not replica.current:
                 self._begin(call, replica)
 
@@ -186,21 +188,20 @@ class OrderedPool(StagePool):
         work.parked = False
         end_s = work.began_s + work.left * work.step_s
         self._at(end_s, replica, self._on_part)
-        if self._lag_s and (sooner_s := end_s - self._rules.ahead_s - self._env.now) > 0:  # to tell it what comes next
-            self._call_later(sooner_s, None, lambda _: self._decide())
+        if self._lag_s and (sooner_s := end_s - self._rules.ahead_s - self._clock.now) > 0:  # to tell it what is next
+            self._clock.after(sooner_s, self._decide)
 
     def _at(self, moment_s: float, replica: Replica, then: Any) -> None:
         """Whatever else was to come of the replica is void."""
         replica.token += 1
-        self._call_later(max(0.0, moment_s - self._env.now), (replica, replica.token), then)
+        self._clock.after(max(0.0, moment_s - self._clock.now), then, replica, replica.token)
 
     def _stop_at_boundary(self, replica: Replica) -> None:
         work = self._work[replica.current[0]]
-        work.yields_s = work.began_s + work.boundary(self._env.now) * work.step_s
+        work.yields_s = work.began_s + work.boundary(self._clock.now) * work.step_s
         self._at(work.yields_s + self._half_s, replica, self._on_yield)
 
-    def _on_yield(self, event: Any) -> None:
-        replica, token = event.value
+    def _on_yield(self, replica: Replica, token: int) -> None:
         if token != replica.token:
             return
         call: Call = replica.current[0]
@@ -216,8 +217,7 @@ class OrderedPool(StagePool):
         self.busy -= 1
         self._next(replica)
 
-    def _on_part(self, event: Any) -> None:
-        replica, token = event.value
+    def _on_part(self, replica: Replica, token: int) -> None:
         if token != replica.token:
             return
         call: Call = replica.current[0]
@@ -232,7 +232,7 @@ class OrderedPool(StagePool):
     def _count_part(self, call: Call, replica: Replica) -> None:
         super()._count_part(call, replica)
         tenant = class_of(self._scenario, call.job.arrival.kind).tenant
-        self._use.add(tenant, max(0.0, self._env.now - call.started_s), self._env.now)
+        self._use.add(tenant, max(0.0, self._clock.now - call.started_s), self._clock.now)
 
     def _free(self, replica: Replica) -> None:
         for call in replica.current:
@@ -258,14 +258,13 @@ class OrderedPool(StagePool):
         self._draining.pop(replica.id, None)
         super()._end(replica)
 
-    def _on_death(self, event: Any) -> None:
-        replica: Replica = event.value
+    def _on_death(self, replica: Replica) -> None:
         if replica.state != "ready":
             return
         self._draining.pop(replica.id, None)
         for call in replica.current:
             del self._work[call]
-        super()._on_death(event)
+        super()._on_death(replica)
         self._decide()
 
 
@@ -277,6 +276,8 @@ def is_refused(scenario: Scenario, pools: Iterable[StagePool], arrival: Arrival,
     before = {job for job in queued if job.outcome is None}  # at an earlier stage
     for pool in pools:
         assert isinstance(pool, OrderedPool)
+        if not passes(scenario, arrival.kind, pool.name):
+            continue
         own_s = pool.times.call_s * factor(scenario, arrival.kind, pool.name)
         coming = [call for job in sorted(before, key=lambda job: int(job.id)) for call in pool.coming(job)]
         after_s = behind_s(scenario, arrival.kind, pool.index)
@@ -296,7 +297,8 @@ def deadline_of(scenario: Scenario, arrival: Arrival) -> float:
 
 def behind_s(scenario: Scenario, kind: str, index: int) -> float:
     """Seconds that a job of a kind needs behind a stage when nobody is in its way; -1: of all stages."""
-    later = list(scenario.stages.items())[index + 1 :]
+    all_later = list(scenario.stages.items())[index + 1 :]
+    later = [(name, times) for name, times in all_later if passes(scenario, kind, name)]
     spread = {name: min(times.windows, max(1, scenario.pools[name].replicas)) for name, times in later}
     own_s = math.fsum(times.mean_s * factor(scenario, kind, name) / spread[name] for name, times in later)
     return own_s + scenario.finish_s

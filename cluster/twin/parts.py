@@ -1,8 +1,11 @@
-"""The small things a simulated stage is made of: calls, replicas, and the GPUs that all stages share."""
+"""The small things the simulation is made of: jobs, calls, replicas, and the GPUs that all stages share."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from cluster.traffic.measures import Outcome, RequestRow, StageSpan
+from cluster.traffic.traces import Arrival
 
 
 class Call:
@@ -24,13 +27,90 @@ class Call:
         return len(self.parts) - self.at
 
 
+class Job:
+    """One request."""
+
+    __slots__ = (
+        "arrival",
+        "calls",
+        "claimed",
+        "done",
+        "ended_s",
+        "failures",
+        "first",
+        "id",
+        "lane",
+        "last",
+        "outcome",
+        "retries",
+        "spans",
+        "yields",
+    )
+
+    def __init__(self, number: int, arrival: Arrival, stages: int, way: tuple[int, int]) -> None:
+        self.id, self.arrival = number, arrival
+        self.first, self.last = way  # stages
+        self.claimed = False
+        self.done = [0] * stages  # a bit for each part
+        self.calls: list[Call] = []  # that are under way
+        self.lane: list[Call | None] = [None] * stages  # the call that takes windows as they come
+        self.spans: list[Any] = [None] * stages  # [start, end, replicas]
+        self.outcome: Outcome | None = None
+        self.ended_s = 0.0
+        self.retries = self.failures = self.yields = 0
+
+    def row(self, names: Sequence[str]) -> RequestRow:
+        """What is left of it; `names` are the stages'."""
+        spans = {
+            name: StageSpan(span[0], span[1], tuple(span[2]))
+            for name, span in zip(names, self.spans, strict=True)
+            if span is not None
+        }
+        arrived = self.arrival.time_s
+        return RequestRow(
+            id=self.id,
+            intended_s=arrived,
+            arrived_s=arrived,
+            ended_s=self.ended_s,
+            outcome=self.outcome or "failed",
+            spans=spans,
+            kind=self.arrival.kind,
+            retries=self.retries,
+        )
+
+
+class Shares:
+    """Of the jobs that arrive, the share that passes each stage; of the last fifty or so."""
+
+    _MEMORY = 50
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self._shares = [1.0] * len(stages)
+        self._seen = 0
+
+    def add(self, first: int, last: int) -> None:
+        """A job that passes the stages from one to the other."""
+        self._seen += 1
+        weight = 1 / min(self._seen, self._MEMORY)
+        for index, share in enumerate(self._shares):
+            self._shares[index] = share + weight * ((first <= index <= last) - share)
+
+    def of(self, index: int) -> float:
+        return self._shares[index]
+
+
 class Replica:
     """One copy of a stage."""
 
-    __slots__ = ("behind", "current", "draining", "id", "name", "place", "start_up_s", "state", "token")
+    __slots__ = (
+        *("behind", "current", "draining", "gpus", "id", "name", "node", "place", "size", "start_up_s", "state"),
+        "token",
+    )
 
-    def __init__(self, number: int, name: str, start_up_s: float) -> None:
-        self.id, self.name, self.start_up_s = number, name, start_up_s
+    def __init__(self, number: int, name: str, start_up_s: float, size: float) -> None:
+        self.id, self.name, self.start_up_s, self.size = number, name, start_up_s, size
+        self.node: Any = None  # `cluster.twin.nodes.Node`, where there are nodes
+        self.gpus: tuple[int, ...] = ()  # of it
         self.state = "waits for a GPU"  # then "starts", "ready", "dead"
         self.draining = False
         self.current: list[Call] = []  # several: a batch
@@ -50,12 +130,14 @@ class Gpus:
         self._free = float("inf") if budget is None else budget
         self._waiting: deque[tuple[Replica, float, Callable[[Replica], None]]] = deque()
 
-    def take(self, replica: Replica, count: float, begin: Callable[[Replica], None]) -> None:
+    def take(
+        self, replica: Replica, owner: Any, count: float, pools: Sequence[str], begin: Callable[[Replica], None]
+    ) -> None:
         """Call `begin` now, or once there is room: in the order of asking, though what fits may overtake."""
         self._waiting.append((replica, count, begin))
         self._serve()
 
-    def give(self, count: float) -> None:
+    def give(self, replica: Replica, count: float) -> None:
         self._free += count
         self._serve()
 

@@ -13,6 +13,7 @@ from typing import Literal
 from cluster.policy.calls import Rules, Tenant
 
 Spread = Literal["idle", "calls", "one"]
+Packing = Literal["spread", "pack"]
 
 
 class TwinError(ValueError):
@@ -69,6 +70,32 @@ class StageTimes:
 
 
 @dataclass(frozen=True)
+class NodePool:
+    """Nodes of one kind, each billed whole."""
+
+    gpus: int
+    max_nodes: int
+    min_nodes: int = 0
+    boot_s: float = 0.0
+    idle_s: float = 300.0  # an empty one stays so long
+    least_bill_s: float = 60.0
+    price_per_hour: float = 0.0  # of a node
+    life_s: float | None = None  # mean time until its owner takes it back; None: never
+    notice_s: float = 120.0  # before that
+    away_s: float = 0.0  # no new one of its kind after that
+
+    def __post_init__(self) -> None:
+        for name, floor in (("gpus", 1), ("max_nodes", 1), ("min_nodes", 0), ("boot_s", 0), ("idle_s", 0)):
+            _at_least("NodePool", name, getattr(self, name), floor)
+        for name in ("least_bill_s", "price_per_hour", "notice_s", "away_s"):
+            _at_least("NodePool", name, getattr(self, name), 0)
+        if self.min_nodes > self.max_nodes:
+            raise TwinError(f"NodePool has min_nodes {self.min_nodes} above max_nodes {self.max_nodes}.")
+        if self.life_s is not None and not self.life_s > 0:
+            raise TwinError(f"NodePool needs life_s above 0, got {self.life_s}.")
+
+
+@dataclass(frozen=True)
 class Pool:
     """The replicas of one stage: at the start, and within which bounds a policy may move them."""
 
@@ -78,6 +105,7 @@ class Pool:
     gpus: float = 1.0  # of one replica
     price_per_hour: float = 0.0  # of one GPU
     max_ongoing: int = 2  # calls (of a stage with batches: batches) at a replica: one on the device, others behind it
+    on: tuple[str, ...] = ()  # node pools, the first that has a place; the others are its fallback
 
     def __post_init__(self) -> None:
         for name, floor in (("replicas", 0), ("min_replicas", 0), ("max_replicas", 1), ("gpus", 0), ("max_ongoing", 1)):
@@ -137,6 +165,10 @@ class Scenario:
     Without an `order` calls are served as they come, and bound to a replica up to `max_ongoing`. With one they wait
     until a replica is free or about to be, in the order of `cluster.policy.order`, and running ones may yield. With
     `refuses` a job whose deadline cannot be promised ends as it arrives.
+
+    With `nodes` every pool says on which of them it stands, and bills are of nodes; else GPUs are there as soon as the
+    budget has them. `paths` says which of the stages jobs of a kind pass, all of them where it says nothing: the others
+    are left out, at the beginning or at the end.
     """
 
     stages: Mapping[str, StageTimes]
@@ -158,6 +190,9 @@ class Scenario:
     classes: Mapping[str, JobClass] = field(default_factory=dict)  # by kind
     tenants: Mapping[str, Tenant] = field(default_factory=dict)  # with their weights
     refuses: bool = False
+    nodes: Mapping[str, NodePool] = field(default_factory=dict)
+    packing: Packing = "spread"
+    paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by kind
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -187,9 +222,50 @@ class Scenario:
         least = sum(pool.min_replicas * pool.gpus for pool in self.pools.values())
         if self.budget_gpus is not None and max(held, least) > self.budget_gpus:
             raise TwinError(f"The first replicas need {max(held, least):g} GPUs, the budget is {self.budget_gpus:g}.")
+        _judge_nodes(self)
+        _judge_paths(self)
         for first, second in pairwise(self.stages.items()):
             if second[1].windows not in (1, first[1].windows) and first[1].windows != 1:
                 raise TwinError(
                     f"Stage {second[0]} has {second[1].windows} windows behind {first[1].windows} of {first[0]}; "
                     "they must be as many, or one of both must be 1."
                 )
+
+
+def _judge_nodes(about: Scenario) -> None:
+    rooms = {name: kind.max_nodes * kind.gpus for name, kind in about.nodes.items()}
+    for name, pool in about.pools.items():
+        if unknown := [own for own in pool.on if own not in about.nodes]:
+            raise TwinError(f"Stage {name} is on nodes {unknown[0]!r}; there are {', '.join(about.nodes) or 'none'}.")
+        if about.nodes and not pool.on:
+            raise TwinError(f"Stage {name} is on no nodes; put it on one of {', '.join(about.nodes)}.")
+        if about.nodes and pool.gpus > (most := max(about.nodes[own].gpus for own in pool.on)):
+            raise TwinError(f"A replica of stage {name} takes {pool.gpus:g} GPUs, its largest node has {most}.")
+        if about.nodes and pool.replicas * pool.gpus > (room := sum(rooms[own] for own in pool.on)) + 1e-9:
+            raise TwinError(
+                f"Stage {name} begins with {pool.replicas} replicas of {pool.gpus:g} GPUs, all its nodes have {room}."
+            )
+
+
+def _judge_paths(about: Scenario) -> None:
+    names = list(about.stages)
+    for kind, path in about.paths.items():
+        at = names.index(path[0]) if path and path[0] in names else 0
+        if not path or list(path) != names[at : at + len(path)]:
+            raise TwinError(
+                f"Jobs of kind {kind!r} pass {', '.join(path) or 'nothing'}; name neighbours of {', '.join(names)}."
+            )
+
+
+def passes(scenario: Scenario, kind: str, stage: str) -> bool:
+    """Whether jobs of a kind pass a stage."""
+    path = scenario.paths.get(kind)
+    return path is None or stage in path
+
+
+def moving_s(scenario: Scenario, index: int) -> float:
+    """Seconds to move one call's input from the stage before."""
+    if scenario.bytes_per_s is None or index == 0:
+        return 0.0
+    before, own = list(scenario.stages.values())[index - 1 : index + 1]
+    return before.bytes_out / (before.windows if own.windows > 1 else 1) / scenario.bytes_per_s

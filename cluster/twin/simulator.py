@@ -8,31 +8,35 @@ Takes a `Scenario`, a `Trace` and a policy; gives a `Run`: one row a request, sa
 form that live experiments have too (`cluster.traffic.measures`). The same seed gives the same run, and under every
 policy a job's calls take the same seconds, so that two policies are compared on the same work.
 
-What it does not know: how placement on nodes slows a transfer, memory, retries of whole jobs after a lost node, other
+What it does not know: how far apart nodes are, memory, retries of whole jobs after a lost node, other
 users of the machines, and any dependence of one call's seconds on another's.
 """
 
 import gc
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simpy
 
 from cluster.policy.arrivals import ArrivalMeter
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
-from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, StageSpan, measure, write_run
-from cluster.traffic.traces import Arrival, Trace
+from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, measure, write_run
+from cluster.traffic.traces import Trace
+from cluster.twin.clock import Clock
+from cluster.twin.nodes import Nodes
 from cluster.twin.ordered import OrderedPool, factor, is_refused
-from cluster.twin.parts import Call, Gpus
-from cluster.twin.scenario import Faults, JobClass, Pool, Scenario, StageTimes, TwinError
+from cluster.twin.parts import Call, Gpus, Job, Shares
+from cluster.twin.scenario import Faults, JobClass, NodePool, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
 
-__all__ = ["Faults", "JobClass", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
+__all__ = ["Faults", "JobClass", "NodePool", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
+
+
+Told = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,18 @@ class Run:
         write_run(folder, self.rows, self.samples, self.metrics, self.stages)
 
 
-def simulate(scenario: Scenario, trace: Trace, policy: Policy | None = None, *, seed: int = 0) -> Run:
+def simulate(
+    scenario: Scenario, trace: Trace, policy: Policy | None = None, *, seed: int = 0, told: Told | None = None
+) -> Run:
     """Every request of the trace until its end; without a policy the replicas stay as they are.
+
+    `told(ended, requests)` hears of them at each decision of the policy.
 
     Raises:
         TwinError: a request can never end, because a stage has no replica and no policy starts one; or the trace
             names a kind that the scenario does not know.
     """
-    twin = _Twin(scenario, trace, policy or Fixed(), seed)
+    twin = _Twin(scenario, trace, policy or Fixed(), seed, told)
     collecting = gc.isenabled()
     gc.disable()  # nothing becomes garbage in a cycle before the end, and looking for it takes a third of the time
     try:
@@ -67,86 +75,84 @@ def simulate(scenario: Scenario, trace: Trace, policy: Policy | None = None, *, 
             gc.enable()
 
 
-class _Job:
-    __slots__ = (
-        "arrival",
-        "calls",
-        "claimed",
-        "done",
-        "ended_s",
-        "failures",
-        "id",
-        "lane",
-        "outcome",
-        "retries",
-        "spans",
-        "yields",
-    )
-
-    def __init__(self, number: int, arrival: Arrival, stages: int) -> None:
-        self.id, self.arrival = number, arrival
-        self.claimed = False
-        self.done = [0] * stages  # a bit for each part
-        self.calls: list[Call] = []  # that are under way
-        self.lane: list[Call | None] = [None] * stages  # the call that takes windows as they come
-        self.spans: list[Any] = [None] * stages  # [start, end, replicas]
-        self.outcome: Outcome | None = None
-        self.ended_s = 0.0
-        self.retries = self.failures = self.yields = 0
-
-
 class _Twin:
     """One simulation; used once."""
 
-    def __init__(self, scenario: Scenario, trace: Trace, policy: Policy, seed: int) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace, policy: Policy, seed: int, told: Told | None) -> None:
         self._scenario, self._trace, self._policy = scenario, trace, policy
-        self._env = simpy.Environment()
+        self._clock = Clock()
         self._names = list(scenario.stages)
         self._windows = [scenario.stages[name].windows for name in self._names]
         self._rng = np.random.default_rng([seed, 0, 0])
-        gpus = Gpus(scenario.budget_gpus)
+        self._nodes = Nodes(self._clock, scenario, seed) if scenario.nodes else None
+        gpus = self._nodes or Gpus(scenario.budget_gpus)
         made = StagePool if scenario.order is None else OrderedPool
         self._pools = [
-            made(self._env, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
+            made(self._clock, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
         ]
         self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
-        self._jobs = [_Job(number, arrival, len(self._names)) for number, arrival in enumerate(trace.arrivals)]
-        self._journal: deque[_Job] = deque()
+        ways = {kind: self._way(kind) for kind in {arrival.kind for arrival in trace.arrivals}}
+        self._jobs = [
+            Job(number, arrival, len(self._names), ways[arrival.kind]) for number, arrival in enumerate(trace.arrivals)
+        ]
+        self._shares = Shares(self._names)
+        self._journal: deque[Job] = deque()
         self._queued = self._in_flight = self._ended = 0
         self._meter = ArrivalMeter(scenario.rate_window_s)
+        self._may_raise = scenario.faults.call_failure > 0
         self._samples: list[Sample] = []
-        self._over = self._env.event()
+        self._told = told
+        self._arrived = self._stuck = 0
+        self._state: State = {}
+        self._sampled_s = -scenario.sample_s
 
     def run(self) -> Run:
         for pool in self._pools:
             pool.start_at_once(self._scenario.pools[pool.name].replicas)
-        self._env.process(self._arrive())
-        self._env.process(self._control())
+        if self._nodes is not None:
+            self._nodes.begin()
         if self._jobs:
-            self._env.run(until=self._over)
-        if self._env.now < self._trace.span_s:
-            self._env.run(until=self._trace.span_s)
+            self._begin()
+            self._clock.run()
+        if self._clock.now < self._trace.span_s:
+            if not self._jobs:
+                self._begin()
+            self._clock.run(self._trace.span_s)
         for pool in self._pools:
             pool.settle()
+        if self._nodes is not None:
+            self._nodes.settle()
         self._sample()
-        rows = tuple(self._row(job) for job in self._jobs)
+        rows = tuple(job.row(self._names) for job in self._jobs)
         metrics = measure(
             rows,
             {pool.name: pool.gpu_s for pool in self._pools},
             busy_gpu_s={pool.name: pool.busy_gpu_s for pool in self._pools},
             prices_per_hour={name: pool.price_per_hour for name, pool in self._scenario.pools.items()},
+            node_s=self._nodes.node_s if self._nodes is not None else None,
+            node_prices_per_hour={name: kind.price_per_hour for name, kind in self._scenario.nodes.items()},
+            start_ups=sum(pool.started for pool in self._pools),
         )
         yields = tuple(job.yields for job in self._jobs) if self._scenario.order is not None else ()
         return Run(rows, tuple(self._samples), metrics, tuple(self._names), yields)
 
     # What happens by itself
 
-    def _arrive(self) -> Generator[simpy.events.Event, Any, None]:
-        for job in self._jobs:
-            delay = job.arrival.time_s - self._env.now
-            if delay > 0:
-                yield self._env.timeout(delay)
-            self._meter.add(self._env.now)
+    def _begin(self) -> None:
+        self._arrive()
+        self._control()
+
+    def _arrive(self) -> None:
+        """The jobs of this moment; then it waits for the next one's."""
+        while self._arrived < len(self._jobs):
+            job = self._jobs[self._arrived]
+            ahead_s = job.arrival.time_s - self._clock.now
+            if ahead_s > 0 and self._clock.now + ahead_s > self._clock.now:
+                self._clock.after(ahead_s, self._arrive)
+                return
+            self._arrived += 1
+            self._meter.add(self._clock.now)
+            self._shares.add(job.first, job.last)
             refused = self._scenario.refuses and is_refused(self._scenario, self._pools, job.arrival, self._journal)
             self._journal.append(job)
             self._queued += 1
@@ -154,29 +160,28 @@ class _Twin:
                 self._end(job, "refused")
                 continue
             if job.arrival.cancel_s is not None:
-                self._later(job.arrival.cancel_s - self._env.now, self._give_up, job)
+                self._later(job.arrival.cancel_s - self._clock.now, self._give_up, job)
             self._claim()
 
-    def _control(self) -> Generator[simpy.events.Event, Any, None]:
-        state: State = {}
-        sampled_s, stuck = -self._scenario.sample_s, 0
-        while True:
-            decision = self._policy.decide(self._snapshot(), state)
-            state = decision.state
-            moves = [(pool, self._bounded(pool, decision.targets.get(pool.name, pool.target))) for pool in self._pools]
-            for pool, target in sorted(
-                moves, key=lambda move: move[1] - move[0].target
-            ):  # free GPUs before taking them
-                if target != pool.target:
-                    pool.set_target(target)
-            if self._env.now - sampled_s >= self._scenario.sample_s - 1e-9:
-                sampled_s = self._env.now
-                self._sample()
-            stuck = stuck + 1 if self._is_stuck() else 0
-            if stuck > 100_000:
-                names = ", ".join(pool.name for pool in self._pools if pool.waiting and not pool.ready)
-                raise TwinError(f"Nothing ends any more: stage {names} has work and no replica, and none is started.")
-            yield self._env.timeout(self._scenario.control_s)
+    def _control(self) -> None:
+        decision = self._policy.decide(self._snapshot(), self._state)
+        self._state = decision.state
+        moves = [(pool, self._bounded(pool, decision.targets.get(pool.name, pool.target))) for pool in self._pools]
+        for pool, target in sorted(moves, key=lambda move: move[1] - move[0].target):  # free GPUs before taking them
+            if target != pool.target:
+                pool.set_target(target)
+        if self._nodes is not None:
+            self._nodes.compact()
+        if self._clock.now - self._sampled_s >= self._scenario.sample_s - 1e-9:
+            self._sampled_s = self._clock.now
+            self._sample()
+        if self._told is not None:
+            self._told(self._ended, len(self._jobs))
+        self._stuck = self._stuck + 1 if self._is_stuck() else 0
+        if self._stuck > 100_000:
+            names = ", ".join(pool.name for pool in self._pools if pool.waiting and not pool.ready)
+            raise TwinError(f"Nothing ends any more: stage {names} has work and no replica, and none is started.")
+        self._clock.after(self._scenario.control_s, self._control)
 
     def _is_stuck(self) -> bool:
         """Whether all that is left waits for replicas that nobody starts."""
@@ -187,19 +192,20 @@ class _Twin:
         return max(pool.pool.min_replicas, min(pool.pool.max_replicas, target))
 
     def _snapshot(self) -> Snapshot:
-        rate, trend = self._meter.read(self._env.now)
+        rate, trend = self._meter.read(self._clock.now)
         stages = tuple(
             StageNow(
                 name=pool.name,
                 call_s=pool.times.call_s,
                 calls=pool.times.windows,
-                start_up_s=pool.times.start_up_s,
+                start_up_s=pool.times.start_up_s + self._boot_s(pool),
                 waiting=pool.waiting,
                 running=pool.running,
                 remaining_s=pool.remaining_s(),
                 busy=pool.busy,
                 ready=pool.ready,
                 starting=pool.starting,
+                pending=self._pending(pool),
                 stopping=pool.stopping,
                 target=pool.target,
                 min_replicas=pool.pool.min_replicas,
@@ -207,14 +213,29 @@ class _Twin:
                 gpus=pool.pool.gpus,
                 batch=pool.times.batch,
                 batch_s=pool.times.batch_s,
+                share=self._shares.of(pool.index),
             )
             for pool in self._pools
         )
-        return Snapshot(self._env.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
+        return Snapshot(self._clock.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
+
+    def _boot_s(self, pool: StagePool) -> float:
+        return self._nodes.boot_s(pool.pool.on, pool.pool.gpus) if self._nodes is not None else 0.0
+
+    def _pending(self, pool: StagePool) -> int:
+        return (
+            self._nodes.hopeless(pool, pool.pool.on, pool.pool.gpus) if self._nodes is not None and pool.starting else 0
+        )
+
+    def _way(self, kind: str) -> tuple[int, int]:
+        """The first and the last stage of such jobs."""
+        path = self._scenario.paths.get(kind)
+        return (self._names.index(path[0]), self._names.index(path[-1])) if path else (0, len(self._names) - 1)
 
     def _sample(self) -> None:
         stages = {pool.name: pool.sample() for pool in self._pools}
-        self._samples.append(Sample(self._env.now, self._queued, self._in_flight, stages))
+        nodes = self._nodes.counts() if self._nodes is not None else {}
+        self._samples.append(Sample(self._clock.now, self._queued, self._in_flight, stages, nodes))
 
     # A job's way
 
@@ -227,20 +248,23 @@ class _Twin:
             self._queued -= 1
             self._in_flight += 1
             job.claimed = True
-            self._later(self._scenario.submit_s, self._enter, job, 0)
+            self._later(self._scenario.submit_s, self._enter, job, job.first)
 
-    def _enter(self, job: _Job, stage: int) -> None:
+    def _enter(self, job: Job, stage: int) -> None:
         """Send all of a job's windows to a stage whose whole input is there."""
         if job.outcome is not None:
             return
         count, spread = self._windows[stage], self._scenario.spread
+        if count == 1:
+            self._send(job, stage, [0])
+            return
         runs = count if spread == "calls" else 1
         if spread == "idle":
             runs = max(1, min(count, self._pools[stage].idle))
         for run in range(runs):
             self._send(job, stage, list(range(run * count // runs, (run + 1) * count // runs)))
 
-    def _send(self, job: _Job, stage: int, parts: list[int]) -> None:
+    def _send(self, job: Job, stage: int, parts: list[int]) -> None:
         call = Call(job, stage, parts)
         job.calls.append(call)
         self._pools[stage].send(call)
@@ -252,29 +276,27 @@ class _Twin:
         span = job.spans[stage]
         if span is None:
             job.spans[stage] = span = [started_s, 0.0, []]
-        span[0], span[1] = min(span[0], started_s), self._env.now
+        elif started_s < span[0]:
+            span[0] = started_s
+        span[1] = self._clock.now
         if replica not in span[2]:
             span[2].append(replica)
-        if job.outcome is not None or self._raises(call):
+        if job.outcome is not None or (self._may_raise and self._raises(call)):
             return
-        job.done[stage] |= 1 << part
-        after = stage + 1
-        if after == len(self._names):
-            if job.done[stage] == (1 << self._windows[stage]) - 1:
+        done = job.done[stage] = job.done[stage] | 1 << part
+        after, windows = stage + 1, self._windows[stage]
+        if stage == job.last:
+            if done == (1 << windows) - 1:
                 self._later(self._scenario.finish_s, self._finish, job)
-        elif self._windows[after] > 1 and self._windows[after] == self._windows[stage]:
-            for ready in (part, part + 1):
-                if ready < self._windows[after] and self._both_there(job, stage, ready, part):
-                    self._send_window(job, after, ready)
-        elif job.done[stage] == (1 << self._windows[stage]) - 1:
+        elif windows > 1 and self._windows[after] == windows:
+            if part == 0 or done >> (part - 1) & 1:  # it and the one before it are there
+                self._send_window(job, after, part)
+            if done >> (part + 1) & 1:
+                self._send_window(job, after, part + 1)
+        elif done == (1 << windows) - 1:
             self._enter(job, after)
 
-    def _both_there(self, job: _Job, stage: int, part: int, new: int) -> bool:
-        """Whether a window and the one before it are there, of which `new` has just come."""
-        other = part - 1 if new == part else part
-        return other < 0 or bool(job.done[stage] >> other & 1)
-
-    def _send_window(self, job: _Job, stage: int, part: int) -> None:
+    def _send_window(self, job: Job, stage: int, part: int) -> None:
         """To a call that the job has there already, unless a replica is idle."""
         own = job.lane[stage]
         may_spread = self._scenario.spread == "calls" or (self._scenario.spread == "idle" and self._pools[stage].idle)
@@ -285,16 +307,17 @@ class _Twin:
 
     def call_done(self, call: Call) -> None:
         """All windows of a call are computed. `StagePool` calls this."""
-        if call in call.job.calls:
-            call.job.calls.remove(call)
+        calls = call.job.calls
+        if call in calls:
+            calls.remove(call)
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         if job.outcome is None:
             self._end(job, "succeeded")
 
-    def _end(self, job: _Job, outcome: Outcome) -> None:
+    def _end(self, job: Job, outcome: Outcome) -> None:
         """Whatever is still under way for the job is stopped."""
-        job.outcome, job.ended_s = outcome, self._env.now
+        job.outcome, job.ended_s = outcome, self._clock.now
         for call in job.calls:
             self._pools[call.stage].withdraw(call)
         job.calls = []
@@ -304,19 +327,19 @@ class _Twin:
             self._queued -= 1
         self._ended += 1
         if self._ended == len(self._jobs):
-            self._over.succeed()
+            self._clock.stop()
         self._claim()
 
     # What goes wrong
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, job: Job) -> None:
         if job.outcome is None:
             self._end(job, "cancelled")
 
     def _raises(self, call: Call) -> bool:
         """Whether the window that a call has just ended has failed; then it is asked for again, or the job fails."""
         faults, job = self._scenario.faults, call.job
-        if faults.call_failure == 0 or self._rng.random() >= faults.call_failure:
+        if self._rng.random() >= faults.call_failure:
             return False
         job.failures += 1
         if job.failures > faults.failures:
@@ -340,7 +363,7 @@ class _Twin:
         job.retries += 1
         self._later(self._scenario.faults.detect_s, self._repeat, job, call.stage, call.parts[call.at :], call.lost + 1)
 
-    def _repeat(self, job: _Job, stage: int, parts: list[int], lost: int) -> None:
+    def _repeat(self, job: Job, stage: int, parts: list[int], lost: int) -> None:
         if job.outcome is None:
             self._send(job, stage, parts)
             job.calls[-1].lost = lost
@@ -349,13 +372,14 @@ class _Twin:
 
     def seconds(self, call: Call, part: int) -> float:
         """Of computing one window, the same however often it is asked for. `StagePool` calls this."""
-        job: _Job = call.job
+        job: Job = call.job
         drawn = self._seconds[call.stage][job.id * self._windows[call.stage] + part]
-        return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage])
+        kinds = self._scenario.kinds
+        return drawn * factor(self._scenario, job.arrival.kind, self._names[call.stage]) if kinds else drawn
 
     def _draw(self, name: str, index: int, seed: int) -> list[float]:
         """Seconds of every call of a stage, by job and window."""
-        known = {**self._scenario.kinds, **self._scenario.classes}
+        known = {**self._scenario.kinds, **self._scenario.classes, **self._scenario.paths}
         if unknown := {arrival.kind for arrival in self._trace.arrivals} - {"", *known}:
             told = ", ".join(known) or "none"
             raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {told}.")
@@ -372,23 +396,4 @@ class _Twin:
         if delay_s <= 0:
             action(*values)
             return
-        callbacks: list[Any] = self._env.timeout(delay_s).callbacks
-        callbacks.append(lambda _: action(*values))
-
-    def _row(self, job: _Job) -> RequestRow:
-        spans = {
-            name: StageSpan(span[0], span[1], tuple(span[2]))
-            for name, span in zip(self._names, job.spans, strict=True)
-            if span is not None
-        }
-        arrived = job.arrival.time_s
-        return RequestRow(
-            id=job.id,
-            intended_s=arrived,
-            arrived_s=arrived,
-            ended_s=job.ended_s,
-            outcome=job.outcome or "failed",
-            spans=spans,
-            kind=job.arrival.kind,
-            retries=job.retries,
-        )
+        self._clock.after(delay_s, action, *values)

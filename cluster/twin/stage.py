@@ -5,19 +5,19 @@ router of `deployments` does it. A replica computes its calls one after the othe
 once). Replicas start as GPUs are free, take their start-up, and stop as Ray Serve stops them: those that have not
 started first, then the newest, which finish what they were given.
 
-Events are plain callbacks on simpy's timeouts; a process for each call would take several times as long.
+Events are plain callbacks (`cluster.twin.clock`).
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import simpy
 
 from cluster.traffic.measures import StageSample
+from cluster.twin.clock import Clock
+from cluster.twin.nodes import Nodes
 from cluster.twin.parts import Call, Gpus, Replica
-from cluster.twin.scenario import Pool, Scenario, StageTimes
+from cluster.twin.scenario import Pool, Scenario, StageTimes, moving_s
 
 _BLOCK = 4096  # random numbers drawn at once
 
@@ -38,9 +38,9 @@ class StagePool:
     """One stage's replicas and its queue."""
 
     def __init__(
-        self, env: simpy.Environment, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus, seed: int
+        self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus | Nodes, seed: int
     ) -> None:
-        self._env, self._jobs, self._gpus = env, jobs, gpus
+        self._clock, self._jobs, self._gpus = clock, jobs, gpus
         self.index, self.name = index, name
         self.times: StageTimes = scenario.stages[name]
         self.pool: Pool = scenario.pools[name]
@@ -51,15 +51,17 @@ class StagePool:
         self.queue: deque[Call] = deque()
         self.waiting = self.running = 0  # parts
         self.busy = self.ready = self.starting = self.stopping = 0  # replicas; ready ones take calls
-        self.target = 0
+        self.target = self.started = 0
         self.gpu_s = self.busy_gpu_s = 0.0
         self._held = 0  # replicas that hold GPUs
         self._held_since = 0.0
         self._started_sum = 0.0  # over the running parts
         self._replicas: dict[int, Replica] = {}  # in the order of their making; those that should stay
-        self._lag_s = scenario.router_s + _moving_s(scenario, index)
-        room = self.pool.max_ongoing * self.times.batch
-        self._by_load: list[list[Replica]] = [[] for _ in range(room + 1)]
+        self._heirs: dict[Replica, Replica] = {}  # one that starts -> the one that leaves then
+        self._lag_s = scenario.router_s + moving_s(scenario, index)
+        self._batch = self.times.batch
+        self._room = self.pool.max_ongoing * self._batch  # calls
+        self._by_load: list[list[Replica]] = [[] for _ in range(self._room + 1)]
         self._with_room = self._by_load[:-1]
 
     # Seen from outside
@@ -67,7 +69,7 @@ class StagePool:
     def send(self, call: Call) -> None:
         """A call whose inputs are there."""
         self.waiting += call.left
-        call.ready_s = self._env.now + self._lag_s
+        call.ready_s = self._clock.now + self._lag_s
         self._place(call)
 
     def withdraw(self, call: Call) -> None:
@@ -85,12 +87,12 @@ class StagePool:
             replica.token += 1
             self.waiting -= call.left - 1
             del call.parts[call.at + 1 :]
-            self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+            self._clock.after(self._scenario.stop_s, self._on_free, replica, replica.token)
         else:
             call.gone = True
             if all(own.gone for own in replica.current):
                 replica.token += 1
-                self._call_later(self._scenario.stop_s, (replica, replica.token), self._on_free)
+                self._clock.after(self._scenario.stop_s, self._on_free, replica, replica.token)
 
     def extend(self, call: Call, part: int) -> None:
         """One more window behind those of a call that waits or runs."""
@@ -100,15 +102,20 @@ class StagePool:
     def set_target(self, target: int) -> None:
         """Start or stop replicas."""
         self.target = target
-        for _ in range(target - self.ready - self.starting):
+        for _ in range(target - self.ready - self.starting + len(self._heirs)):
             self._start(self.times.start_up_s)
-        surplus = self.ready + self.starting - target
-        if surplus > 0:
-            newest = list(reversed(self._replicas.values()))
-            chosen = [replica for replica in newest if replica.state != "ready"][:surplus]
-            chosen += [replica for replica in newest if replica.state == "ready"][: surplus - len(chosen)]
-            for replica in chosen:
+        while (surplus := self.ready + self.starting - len(self._heirs) - target) > 0:
+            for replica in self._first_to_go(surplus):
                 self._stop(replica)
+
+    def _first_to_go(self, count: int) -> list[Replica]:
+        """Those that have not started, the newest first; then those of the emptiest nodes, so that these can go."""
+        newest = list(reversed(self._replicas.values()))
+        chosen = [replica for replica in newest if replica.state != "ready"][:count]
+        ready = [replica for replica in newest if replica.state == "ready"]
+        if self.pool.on:
+            ready.sort(key=lambda replica: (len(replica.node.replicas), replica.node.id))
+        return chosen + ready[: count - len(chosen)]
 
     def start_at_once(self, count: int) -> None:
         """Replicas that are ready when the run begins."""
@@ -123,7 +130,7 @@ class StagePool:
         if replica.start_up_s == 0:
             self._get_ready(replica)
         else:
-            self._call_later(replica.start_up_s, replica, lambda event: self._get_ready(event.value))
+            self._clock.after(replica.start_up_s, self._get_ready, replica)
 
     def settle(self) -> None:
         """Count what is held until now."""
@@ -133,12 +140,12 @@ class StagePool:
         """Of the busy replicas together, by the mean; one that is overdue counts as nearly done."""
         if self.times.batch > 1:
             return sum(self._batch_left_s(replica) for replica in self._replicas.values() if replica.current)
-        elapsed = self.running * self._env.now - self._started_sum
+        elapsed = self.running * self._clock.now - self._started_sum
         return max(self.running * self.times.call_s - elapsed, 0.1 * self.running * self.times.call_s)
 
     def _batch_left_s(self, replica: Replica) -> float:
         whole_s = self.times.mean_s * (1 + self.times.batch_share * (len(replica.current) - 1))
-        return max(whole_s - (self._env.now - replica.current[0].started_s), 0.1 * whole_s)
+        return max(whole_s - (self._clock.now - replica.current[0].started_s), 0.1 * whole_s)
 
     def sample(self) -> StageSample:
         return StageSample(self.waiting, self.running, self.ready, self.starting, self.stopping, self.target)
@@ -157,41 +164,43 @@ class StagePool:
             self.queue.append(call)
             return
         replica = found[int(self._chance() * len(found))] if len(found) > 1 else found[0]
-        self._bind(call, replica)
-        if not replica.current:
-            self._next(replica)
-        else:
-            self._moved(replica)
-
-    def _bind(self, call: Call, replica: Replica) -> None:
         call.replica = replica
-        replica.behind.append(call)
+        if replica.current:
+            replica.behind.append(call)
+        else:
+            self._begin_calls(replica, [call])
+        self._moved(replica)
 
     def _fill(self, replica: Replica) -> None:
         """Give the replica calls of the queue, as many as it may hold."""
-        while self.queue and not replica.draining and replica.load < len(self._by_load) - 1:
+        while self.queue and not replica.draining and replica.load < self._room:
             call = self.queue.popleft()
             if not call.gone:
-                self._bind(call, replica)
+                call.replica = replica
+                replica.behind.append(call)
 
     def _next(self, replica: Replica) -> None:
         """Start what is next on a replica whose device is free; one that drains and has nothing left ends."""
-        self._fill(replica)
+        if self.queue:
+            self._fill(replica)
         if replica.behind:
-            size = min(self.times.batch, len(replica.behind))
-            replica.current = [replica.behind.popleft() for _ in range(size)]
-            self.busy += 1
-            for call in replica.current:
-                call.running = True
-                self._begin_part(call)
-            self._run(replica)
+            size = min(self._batch, len(replica.behind))
+            self._begin_calls(replica, [replica.behind.popleft() for _ in range(size)])
         elif replica.draining:
             self._end(replica)
             return
         self._moved(replica)
 
+    def _begin_calls(self, replica: Replica, calls: list[Call]) -> None:
+        replica.current = calls
+        self.busy += 1
+        for call in calls:
+            call.running = True
+            self._begin_part(call)
+        self._run(replica)
+
     def _begin_part(self, call: Call) -> None:
-        now = self._env.now
+        now = self._clock.now
         call.started_s = call.ready_s if call.ready_s > now else now
         self.waiting -= 1
         self.running += 1
@@ -204,12 +213,11 @@ class StagePool:
         for call in calls[1:]:
             seconds += self.times.batch_share * self._jobs.seconds(call, call.parts[call.at])
             begun = max(begun, call.started_s)
-        delay = begun - self._env.now + seconds
+        delay = begun - self._clock.now + seconds
         replica.token += 1
-        self._call_later(delay, (replica, replica.token), self._on_part)
+        self._clock.after(delay, self._on_part, replica, replica.token)
 
-    def _on_part(self, event: Any) -> None:
-        replica, token = event.value
+    def _on_part(self, replica: Replica, token: int) -> None:
         if token != replica.token:
             return
         calls: list[Call] = replica.current
@@ -236,12 +244,11 @@ class StagePool:
     def _count_part(self, call: Call, replica: Replica) -> None:
         self.running -= 1
         self._started_sum -= call.started_s
-        share = 1 / len(replica.current)
-        self.busy_gpu_s += max(0.0, self._env.now - call.started_s) * self.pool.gpus * share
+        if (took_s := self._clock.now - call.started_s) > 0:
+            self.busy_gpu_s += took_s * self.pool.gpus * (1 / len(replica.current))
 
-    def _on_free(self, event: Any) -> None:
+    def _on_free(self, replica: Replica, token: int) -> None:
         """A cancelled call, or a batch of them, has stopped."""
-        replica, token = event.value
         if token == replica.token and replica.state == "ready":
             for call in replica.current:
                 self._count_part(call, replica)
@@ -254,12 +261,32 @@ class StagePool:
 
     # Replicas
 
-    def _start(self, start_up_s: float) -> None:
+    def leave(self, replica: Replica) -> None:
+        """Its node goes away; another one starts in its place. `Nodes` calls this."""
+        if replica.id in self._replicas:
+            self._stop(replica)
+            self._start(self.times.start_up_s)
+
+    def move(self, replica: Replica) -> None:
+        """Its node is emptied: it leaves once another one is ready. `Nodes` calls this."""
+        self._heirs[self._start(self.times.start_up_s)] = replica
+
+    def moves(self, replica: Replica) -> bool:
+        """Whether it will leave. `Nodes` calls this."""
+        return replica in self._heirs.values()
+
+    def lose(self, replica: Replica) -> None:
+        """Its node is gone. `Nodes` calls this."""
+        self._on_death(replica)
+
+    def _start(self, start_up_s: float) -> Replica:
         self._made += 1
-        replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s)
+        replica = Replica(self._made, f"{self.name}-{self._made}", start_up_s, self.pool.gpus)
         self._replicas[replica.id] = replica
         self.starting += 1
-        self._gpus.take(replica, self.pool.gpus, self.begin)
+        self.started += 1
+        self._gpus.take(replica, self, self.pool.gpus, self.pool.on, self.begin)
+        return replica
 
     def _get_ready(self, replica: Replica) -> None:
         if replica.state != "starts":
@@ -269,16 +296,25 @@ class StagePool:
         self.ready += 1
         life_s = self._scenario.faults.replica_life_s
         if life_s is not None:
-            self._call_later(float(self._rng.exponential(life_s)), replica, self._on_death)
+            self._clock.after(float(self._rng.exponential(life_s)), self._on_death, replica)
         self._enter(replica)
         self._next(replica)
+        if (before := self._heirs.pop(replica, None)) is not None:
+            self._stop(before)
+
+    def _forget(self, replica: Replica) -> None:
+        """It stays no more; what was to take its place, or whose place it was to take, stays as it is."""
+        del self._replicas[replica.id]
+        self._heirs.pop(replica, None)
+        for heir in [heir for heir, before in self._heirs.items() if before is replica]:
+            del self._heirs[heir]
 
     def _stop(self, replica: Replica) -> None:
-        del self._replicas[replica.id]
+        self._forget(replica)
         if replica.state != "ready":
             self.starting -= 1
             if replica.state == "starts":
-                self._release()
+                self._release(replica)
             replica.state = "dead"
             return
         self._leave(replica)
@@ -291,11 +327,10 @@ class StagePool:
     def _end(self, replica: Replica) -> None:
         replica.state = "dead"
         self.stopping -= 1
-        self._release()
+        self._release(replica)
 
-    def _on_death(self, event: Any) -> None:
+    def _on_death(self, replica: Replica) -> None:
         """The replica dies with all that it was given; another one starts in its place."""
-        replica: Replica = event.value
         if replica.state != "ready":
             return
         replica.state = "dead"
@@ -312,22 +347,22 @@ class StagePool:
             self.stopping -= 1
         else:
             self._leave(replica)
-            del self._replicas[replica.id]
+            self._forget(replica)
             self.ready -= 1
             self._start(self.times.start_up_s)
-        self._release()
+        self._release(replica)
         for call in lost:
             call.replica, call.running = None, False
             self._jobs.call_lost(call)
 
-    def _release(self) -> None:
+    def _release(self, replica: Replica) -> None:
         self._count_held(-1)
-        self._gpus.give(self.pool.gpus)
+        self._gpus.give(replica, self.pool.gpus)
 
     def _count_held(self, change: int) -> None:
-        self.gpu_s += self._held * self.pool.gpus * (self._env.now - self._held_since)
+        self.gpu_s += self._held * self.pool.gpus * (self._clock.now - self._held_since)
         self._held += change
-        self._held_since = self._env.now
+        self._held_since = self._clock.now
 
     # Which replica has how much to do
 
@@ -345,9 +380,17 @@ class StagePool:
             last.place = (load, at)
 
     def _moved(self, replica: Replica) -> None:
-        if replica.state == "ready" and not replica.draining and replica.place[0] != replica.load:
-            self._leave(replica)
-            self._enter(replica)
+        load, place = len(replica.current) + len(replica.behind), replica.place
+        if place[0] == load or replica.draining or replica.state != "ready":
+            return
+        row = self._by_load[place[0]]  # as `_leave` and `_enter`, of which this is the most frequent use
+        last = row.pop()
+        if last is not replica:
+            row[place[1]] = last
+            last.place = place
+        row = self._by_load[load]
+        replica.place = (load, len(row))
+        row.append(replica)
 
     # Small things
 
@@ -355,15 +398,3 @@ class StagePool:
         if not self._uniform:
             self._uniform = self._rng.random(_BLOCK).tolist()
         return self._uniform.pop()
-
-    def _call_later(self, delay_s: float, value: Any, then: Callable[[Any], None]) -> None:
-        callbacks: list[Any] = self._env.timeout(delay_s, value).callbacks
-        callbacks.append(then)
-
-
-def _moving_s(scenario: Scenario, index: int) -> float:
-    """Seconds to move one call's input from the stage before."""
-    if scenario.bytes_per_s is None or index == 0:
-        return 0.0
-    before, own = list(scenario.stages.values())[index - 1 : index + 1]
-    return before.bytes_out / (before.windows if own.windows > 1 else 1) / scenario.bytes_per_s

@@ -34,6 +34,7 @@ from deployments.api.description import describe, errors
 from deployments.api.gate import Gate, add_session_routes, describe_keys
 from deployments.api.headers.cors import Cors
 from deployments.api.headers.hardening import Hardening
+from deployments.api.headers.paths import path_of
 from deployments.api.live import add_event_routes
 from deployments.api.metrics import add_metrics_route
 from deployments.api.page import add_page_routes
@@ -45,7 +46,7 @@ from deployments.errors import ApiError, InvalidRequestError, StoreAwayError
 from deployments.files.store import ArtifactStore
 from deployments.intake.admission import Promise
 from deployments.intake.intact import Remake
-from deployments.intake.services import HealthOf, Nudge, Services, Show, WorkOf
+from deployments.intake.services import GlimpseOf, HealthOf, Nudge, Services, Show, WorkOf
 from deployments.jobs.naming import as_sent
 from deployments.jobs.outlook import Promised
 from deployments.jobs.values import JobRequest
@@ -87,6 +88,10 @@ class Ingress:
         async def remake(job_id: str) -> None:
             await pipeline.remake.remote(job_id)
 
+        async def glimpse(job_id: str) -> bytes | None:
+            shown = await pipeline.broadcast("glimpse", job_id).results_async(timeout_s=ANSWER_S)
+            return next((one for one in shown if one is not None), None)
+
         async def promise(request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
             asked = pipeline.promise.remote(request, tenant, priority, deadline_s)
             found: Promised | None = await asyncio.wait_for(asked, ANSWER_S)
@@ -111,6 +116,7 @@ class Ingress:
                 work=work,
                 remake=remake,
                 promise=promise,
+                glimpse=glimpse,
                 nodes=node_texts,
                 counts=counts,
                 history=history,
@@ -179,6 +185,7 @@ def create_app(
     work: WorkOf = _no_work,
     remake: Remake = _no_remake,
     promise: Promise | None = None,
+    glimpse: GlimpseOf | None = None,
     nodes: NodeTexts = _no_nodes,
     counts: RequestMetrics | None = None,
     history: PoolHistory | None = None,
@@ -189,7 +196,7 @@ def create_app(
         nudge: tells the pipeline that the journal has news.
         show: asks the keeper for pictures.
         work: asks the pipeline for the calls at every stage.
-        promise: asks it when a job would be done.
+        promise: asks it when a job would be done; `glimpse`, how a step of one looks.
         nodes: gives what each node has counted.
         counts: those of an application before, which go on; `history` too.
     """
@@ -203,7 +210,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    services = Services(args, journal, store, nudge, health, show, work, remake, promise)
+    services = Services(args, journal, store, nudge, health, show, work, remake, promise, glimpse)
     ring = KeyRing(KeyBook(journal.database), services.at_journal, fresh_s=args.ingress.keys_fresh_s)
     counts = counts or RequestMetrics()
     origins = args.ingress.cors_origins
@@ -243,28 +250,6 @@ def create_app(
     describe(app, args.preset, args.served_names)
     describe_keys(app)
     return app
-
-
-_SLASHES = re.compile("/{2,}")
-_ALSO = {"/health": "/healthz", "/models": "/v1/models"}  # as other servers have it
-_BESIDE_V1 = ("/health", "/healthz", "/metrics", "/openapi.json")
-
-
-def path_of(asked: str, prefix: str = "") -> str:
-    """The path that a client means, which is answered in place: a redirect would lose a body, and would have to know
-    the prefix that a proxy took off.
-
-    A slash at the end is none, and several are one. A base URL that ends in /v1 may get another one from its client, or
-    be asked for what stands beside /v1.
-    """
-    asked = _SLASHES.sub("/", asked)
-    prefix = prefix if asked.startswith(prefix) else ""
-    path = asked.removeprefix(prefix).rstrip("/") or "/"
-    while path.startswith("/v1/v1/"):
-        path = path.removeprefix("/v1")
-    if path.startswith("/v1/") and path.removeprefix("/v1") in _BESIDE_V1:
-        path = path.removeprefix("/v1")
-    return prefix + _ALSO.get(path, path)
 
 
 class _Wire:

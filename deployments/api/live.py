@@ -1,6 +1,7 @@
 """The routes that follow a job while it runs.
 
 GET  /v1/videos/{id}/events   server-sent events; `Last-Event-ID` or `after` goes on where a stream broke
+GET  /v1/videos/{id}/glimpse  the denoising step of T2I or I2V that was shown last, a rough picture
 GET  /v1/videos/{id}/stream   the video as a fragmented mp4 while VFI makes it
 POST /v1/videos/sync          as `POST /v1/videos`, answered when the job has ended or pauses: with the mp4, as
                               vLLM-Omni does, or with the job as JSON, whichever `format` or `Accept` asks for
@@ -69,6 +70,25 @@ def add_event_routes(app: FastAPI, services: Services) -> None:
         standing = await services.admission.standing(job)
         about = {"queue_position": standing.queue_position, "eta_s": standing.eta_s} if job.state == "queued" else {}
         return StreamingResponse(_sse(feed, video_id, after, about), headers=_OPEN, media_type="text/event-stream")
+
+    @app.get(
+        "/v1/videos/{video_id}/glimpse",
+        summary="The denoising step that was shown last, as a small picture",
+        response_class=Response,
+        responses={
+            200: binary("A pixel a latent", "image/webp"),
+            204: {"description": "None is shown now"},
+            **errors(404),
+        },
+    )
+    async def show_glimpse(video_id: str, tenant: Tenant) -> Response:
+        """While T2I or I2V of this server's own loop runs, every `previews.every_steps`; it is kept nowhere."""
+        job = await services.at_journal.run(journal.get, video_id, tenant=tenant)
+        picture: bytes | None = None
+        if services.glimpse is not None and job.state == "running" and services.args.previews.every_steps:
+            picture = await services.at_serve.wait(services.glimpse(video_id))
+        headers = {"Cache-Control": "no-store"}
+        return Response(picture, 200, headers, "image/webp") if picture else Response(status_code=204, headers=headers)
 
     @app.get(
         "/v1/videos/{video_id}/stream",

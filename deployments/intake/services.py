@@ -27,6 +27,8 @@ Nudge = Callable[[], Awaitable[None]]
 HealthOf = Callable[[], Health]
 Show = Callable[[str, str], Awaitable[tuple[bytes, str]]]
 """(key, sha256) of a checkpoint to (bytes, media type) of something to look at."""
+GlimpseOf = Callable[[str], Awaitable[bytes | None]]
+"""The last denoising step of a job that was shown, as WebP."""
 WorkOf = Callable[[], Awaitable[Report | None]]
 """The calls at every stage, of all pipeline replicas; None of none."""
 _FRESH_S = 1.0  # of what Ray Serve says
@@ -45,6 +47,7 @@ class Services:
     work: WorkOf
     remake: Remake
     promise: Promise | None = None
+    glimpse: GlimpseOf | None = None
     at_journal: Bulkhead = field(init=False)
     at_store: Bulkhead = field(init=False)
     at_serve: Bulkhead = field(init=False)

@@ -16,7 +16,7 @@ from client.schema import JobError
 from deployments.errors import DeadlineError, LeaseLostError, TooManyClaimsError
 from deployments.jobs.values import Beat, Claim, Job, Limits, State, Update
 from deployments.journal.database import Database
-from deployments.journal.limits import at_limit, limits_of
+from deployments.journal.limits import at_limit, beyond_share, limits_of
 from deployments.journal.outputs import add_result, drop_states, put_output, put_state, to_erase
 from deployments.journal.rows import PARKED, URGENT, read_job, stage_name
 from deployments.journal.steps import CANCELLED, end_job, log_event, reset_stages
@@ -40,7 +40,8 @@ class Leases:
         self, owner: str, lease_s: float, limits: Limits = NO_LIMITS, least: int | None = None
     ) -> tuple[Claim, Job] | None:
         """Take the most urgent due job: a queued one, or a running one whose lease lapsed. The most urgent is that of
-        the highest class, and in a class that of the earliest deadline. `least`: only one of this class or above.
+        the highest class, and in a class that of the earliest deadline, of a tenant that does not already run more than
+        its share. `least`: only one of this class or above.
 
         A queued one whose deadline has passed fails here; one that is claimed does not any more, and its deadline
         orders its calls (`Job.deadline_s`). `limits` are those of tenants without a row of their own; the jobs of a
@@ -59,8 +60,9 @@ class Leases:
             )
             if least is not None:
                 due = and_(due, jobs.c.priority >= least)
+            crowds = and_(jobs.c.state == "queued", jobs.c.tenant.in_(beyond_share(connection)))
             while True:
-                query = select(jobs).where(due).order_by(*URGENT).limit(1)
+                query = select(jobs).where(due).order_by(URGENT[0], crowds, *URGENT[1:]).limit(1)
                 row = connection.execute(query.with_for_update(skip_locked=True, of=jobs)).first()
                 if row is None:
                     return None

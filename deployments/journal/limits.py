@@ -1,15 +1,16 @@
 """How much a tenant may do: its row in the table `tenants`, or the defaults of the configuration where it has none.
 
-`at_limit` is asked when a job is claimed, `check` when one is written, both inside the journal's own transaction, so
-that a limit holds however many replicas claim and submit at once: on PostgreSQL, which does not queue its writers,
-they take a lock first. `LimitBook` is what an operator reads and changes. Knows nothing of HTTP or keys.
+`at_limit` and `beyond_share` are asked when a job is claimed, `check` when one is written, inside the journal's own
+transaction, so that a limit holds however many replicas claim and submit at once: on PostgreSQL, which does not queue
+its writers, they take a lock first; a share needs none. `LimitBook` is what an operator reads and changes. Knows
+nothing of HTTP or keys.
 """
 
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select, text
+from sqlalchemy import Connection, and_, case, func, select, text
 
 from deployments.errors import NotAllowedError, RateLimitError
 from deployments.jobs.values import Limits
@@ -41,6 +42,19 @@ def at_limit(connection: Connection, default: Limits) -> list[str]:
     running = select(jobs.c.tenant, func.count()).where(jobs.c.state == "running").group_by(jobs.c.tenant)
     limits = ((name, count, own.get(name, default.max_running)) for name, count in connection.execute(running).tuples())
     return [name for name, count, limit in limits if limit is not None and count >= limit]
+
+
+def beyond_share(connection: Connection) -> list[str]:
+    """Tenants that run more than their share, by weight, of all jobs that run, while others have jobs, too."""
+    count = func.sum(case((jobs.c.state == "running", 1), else_=0))
+    unfinished = select(jobs.c.tenant, count).where(jobs.c.state.in_(("running", "queued"))).group_by(jobs.c.tenant)
+    runs = dict(connection.execute(unfinished).tuples().all())
+    if len(runs) < 2:
+        return []
+    weighed = connection.execute(select(tenants.c.name, tenants.c.weight)).tuples()
+    weights = {**dict.fromkeys(runs, 1), **{name: weight for name, weight in weighed if name in runs and weight}}
+    share = sum(runs.values()) / sum(weights.values())
+    return [name for name, count in runs.items() if count > share * weights[name]]
 
 
 def judge_priority(limits: Limits, priority: int) -> None:

@@ -18,7 +18,7 @@ from stages.types import STAGE_NAMES, StageName
 
 PARKED = "parked"  # code of the column `error`, of an unfinished job that has stopped for an urgent one
 URGENT = (jobs.c.priority.desc(), jobs.c.created_at + func.coalesce(jobs.c.promised_s, SOFT_S), jobs.c.id)
-"""The order of claims; `deployments.jobs.outlook.rank_of` is the same."""
+"""The order of claims of one tenant; `deployments.jobs.outlook.rank_of` is the same."""
 
 Stages = tuple[tuple[StageState, ...], Outputs, Mapping[StageName, int], Outputs]
 

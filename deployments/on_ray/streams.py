@@ -29,6 +29,7 @@ class Info(TypedDict):
     last: bool
     step: NotRequired[int]
     total: NotRequired[int]
+    glimpse: NotRequired[bytes]  # WebP of a denoising step, of `progress`
     index: NotRequired[int]  # of an output in its stream
     run_s: NotRequired[float]  # computing since the output before; of a batch, this call's share
     batch: NotRequired[int]  # calls that are computed together with this one, itself too; 1 where it is left out

@@ -12,10 +12,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from cluster.policy.calls import Device, Queue, Rules, Running, Tenant
+from cluster.policy.calls import Device, Queue, Rules, Running, Tenant, Yield
 from cluster.policy.order import Plan, decide
 from cluster.policy.use import UseMeter
 from deployments.order.words import Entry, Told
@@ -102,7 +102,7 @@ class Line:
             if at is not None and at not in running:  # nothing is before it there
                 running[at] = Running(entry.call, now_s)
             else:
-                waiting.append(replace(entry.call, at=at))
+                waiting.append(entry.call if at is None else replace(entry.call, at=at))
         devices = [
             Device(name, running.get(name), leaving=name not in self._replicas)
             for name in sorted(self._replicas | running.keys())
@@ -125,9 +125,8 @@ class Line:
         except Exception:  # it is asked again soon; who looks must not end with it
             logger.exception("The order of %d calls could not be decided.", len(queue.waiting))
             return
-        for told in moves.yields:
-            if told.device in self._replicas:  # one that leaves stops by itself
-                self._stop(told.call, told.device, queue)
+        if stops := [told for told in moves.yields if told.device in self._replicas]:  # one that leaves stops by itself
+            self._stop(stops, queue.now_s)
         waiting = {call.id for call in queue.waiting}
         for name, replica in list(self._sent.items()):
             if name in waiting and moves.next.get(replica) != name:
@@ -149,11 +148,12 @@ class Line:
         heard = told_s is not None and now_s - told_s < max(_AGAIN_S, 3 * entry.step_s)
         return Running(call, begun_s, entry.step_s, stop_in_s, max(0, entry.steps_left - passed), yielding=heard)
 
-    def _stop(self, call: str, replica: str, queue: Queue) -> None:
-        self._stopping[call] = queue.now_s
-        plan = Plan.of(self.queue(), self._rules, whole=True)
-        slot = plan.slots.get(call)
-        self._tell(Told("stop", call, replica, None if slot is None else slot.start_s - queue.now_s))
+    def _stop(self, stops: Sequence[Yield], now_s: float) -> None:
+        self._stopping.update(dict.fromkeys((told.call for told in stops), now_s))
+        slots = Plan.of(self.queue(), self._rules, whole=True).slots
+        for told in stops:
+            slot = slots.get(told.call)
+            self._tell(Told("stop", told.call, told.device, None if slot is None else slot.start_s - now_s))
 
     def _stopped(self, before: Entry | None) -> None:
         """A call runs no more."""

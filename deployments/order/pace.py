@@ -11,6 +11,7 @@ from typing import Any
 from stages.types import StageName
 
 _WEIGHT = 0.3  # of the newest call in the mean
+_SHAPES = 1000  # that are remembered, those that came last
 _OTHER = frozenset({"prompt", "negative_prompt", "part"})
 
 
@@ -26,7 +27,9 @@ class Pace:
     def learn(self, stage: StageName, params: Any, run_s: float) -> None:
         """A call took so long, all its parts together."""
         shape, work = (stage, _shape(params)), _work(params)
-        self._shapes[shape] = _mean(self._shapes.get(shape), run_s)
+        self._shapes[shape] = _mean(self._shapes.pop(shape, None), run_s)
+        if len(self._shapes) > _SHAPES:
+            del self._shapes[next(iter(self._shapes))]
         self._per_work[stage] = _mean(self._per_work.get(stage), run_s / work)
 
     def seconds(self, stage: StageName, params: Any, else_s: float | None = None) -> float | None:

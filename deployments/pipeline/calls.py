@@ -181,17 +181,16 @@ class StageCalls:
     def _told(self, stage: StageName, number: int, params: Any, info: Info, ticket: Ticket | None, part: Part) -> None:
         """What a replica says of a call that it computes."""
         whole_s = self._placing.whole_s(stage, params)
+        if info["kind"] != "started" and part.goes_on(info.get("step")):
+            self.progress.resumed(stage, number, part.step, part.total, part.parked_s)
+            self._metrics.parked(stage, part.parked_s)
         if info["kind"] == "output":
             info["run_s"] += part.before_s
             if info.get("batch", 1) == 1:
                 self._placing.pace.learn(stage, params, info["run_s"])
         self.progress.info(stage, info, number)
         if info["kind"] == "started":
-            part.before_s = part.spent_s
-            if part.step:
-                parked_s = part.parked_s(asyncio.get_running_loop().time())
-                self.progress.resumed(stage, number, part.step, part.total, parked_s)
-                self._metrics.parked(stage, parked_s)
+            part.begin(asyncio.get_running_loop().time())
             if ticket is not None:
                 ticket.began(info.get("at"), whole_s if info.get("stops") else 0.0)
         elif info["kind"] == "progress" and ticket is not None:
@@ -297,7 +296,7 @@ class StageCalls:
     ) -> AsyncGenerator[tuple[Any, Info], None]:
         loop = asyncio.get_running_loop()
         sent = loop.time()
-        deadline: float | None = None  # waiting for a replica is not limited, computing is
+        since: float | None = None  # waiting for a replica is not limited, computing is
         started: float | None = None
         ended, came = False, cast("Pair | None", None)
         with self._demand.call(stage) as call, self._lacking.call(stage, self.progress) as waiting, self._counted():
@@ -309,7 +308,8 @@ class StageCalls:
             try:
                 while True:
                     try:
-                        async with asyncio.timeout_at(deadline) as limit:
+                        until = None if since is None else since + self._limits.run_s[stage] - part.counted_s
+                        async with asyncio.timeout_at(until) as limit:
                             payload, info = await anext(stream) if came is None else came
                     except StopAsyncIteration:
                         ended = True
@@ -320,13 +320,12 @@ class StageCalls:
                         raise
                     came = None
                     if info["kind"] == "started":
-                        started = loop.time()
+                        since = started = loop.time()
                         self._lacking.began(waiting)
                         self._demand.began(call, info.get("batch", 1))
                         if load_s := info.get("load_s"):
                             self._demand.loaded(stage, load_s)
                         self._metrics.queued(stage, started - sent)
-                        deadline = started + self._limits.run_s[stage] - part.spent_s
                     elif info["kind"] == "state":
                         started = loop.time()  # what was before is not lost any more
                     yield payload, info

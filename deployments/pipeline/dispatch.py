@@ -14,8 +14,8 @@ from typing import Any
 
 from ray import serve
 
-from cluster.policy.calls import Device
-from cluster.policy.promises import Stop, promise
+from cluster.policy.calls import Device, Queue
+from cluster.policy.promises import Promise, Stop, promise
 from deployments.jobs.outlook import Promised
 from deployments.jobs.plans import plan_of, planned_of, stages_of
 from deployments.jobs.values import Claim, Job, JobRequest, NewJob
@@ -29,7 +29,7 @@ from deployments.order.desk import Desk
 from deployments.order.pace import Pace
 from deployments.order.shared import SharedLines
 from deployments.pipeline.lacking import Lacking
-from deployments.pipeline.placing import Placing
+from deployments.pipeline.placing import Placing, calls_in
 from deployments.settings.application import AppArgs
 from stages.types import STAGE_NAMES, StageName
 
@@ -57,6 +57,7 @@ class Dispatch:
         self._speeds: Mapping[StageName, Speed] = {}  # as jobs have shown that earlier pipeline replicas drove
         self._counted: dict[str, int] = {}  # calls that wait, as Serve was told
         self._placings: dict[str, Placing] = {}  # of jobs at hand
+        self._promising = asyncio.Lock()
         self._begin_to_share()
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -75,9 +76,10 @@ class Dispatch:
         self._placings[claim.job_id] = made = self._placing(claim, job)
         return made
 
-    def end(self, job_id: str) -> None:
-        """It has ended, or is somebody else's."""
-        self._placings.pop(job_id, None)
+    def end(self, claim: Claim) -> None:
+        """It has ended, or is somebody else's, or begins here under another claim."""
+        if (own := self._placings.get(claim.job_id)) is not None and own.claim == claim:
+            del self._placings[claim.job_id]
 
     async def promise(self, request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
         """When a job would be done that is accepted now, and how many promises to others that would break; None where
@@ -90,15 +92,30 @@ class Dispatch:
         way = [name for name in stages_of(request) if STAGE_NAMES.index(name) >= STAGE_NAMES.index(request.enter)]
         if any(own.seconds(name, steps[name]) is None for name in way):
             return None
-        ahead = await asyncio.to_thread(self._journal.ahead, _AHEAD)
-        elsewhere = [(one, age_s) for one, age_s in ahead if one.id not in self._placings]
-        others = [
-            *self._placings.values(),
-            *(self._placing(Claim(one.id, "", 0, age_s), one) for one, age_s in elsewhere),
-        ]
-        stops = [await self._stop(name, own, others) for name in way]
-        found = promise(stops, own.until_s, self._args.order.rules(), priority=priority, tenant=tenant)
+        async with self._promising:  # one after the other, or they would have all threads
+            queues = [await self._queue(name) for name in way]
+            given = (own, way, queues, tuple(self._placings.values()))
+            found = await asyncio.to_thread(self._promised, *given, priority=priority, tenant=tenant)
         return Promised(found.end_s - now_s, len(found.late))
+
+    def _promised(
+        self,
+        own: Placing,
+        way: Sequence[StageName],
+        queues: Sequence[Queue],
+        here: Sequence[Placing],
+        **about: Any,
+    ) -> Promise:
+        """In a thread: with hundreds of calls it takes a while."""
+        known = {other.claim.job_id for other in here}
+        ahead = [(one, age_s) for one, age_s in self._journal.ahead(_AHEAD) if one.id not in known]
+        others = [*here, *(self._placing(Claim(one.id, "", 0, age_s), one) for one, age_s in ahead)]
+        stops = []
+        for stage, queue in zip(way, queues, strict=True):
+            there = calls_in(queue)
+            coming = [call for other in others for call in other.coming(stage, there)]
+            stops.append(Stop(queue, [call.left_s for call in own.coming(stage)], own.behind_s(stage), coming))
+        return promise(stops, own.until_s, self._args.order.rules(), **about)
 
     def _begin_to_share(self) -> None:
         """Once there may be several pipeline replicas, for good."""
@@ -110,16 +127,14 @@ class Dispatch:
         await self._many.wait()
         await self._far.run(self._desk.look)
 
-    async def _stop(self, stage: StageName, own: Placing, others: Sequence[Placing]) -> Stop:
+    async def _queue(self, stage: StageName) -> Queue:
         home = self._args.ordered().get(stage, stage)
         queue = await self._desk.queue(home)
-        if not queue.devices:  # it scales from nothing, or its calls are not ordered
-            replicas = self._desk.count(home) or self._args.stages[self._args.home(stage)].least_replicas or 1
-            queue = replace(queue, devices=tuple(Device(f"{home}-{number}") for number in range(replicas)))
-        known = {call.id for call in queue.waiting} | {one.running.call.id for one in queue.devices if one.running}
-        coming = [call for other in others for call in other.coming(stage) if call.id not in known]
-        calls_s = [call.left_s for call in own.coming(stage)]
-        return Stop(queue, calls_s, own.behind_s(stage), coming)
+        if queue.devices:
+            return queue
+        # it scales from nothing, or its calls are not ordered
+        replicas = self._desk.count(home) or self._args.stages[self._args.home(stage)].least_replicas or 1
+        return replace(queue, devices=tuple(Device(f"{home}-{number}") for number in range(replicas)))
 
     def _placing(self, claim: Claim, job: Job) -> Placing:
         loads, soft_s = loads_of(job.request), self._args.order.soft_s.get(job.priority)

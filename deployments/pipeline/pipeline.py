@@ -10,6 +10,7 @@ Takes typed arguments and the four stages' handles. Knows nothing of HTTP; a job
 import asyncio
 import gc
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,7 @@ class _Running:
     work: asyncio.Task[dict[str, Any]]
     driver: asyncio.Task[None]
     priority: int
+    progress: JobProgress
     stop: _Stop | None = None
 
 
@@ -135,6 +137,11 @@ class Pipeline:
         except Exception as error:
             logger.warning("The result of job %s cannot be made again: %s", job_id, words_of(error))
 
+    async def glimpse(self, job_id: str) -> bytes | None:
+        """The denoising step of a job that was shown last; None where there is none, or another replica drives it."""
+        running = self._running.get(job_id)
+        return None if running is None else running.progress.glimpse
+
     async def promise(self, request: JobRequest, tenant: str, priority: int, deadline_s: float) -> Promised | None:
         """What may be said of a deadline before the job is accepted; see `deployments.pipeline.dispatch`."""
         return await self._dispatch.promise(request, tenant, priority, deadline_s)
@@ -183,13 +190,7 @@ class Pipeline:
                 await asyncio.wait_for(self._wake.wait(), self._args.pipeline.poll_s)
 
     def _room(self) -> int | None:
-        """The lowest class that there is room for; None: for no job. Beyond `max_jobs` a few may come that go before
-        one at hand.
-        """
-        most, count = self._args.pipeline.max_jobs, len(self._running)
-        if count < most:
-            return -MAX_PRIORITY
-        return min(own.priority for own in self._running.values()) + 1 if count < most + -(-most // 4) else None
+        return room([own.priority for own in self._running.values()], self._args.pipeline.max_jobs)
 
     async def _look_out(self, period_s: float) -> None:
         while True:
@@ -216,7 +217,7 @@ class Pipeline:
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
-        self._running[claim.job_id] = _Running(claim, work, driver, job.priority)
+        self._running[claim.job_id] = _Running(claim, work, driver, job.priority, progress)
 
     def _stop(self, job_id: str, why: _Stop) -> None:
         running = self._running.get(job_id)
@@ -294,7 +295,7 @@ class Pipeline:
                     progress.restarted(attempt, str(lost))
         finally:
             kept.close()
-            self._dispatch.end(claim.job_id)
+            self._dispatch.end(claim)
         raise PutOffError(
             f"An output of this job died with its node {self._args.pipeline.job_attempts} times in a row; "
             "look for nodes that keep going down."
@@ -325,6 +326,15 @@ class Pipeline:
             caller=self._caller,
         )
         return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
+
+
+def room(running: Sequence[int], most: int) -> int | None:
+    """The lowest class that there is room for beside running jobs of those; None: for no job. Beyond `most` jobs a
+    quarter more may come that go before one of them.
+    """
+    if len(running) < most:
+        return -MAX_PRIORITY
+    return min(running) + 1 if len(running) < most + math.ceil(most / 4) else None
 
 
 def _waits_for(error: BaseException) -> str | None:

@@ -6,12 +6,12 @@ Knows nothing of Ray. The lines are `deployments.order`'s, the judgement `cluste
 
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cluster.policy.calls import Call, soft_deadline_s
+from cluster.policy.calls import Call, Queue, soft_deadline_s
 from deployments.jobs.plans import stages_of, windows_of
 from deployments.jobs.values import Claim, Job
 from deployments.order.desk import Desk, Ticket
@@ -32,6 +32,8 @@ class Part:
     spent_s: float = 0.0  # of computing before that state
     before_s: float = 0.0  # of it, before the replica began that computes now
     stopped_s: float | None = None  # monotonic, since when it is parked
+    parked_s: float | None = None  # so long it was, the last time; None: it did not stop, its replica or pipeline died
+    asked: bool = False  # it was given its state, and has not said yet whether it goes on from there
     sought: bool = False  # a kept state was looked for, in the place of one that was lost
 
     def reached(self, state: Any, step: int, total: int, run_s: float) -> None:
@@ -44,10 +46,26 @@ class Part:
         self.state, self.step, self.total, self.spent_s = kept.state, kept.step, kept.total, kept.spent_s
         self.sought = True
 
-    def parked_s(self, now_s: float) -> float | None:
-        """Seconds since it stopped; None where it did not, but its replica or its pipeline died."""
-        since_s, self.stopped_s = self.stopped_s, None
-        return None if since_s is None else now_s - since_s
+    def begin(self, now_s: float) -> None:
+        """A replica computes it."""
+        self.before_s, self.asked = self.spent_s, self.step > 0
+        self.parked_s = None if self.stopped_s is None else now_s - self.stopped_s
+        self.stopped_s = None
+
+    def goes_on(self, step: int | None) -> bool:
+        """Whether it does so from its state, by the first that it says after `begin`: a step, or None for the output.
+        Said once. Where the state did not fit it has begun anew.
+        """
+        asked, self.asked = self.asked, False
+        if asked and step is not None and step < self.step:
+            self.state, self.step, self.total, self.spent_s, self.before_s = None, 0, 0, 0.0, 0.0
+            return False
+        return asked
+
+    @property
+    def counted_s(self) -> float:
+        """Seconds before this replica that count against its limit: none of a state that may not fit."""
+        return 0.0 if self.asked else self.before_s
 
     def left(self, whole_s: float) -> float:
         """Seconds, of a call that takes `whole_s`."""
@@ -89,12 +107,15 @@ class Placing:
         promised = self.job.deadline_s is not None
         until_s = self.until_s - self.behind_s(stage)
         left_s = part.left(self.whole_s(stage, params))
-        name = f"{self.claim.job_id}/{stage}/{number:03d}"
         about = (promised, self.job.priority, self.job.tenant, self.claim.job_id)
-        return Call(name, left_s, until_s, *about, parked=part.step > 0, yields=self.yields)
+        return Call(self._name(stage, number), left_s, until_s, *about, parked=part.step > 0, yields=self.yields)
 
-    def coming(self, stage: StageName) -> list[Call]:
-        """The calls that it has still to send there."""
+    def _name(self, stage: StageName, number: int) -> str:
+        """Of a call. Who had the job before, and tells of its own calls still, means others."""
+        return f"{self.claim.job_id}/{stage}/{number:03d}/{self.claim.fence}"
+
+    def coming(self, stage: StageName, there: Collection[str] = ()) -> list[Call]:
+        """The calls that it has still to send there. `there`: what `calls_in` says of the line."""
         request = self.job.request
         if stage not in stages_of(request) or STAGE_NAMES.index(stage) < STAGE_NAMES.index(request.enter):
             return []
@@ -103,7 +124,11 @@ class Placing:
             numbers = range(request.candidates)
         kept = self.job.outputs.get(stage, {})
         left = [number for number in numbers if number not in kept and (stage, number) not in self.sent]
-        return [self.call(stage, self.steps[stage], number, Part()) for number in left]
+        if not left:
+            return []
+        first = self.call(stage, self.steps[stage], left[0], Part())
+        made = [replace(first, id=self._name(stage, number)) for number in left]
+        return [call for call in made if _of_any_claim(call) not in there]
 
     @property
     def until_s(self) -> float:
@@ -131,3 +156,13 @@ class Placing:
             return own_s
         replicas = self.desk.count(self.homes.get(stage, stage))
         return own_s * math.ceil(windows_of(self.steps) / max(1, replicas))
+
+
+def calls_in(queue: Queue) -> frozenset[str]:
+    """The calls of a line, under whatever claim of their jobs."""
+    running = [device.running.call for device in queue.devices if device.running is not None]
+    return frozenset(_of_any_claim(call) for call in (*queue.waiting, *running))
+
+
+def _of_any_claim(call: Call) -> str:
+    return call.id.rpartition("/")[0]

@@ -46,6 +46,7 @@ class JobProgress:
         self._failures: dict[StageName, int] = {}  # not yet taken
         self._waits: dict[StageName, str] = {}
         self._paused: dict[StageName, str] = {}
+        self.glimpse: bytes | None = None  # the last denoising step that was shown, while its stage runs
 
     def sent(self, name: StageName) -> None:
         """The stage's input is ready and its call goes out."""
@@ -70,6 +71,7 @@ class JobProgress:
                 self._note(name, "stage_started")
         elif info["kind"] == "progress":
             stage.fractions[number] = info["step"] / max(1, info["total"])
+            self.glimpse = info.get("glimpse", self.glimpse)
         else:
             stage.run_s = round((stage.run_s or 0.0) + info["run_s"], 4)
             stage.bytes_out = (stage.bytes_out or 0) + info["bytes"]
@@ -174,6 +176,7 @@ class JobProgress:
     def completed(self, name: StageName) -> None:
         """The stage has given all it has to give."""
         self._stages[name].status = "completed"
+        self.glimpse = None
         self.goes_on(name)
         self._note(name, "stage_completed")
 

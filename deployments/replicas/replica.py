@@ -35,7 +35,7 @@ from deployments.observe.logs import Format, Level, job_context, set_up
 from deployments.observe.metrics import StageMetrics
 from deployments.on_ray.ray_internals import actor_ended, own_replica, when_stopped
 from deployments.replicas.memory import PeakMemory
-from deployments.replicas.turns import Call, Turns
+from deployments.replicas.turns import Call, Teller, Turns
 from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
 from stages.presets import get_preset
@@ -84,6 +84,7 @@ class Replica:
         finisher: str | None = None,
         finisher_options: Mapping[str, Any] | None = None,
         stall_limit_s: float = 600.0,
+        glimpse_every: int = 0,
         batch: tuple[int, float] = (1, 0.0),
         guests: Mapping[StageName, tuple[str, Mapping[str, Any]]] | None = None,
         logs: tuple[Format, Level] | None = None,
@@ -93,6 +94,7 @@ class Replica:
         """Load and warm up. With `logs`, this process' log is set up so; with `gpu`, it sees that one alone.
 
         `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
+        `glimpse_every`: denoising steps between two that may be shown as pictures; 0: none is.
         `guests`: path and options of stages that live here, too. `offload`: in the place of the preset's.
 
         Raises:
@@ -101,7 +103,7 @@ class Replica:
         began = time.monotonic()
         if logs is not None:
             set_up(*logs)
-        self._stall_limit_s = stall_limit_s
+        self._stall_limit_s, self._glimpse_every = stall_limit_s, glimpse_every
         self._last_sign: float | None = None  # monotonic; None while the device is idle
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._finisher: Finisher | None = resolve(finisher)(**(finisher_options or {})) if finisher else None
@@ -133,7 +135,7 @@ class Replica:
     def reconfigure(self, told: Mapping[str, Any]) -> None:
         """Ray Serve calls this at the start, and when a roll-out changes what a replica is told while it works."""
         set_up(*told["logs"])
-        self._stall_limit_s = told["stall_limit_s"]
+        self._stall_limit_s, self._glimpse_every = told["stall_limit_s"], told["glimpse_every"]
 
     async def run(
         self,
@@ -246,11 +248,11 @@ class Replica:
             self._last_sign = None
 
     def _alone(self, call: Call) -> None:
-        def report(step: int, total: int) -> None:
+        def sign() -> None:
             self._last_sign = time.monotonic()
-            call.report(step, total)
 
-        self._last_sign = time.monotonic()
+        sign()
+        report = Teller(call, sign, self._glimpse_every)
         stage = self._stages[call.stage]
         stops = call.name is not None and can_yield(stage)
         more: dict[str, Any] = {"offer": call.pause, "resume": call.resume} if stops else {}

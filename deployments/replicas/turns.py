@@ -8,15 +8,19 @@ device's thread. A `Call` is also the channel from that thread to the call's asy
 """
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any
 
+from PIL import Image, WebPImagePlugin  # noqa: F401 - else the first picture would wait for it
+
 from deployments.on_ray.streams import Info, InfoKind
 from stages.base import Cancelled
 from stages.state import DenoisingState, Pause
+from stages.types import UInt8
 
 _PROGRESS_PERIOD_S = 0.3  # each message costs replica and pipeline some milliseconds of CPU
 _Pair = tuple[Any, Info]
@@ -53,6 +57,7 @@ class Call:
         self.error: BaseException | None = None
         self.made = self.started = time.monotonic()
         self._loop = loop
+        self._glimpse: Callable[[], UInt8] | None = None
         self._reported = self._gave = self.made
 
     def start(self, batch: int = 1, load_s: float = 0.0, at: str | None = None, *, stops: bool = False) -> None:
@@ -63,6 +68,8 @@ class Call:
         self.started = self._reported = self._gave = (
             time.monotonic()
         )  # a short call says nothing between its start and its output
+        if self.resume is not None:
+            self._reported = 0.0  # its first step says whether it goes on from there
         queued_s = self.started - self.made
         about: Info = {"kind": "started", "last": False, "queued_s": queued_s, "load_s": load_s}
         self.put(None, {**about, "at": at, "stops": stops, **_in_batch(batch)})
@@ -77,7 +84,13 @@ class Call:
         now = time.monotonic()
         if now - self._reported >= _PROGRESS_PERIOD_S:
             self._reported = now
-            self.put(None, {"kind": "progress", "last": False, "step": step, "total": total})
+            told: Info = {"kind": "progress", "last": False, "step": step, "total": total}
+            make, self._glimpse = self._glimpse, None
+            self.put(None, {**told, "glimpse": packed(make())} if make else told)
+
+    def show(self, make: Callable[[], UInt8]) -> None:
+        """How a picture of the step is made; it is, if the step is told of."""
+        self._glimpse = make
 
     def give(
         self, payload: Any, run_s: float, replica: str, batch: int = 1, peak_memory_mb: float | None = None
@@ -120,6 +133,33 @@ class Call:
     def _from_thread(self, action: Callable[[], None]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(action)
+
+
+class Teller:
+    """The `report` of a call that is computed alone; with `every`, each so many steps it may show one as a picture."""
+
+    def __init__(self, call: Call, sign: Callable[[], None], every: int = 0) -> None:
+        self._call, self._sign, self._every = call, sign, every
+        self._steps = 0
+        if every:
+            self.glimpse = self._glimpse  # what a stage looks for
+
+    def __call__(self, step: int, total: int) -> None:
+        """As `Call.report`, which says what it raises."""
+        self._sign()
+        self._call.report(step, total)
+
+    def _glimpse(self, make: Callable[[], UInt8]) -> None:
+        self._steps += 1
+        if self._steps % self._every == 0:
+            self._call.show(make)
+
+
+def packed(pixels: UInt8) -> bytes:
+    """A WebP of some hundred bytes."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", quality=70)
+    return file.getvalue()
 
 
 class Turns:

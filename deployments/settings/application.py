@@ -21,6 +21,7 @@ from deployments.jobs.values import NOBODY, Limits
 from deployments.observe.logs import Format, Level
 from deployments.settings.inputs import FetchArgs as FetchArgs
 from deployments.settings.inputs import FileArgs as FileArgs
+from deployments.settings.inputs import PreviewArgs as PreviewArgs
 from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import OrderArgs as OrderArgs
@@ -237,6 +238,7 @@ class AppArgs(Args):
     ingress: IngressArgs = Field(default_factory=IngressArgs)
     fetching: FetchArgs = Field(default_factory=FetchArgs)
     files: FileArgs = Field(default_factory=FileArgs)
+    previews: PreviewArgs = Field(default_factory=PreviewArgs)
     webhooks: WebhookArgs = Field(default_factory=WebhookArgs)
     observability: ObservabilityArgs = Field(default_factory=ObservabilityArgs)
     router: RouterArgs = Field(default_factory=RouterArgs)
@@ -302,6 +304,12 @@ class AppArgs(Args):
             raise ValueError(
                 "external_scaler excludes `scaling` and every stage's `autoscaling`; it has "
                 + ", ".join([*(["scaling"] if self.scaling else []), *scaled])
+            )
+        least = sum(self.stages[name].least_replicas * (self.stages[name].num_gpus or 1.0) for name in scaled)
+        if self.scaling and self.scaling.budget_gpus is not None and self.scaling.budget_gpus < least:
+            raise ValueError(
+                f"scaling.budget_gpus is {self.scaling.budget_gpus:g}, and the stages' min_replicas alone take "
+                f"{least:g} GPUs; raise it to {least:g}, or lower a min_replicas"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Arguments of what jobs begin from: files that are fetched from other servers, files that several jobs may name."""
+"""Arguments of what jobs begin from, files that are fetched or that several jobs may name; of what is shown of them."""
 
 import ipaddress
 import re
@@ -42,6 +42,12 @@ class FetchArgs(Args):
             except ValueError as error:
                 raise ValueError(f'{error}; it must be like "10.1.0.0/16"') from error
         return networks
+
+
+class PreviewArgs(Args):
+    """Rough pictures of T2I's and I2V's denoising steps, for whoever watches a job; they are kept nowhere."""
+
+    every_steps: int = Field(default=2, ge=0, description="Between two that may be shown; 0: none is.")
 
 
 class FileArgs(Args):

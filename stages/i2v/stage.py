@@ -18,6 +18,7 @@ from stages.model.hub.video import HubAnimator
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.sampling.denoise import denoise
+from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.prior import start_latents
 from stages.model.sampling.sampler import build_scheduler, draw_noise
 from stages.model.sampling.stops import stops_at
@@ -35,6 +36,7 @@ class I2V:
 
     def __init__(self, maker: VideoNetwork | HubAnimator) -> None:
         self.maker = maker
+        self._colours = Colours(maker.vae) if isinstance(maker, VideoNetwork) else None
 
     @property
     def network(self) -> VideoNetwork:
@@ -92,6 +94,9 @@ class I2V:
         given = guide_request(network, params, image, {"reference": image.pixels[None]}, params.frames, anchor)
         latents = stops.latents(lambda: self._start(anchor, params, seed, scheduler), network.device)
         steps = torch.Generator("cpu").manual_seed(derive_seed(seed, "i2v", "steps"))
+        if self._colours is not None:
+            with network.lend(network.vae):
+                self._colours.fit(report)
         with network.lend(*network.denoisers):
             latents = denoise(
                 network,
@@ -104,6 +109,7 @@ class I2V:
                 generator=steps,
                 reuse_every=params.denoising.reuse_every,
                 stops=stops,
+                colours=self._colours,
             )
         frames = latents[0].transpose(0, 1)  # (F, C, h, w)
         total = params.denoising.steps

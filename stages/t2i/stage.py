@@ -26,6 +26,7 @@ from stages.model.hub.runner import Runner, expect
 from stages.model.network import vae as codec
 from stages.model.network.reference import put_beside
 from stages.model.network.text import TextEncoder
+from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops, stops_at
 from stages.model.weights.facts import facts_of
@@ -117,6 +118,7 @@ class OwnLoop:
         self._text = text
         self._places = Places(unet.device) if places is None else places
         self._dtype = unet.dtype
+        self._colours = Colours(vae)
         self.facts = facts
 
     @classmethod
@@ -156,6 +158,8 @@ class OwnLoop:
         draws = {"generator": steps} if draws_noise(scheduler) else {}
         drawing = steps if draws else []
         done = stops.enter(scheduler, drawing, device)
+        with self._places.lend(self._vae):
+            self._colours.fit(report)
         report(done, total)
         with self._places.lend(self._unet):
             for step, t in enumerate(scheduler.timesteps[done:], done):
@@ -163,7 +167,9 @@ class OwnLoop:
                 pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
                 without, given = self._unet(put_beside(self._unet, pair), t, text).sample.chunk(2)
                 guided = without + params.denoising.guidance * (given - without)
-                latents = scheduler.step(guided, t, latents, **draws).prev_sample.contiguous()
+                stepped = scheduler.step(guided, t, latents, **draws)
+                latents = stepped.prev_sample.contiguous()
+                self._colours.show(report, scheduler, stepped)
                 report(step + 1, total)
             stops.reach(total, total, latents, scheduler, drawing)
         with self._places.lend(self._vae):

@@ -24,7 +24,7 @@ from tests.browser import needs_chromium
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     *("bulkheads", "page", "clients", "adapters", "study"),
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "papers"),
+    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
@@ -111,12 +111,29 @@ def test_study_gives_its_figures_and_loses_no_vote() -> None:
 def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     figures = figures_of(run("papers", "--quick"))
     disagfusion = {f"sim_{name}_065" for name in ("bound", "central", "attain", "accepted", "kept")}
-    assert set(figures) == {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")} | disagfusion
+    dynamic = {f"sim_dynamic_p95_{name}" for name in ("fixed_161", "fixed_152", "look_ahead", "serve", "monoliths")}
+    lightx2v = {"sim_bound_share_min", "sim_closed_share_min"}
+    mixed = {f"sim_p99_{name}_25" for name in ("random", "cost", "late", "order", "cut")}
+    policies = ("fixed", "serve", "serve_quick", "look_ahead")
+    gentd26 = {f"sim_gentd26_{what}_{name}" for what in ("p95", "node_hours", "start_ups") for name in policies}
+    inflight = {f"sim_{name}_inflight" for name in ("attain_s", "attain_l", "yields")}
+    new = dynamic | {"sim_capacity_161"} | lightx2v | mixed | gentd26
+    assert set(figures) == inflight | disagfusion | new
+    assert figures["sim_closed_share_min"] <= 15.04 / 15.74 < 0.97 <= figures["sim_bound_share_min"]
+    assert figures["sim_dynamic_p95_look_ahead"] < figures["sim_dynamic_p95_serve"]
     assert figures["sim_attain_s_inflight"] == figures["sim_attain_l_inflight"] == 1
     assert figures["sim_attain_065"] >= figures["sim_central_065"] > figures["sim_bound_065"]
     for name, workload in gfdit.WORKLOADS.items():
         kinds = [arrival.kind for arrival in workload.trace(name).arrivals]
         assert {kind: kinds.count(kind) for kind in gfdit.SECONDS} == workload.counts
+
+
+@pytest.mark.slow
+def test_lab_gives_its_figures() -> None:
+    figures = figures_of(run("lab", "--quick"))
+    assert figures.pop("bill_error_max") < 1e-6
+    assert set(figures) == {"seconds_1000", "seconds_100k", "seconds_100k_fixed", "ratio_parallel"}
+    assert all(value > 0 for value in figures.values())
 
 
 @pytest.mark.slow
@@ -244,9 +261,9 @@ def test_autoscaling_gives_its_figures() -> None:
 def test_twin_gives_its_figures() -> None:
     figures = figures_of(run("twin", "--quick"))
     numbers = [1 + twin.CONFIGURATIONS.index(about) for about in twin.QUICK]
-    for name in ("throughput_error", "p95_error"):
+    for name in ("throughput_error", "p95_error", "calibrated_p95_error"):
         assert figures[f"{name}_max"] == max(figures.pop(f"{name}_{number}") for number in numbers) >= 0
-    assert set(figures) == {"throughput_error_max", "p95_error_max"}
+    assert set(figures) == {"throughput_error_max", "p95_error_max", "calibrated_p95_error_max"}
 
 
 @pytest.mark.bench

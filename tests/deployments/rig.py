@@ -38,6 +38,7 @@ class Rig:
         self.nudges = 0
         self.health = Health(status="ok", model="tiny", version="1", stages={"t2i": 1})
         self.calls: Report | None = None
+        self.glimpses: dict[str, bytes] = {}  # what the pipeline shows of a job
         self.remade: dict[str, bytes] = {}  # what a file is replaced with when it is to be made again, by job
         self._clients: list[httpx.AsyncClient] = []
         self.app = self.served(args)
@@ -53,7 +54,11 @@ class Rig:
             show=show,
             work=self.work,
             remake=self.remake,
+            glimpse=self.glimpse,
         )
+
+    async def glimpse(self, job_id: str) -> bytes | None:
+        return self.glimpses.get(job_id)
 
     async def nudge(self) -> None:
         self.nudges += 1

@@ -19,15 +19,17 @@ from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
 
-I2V_S, STEPS = 5.0, 50
+I2V_S, STEPS = 4.0, 40
 FILM: dict[str, Any] = {"seconds": "2", "seed": 5}
+SHORT: dict[str, Any] = {"seconds": "2", "seed": 9, "steps": 3}
+SHORT_S = 1.0
 
 
 def slow_motion(args: AppArgs, folder: Any, *, motions: int = 1, **pipeline: Any) -> AppArgs:
     quick = {name: replace(profile, run_s=0.1) for name, profile in PROFILES.items()}
     profiles: dict[StageName, ReplayProfile] = {
         **quick,
-        "i2v": replace(PROFILES["i2v"], run_s=I2V_S, steps=STEPS, state_bytes=1_400_000),
+        "i2v": replace(PROFILES["i2v"], run_s=I2V_S, steps=STEPS, state_bytes=1_400_000, by_steps={3: SHORT_S}),
     }
     made = rehearsal(args, profiles)
     storage = StorageArgs(database_url=f"sqlite:///{folder}/jobs.sqlite", artifacts_url=f"file://{folder}/files")
@@ -44,13 +46,26 @@ def slow_motion(args: AppArgs, folder: Any, *, motions: int = 1, **pipeline: Any
 
 
 @pytest.fixture(scope="module")
-def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
-    """It has made one video, so that it knows how long one takes."""
-    folder = tmp_path_factory.mktemp("order")
-    made = SecondApp(rig, "order", slow_motion(rig.args, folder))
-    assert made.ended(made.create(**FILM)).error is None
+def served(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
+    made = SecondApp(rig, "order", slow_motion(rig.args, tmp_path_factory.mktemp("order"), motions=2))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(served: SecondApp) -> bytes:
+    """The film for which nobody stopped; since then the server knows how long one takes."""
+    film = served.create(**FILM)
+    assert served.ended(film).error is None
+    return content(served, film)
+
+
+@pytest.fixture
+def app(rig: Rig, served: SecondApp, undisturbed: bytes) -> SecondApp:
+    """With one replica of I2V."""
+    if served.args.stages["i2v"].replicas != 1:
+        change(rig, served)
+    return served
 
 
 def change(rig: Rig, app: SecondApp, **settings: Any) -> None:
@@ -74,12 +89,32 @@ def film_with_urgent(app: SecondApp, tier: str = "priority") -> tuple[str, str]:
     """A film that was computing, and the urgent job for which it has stopped."""
     film = app.create(**FILM)
     wait_for("a step of the film", partial(computes, app, film))
-    urgent = app.create(seconds="2", seed=9, service_tier=tier, deadline_s=I2V_S * 1.8)
+    urgent = app.create(**SHORT, service_tier=tier, deadline_s=I2V_S * 1.15)
     wait_for("the film to stop", lambda: app.told(film, "stage_yielded", "i2v") or None)
     return film, urgent
 
 
-def test_an_urgent_job_takes_the_replica_and_the_film_goes_on_with_the_same_bytes(app: SecondApp) -> None:
+def test_a_replica_that_is_called_off_hands_its_call_to_another(
+    rig: Rig, served: SecondApp, undisturbed: bytes
+) -> None:
+    wait_for("two replicas", lambda: served.http.get("/healthz").json()["stages"]["i2v"] == 2)
+    films = [served.create(**FILM), served.create(seconds="2", seed=6)]
+    for film in films:
+        wait_for("a step", partial(computes, served, film))
+    change(rig, served, motions=1)
+    for film in films:
+        assert served.ended(film).error is None
+    stopped = [one for film in films for one in served.told(film, "stage_yielded", "i2v")]
+    assert len(stopped) == 1
+    assert "wait_s" not in stopped[0]
+    (resumed,) = [one for film in films for one in served.told(film, "stage_resumed", "i2v")]
+    assert resumed["step"] == stopped[0]["step"]
+    assert content(served, films[0]) == undisturbed
+
+
+def test_an_urgent_job_takes_the_replica_and_the_film_goes_on_with_the_same_bytes(
+    app: SecondApp, undisturbed: bytes
+) -> None:
     film, urgent = film_with_urgent(app)
     said = wait_for("the sentence", lambda: app.video(film).waits_for)
     assert said.startswith("Paused for an urgent job; continues in about ")
@@ -89,10 +124,8 @@ def test_an_urgent_job_takes_the_replica_and_the_film_goes_on_with_the_same_byte
     (stopped,) = app.told(film, "stage_yielded", "i2v")
     (resumed,) = app.told(film, "stage_resumed", "i2v")
     assert 0 < stopped["step"] == resumed["step"] < STEPS
-    assert resumed["parked_s"] >= I2V_S * 0.9
-    undisturbed = app.create(**FILM)
-    assert app.ended(undisturbed).error is None
-    assert content(app, film) == content(app, undisturbed) != b""
+    assert resumed["parked_s"] >= SHORT_S * 0.9
+    assert content(app, film) == undisturbed != b""
 
 
 def test_a_pipeline_that_is_killed_while_a_call_is_parked_goes_on_from_its_state(app: SecondApp) -> None:
@@ -121,22 +154,6 @@ def test_a_killed_replica_costs_what_it_did_since_its_last_state(app: SecondApp)
     assert "parked_s" not in resumed
 
 
-def test_a_replica_that_is_called_off_hands_its_call_to_another(rig: Rig, app: SecondApp) -> None:
-    change(rig, app, motions=2)
-    wait_for("two replicas", lambda: app.http.get("/healthz").json()["stages"]["i2v"] == 2)
-    films = [app.create(**FILM), app.create(seconds="2", seed=6)]
-    for film in films:
-        wait_for("a step", partial(computes, app, film))
-    change(rig, app, motions=1)
-    for film in films:
-        assert app.ended(film).error is None
-    stopped = [one for film in films for one in app.told(film, "stage_yielded", "i2v")]
-    assert len(stopped) == 1
-    assert "wait_s" not in stopped[0]
-    (resumed,) = [one for film in films for one in app.told(film, "stage_resumed", "i2v")]
-    assert resumed["step"] == stopped[0]["step"]
-
-
 def actor() -> Any | None:
     """That orders the calls of several pipelines."""
     try:
@@ -150,7 +167,7 @@ def test_two_pipelines_share_one_order_and_nothing_is_lost_when_its_actor_is_kil
     first = wait_for("the actor", actor)
     film, urgent = film_with_urgent(app, "default")
     ray.kill(first)
-    other = app.create(seconds="2", seed=11)
+    other = app.create(**{**SHORT, "seed": 11})
     made = [film, urgent, other]
     for job in made:
         assert app.ended(job).error is None
@@ -161,5 +178,5 @@ def test_two_pipelines_share_one_order_and_nothing_is_lost_when_its_actor_is_kil
     assert owners[0] != owners[1]
     assert len(app.told(film, "stage_resumed", "i2v")) == 1
     wait_for("another actor", lambda: (found := actor()) is not None and found != first)
-    for job in film_with_urgent(app, "default"):
-        assert app.ended(job).error is None
+    _, urgent = film_with_urgent(app, "default")
+    assert app.ended(urgent).error is None

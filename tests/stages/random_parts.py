@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from diffusers import (
@@ -50,14 +51,14 @@ def make_motion() -> MotionAdapter:
     )
 
 
-def make_vae() -> AutoencoderKL:
+def make_vae(**more: Any) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=[8, 8, 8, 8],
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
-        latent_channels=4,
         norm_num_groups=4,
         layers_per_block=1,
+        **{"latent_channels": 4, **more},
     )
 
 

@@ -12,6 +12,32 @@ def test_the_papers_sizes() -> None:
     assert (made.i2v.frames, made.frames, made.vfi.factor) == (32, 94, 3)
 
 
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_the_stages_of_a_size_have_its_shape(preset: Preset) -> None:
+    for size, own in preset.sizes.items():
+        assert size == f"{own.v2v[0]}x{own.v2v[1]}"
+        for width, height in (own.t2i, own.i2v, own.v2v):
+            assert width % 8 == height % 8 == 0
+            assert width / height == pytest.approx(own.v2v[0] / own.v2v[1], rel=0.03)
+
+
+def test_paper_has_the_usual_shapes_and_lengths() -> None:
+    shapes = [own.v2v[0] / own.v2v[1] for own in PAPER.sizes.values()]
+    assert shapes == pytest.approx([1, 16 / 9, 9 / 16, 4 / 3], rel=0.01)
+    assert sorted(PAPER.keyframes, key=int) == ["2", "4", "8"]
+
+
+def test_i2v_of_paper_denoises_as_many_frames_together_as_its_module_was_trained_with() -> None:
+    for frames in PAPER.keyframes.values():
+        assert max(len(span) for span in plan_windows(frames, PAPER.i2v_windows)) <= 16
+
+
+def test_a_presets_negative_prompt_is_that_of_requests_without_one() -> None:
+    assert plan(PAPER, "a fox").i2v.negative_prompt == PAPER.negative_prompt != ""
+    assert plan(PAPER, "a fox", negative_prompt=" cars ").v2v.negative_prompt == "cars"
+    assert plan(TINY, "a fox").t2i.negative_prompt == ""
+
+
 def test_the_tiny_default() -> None:
     made = plan(TINY, "a fox")
     assert made.v2v.size == (256, 256)

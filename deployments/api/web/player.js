@@ -42,6 +42,18 @@ export class Hero {
     this.frame.append(media);
   }
 
+  // A step of what `rank` will be, in its place until it is there.
+  async glimpse(blob, rank, caption) {
+    const url = URL.createObjectURL(blob);
+    const image = h("img", { src: url, alt: caption, class: "glimpse" });
+    await image.decode().catch(() => {});
+    URL.revokeObjectURL(url);
+    if (this.rank >= rank) return;
+    this.frame.querySelector(".glimpse")?.remove();
+    this.frame.append(image);
+    fill(this.caption, caption);
+  }
+
   tells(rank, caption) {
     this.captions.set(rank, caption);
     if (rank === this.rank) fill(this.caption, caption);

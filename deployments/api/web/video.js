@@ -11,6 +11,7 @@ import { Strip, inOneLine, nameOf, titled } from "./stages.js";
 import { isFinal, isWhole, lengthOf } from "./words.js";
 
 const REFETCH_MS = 250;
+const GLIMPSES = { t2i: [PICTURE, "The picture while it is drawn"], i2v: [PREVIEW, "The motion while it is worked out"] };
 
 export async function video(view, signal, id) {
   const [first, offered] = await Promise.all([call("GET", `v1/videos/${encodeURIComponent(id)}`), offers()]);
@@ -44,7 +45,7 @@ class VideoView {
     this.show(first);
     if (!isFinal(first)) {
       const stop = follow(this.id, (event) => this.told(event), () => { this.blind = true; this.refetch(); });
-      const timer = setInterval(() => { this.strip.tickAll(); this.tick(); }, 1000);
+      const timer = setInterval(() => { this.strip.tickAll(); this.tick(); this.glimpse(); }, 1000);
       signal.addEventListener("abort", () => { stop(); clearInterval(timer); });
     }
   }
@@ -147,6 +148,20 @@ class VideoView {
   keyframe() {
     this.hero.put(PICTURE, h("img", { src: `${this.path}/content?variant=keyframe`, alt: "The reference picture" }),
       "The picture it begins with");
+  }
+
+  // A denoising step of what is being drawn, where the server shows any.
+  async glimpse() {
+    const stage = this.video.stages.find(({ name, status }) => status === "running" && GLIMPSES[name]);
+    if (!stage || this.looks || document.hidden || this.video.candidates > 1) return;
+    this.looks = true;
+    try {
+      const answer = await fetch(`${this.path}/glimpse`, { signal: this.signal });
+      if (answer.status === 200) await this.hero.glimpse(await answer.blob(), ...GLIMPSES[stage.name]);
+    } catch { // the next second asks again
+    } finally {
+      this.looks = false;
+    }
   }
 
   preview() {

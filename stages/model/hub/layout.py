@@ -19,6 +19,7 @@ import transformers
 from torch import nn
 
 from stages.base import WeightsError
+from stages.model.hub.lora import merge_into_pipeline
 from stages.model.weights.files import check_files, find_folder
 from stages.model.weights.loading import compute_dtype, find_part
 from stages.presets import Part, Preset
@@ -126,6 +127,7 @@ def load_pipeline(
         return _load_component(owner, own, folders[component], kind, dtype_of(preset, own, part.device or device))
 
     pipeline = assemble(cls, index, kinds, make)
+    merge_into_pipeline(pipeline, preset, name)
     judge(pipeline)
     return _place(pipeline, preset, part.device or device)
 

@@ -7,7 +7,7 @@ nothing of weights.
 
 from collections.abc import Mapping
 
-from stages.model.weights.published import CLIP_L_TEXT, PIPELINES, SD_VAE, Config
+from stages.model.weights.published import PIPELINES, SD_VAE, Config
 
 _T5_XXL: Config = {
     "d_model": 4096,
@@ -32,31 +32,26 @@ _WAN: Config = {
     "vae": ["diffusers", "AutoencoderKLWan"],
 }
 
-_FLUX_SCHNELL: Mapping[str, Config] = {
+_Z_IMAGE_TURBO: Mapping[str, Config] = {
     "model_index": {
-        "_class_name": "FluxPipeline",
+        "_class_name": "ZImagePipeline",
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "text_encoder_2": ["transformers", "T5EncoderModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "tokenizer_2": ["transformers", "T5TokenizerFast"],
-        "transformer": ["diffusers", "FluxTransformer2DModel"],
+        "text_encoder": ["transformers", "Qwen3Model"],
+        "tokenizer": ["transformers", "Qwen2Tokenizer"],
+        "transformer": ["diffusers", "ZImageTransformer2DModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     },
-    "scheduler": {"shift": 1.0, "use_dynamic_shifting": False},
-    "text_encoder": CLIP_L_TEXT,
-    "text_encoder_2": {**_T5_XXL, "vocab_size": 32128},
-    "transformer": {
-        "patch_size": 1,
-        "in_channels": 64,
-        "num_layers": 19,
-        "num_single_layers": 38,
-        "attention_head_dim": 128,
-        "num_attention_heads": 24,
-        "joint_attention_dim": 4096,
-        "pooled_projection_dim": 768,
-        "guidance_embeds": False,
+    "scheduler": {"shift": 3.0, "use_dynamic_shifting": False},
+    "text_encoder": {
+        "vocab_size": 151936,
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
     },
+    "transformer": {"axes_lens": [1536, 512, 512]},
     "vae": {
         **SD_VAE,
         "latent_channels": 16,
@@ -78,7 +73,7 @@ _WAN_A14B: Config = {
 
 PUBLISHED: Mapping[str, Mapping[str, Config]] = {
     **PIPELINES,
-    "black-forest-labs/FLUX.1-schnell": _FLUX_SCHNELL,
+    "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE_TURBO,
     "Wan-AI/Wan2.2-I2V-A14B-Diffusers": {
         "model_index": {
             "_class_name": "WanImageToVideoPipeline",

@@ -74,9 +74,16 @@ class OnMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if True in there:
             if func is torch.ops.aten._local_scalar_dense.default:
                 return 1
+            if func is torch.ops.aten.index.Tensor:
+                args = (args[0], [_whole(index) for index in args[1]])
             if False in there:
                 args, kwargs = _to_meta((args, kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _whole(index: Any) -> Any:
+    """A mask as if all of it were there: nobody knows how much, and prompts count as they are padded."""
+    return torch.arange(len(index)) if isinstance(index, Tensor) and index.dtype is torch.bool else index
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
@@ -166,6 +173,10 @@ class _Words(dict[str, Tensor]):
         self.model_max_length = int(options.get("max_length") or self.model_max_length)
         ids = torch.ones((count, self.model_max_length), dtype=torch.long)
         return _Words(self.model_max_length, input_ids=ids, attention_mask=ids)
+
+    def apply_chat_template(self, messages: Any, *, tokenize: bool = True, **options: Any) -> Any:
+        """Of one message, or of several: padded all the same."""
+        return self("x", **options) if tokenize else "x"
 
     def tokenize(self, text: str) -> list[str]:
         """None that textual inversion has added."""

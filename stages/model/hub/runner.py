@@ -109,7 +109,7 @@ class Runner:
         if denoising.scheduler != "own":
             self.pipeline.scheduler = build_scheduler(denoising)
         elif own is not None:
-            self.pipeline.scheduler = type(own).from_config(own.config)
+            self.pipeline.scheduler = type(own).from_config(own.config, **_shift(own, denoising.flow_shift))
 
     @contextmanager
     def _watched(self, steps: int, report: Report, stops: Stops, skip: Skip) -> Iterator[Callable[..., dict[str, Any]]]:
@@ -156,6 +156,12 @@ class Runner:
         clear = getattr(getattr(self.pipeline, "vae", None), "clear_cache", None)
         if callable(clear):
             clear()
+
+
+def _shift(scheduler: Any, flow_shift: float) -> dict[str, float]:
+    """Under the name that the scheduler has for it."""
+    known = inspect.signature(type(scheduler)).parameters
+    return {key: flow_shift for key in ("flow_shift", "shift") if flow_shift and key in known}
 
 
 @cache

@@ -338,7 +338,12 @@ def _as_weights_error(preset: Preset, name: str, check: Callable[..., ResultT], 
 
 
 def _tell_what_has_no_effect(preset: Preset, guided: bool, name: str) -> None:
-    if guided or preset.loras or preset.i2v.reuse_every > 1 or preset.v2v.reuse_every > 1:
+    if (
+        guided
+        or any(not lora.into for lora in preset.loras)
+        or preset.i2v.reuse_every > 1
+        or preset.v2v.reuse_every > 1
+    ):
         log.warning(
             "Preset %r has a prior, ControlNets, LoRAs or feature reuse, which the pipeline of part %r does not know; "
             "they have no effect there.",

@@ -22,6 +22,7 @@ from stages.model.network.memory import Memory, can_remember
 from stages.model.network.network import VideoNetwork, bypass_motion
 from stages.model.network.reference import put_beside
 from stages.model.network.reuse import is_full
+from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.sampler import draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, fuse_weights
@@ -90,6 +91,7 @@ def denoise(
     generator: torch.Generator | None = None,
     reuse_every: int = 1,
     stops: Stops = NO_STOPS,
+    colours: Colours | None = None,
 ) -> Tensor:
     """(B, C, F, h, w) after all `timesteps`.
 
@@ -100,6 +102,7 @@ def denoise(
         stops: it may stop before every step that computes all layers, and after the last: never where deep features
             would have to be kept. They are hundreds of times as large as the latents, and at most n - 1 short steps
             later they are computed anew.
+        colours: shows every step to a `report` that has a `glimpse`.
 
     Raises:
         InputError: deep layers cannot be reused in this network.
@@ -141,7 +144,10 @@ def denoise(
                 weight = weights[index, span.start : span.stop].view(1, 1, -1, 1, 1)
                 part = ask(step, t, index, scaled[:, :, span.start : span.stop])
                 said[:, :, span.start : span.stop] += weight * part
-        latents = scheduler.step(said, t, latents, **draws).prev_sample.contiguous()  # as a state gives them back
+        stepped = scheduler.step(said, t, latents, **draws)
+        latents = stepped.prev_sample.contiguous()  # as a state gives them back
+        if colours is not None:
+            colours.show(report, scheduler, stepped)
         report(step + 1, total)
     stops.reach(total, total, latents, scheduler, drawing, windows)
     return latents

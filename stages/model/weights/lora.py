@@ -21,6 +21,7 @@ from stages.presets import Preset
 
 _DOWN = (".lora_down.weight", ".lora_A.weight", "_lora.down.weight", ".lora.down.weight")
 _UP = (".lora_up.weight", ".lora_B.weight", "_lora.up.weight", ".lora.up.weight")
+_BIAS = ".lora_B.bias"
 _TEXT = ("lora_te", "text_encoder.", "lora_te1", "lora_te2")
 
 
@@ -31,25 +32,33 @@ def merge_loras(unet: Any, preset: Preset) -> None:
         WeightsError: a file is missing or fits no layer of the UNet.
     """
     for lora in preset.loras:
+        if lora.into:
+            continue
         tensors = load_tensors(preset, lora.part)
         if lora.scale:
             merge(unet, tensors, lora.scale, lora.part)
 
 
 @torch.no_grad()
-def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str) -> int:
-    """Add the changes to the weights; how many layers changed.
+def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str, whose: str = "this UNet") -> int:
+    """Add the changes to the weights; how many layers changed. `whose` names the network, for a message.
 
     Raises:
         WeightsError: a change that fits no layer, or a layer of another shape.
     """
     layers = {_plain(name): layer for name, layer in unet.named_modules() if hasattr(layer, "weight")}
-    pairs = _pairs(tensors, part)
+    biases = {_plain(key.removesuffix(_BIAS)): value for key, value in tensors.items() if key.endswith(_BIAS)}
+    pairs = _pairs({key: value for key, value in tensors.items() if not key.endswith(_BIAS)}, part)
+    without = sorted(name for name in biases if getattr(layers.get(name), "bias", None) is None)
+    if without:
+        raise WeightsError(
+            f"Part {part!r} changes the bias of {without[0]}, which {whose} has not; choose one made for the same base."
+        )
     unknown = sorted(name for name in pairs if name not in layers)
     if unknown or not pairs:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        told = f"changes layers that this UNet has not: {', '.join(unknown[:3])}{more}" if pairs else "holds no change"
-        raise WeightsError(f"Part {part!r} is no LoRA of this UNet, it {told}; choose one made for the same base.")
+        told = f"changes layers that it has not: {', '.join(unknown[:3])}{more}" if pairs else "holds no change"
+        raise WeightsError(f"Part {part!r} is no LoRA of {whose}, it {told}; choose one made for the same base.")
     for name, (down, up, alpha) in pairs.items():
         weight, rank = layers[name].weight, len(down)
         low, high = down.flatten(1).float(), up.flatten(1).float()
@@ -61,6 +70,9 @@ def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str) -> 
             )
         change = (high @ low) * (scale * (rank if alpha is None else alpha) / rank)
         weight.copy_((weight.float() + change.view(weight.shape).to(weight.device)).to(weight.dtype))
+    for name, change in biases.items():
+        bias = layers[name].bias
+        bias.copy_((bias.float() + scale * change.float().to(bias.device)).to(bias.dtype))
     return len(pairs)
 
 

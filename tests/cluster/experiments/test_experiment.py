@@ -168,6 +168,9 @@ def test_a_simulated_experiment_writes_its_files_and_plots_and_goes_on(
 
     assert main(["experiment", str(spec), "--out", str(out)]) == 0
     assert capsys.readouterr().out.count("from before") == 8
+    beside = tmp_path / "beside"
+    assert main(["experiment", str(spec), "--out", str(beside), "--processes", "2"]) == 0
+    assert (beside / "results.csv").read_text() == (out / "results.csv").read_text()
     spec.write_text(spec.read_text().replace("small", "changed"))
     assert main(["experiment", str(spec), "--out", str(out)]) == 2
     assert "another experiment" in capsys.readouterr().err

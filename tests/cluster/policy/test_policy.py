@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +38,7 @@ def stages(draw: st.DrawFn, name: str) -> StageNow:
         pending=draw(st.integers(0, starting)),
         stopping=draw(st.integers(0, 3)),
         target=draw(st.integers(0, 16)),
+        share=draw(st.sampled_from([1.0, 1.0, 0.3, 0.05])),
         min_replicas=least,
         max_replicas=draw(st.integers(max(1, least, busy), 40)),
     )
@@ -99,6 +101,34 @@ def test_more_load_anywhere_never_lowers_a_target(now: Snapshot, where: int, mor
     for greater in (loaded, queued, rising):
         after = policy.decide(greater, {}).targets
         assert all(after[name] >= before[name] for name in NAMES)
+
+
+@SLACK
+@given(snapshots(budget=False), st.integers(1, 3), look_aheads)
+def test_jobs_that_end_before_a_stage_are_no_demand_there(now: Snapshot, where: int, policy: LookAhead) -> None:
+    def shared(share: float) -> Snapshot:
+        found = [replace(own, share=1.0 if at < where else share) for at, own in enumerate(now.stages)]
+        return replace(now, stages=tuple(found))
+
+    few, many = (policy.decide(shared(share), {}).targets for share in (0.2, 1.0))
+    assert all(few[name] <= many[name] for name in NAMES)
+    assert all(few[name] == many[name] for name in NAMES[:where])
+
+
+@settings(SLACK, max_examples=25)
+@given(st.integers(1, 30), st.integers(5, 40), st.floats(0.2, 3.0))
+def test_what_was_let_go_and_wanted_again_stays_longer(jobs: int, period: int, keep_idle: float) -> None:
+    """Demand that comes and goes for ever: a stage moves a few times in half an hour, then lives through the pauses."""
+    policy, targets = LookAhead(keep_idle=keep_idle), list[int]()
+    state: State = {}
+    for step in range(40 * period):
+        given_ = pipeline(i2v={"waiting": jobs if step % period == 0 else 0})
+        decision = policy.decide(Snapshot(10.0 * step, given_), state)
+        state = decision.state
+        targets.append(decision.targets["i2v"])
+    moves = sum(before != after for before, after in pairwise(targets))
+    kept_s = 60.0 * keep_idle * 2**3  # the longest
+    assert moves <= (10 * (1 + 400 * period / 1800) if kept_s > 10.0 * period else 2 * 40)
 
 
 @SLACK

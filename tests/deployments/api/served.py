@@ -27,14 +27,24 @@ class Served:
     def __init__(self, folder: Path) -> None:
         self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
         self.leases = Leases(self.journal.database)
+        self.glimpses: dict[str, bytes] = {}  # what the pipeline shows of a job
         self.store = ArtifactStore(f"file://{folder}/artifacts")
         self.app: FastAPI = create_app(
-            AppArgs(), self.journal, self.store, nudge=self.nudge, health=self.health, show=Keeper(self.store.url).show
+            AppArgs(),
+            self.journal,
+            self.store,
+            nudge=self.nudge,
+            health=self.health,
+            show=Keeper(self.store.url).show,
+            glimpse=self.glimpse,
         )
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._server = uvicorn.Server(uvicorn.Config(self.app, port=port, log_level="warning", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run)
+
+    async def glimpse(self, job_id: str) -> bytes | None:
+        return self.glimpses.get(job_id)
 
     async def nudge(self) -> None:
         """Nobody listens."""

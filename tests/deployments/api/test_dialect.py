@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from client.schema import ModelList, Video
-from deployments.api.ingress import path_of
+from deployments.api.headers.paths import path_of
 from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs
 from deployments.settings.reading import parse_args

@@ -6,7 +6,7 @@ from client.schema import ErrorBody, JobError, Pools, StageState, Video, VideoLi
 from cluster.policy.reports import from_floats
 from deployments.jobs.values import Update
 from deployments.pipeline.demand import Demand
-from deployments.settings.application import AppArgs
+from deployments.settings.application import AppArgs, PreviewArgs
 from tests.deployments.rig import Rig, error_of
 
 
@@ -159,6 +159,23 @@ async def test_a_list_is_searched_by_words_and_by_status(rig: Rig) -> None:
         assert error_of(await rig.http.get(f"/v1/videos?{query}"), 404 if param == "after" else 400).param == param
     said = error_of(await rig.http.get("/v1/videos?status=done"), 400).message
     assert said == "status is 'done'; it must be one of: queued, in_progress, paused, completed, failed."
+
+
+async def test_a_step_that_is_drawn_is_shown_while_it_runs(rig: Rig) -> None:
+    video = (await rig.create()).id
+    rig.glimpses[video] = b"RIFF"
+    path = f"/v1/videos/{video}/glimpse"
+    assert (await rig.http.get(path)).status_code == 204  # it waits
+    claim = rig.claim()
+    answer = await rig.http.get(path)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"RIFF", "image/webp")
+    assert answer.headers["cache-control"] == "no-store"
+    rig.app = rig.served(AppArgs(previews=PreviewArgs(every_steps=0)))
+    assert (await rig.client().get(path)).status_code == 204
+    rig.glimpses.clear()
+    assert (await rig.http.get(path)).status_code == 204
+    rig.leases.release([claim])
+    error_of(await rig.http.get("/v1/videos/nobody/glimpse"), 404)
 
 
 async def test_routes_methods_and_failures_that_are_not_ours_have_the_same_shape(rig: Rig) -> None:

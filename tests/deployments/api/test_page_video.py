@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from client import Client
+from deployments.replicas.turns import packed
 from tests.browser import chromium, needs_chromium, opened
-from tests.deployments.api.making import FPS, SECOND, Making, frames
+from tests.deployments.api.making import FPS, SECOND, SIDE, Making, frames
 from tests.deployments.api.served import Served
 from tests.e2e.rig import wait_for
 
@@ -167,6 +168,30 @@ def test_what_is_copied_makes_the_same_video(served: Served, browser: Browser) -
     made = served.journal.page(limit=2)[0]
     assert job.id not in {one.id for one in made}
     assert [one.request for one in made] == [same, same]
+
+
+def test_steps_are_seen_where_the_picture_will_be(served: Served, browser: Browser) -> None:
+    job = Making(served)
+    with opened(browser, served.url) as page:
+        page.goto(f"/#/video/{job.id}")
+        job.stage("t2i", 30)
+        served.glimpses[job.id] = packed(frames(1)[0])
+        shown = page.get_by_alt_text("The picture while it is drawn")
+        expect(shown).to_be_visible()
+        assert shown.evaluate("image => image.naturalWidth") == SIDE
+        served.glimpses.clear()
+        job.stage("t2i", 100)
+        job.picture()
+        expect(page.get_by_alt_text("The reference picture")).to_be_visible()
+        expect(shown).to_have_count(0)
+        served.glimpses[job.id] = packed(frames(1, 90)[0])
+        job.stage("i2v", 30)
+        expect(page.get_by_alt_text("The motion while it is worked out")).to_be_visible()
+        job.stage("i2v", 100)
+        job.preview()
+        expect(page.get_by_label("Preview in low resolution")).to_be_visible()
+        expect(page.locator(".glimpse")).to_have_count(0)
+        job.fail("stage_failed", "The lens is cracked.")
 
 
 def test_what_is_copied_of_a_remix_makes_the_same_remix(served: Served, browser: Browser) -> None:

@@ -295,3 +295,19 @@ async def test_the_ingress_asks_all_of_it_in_one_transaction(journal: Journal) -
     assert (refused.value.code, refused.value.headers["Retry-After"]) == ("tenant_queue_full", "7")
     with pytest.raises(QueueFullError):
         journal.submit(NewJob(REQUEST, tenant="a"), admit=admit, max_queued=1)
+
+
+def test_jobs_are_claimed_of_each_tenant_by_its_weight_however_many_wait(journal: Journal, leases: Leases) -> None:
+    for tenant in "a" * 12 + "b" * 2 + "c" * 9:
+        submit(journal, tenant)
+    LimitBook(journal.database).change("c", {"weight": 3}, DEFAULT)
+
+    def claimed(most: int) -> Counter[str]:
+        found = (leases.claim("one", LONG_S) for _ in range(most))
+        return Counter(one[1].tenant for one in found if one is not None)
+
+    before = claimed(5)
+    assert before == {"a": 1, "b": 1, "c": 3}
+    submit(journal, "a", priority=1)
+    assert claimed(1) == {"a": 1}  # a class goes before that
+    assert claimed(40) == {"a": 11, "b": 1, "c": 6}  # a share that nobody takes is for the others

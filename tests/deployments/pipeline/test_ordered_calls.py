@@ -26,6 +26,7 @@ from deployments.pipeline.progress import JobProgress
 from deployments.replicas.replica import Replica
 from deployments.settings.application import AppArgs
 from stages.presets import TINY
+from stages.state import DenoisingState
 from stages.types import STAGE_NAMES, Image
 from tests.journals import sqlite_journal
 
@@ -225,3 +226,12 @@ async def test_a_kept_state_is_what_a_new_executor_goes_on_from(tmp_path: Path) 
     assert run_s >= RUN_S * 0.9
     ((kind, resumed),) = kinds(progress)
     assert (kind, resumed["step"], "parked_s" in resumed) == ("stage_resumed", kept.step, False)
+
+
+async def test_a_state_that_does_not_fit_is_neither_told_nor_counted(tmp_path: Path) -> None:
+    other = DenoisingState({"stage": "another"}, 8, STEPS, np.zeros(4, np.float16))
+    rig = Rig(tmp_path, "a")
+    film, progress, _ = rig.job("film", States(Part(other, 8, STEPS, 60.0)))
+    _, run_s = await rig.made(film)
+    assert kinds(progress) == []
+    assert RUN_S * 0.9 <= run_s < 60.0

@@ -48,6 +48,17 @@ def test_a_stage_is_queued_then_runs_then_is_completed() -> None:
     assert (done.status, done.progress, done.run_s, done.bytes_out) == ("completed", 100, 1.0, 10)
 
 
+def test_a_step_that_is_shown_is_there_until_its_stage_is_done_and_is_not_written() -> None:
+    progress = JobProgress(Clock())
+    progress.sent("t2i")
+    progress.info("t2i", Info(**{**step(2, 4), "glimpse": b"RIFF"}))
+    progress.info("t2i", step(3, 4))
+    assert progress.glimpse == b"RIFF"
+    assert "RIFF" not in repr(progress.take())
+    progress.completed("t2i")
+    assert progress.glimpse is None
+
+
 def test_a_stage_says_the_most_memory_of_its_calls() -> None:
     progress = JobProgress(Clock())
     progress.sent("vfi")

@@ -1,19 +1,23 @@
 """The replica without Ray: what a call says and when, that it stops within one step, and that calls take turns."""
 
 import asyncio
+import io
 import os
 import sys
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from deployments.errors import ConfigError, StartError
 from deployments.on_ray.streams import Info
+from deployments.replicas import turns
 from deployments.replicas.memory import PeakMemory
 from deployments.replicas.replica import Replica, resolve
 from stages.base import Report, WeightsError
@@ -111,6 +115,27 @@ class Hungry:
         return "one"
 
 
+class Drawing:
+    """A T2I that shows each of its steps as a picture of one grey."""
+
+    name: StageName = "t2i"
+
+    @classmethod
+    def load(cls, preset: Preset, device: str) -> Self:
+        return cls()
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def __call__(self, *inputs: Any, params: Any, seed: int, report: Report) -> Image:
+        glimpse = getattr(report, "glimpse", None)
+        for step in range(6):
+            if glimpse is not None:
+                glimpse(partial(np.full, (8, 8, 3), 40 * step, np.uint8))
+            report(step + 1, 6)
+        return Image(np.zeros((8, 8, 3), np.uint8))
+
+
 class Overflowing:
     """A V2V that raises."""
 
@@ -186,6 +211,25 @@ async def test_a_gpu_that_nothing_lies_on_has_no_peak() -> None:
     peak = PeakMemory("cuda")
     peak.begin()
     assert peak.mb() is None  # not this process' memory instead
+
+
+@pytest.mark.parametrize(("every", "greys"), [(0, []), (1, [0, 40, 80, 120, 160, 200]), (2, [40, 120, 200])])
+async def test_steps_are_shown_beside_what_is_told_of_them(
+    monkeypatch: pytest.MonkeyPatch, every: int, greys: list[int]
+) -> None:
+    monkeypatch.setattr(turns, "_PROGRESS_PERIOD_S", 0.0)
+    replica = Replica(f"{HERE}:Drawing", "tiny", glimpse_every=every)
+    given = await collect(replica.run(params=PLAN.t2i, seed=1))
+    shown = [info["glimpse"] for _, info in given if "glimpse" in info]
+    assert [round(float(np.asarray(picture_of(data)).mean())) for data in shown] == greys
+    assert all(len(data) < 1000 for data in shown)
+    replica.reconfigure({"stall_limit_s": 9.0, "glimpse_every": 0, "logs": ("text", "INFO")})
+    given = await collect(replica.run(params=PLAN.t2i, seed=1))
+    assert not any("glimpse" in info for _, info in given)
+
+
+def picture_of(data: bytes) -> Any:
+    return PIL.Image.open(io.BytesIO(data)).convert("RGB")
 
 
 async def test_each_window_is_a_call() -> None:

@@ -141,6 +141,13 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
         ({"external_scaler": True, "scaling": {}}, ("external_scaler excludes", "it has scaling")),
+        (
+            {
+                "stages": {"v2v": {"num_gpus": 2, "autoscaling": {"min_replicas": 3, "max_replicas": 4}}},
+                "scaling": {"budget_gpus": 5},
+            },
+            ("budget_gpus is 5", "take 6 GPUs", "raise it to 6"),
+        ),
     ],
 )
 def test_arguments_that_cannot_be_served_are_named_with_their_value(args: dict[str, object], words: list[str]) -> None:

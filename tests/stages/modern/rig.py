@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.presets import PAPER, Denoising, Guide, Part, Preset, Prior, Sizes, Windows
 from stages.types import Clip, Image, Keyframes, UInt8
-from tests.stages.modern import tiny
+from tests.stages.modern import tiny, tiny_more
 
 OWN = Denoising("own", steps=3, guidance=4.0)
 NO_GUIDE = Guide(image_scale=0.0, controls=())
@@ -49,7 +49,9 @@ class Shelf:
 
     def __getitem__(self, name: str) -> str:
         folder = self._folder / name
-        return str(folder) if folder.is_dir() else tiny.build(getattr(tiny, name), folder)
+        if folder.is_dir():
+            return str(folder)
+        return tiny.build(getattr(tiny if hasattr(tiny, name) else tiny_more, name), folder)
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (48, 40)) -> Image:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from stages.base import Cancelled, ignore_progress
+from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
 from stages.presets import PRESETS, Preset, Windows, plan
 from stages.types import Clip, StageName
-from tests.stages.modern.rig import OWN, Log, Shelf, modern_preset
+from tests.stages.modern.rig import OWN, Log, Shelf, modern_preset, picture
 from tests.stages.random_parts import paper_like
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,24 @@ def test_a_stop_in_any_stage(shelf: Shelf, stage: StageName) -> None:
 def test_the_presets_numbers_fit_the_models_it_names(shelf: Shelf) -> None:
     """The rules come from configurations; those of the tiny models agree with the public ones in what rules need."""
     preset = PRESETS["modern"]
-    parts = {"t2i": shelf["flux"], "i2v_pipeline": shelf["wan_a14b"], "v2v_pipeline": shelf["wan_text"]}
+    parts = {"t2i": shelf["z_image"], "i2v_pipeline": shelf["wan_a14b"], "v2v_pipeline": shelf["wan_text"]}
     stand_in = modern_preset(parts)
-    LocalPipeline.load(replace(preset, parts=stand_in.parts))
-    assert np.array_equal(sorted(preset.parts), sorted([*parts, "flow", "gan", "i2v_vae", "v2v_vae"]))
+    LocalPipeline.load(replace(preset, parts=stand_in.parts, loras=()))
+    assert {lora.part for lora in preset.loras} == {"i2v_high", "i2v_low"}
+    own = ["flow", "gan", "i2v_vae", "v2v_vae", "i2v_high", "i2v_low"]
+    assert np.array_equal(sorted(preset.parts), sorted([*parts, *own]))
+
+
+def test_four_steps_meet_both_networks_of_wan_twice(shelf: Shelf) -> None:
+    """The schedule is shifted as the distillation was made: 1000, 937, 833, 625, and the boundary is 900."""
+    base = modern_preset({"i2v_pipeline": shelf["wan_a14b"]}, size=(48, 32), frames=5)
+    stage = I2V.load(replace(base, i2v=PRESETS["modern"].i2v), "cpu")
+    runs = {"transformer": 0, "transformer_2": 0}
+    for name in runs:
+        module = stage.maker.runner.modules[name]  # type: ignore[union-attr]
+        module.register_forward_hook(lambda *_, name=name: runs.update({name: runs[name] + 1}))
+    params = replace(plan(base, "a fox").i2v, denoising=PRESETS["modern"].i2v)
+    stage(picture(), params=params, seed=1, report=ignore_progress)
+    assert runs == {"transformer": 2, "transformer_2": 2}
+    steps = stage.maker.runner.pipeline.scheduler.timesteps  # type: ignore[union-attr]
+    assert [round(float(step)) for step in steps] == pytest.approx([1000, 937, 833, 625], abs=1)

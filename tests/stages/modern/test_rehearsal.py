@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stages.base import WeightsError, ignore_progress
 from stages.cost.sketch import weight_bytes
+from stages.cost.stages import cost_of
 from stages.i2v import I2V
 from stages.model.hub.rehearsal import Rehearsal, sketch_pipeline
 from stages.model.hub.video import HubAnimator, HubRedrawer
@@ -109,9 +110,7 @@ def test_passes_that_repeat_are_computed_once(shelf: Shelf) -> None:
 
 
 PUBLISHED = [
-    ("t2i", "FluxPipeline", {
-        "vae": 83.8, "text_encoder": 123.1, "text_encoder_2": 4762.3, "transformer": 11891.2,
-    }),
+    ("t2i", "ZImagePipeline", {"vae": 83.8, "text_encoder": 4022.5, "transformer": 6154.9}),
     ("i2v_pipeline", "WanImageToVideoPipeline", {
         "vae": 126.9, "text_encoder": 5680.9, "transformer": 14288.9, "transformer_2": 14288.9,
     }),
@@ -129,6 +128,13 @@ def test_preset_modern_has_the_published_numbers_of_parameters(
     assert {name: round(count / 1e6, 1) for name, count in counts.items()} == millions
     wide = {name for name, module in modules.items() if {t.dtype for t in module.parameters()} == {torch.float32}}
     assert wide == ({"vae"} if part != "t2i" else set())
+
+
+def test_a_video_of_the_default_costs_as_little_as_a_distilled_model_should() -> None:
+    """Of five seconds, all stages together."""
+    costs = cost_of(MODERN, MODERN.default_size, MODERN.keyframes[MODERN.default_seconds])
+    assert sum(cost.flops for cost in costs.values()) / 1e12 <= 10_000
+    assert costs["i2v"].flops / 1e12 == pytest.approx(7158, rel=0.01)
 
 
 def test_what_nobody_published_here_and_no_folder_holds(tmp_path: Any) -> None:

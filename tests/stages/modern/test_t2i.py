@@ -1,4 +1,4 @@
-"""T2I by pipelines of diffusers, each put in by one line of the preset: SD1.5, SDXL, PixArt, FLUX."""
+"""T2I by pipelines of diffusers, each put in by one line of the preset: SD1.5, SDXL, PixArt, FLUX, Z-Image."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from stages.t2i import T2I
 from stages.types import UInt8
 from tests.stages.modern.rig import Log, Shelf, alike, modern_preset
 
-NAMES = ["stable_diffusion", "stable_diffusion_xl", "pixart", "flux"]
+NAMES = ["stable_diffusion", "stable_diffusion_xl", "pixart", "flux", "z_image"]
 Loaded = Callable[[str], tuple[T2I, Preset]]
 
 

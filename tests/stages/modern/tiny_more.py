@@ -23,6 +23,25 @@ def chatty() -> Any:
     return tokenizer
 
 
+def z_image() -> Any:
+    """Its prompts are messages to a language model."""
+    qwen = transformers.Qwen3Config(
+        vocab_size=64, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=16,
+    )  # fmt: skip
+    vae = make_vae(latent_channels=16, shift_factor=0.1159, scaling_factor=0.3611)
+    return diffusers.ZImagePipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae,
+        text_encoder=transformers.Qwen3Model(qwen),
+        tokenizer=chatty(),
+        transformer=diffusers.ZImageTransformer2DModel(
+            dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=WIDTH, axes_dims=[4, 6, 6],
+            axes_lens=[1024, 64, 64],
+        ),
+    )  # fmt: skip
+
+
 def sana_image() -> Any:
     """It calls its number of frames `frames`, and would choose another size."""
     gemma = transformers.Gemma2Config(

@@ -13,7 +13,6 @@ from stages.model.hub.video import HubAnimator, HubRedrawer
 from stages.presets import Preset, plan
 from stages.types import UInt8
 from stages.v2v import V2V
-from tests.stages.modern import tiny, tiny_more
 from tests.stages.modern.rig import Log, Shelf, keyframes, modern_preset, picture
 
 # class -> (its tiny build, size, frames); for V2V the size that it makes
@@ -43,16 +42,9 @@ V2V_BUILDS: dict[str, tuple[str, tuple[int, int], int]] = {
 }
 
 
-def folder(shelf: Shelf, name: str) -> str:
-    if hasattr(tiny, name):
-        return shelf[name]
-    place = shelf._folder / name
-    return str(place) if place.is_dir() else tiny.build(getattr(tiny_more, name), place)
-
-
 def preset_of(shelf: Shelf, part: str, build: tuple[str, tuple[int, int], int]) -> Preset:
     name, size, frames = build
-    return modern_preset({part: folder(shelf, name)}, size=size, frames=frames)
+    return modern_preset({part: shelf[name]}, size=size, frames=frames)
 
 
 def try_i2v(shelf: Shelf, name: str) -> tuple[I2V, Preset, UInt8]:

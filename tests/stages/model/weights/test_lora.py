@@ -81,7 +81,7 @@ def test_every_layout_adds_up_times_down(tensors: dict[str, Tensor], factor: flo
 
 def test_a_lora_of_another_base_is_refused_by_its_first_names() -> None:
     wrong = {f"lora_unet_nowhere_{i}.lora_{end}.weight": torch.zeros(4, 4) for i in range(5) for end in ("down", "up")}
-    with pytest.raises(WeightsError, match="layers that this UNet has not: nowhere_0, nowhere_1, nowhere_2 and 2 more"):
+    with pytest.raises(WeightsError, match="layers that it has not: nowhere_0, nowhere_1, nowhere_2 and 2 more"):
         merge(make_unet(), wrong, 1.0, "lcm")
     with pytest.raises(WeightsError, match="Part 'lcm' is no LoRA of this UNet, it holds no change"):
         merge(make_unet(), {"lora_te_layers_0.lora_down.weight": torch.zeros(1)}, 1.0, "lcm")
