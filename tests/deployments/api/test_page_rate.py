@@ -63,6 +63,7 @@ def test_a_whole_study_by_keys_alone(served: Served, browser: Browser) -> None:
         page.keyboard.press("Enter")
         expect(page.locator("h1")).to_have_text("Practice pair 1 of 5")
         page.keyboard.press("1")
+        expect(page.locator(".loading")).to_have_count(0)
         page.keyboard.press("Space")
         expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
         page.keyboard.press("p")
