@@ -80,6 +80,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Of that in the replica, p95", {_S: _quantile("ray_magicvideo_stage_device_wait_s", 0.95, "stage")}, "s"),
         Panel("Calls, a minute",
               {f"{_S} {{{{outcome}}}}": _rate("ray_magicvideo_stage_calls_total", "stage, outcome", 60)}),
+        Panel("Stopped for an urgent job or a shutdown, a minute",
+              {_S: _rate("ray_magicvideo_stage_yields_total", "stage", 60)}),
+        Panel("From that stop to going on, p95", {_S: _quantile("ray_magicvideo_stage_parked_s", 0.95, "stage")}, "s"),
         Panel("Handed to the next stage", {_S: _rate("ray_magicvideo_stage_bytes_out_total", "stage")}, "Bps"),
     ),
     "Saved and lost": (
