@@ -50,6 +50,7 @@ export class Pair {
     })));
     this.name();
     STACKED.addEventListener("change", () => this.name(), { signal: this.stop.signal });
+    this.ready = true;
     this.timer = setInterval(() => this.tick(), TICK_MS);
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) this.media.forEach((media) => media.pause());
@@ -60,6 +61,7 @@ export class Pair {
   name() { this.media.forEach((media, side) => media.setAttribute("aria-label", `${place(side)} video`)); }
 
   close() {
+    this.ready = false;
     this.stop?.abort(new DOMException("another pair", "AbortError"));
     clearInterval(this.timer);
     for (const media of this.media) { media.removeAttribute("src"); media.load(); }
@@ -83,7 +85,11 @@ export class Pair {
     this.media.forEach((media) => media.pause());
   }
 
-  toggle() { if (this.wanted) this.pause(); else this.play(); }
+  toggle() {
+    if (!this.ready) return;
+    if (this.wanted) this.pause();
+    else this.play();
+  }
 
   async replay() {
     await this.jump(0);

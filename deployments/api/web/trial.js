@@ -71,7 +71,7 @@ export class Trial {
   left(seconds) { return `Watch both for ${Math.max(1, Math.ceil(this.least - seconds))} s more`; }
 
   early() {
-    if (!this.sent) this.say(this.pair.urls.length ? `${this.left(this.pair.watched)} before you answer.` : "The videos are still coming.");
+    if (!this.sent) this.say(this.pair.ready ? `${this.left(this.pair.watched)} before you answer.` : "The videos are still coming.");
   }
 
   plays(plays) {
@@ -79,7 +79,7 @@ export class Trial {
   }
 
   replay() {
-    if (!this.pair.urls.length) return;
+    if (!this.pair.ready) return;
     this.replays += 1;
     this.pair.replay();
   }

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.study import own
 from client.cli import app
 from client.schema import StageState
 from deployments.files.mp4 import encode_chunk, join_chunks
@@ -126,6 +127,16 @@ def test_folders_and_earlier_jobs_are_mixed(run: Any, live: tuple[Served, Worker
     shown = run("status", made.stdout.strip()).stdout
     assert "6 pairs of 2 prompts: theirs against earlier against preset=tiny,steps=14" in shown
     assert first != made.stdout.strip()
+
+
+@pytest.mark.slow
+def test_our_own_study_is_rated_by_simulated_raters(live: tuple[Served, Worker], tmp_path: Path) -> None:
+    own.main(["--url", live[0].url, "--out", str(tmp_path), "--prompts", "2"])
+    for name in own.STUDIES:
+        results = json.loads((tmp_path / f"{name}.json").read_text())
+        assert results["raters"] >= 6  # of eight, of whom some may seem not to look
+        assert results["comparisons"][0]["missing"] > 0
+        assert (tmp_path / f"{name}.png").read_bytes()[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(

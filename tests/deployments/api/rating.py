@@ -104,19 +104,21 @@ def rating_looks(served: Served, page: Page, pictures: Pictures = frames) -> Ite
     page.goto(link.url or "")
     expect(page.get_by_role("button", name="Begin")).to_be_visible()
     yield "welcome"
-    page.route("**/left", lambda route: route.fulfill(body=b"no video", content_type="video/mp4"), times=1)
+    page.route("**/left", lambda route: route.fulfill(body=b"no video", content_type="video/mp4"))
     page.get_by_role("button", name="Begin").click()
     expect(page.get_by_role("alert")).to_contain_text("cannot play")
+    page.unroute("**/left")
     yield "cannot play"
     page.get_by_role("button", name="Try again").click()
-    page.route("**/right", lambda route: route.abort(), times=1)
+    page.route("**/right", lambda route: route.abort())
     page.get_by_role("button", name="Begin").click()
     expect(page.get_by_role("alert")).to_contain_text("cannot be fetched")
+    page.unroute("**/right")
     yield "no videos"
     yield from played(page)
     yield "practice"
     page.locator("[data-choice=left]").click()
-    expect(page.get_by_text("Question 2 of 3")).to_be_visible()
+    expect(page.get_by_text("Question 2 of 3", exact=True)).to_be_visible()
     yield "second question"
     page.locator("[data-choice=same]").click()
     page.locator("[data-choice=right]").click()
