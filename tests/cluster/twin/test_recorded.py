@@ -1,6 +1,6 @@
 """The simulator against what it gave on simpy's event loop (`recorded.json`), before its own heap took that place.
 
-`python -m tests.cluster.twin.test_recorded` writes the file anew: after a change of the model, not of the engine.
+Run as a program it writes the file anew: after a change of the model, not of the engine.
 """
 
 import json

@@ -42,7 +42,8 @@ async def test_head_is_get_without_the_body_on_every_route(rig: Rig, tmp_path: P
     assert {"/", "/healthz", "/metrics", "/v1/videos", "/v1/pools", "/assets/main.js"} <= set(paths)
     for path in paths:
         head, get = await rig.http.head(path), await rig.http.get(path)
-        assert (head.status_code, head.content) == (200, b""), path
+        expected = 204 if path.endswith("/glimpse") else 200  # nothing is drawn of a job that has ended
+        assert (head.status_code, head.content) == (expected, b""), path
         changing = ("content-length",) if path == "/metrics" else ()
         assert [one for one in head.headers.items() if one[0] not in changing] == [
             one for one in get.headers.items() if one[0] not in changing
