@@ -69,7 +69,8 @@ def _table(preset: Preset) -> Table:
     from stages.model.weights.files import local_state
 
     table = Table(title=f"Weights of preset {preset.name}", title_justify="left")
-    for column in ("part", "source", "revision", "licence", "GB", "on this machine"):
+    pinned = ["revision"] if any(map(_revision, preset.parts.values())) else []
+    for column in ("part", "source", *pinned, "licence", "GB", "on this machine"):
         table.add_column(column, overflow="fold", justify="right" if column == "GB" else "left")
     counted: set[tuple[str, str, str, str | None]] = set()
     total = absent = 0.0
@@ -80,7 +81,8 @@ def _table(preset: Preset) -> Table:
             total += part.size_gb
             absent += 0.0 if state in _READY else part.size_gb
         size = f"{part.size_gb:.3f}" if part.size_gb else "-"
-        table.add_row(name, _source(part), _revision(part)[:8] or "-", part.licence, size, state)
+        revision = [_revision(part)[:8] or "-"] if pinned else []
+        table.add_row(name, _source(part), *revision, part.licence, size, state)
     if total:
         table.caption = f"{total:.1f} GB from the hub, each file once; {absent:.1f} GB of it not on this machine"
     return table

@@ -93,7 +93,7 @@ def test_texts_do_not_make_a_shape_and_all_else_does(made: tuple[T2I, Preset]) -
     assert stage.shape(own) == stage.shape(plan(preset, "a whale").t2i) is not None
     others = [
         replace(own, size=(own.size[0], 2 * own.size[1])),
-        replace(own, negative_prompt="a dog"),
+        replace(own, negative_prompt="" if own.negative_prompt else "a dog"),
         replace(own, denoising=replace(own.denoising, steps=9)),
         replace(own, denoising=replace(own.denoising, guidance=1.5)),
         replace(own, denoising=replace(own.denoising, beta_end=0.02)),

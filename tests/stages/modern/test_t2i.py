@@ -43,6 +43,7 @@ def test_it_is_the_pipeline_called_by_hand_with_its_own_scheduler(
     stage, preset = loaded(name)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(shelf[name])
     pipeline.set_progress_bar_config(disable=True)
+    said = negative or preset.negative_prompt
     more: dict[str, Any] = {"use_resolution_binning": False} if name == "pixart" else {}
     by_hand = pipeline(
         prompt="a fox",
@@ -52,7 +53,7 @@ def test_it_is_the_pipeline_called_by_hand_with_its_own_scheduler(
         guidance_scale=4.0,
         generator=torch.Generator("cpu").manual_seed(derive_seed(3, "t2i")),
         output_type="np",
-        **({"negative_prompt": negative} if negative else {}),
+        **({"negative_prompt": said} if said else {}),
         **more,
     ).images[0]
     made = paint(stage, plan(preset, "a fox", negative_prompt=negative).t2i)
