@@ -327,6 +327,13 @@ class StudyResults(Answer):
     notes: list[str] = Field(default_factory=list)
 
 
+class Design(Answer):
+    """One way to gather the votes that are needed."""
+
+    raters: int
+    pairs: int = Field(description="Each rater votes on every one.")
+
+
 class Power(Answer):
     """Body of `GET /v1/studies/power`: what a study needs to see a difference."""
 
@@ -336,5 +343,5 @@ class Power(Answer):
     power: float
     alpha: float
     independent_votes: int = Field(description="That would do if no two votes had a rater or a prompt in common.")
-    designs: list[tuple[int, int]] = Field(description="Raters and pairs, where each rater votes on every pair.")
+    designs: list[Design]
     note: str

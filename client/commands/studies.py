@@ -182,7 +182,7 @@ def power(
         from .display import print_table
 
         typer.echo(f"{found.independent_votes} independent votes, or:")
-        print_table(("raters", "pairs"), ((str(raters), str(pairs)) for raters, pairs in found.designs))
+        print_table(("raters", "pairs"), ((str(one.raters), str(one.pairs)) for one in found.designs))
         typer.echo(found.note)
 
     ask(asking, lambda client: client.studies.power(difference, ties=ties, power=wanted), show)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from client.schema_studies import (
     Agreement,
     Comparison,
+    Design,
     Power,
     PromptCount,
     Relation,
@@ -179,7 +180,9 @@ def _relations(plan: Plan, votes: Votes, measured: Mapping[int, Mapping[str, flo
 def power_of(difference: float, ties: float, power: float) -> Power:
     """What a study needs to see a difference."""
     needed = numbers.votes_needed(difference, ties, power)
-    designs = [(raters, pairs) for raters in _RATERS if (pairs := _pairs(needed, raters)) is not None]
+    designs = [
+        Design(raters=raters, pairs=pairs) for raters in _RATERS if (pairs := _pairs(needed, raters)) is not None
+    ]
     return Power(
         difference=difference,
         ties=ties,

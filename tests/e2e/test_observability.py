@@ -8,8 +8,9 @@ from tests.e2e.rig import Rig, wait_for
 
 pytestmark = pytest.mark.slow
 
-RARE = {  # of faults, of cancels in the midst, of old files, of servers with a collector
+RARE = {  # of faults, cancels in the midst, urgent jobs, old files, servers with a collector
     *("magicvideo_stage_retries", "magicvideo_wasted_gpu_seconds"),
+    *("magicvideo_stage_yields", "magicvideo_stage_parked_s"),
     *("magicvideo_swept", "magicvideo_traces"),
 }
 

@@ -123,7 +123,7 @@ def busy(rig: Rig) -> Iterator[Any]:
 def test_what_is_cancelled_while_it_waits_for_a_replica_is_let_go_of(rig: Rig, busy: Any) -> None:
     before = rig.store_mib()  # other applications of this session may hold something
     waiting = [busy.look.remote(ray.put(np.zeros(4 * PIXELS, np.uint8))) for _ in range(8)]
-    wait_for("the arguments", lambda: rig.store_mib() > before + 95.0)
+    wait_for("the arguments", lambda: rig.store_mib() > before + 60.0)  # of 96; what was there may go
     for response in reversed(waiting):
         response.cancel()
     del waiting, response

@@ -62,9 +62,10 @@ def test_agreement_and_strength_of_what_is_known() -> None:
 def test_power_is_that_of_a_text_book_and_of_the_crowd() -> None:
     assert numbers.votes_needed(0.2, 0.0, 0.8) == pytest.approx(194, abs=2)  # 60 % against 40 %
     assert numbers.votes_needed(0.2, 0.5, 0.8) == pytest.approx(194 / 4 / 0.5, rel=0.1)
+    assert numbers.votes_needed(0.7059, 0.2899, 0.5) == 9  # so few that a search for them finds no number
     found = power_of(0.2, 0.25, 0.8)
-    assert [raters for raters, _ in found.designs] == sorted(raters for raters, _ in found.designs)
-    pairs = [pairs for _, pairs in found.designs]
+    assert [one.raters for one in found.designs] == sorted(one.raters for one in found.designs)
+    pairs = [one.pairs for one in found.designs]
     assert pairs == sorted(pairs, reverse=True)
 
 
