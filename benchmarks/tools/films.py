@@ -33,7 +33,7 @@ def recomputed(
     folder.mkdir()
     film = replace(profiles["i2v"], run_s=FILM_S, steps=STEPS, state_bytes=_STATE_BYTES)
     config = stand_in_config(folder / "config.yaml", {**profiles, "i2v": film}, lease_s, state_every_s)
-    with Target(config, folder / "data", folder) as target, Client(target.url) as client:
+    with Target(config, folder / "data", folder.parent) as target, Client(target.url) as client:
         journal = Journal(Database(laptop(load_config(), data_dir=folder / "data").storage.database()))
         made: list[str] = []
         try:
