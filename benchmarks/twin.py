@@ -28,7 +28,7 @@ from pathlib import Path
 from benchmarks.tools.bound import Load, alone_s
 from benchmarks.tools.result import parser_of, result
 from client import Client
-from cluster.experiments.journal import learn, read_journal
+from cluster.calibration.journal import learn, read_journal
 from cluster.experiments.live import Bench
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import LiveSpec, LoadSpec, Spec, StageSpec

@@ -191,6 +191,8 @@ class Nodes:
             node.free[gpu] -= min(wish.count, 1.0)
         node.replicas[wish.replica] = wish.owner
         wish.replica.node, wish.replica.gpus = node, gpus
+        if wish.owner is not None:
+            wish.replica.slow = wish.owner.pool.slower.get(node.kind, 1.0)
         wish.begin(wish.replica)
         return True
 
