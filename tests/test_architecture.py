@@ -67,7 +67,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         ),
         "experiments": Room(
             "a YAML file becomes runs, simulated or live",
-            ("planner", "twin", "policy", "traffic", "pools"),
+            ("planner", "twin", "policy", "traffic"),
         ),
         "planner": Room("the cheapest replicas for a goal, held to the twin", ("twin", "traffic", "pools")),
         "twin": Room("the served pipeline in simulated time", ("policy", "traffic")),
@@ -161,6 +161,7 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "client"): ("client.schema", "client.single", "client._shell"),
     ("cluster", "client"): ("client._shell",),
     ("deployments", "cluster"): ("cluster.pools", "cluster.policy", "cluster.server_process"),
+    ("cluster/calibration", "client"): ("client",),
     ("cluster/experiments", "client"): ("client",),
     ("deployments/mcp", "client"): ("client",),
 }

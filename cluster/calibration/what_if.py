@@ -81,8 +81,8 @@ def changed(split: Split, changes: Sequence[Change], file: PoolFile | None) -> S
         names = [own.name for own in file.pools if stage in own.stages]
         if pool not in names:
             raise ExperimentError(f"Pool {pool!r} does not take stage {stage}; choose one of {', '.join(names)}.")
-    for own, there in _used(made, file) if file is not None else ():
-        if (nodes := nodes_for(own, there)) > own.nodes.max:
+    for own, stands in _used(made, file) if file is not None else ():
+        if (nodes := nodes_for(own, stands)) > own.nodes.max:
             raise ExperimentError(
                 f"--what-if needs {nodes} nodes of pool {own.name}, which may have {own.nodes.max}; ask for fewer "
                 "replicas, or raise nodes.max in the pools file."

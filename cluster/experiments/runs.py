@@ -120,7 +120,7 @@ def _pools(spec: Spec, replicas: Mapping[str, int]) -> Scenario:
         count = replicas[name]
         pools[str(name)] = Pool(
             *(count, min(stage.min_replicas, count), max(stage.max_replicas, count), stage.gpus, stage.price_per_hour),
-            on=stage.on or tuple(spec.nodes),
+            on=stage.nodes or tuple(spec.nodes),
         )
     return _scenario(spec, stages, pools)
 

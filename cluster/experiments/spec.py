@@ -56,7 +56,7 @@ class StageSpec(_Frozen):
     max_replicas: int = Field(default=64, ge=1)
     gpus: float = Field(default=1.0, gt=0, description="Of one replica.")
     price_per_hour: float = Field(default=0.0, ge=0, description="Of one GPU; with nodes, those are billed instead.")
-    on: tuple[str, ...] = Field(default=(), description="Nodes, the first that has a place; all when left out.")
+    nodes: tuple[str, ...] = Field(default=(), description="The first that has a place; all when left out.")
 
 
 class NodeSpec(_Frozen):
@@ -210,9 +210,9 @@ class Spec(_Frozen):
         if twice := sorted({name for name in shown if shown.count(name) > 1}):
             raise ValueError(f"two policies are called {twice[0]!r}; give each a label of its own")
         for name, stage in self.stages.items():
-            if unknown := [own for own in stage.on if own not in self.nodes]:
+            if unknown := [own for own in stage.nodes if own not in self.nodes]:
                 there = ", ".join(self.nodes) or "none"
-                raise ValueError(f"stages.{name}.on names the nodes {unknown[0]!r}; there are {there}")
+                raise ValueError(f"stages.{name}.nodes names {unknown[0]!r}; there are {there}")
         for load in self.loads:
             if strangers := [kind for kind in load.kinds if kind and kind not in self.paths]:
                 known = ", ".join(self.paths) or "none"

@@ -51,15 +51,19 @@ def node_pools(file: PoolFile) -> dict[str, NodePool]:
 
 def node_pool(pool: GpuPool) -> NodePool:
     """One kind of nodes."""
-    nodes = pool.nodes
-    spot = {} if pool.spot is None else {"life_s": 3600 / pool.spot.interruptions_per_hour}
-    notice = {} if pool.spot is None else {"notice_s": pool.spot.notice_s}
-    return NodePool(
-        *(pool.gpus_per_node, nodes.max, nodes.min, nodes.boot_s, nodes.idle_s, nodes.least_bill_s),
+    nodes, spot = pool.nodes, pool.spot
+    kind = NodePool(
+        gpus=pool.gpus_per_node,
+        max_nodes=nodes.max,
+        min_nodes=nodes.min,
+        boot_s=nodes.boot_s,
+        idle_s=nodes.idle_s,
+        least_bill_s=nodes.least_bill_s,
         price_per_hour=pool.node_price_per_hour,
-        **spot,
-        **notice,
     )
+    if spot is None:
+        return kind
+    return replace(kind, life_s=3600 / spot.interruptions_per_hour, notice_s=spot.notice_s)
 
 
 def scenario_of(plan: Plan, file: PoolFile, profile: Profile) -> Scenario:

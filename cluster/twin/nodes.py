@@ -18,13 +18,15 @@ import numpy as np
 
 from cluster.twin.clock import Clock
 from cluster.twin.parts import Replica
-from cluster.twin.scenario import NodePool, Packing, Scenario
+from cluster.twin.scenario import NodePool, Packing, Pool, Scenario
 
 _EPSILON = 1e-9
 
 
 class Owner(Protocol):
     """The stage whose replica it is."""
+
+    pool: Pool
 
     def leave(self, replica: Replica) -> None:
         """Its node goes away: it takes no more, and another one starts in its place."""

@@ -67,7 +67,7 @@ def test_the_ready_experiments_have_runs_with_names_of_their_own(name: str, quic
         ({"nodes": {"n": {"gpus": 0, "max_nodes": 1}}}, ("nodes.n.gpus", "greater than or equal to 1", "0")),
         ({"nodes": {"n": {"gpus": 1, "max_nodes": 1, "boot_s": float("nan")}}}, ("nodes.n.boot_s", "nan")),
         ({"nodes": {"n": {"gpus": 1, "max_nodes": 1}}}, ("all its nodes have 1", "Change stages, replicas, nodes")),
-        ({"stages": {**STAGES, "t2i": {"mean_s": 1, "on": ["m"]}}}, ("stages.t2i.on", "'m'", "there are none")),
+        ({"stages": {**STAGES, "t2i": {"mean_s": 1, "nodes": ["m"]}}}, ("stages.t2i.nodes", "'m'", "there are none")),
         ({"paths": {"still": ["t2i", "vfi"]}}, ("kind 'still' pass t2i, vfi", "neighbours")),
         ({"loads": [{**BURST, "kinds": {"still": 1}}]}, ("kind 'still'", "paths has none")),
         ({"loads": [{**BURST, "kinds": {"": 0}}]}, ("loads.0.kinds", "greater than 0")),

@@ -102,7 +102,7 @@ def test_replicas_on_slower_nodes_take_longer_in_the_twin() -> None:
 # Layouts that the server has
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, dict[str, object]] = {
     "together": {"lives_with": {"v2v": "i2v"}},
     "shared": {"time_shared": True, "gib": 200.0},
     "monolith": {"monolith": True},
