@@ -44,6 +44,7 @@ def nodes(shown: Sequence[tuple[str, Done]]) -> Figure | None:
             below.plot(times, paid, lw=1.8, **style)
         _finish(above, title, "", "")
         _finish(below, f"in all {run.metrics['cost']:.2f}", "time since the start (s)", "")
+        below.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         above.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     for row in panels:
         row[0].set_ylim(bottom=0)

@@ -46,7 +46,7 @@ def draw(
     axes.set_ylabel(f"bill of whole nodes ({unit})")
     right = max([taken[0], *(x for x, _ in points), *([twin[0]] if twin else [])])
     axes.set_xlim(0, 1.1 * max(right, min(goal_s, 3 * right)))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3 * max([taken[1], budget or 0.0, *(y for _, y in points)]))
     axes.grid(color="#DDDDDD", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -17,6 +17,7 @@ from cluster.planner.search import Plan, neighbours
 from cluster.pools.file import PoolFile
 
 _IN_TURNS = "on {host}'s GPUs, in turns"
+_USUAL = "the preset's own"
 _INSIDE = "in {host}'s replicas"
 
 
@@ -155,9 +156,7 @@ def _show_seen(seen: Seen, plan: Plan, file: PoolFile) -> None:
     print(f"p95 {seen.p95_s:.1f} s in the twin ({runs}).")
     if len(seen.by_kind) > 1:
         named = zip(kind_names(plan.goal), plan.goal.kinds, strict=True)
-        parts = [
-            f"{kind.name or 'the preset`s own'} {seen.by_kind[key]:.1f} s" for key, kind in named if key in seen.by_kind
-        ]
+        parts = [f"{kind.name or _USUAL} {seen.by_kind[key]:.1f} s" for key, kind in named if key in seen.by_kind]
         print(f"By kind: {', '.join(parts)}.")
     if seen.p95_s > plan.goal.p95_s:
         print(
