@@ -9,9 +9,11 @@ SIGINT would then wait for ever.
 
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +33,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test downloads a model
 os.environ.setdefault("RAY_worker_niceness", "0")  # else Ray's own 15, and the other test process leaves it nothing
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make quick` does not load files that are slow as a whole: what they import takes longer than its tests do."""
+    if collection_path.suffix != ".py" or "not slow" not in config.option.markexpr:
+        return None
+    return bool(re.search(r"^pytestmark = .*pytest\.mark\.slow", collection_path.read_text(), re.MULTILINE)) or None
 
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import fsspec
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 _numbers = itertools.count()
 

@@ -178,7 +178,7 @@ def _proxy(url: str, folder: Path) -> Iterator[str]:
         def ready() -> bool:
             assert process.poll() is None, log.read_text()[-2000:]
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=5).status_code == 200
+                return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=30).status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -186,4 +186,4 @@ def _proxy(url: str, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)

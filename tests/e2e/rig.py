@@ -68,7 +68,7 @@ class Rig:
         local = LocalRay(num_cpus=4, object_store_bytes=STORE_BYTES)
         self._server = start(self.args, host="127.0.0.1", port=free_port(), where=local)
         self.url = self._server.url
-        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self.http = httpx.Client(base_url=self.url, timeout=60.0)
         self.journal = Journal(Database(self.args.storage.database()))
         return self
 
@@ -141,7 +141,7 @@ class SecondApp:
 
     def __init__(self, rig: Rig, name: str, args: AppArgs) -> None:
         self.name, self.args = name, args
-        self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=30.0)
+        self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=60.0)
         self.deploy()
         self.journal = Journal(Database(args.storage.database()))
 

@@ -24,7 +24,7 @@ LEASE_S = 2.0
 @pytest.fixture(scope="module")
 def app(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondApp]:
     folder = tmp_path_factory.mktemp("faulty")
-    changes: dict[StageName, dict[str, object]] = {"i2v": {"run_timeout_s": 1.0}, "v2v": {}}
+    changes: dict[StageName, dict[str, object]] = {"i2v": {"run_timeout_s": 3.0}, "v2v": {}}
     faulty = {
         name: rig.args.stages[name].model_copy(update={"factory": "tests.e2e.faulty:Faulty", **change})
         for name, change in changes.items()
@@ -70,10 +70,10 @@ def test_a_stage_that_computes_too_long_is_stopped_and_its_limit_is_named(app: S
     video = app.ended(app.create(seed=HANGS))
     assert video.error is not None
     assert video.error.code == "stage_timeout"
-    assert "more than 1 s" in video.error.message
+    assert "more than 3 s" in video.error.message
     assert "stages.i2v.run_timeout_s" in video.error.message
     handle = serve.get_deployment_handle("i2v", APP)
-    wait_for("i2v to stop", lambda: handle.ended.remote().result(timeout_s=30).get("cancelled") == 1)
+    wait_for("i2v to stop", lambda: handle.ended.remote().result(timeout_s=120).get("cancelled") == 1)
     assert app.ended(app.create(seed=7)).status == "completed"
 
 
@@ -99,7 +99,7 @@ def kept(app: SecondApp, video_id: str, stage: StageName) -> int:
 def kill_pipeline(app: SecondApp) -> None:
     victim = wait_for("the pipeline's process", lambda: Rig.replica("pipeline", app.name))
     victim.kill()
-    victim.wait(timeout=30)
+    victim.wait(timeout=120)
 
 
 def test_a_job_whose_pipeline_is_killed_goes_on_where_it_was(app: SecondApp) -> None:

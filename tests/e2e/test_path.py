@@ -25,7 +25,7 @@ def kinds(rig: Rig, video_id: str) -> list[str]:
 def ended_calls(stage: str) -> dict[str, int]:
     """What the only replica of a stage says about the calls that it has ended."""
     handle = serve.get_deployment_handle(stage, APP_NAME)
-    counts: dict[str, int] = handle.ended.remote().result(timeout_s=30)
+    counts: dict[str, int] = handle.ended.remote().result(timeout_s=120)
     return counts
 
 

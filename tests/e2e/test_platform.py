@@ -84,8 +84,8 @@ def test_a_store_that_takes_nothing_from_the_middle_of_a_job_on_is_waited_for(ap
     assert made(app, video_id) == ONCE
 
 
-def test_a_replica_that_is_killed_five_times_from_outside_costs_no_job(app: SecondApp) -> None:
-    ids = [app.create(seed=seed) for seed in (6, 7)]
+def test_a_replica_that_is_killed_more_often_than_it_may_fail_costs_no_job(app: SecondApp) -> None:
+    video_id = app.create(seed=6)
     killed: set[int] = set()
 
     def computing() -> psutil.Process | None:
@@ -94,19 +94,19 @@ def test_a_replica_that_is_killed_five_times_from_outside_costs_no_job(app: Seco
         replica = Rig.replica("v2v", app.name)
         return replica if pool["running"] and replica is not None and replica.pid not in killed else None
 
-    for _ in range(5):
+    for _ in range(app.args.pipeline.stage_failures + 1):
         victim = wait_for("V2V to compute", computing)
         victim.kill()
         killed.add(victim.pid)
-        victim.wait(timeout=30)
-    assert [app.ended(video_id).status for video_id in ids] == ["completed", "completed"]
+        victim.wait(timeout=120)
+    assert app.ended(video_id).status == "completed"
 
 
 def test_calls_whose_caller_died_stop_at_their_next_step(app: SecondApp) -> None:
     handle = serve.get_deployment_handle("v2v", app.name)
 
     def ended() -> dict[str, int]:
-        counted: dict[str, int] = handle.ended.remote().result(timeout_s=30)
+        counted: dict[str, int] = handle.ended.remote().result(timeout_s=120)
         return counted
 
     wait_for("V2V", lambda: Rig.replica("v2v", app.name))

@@ -230,6 +230,7 @@ def test_the_table_of_the_paper_needs_no_network(capsys: pytest.CaptureFixture[s
     assert main(["--preset", "paper", "--size", "3x3"]) == 2
 
 
+@pytest.mark.slow
 def test_a_card_by_name_says_what_fits_there_and_about_how_long(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(GPU_NAMES) == set(GPUS)
     assert main(["--preset", "tiny", "--gpu", "h100", "--json"]) == 0

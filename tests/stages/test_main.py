@@ -85,7 +85,7 @@ def test_ctrl_c_is_quiet_and_leaves_yesterdays_file(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "stages", "a fox", "-o", str(target)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:  # its draft: it has begun
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -24,7 +24,7 @@ from tests.deployments.rig import Rig, error_of
 BOUNDARY = b'--b\r\ncontent-disposition: form-data; name="input_reference"; filename="a.png"\r\n\r\n'
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 JSON = {"content-type": "application/json"}
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 @pytest.fixture

@@ -87,8 +87,8 @@ class Nodes:
         self.nodes: dict[str, list[Any]] = {}
         for pool in self._pools:
             self.add(pool)
-        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{self._dashboard}", timeout=30.0)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10.0)
+        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{self._dashboard}", timeout=60.0)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
         return self
 
     def __exit__(self, *_: object) -> None:

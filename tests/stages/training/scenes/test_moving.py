@@ -70,6 +70,7 @@ def test_a_clip_repeats_from_a_seed_and_begins_as_a_picture(clips: Clips, motion
     assert abs(white[0].min() - (one.top + 40 * scale)) <= 2
 
 
+@pytest.mark.slow
 def test_every_motion_moves_as_it_says(clips: Clips) -> None:
     def corner(motion: str) -> NDArray[np.int64]:
         """(T, 2): where the left upper edge of the white corner is, across and down."""
