@@ -29,7 +29,7 @@ from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
 
-LEASE_S = 3.0
+LEASE_S = 5.0
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.1, bytes_out=300_000),
     "i2v": ReplayProfile(run_s=0.3, bytes_out=1_000_000),
@@ -145,7 +145,7 @@ def test_a_pipeline_that_is_frozen_past_its_leases_writes_nothing_under_them(sie
     database = Database(siege.journal.database.engine.url.render_as_string(hide_password=False))
     stranger = Leases(database)
     try:
-        claim, _ = wait_for("the lapse of its lease", lambda: stranger.claim("a stranger", 4 * LEASE_S))
+        claim, _ = wait_for("the lapse of its lease", lambda: stranger.claim("a stranger", 100 * LEASE_S))
         assert claim.job_id == job_id
         before = siege.journal.events(job_id)
         os.kill(process.pid, signal.SIGCONT)

@@ -18,7 +18,7 @@ from tests.e2e.rig import WINDOWS, Rig, SecondApp, wait_for
 pytestmark = pytest.mark.slow
 
 APP = "faulty"
-LEASE_S = 2.0
+LEASE_S = 4.0
 
 
 @pytest.fixture(scope="module")

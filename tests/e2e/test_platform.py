@@ -13,7 +13,7 @@ from tests.e2e.rig import WINDOWS, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
 
-LEASE_S = 2.0
+LEASE_S = 5.0
 
 
 @pytest.fixture(scope="module")

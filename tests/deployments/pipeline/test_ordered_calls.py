@@ -32,7 +32,7 @@ from tests.journals import sqlite_journal
 
 pytestmark = pytest.mark.slow
 
-RUN_S, STEPS = 1.2, 24
+RUN_S, STEPS = 2.0, 24
 OPTIONS = {"stage": "i2v", "run_s": RUN_S, "steps": STEPS, "bytes_out": 60_000, "state_bytes": 64}
 REQUEST = JobRequest(prompt="a fox", model="tiny", size=next(iter(TINY.sizes)), seconds="2", seed=3, until="i2v")
 PARAMS = plan_of(REQUEST).i2v
