@@ -129,7 +129,7 @@ def test_debug_shows_where_it_came_from(folder: Path, tmp_path_factory: pytest.T
 def test_ctrl_c_while_it_loads_is_quiet(folder: Path) -> None:
     (folder / "mine").mkdir()
     (folder / "p.txt").write_text("a fox\n")
-    process = start(folder, "stages.training refl --data p.txt --out mine --steps 1")
+    process = start(folder, "stages.training refl --data p.txt --out mine --steps 100000")
     deadline = time.monotonic() + 120
     maps = Path(f"/proc/{process.pid}/maps")
     while "libtorch" not in maps.read_text() and time.monotonic() < deadline:
