@@ -70,7 +70,7 @@ def test_stages_follow_each_other_and_vfi_starts_before_v2v_ends(rig: Rig) -> No
 
 
 def test_progress_only_grows_and_is_seen_on_the_way(rig: Rig) -> None:
-    video_id = rig.create().id
+    video_id = rig.create(**slowly("v2v")).id
     seen: list[int] = []
 
     def ended() -> bool:
