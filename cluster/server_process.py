@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
-START_S, STOP_S = 240.0, 60.0
+START_S, STOP_S = 240.0, 120.0
 
 
 class ServerError(RuntimeError):
