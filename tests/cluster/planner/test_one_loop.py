@@ -323,6 +323,10 @@ def test_the_command_draws_and_says_both_of_p95(tmp_path: Path, capsys: pytest.C
     assert document["twin"]["p95_s"] <= 400.0
     assert document["currency"] == "USD"
     assert document["goal"]["budget_per_hour"] == 400.0
+    assert main(["plan", *words[:4], "--budget", "20/h", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["cost_per_hour"] <= 20.0
+    assert document["goal"]["p95_s"] >= document["twin"]["p95_s"]  # what the budget buys is what the twin saw
 
 
 def test_sums_are_read() -> None:
