@@ -104,13 +104,17 @@ def test_a_node_that_dies_under_a_call_costs_that_call_alone(nodes: Nodes) -> No
     wait_for("every replica", lambda: nodes.ask("/healthz").json().get("stages") == STAGES)
 
 
-@pytest.mark.parametrize("layout", [{"fraction": {"t2i": 0.5, "vfi": 0.5}}, {"monolith": True}], ids=str)
+@pytest.mark.parametrize(
+    "layout",
+    [{"fraction": {"t2i": 0.5, "vfi": 0.5}, "gpus_per_node": 5}, {"monolith": True, "gpus_per_node": 1}],
+    ids=("shares", "monolith"),
+)
 def test_a_plan_is_rendered_and_served(nodes: Nodes, layout: dict[str, object], tmp_path: Path) -> None:
     """Stages on halves of a GPU, and all four in one replica."""
     if ONE not in nodes.nodes:
         nodes.add(ONE)
-    kind = {"accelerator": "H100", "gib": 80, "gpus_per_node": 5, "machine": {"cpus": 10, "memory_gib": 64}}
-    given = {"name": ONE, **kind, "nodes": {"max": 1}, "price_per_hour": 3.0, "stages": STAGE_NAMES, **layout}
+    kind = {"accelerator": "H100", "gib": 80, "machine": {"cpus": 10, "memory_gib": 64}}
+    given = {"name": ONE, **kind, "nodes": {"max": 4}, "price_per_hour": 3.0, "stages": STAGE_NAMES, **layout}
     file = PoolFile.model_validate({"pools": [given]})
     config = tmp_path / "serve_config.yaml"
     config.write_text(CONFIG_PATH.read_text())
