@@ -100,6 +100,7 @@ def test_pipelining_gives_its_figures() -> None:
     assert figures["idle_overhead_ms"] > 0
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_study_gives_its_figures_and_loses_no_vote() -> None:
     figures = figures_of(run("study", "--quick"))
