@@ -1,6 +1,9 @@
 """A call that is told to stop gives its state, and another replica goes on; so do those of a replica that stops."""
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 
 from deployments.replicas.replica import Replica
+from stages.base import InputError
 from stages.presets import TINY, plan
 from stages.state import DenoisingState
 from stages.types import Image
@@ -91,6 +95,43 @@ async def test_states_are_given_now_and_then() -> None:
     assert len(states) >= 2
     assert [info["step"] for _, info in states] == sorted({state.step for state, _ in states})
     assert all(info["run_s"] > 0 for _, info in states)
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing goes by the collector of cycles, which comes when it likes."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("end", ["completed", "yielded", "failed"])
+@pytest.mark.usefixtures("uncollected")
+async def test_what_came_in_goes_with_the_end_of_its_call(end: str) -> None:
+    """A replica that still holds it keeps megabytes of the object store that nobody can use."""
+    run_s = 60.0 if end == "yielded" else 0.2
+    own = replica(run_s=run_s, **({"stage": "v2v"} if end == "failed" else {}))  # v2v wants keyframes
+    picture = Image(PICTURE.pixels.copy())
+    seen = weakref.ref(picture.pixels)
+
+    async def call(picture: Image) -> None:
+        stream = own.run(picture, params=PLAN.i2v, seed=3, call="job/i2v/0", state_every_s=60.0)
+        try:
+            async for _ in stream:
+                if end == "yielded":
+                    await own.pause("job/i2v/0")
+        except InputError:
+            assert end == "failed"
+
+    held, picture = [picture], PICTURE
+    await call(held.pop())
+    assert await own.ended() == {end: 1}
+    for _ in range(1000):  # the device's thread lets go a moment later
+        if seen() is None:
+            break
+        await asyncio.sleep(0.01)
+    assert seen() is None
 
 
 async def test_the_trained_i2v_gives_the_same_bytes_from_two_replicas(tmp_path: Path) -> None:
