@@ -23,7 +23,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from deployments.api.description import Absent
-from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
+from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError, StorageFullError
+from deployments.files.store import is_full
 from deployments.intake.acceptance import foresee
 from deployments.intake.fetching import is_address
 from deployments.intake.services import Services
@@ -334,6 +335,10 @@ async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, Up
     try:
         async with _in_time(limits.body_limit_s):
             form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
+    except OSError as error:
+        if is_full(error):
+            raise StorageFullError("uploads under way") from error
+        raise
     except (HTTPException, ValueError) as error:  # also a charset that Python fails at
         detail = error.detail.rstrip(".") if isinstance(error, HTTPException) else error
         raise InvalidRequestError(f"The form cannot be read: {detail}.", code="invalid_form") from error
