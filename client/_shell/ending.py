@@ -24,10 +24,8 @@ from typing import Any, NoReturn
 from ..errors import OutputError
 from .terminal import plain
 
-__all__ = [
-    *("FAILED", "INTERRUPTED", "OUTSIDE", "UNREAD", "WRONG", "Parser", "end", "hush", "open_streams", "take_debug"),
-    *("unforeseen", "unwinding"),
-]
+__all__ = ["FAILED", "INTERRUPTED", "OUTSIDE", "UNREAD", "WRONG", "Parser", "end", "hush", "take_debug", "unforeseen"]
+__all__ += ["open_streams", "unwinding"]
 
 FAILED, WRONG, OUTSIDE, INTERRUPTED, UNREAD = 1, 2, 3, 130, 141
 DEBUG = "--debug"

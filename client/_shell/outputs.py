@@ -25,10 +25,8 @@ from typing import Any, BinaryIO
 
 from ..errors import OutputError
 
-__all__ = [
-    *("OutputError", "StrPath", "flowing", "is_stdout", "judge_folder", "judge_output", "lead_to_one", "numbered"),
-    "written",
-]
+__all__ = ["OutputError", "StrPath", "flowing", "is_stdout", "judge_folder", "judge_output", "lead_to_one", "written"]
+__all__ += ["numbered"]
 
 StrPath = str | os.PathLike[str]
 _STREAMS = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}

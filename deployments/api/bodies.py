@@ -39,7 +39,7 @@ _TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dro
 _MAX_NESTED = 8
 _MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
 _MAX_FIELDS = 64  # of a form
-_INSIDE = re.compile(rf"({'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[(\w+)\])?")  # as `input_reference[image_url]`
+_INSIDE = re.compile(rf"(?:{'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[\w+\]){{1,3}}")  # as `input_reference[image_url]`
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 _FORM = re.compile(rb"\s*(--\S+\r?\n|\w+=)")
@@ -319,14 +319,12 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
-    inner = _INSIDE.fullmatch(name)
-    if inner and inner[2]:
-        field, key = inner[1], inner[2]
-        if isinstance(fields.get(field), str):
-            _once([(field, None)] * 2)
-        fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
-    else:
-        fields |= _once([*fields.items(), (name, value)])
+    *outer, last = name.replace("]", "").split("[") if _INSIDE.fullmatch(name) else [name]
+    for key in outer:
+        fields = fields.setdefault(key, {})
+        if not isinstance(fields, dict):
+            _once([(key, None)] * 2)
+    fields |= _once([*fields.items(), (last, value)])
 
 
 async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, UploadFile | str]]:

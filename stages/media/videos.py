@@ -228,7 +228,8 @@ def _heard(file: File, until_s: float) -> bool:
     try:
         with opened(file) as (container, _):
             for frame in container.decode(container.streams.best("audio")):
-                heard_s += frame.samples / (frame.sample_rate or 1)
+                if isinstance(frame, av.AudioFrame):
+                    heard_s += frame.samples / (frame.sample_rate or 1)
                 if heard_s > until_s:
                     break
     except MediaError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from client._core.options import is_loopback
 from client.cli import app
 from tests.client.shell import Shell
 from tests.client.standin import streamed
@@ -132,6 +133,24 @@ def test_a_reader_that_has_enough_is_no_error(wire: Wire) -> None:
 )
 def test_a_proxy_is_not_asked_for_this_machine(wire: Wire, proxy: dict[str, str]) -> None:
     assert run(wire, "health", **proxy).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost.", "a.localhost", "127.0.0.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"]
+)
+def test_this_machine_has_many_names(host: str) -> None:
+    assert is_loopback(host)
+    assert not any(
+        map(is_loopback, ("localhost.example", "127.0.0.1.example", "10.0.0.1", "::ffff:10.0.0.1", "2001::1"))
+    )
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
+def test_a_file_for_tls_that_is_not_there_is_a_sentence(wire: Wire, name: str) -> None:
+    done = run(wire, "health", "--url", "https://server.example", **{name: "/missing/file"})
+    assert done.returncode == 2
+    said = done.stderr.decode()
+    assert (name in said, "names cannot be used (No such file or directory); unset it" in said) == (True, True), said
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "ftp://127.0.0.1:9"])
