@@ -320,11 +320,12 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
     *outer, last = name.replace("]", "").split("[") if _INSIDE.fullmatch(name) else [name]
+    place: Any = fields
     for key in outer:
-        fields = fields.setdefault(key, {})
-        if not isinstance(fields, dict):
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
             _once([(key, None)] * 2)
-    fields |= _once([*fields.items(), (last, value)])
+    place |= _once([*place.items(), (last, value)])
 
 
 async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, UploadFile | str]]:
