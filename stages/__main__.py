@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from client._shell.ending import Parser
+from client._shell.ending import Parser, unwinding
 from client._shell.outputs import OutputError, is_stdout, judge_output, lead_to_one, written
 from stages.base import Report
 from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
@@ -85,7 +85,7 @@ def run(words: list[str]) -> int:
         check_subject(preset, args.prompt)
     if work.note:
         errors.print(work.note)
-    with written(args.out) as video:
+    with unwinding(), written(args.out) as video:
         with _progress() as progress:
             frames = _run(args, preset, work, seed, progress, begun, video)
         if args.contact_sheet is not None:

@@ -22,7 +22,7 @@ from deployments.observe.logs import Format, Level
 from deployments.settings.inputs import FetchArgs as FetchArgs
 from deployments.settings.inputs import FileArgs as FileArgs
 from deployments.settings.inputs import PreviewArgs as PreviewArgs
-from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
+from deployments.settings.secrets import HOW, OTLP_KEY, is_reference, resolved, without_password
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import OrderArgs as OrderArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
@@ -60,9 +60,7 @@ class StorageArgs(Args):
     @field_validator("database_url")
     @classmethod
     def _without_password(cls, url: str) -> str:
-        if not is_reference(url) and holds_password(url):
-            raise ValueError(f"it holds a password, which Ray's dashboard would show; say where it stands, as {HOW}")
-        return url
+        return url if is_reference(url) else without_password(url, f"say where it stands, as {HOW}")
 
     def database(self) -> str:
         """The database's address itself.
@@ -75,6 +73,7 @@ class StorageArgs(Args):
     @field_validator("artifacts_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
+        without_password(url, "give it to the store's client, in AWS_SECRET_ACCESS_KEY or as its own docs say")
         return (
             f"file://{Path(url.removeprefix('file://')).absolute()}" if "://" not in url or url[:4] == "file" else url
         )
@@ -156,7 +155,7 @@ class ObservabilityArgs(Args):
     def _an_address(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("it must begin with http:// or https://; OTLP over gRPC is not spoken")
-        return url
+        return url and without_password(url, OTLP_KEY)
 
 
 class IngressArgs(Args):

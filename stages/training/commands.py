@@ -257,6 +257,7 @@ def _refl(args: argparse.Namespace, preset: Preset, team: Team) -> None:
 
 def _dpo(args: argparse.Namespace, preset: Preset, team: Team) -> None:
     pairs = load_pairs(args.data)
+    open_files([Entry(file, pair.caption) for pair in pairs for file in (pair.better, pair.worse)])  # before the UNet
     trainee = _spatial(args, preset, team)
     size = args.size or _picture_size(preset)
     source = PairFolder(pairs, trainee.vae, size, args.latents)

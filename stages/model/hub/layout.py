@@ -20,7 +20,7 @@ from torch import nn
 
 from stages.base import WeightsError
 from stages.model.hub.lora import merge_into_pipeline
-from stages.model.weights.files import check_files, find_folder
+from stages.model.weights.files import check_files, find_folder, refuse_pointers
 from stages.model.weights.loading import compute_dtype, find_part
 from stages.presets import Part, Preset
 
@@ -112,6 +112,7 @@ def load_pipeline(
             f"is on one device: leave `device` out, or use the preset's `offload`."
         )
     root = find_folder(name, part)
+    refuse_pointers(name, root)
     index = read_index(name, part, str(root))
     cls = choose(str(index["_class_name"]))
     kinds = component_classes(name, part, index, cls)
@@ -121,6 +122,8 @@ def load_pipeline(
     for component, kind in kinds.items():
         if kind is not None and issubclass(kind, nn.Module):
             check_files(*part_of(preset, name, component), folders[component])
+        elif kind is not None:
+            refuse_pointers(name, folders[component])
 
     def make(component: str, kind: type[Any]) -> Any:
         owner, own = part_of(preset, name, component)

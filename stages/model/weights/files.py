@@ -23,6 +23,7 @@ _TEXTS = ("*.json", "*.txt", "*.model")
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
+_MAY_BE_POINTERS = (".safetensors", *(text.removeprefix("*") for text in _TEXTS))
 _POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
@@ -133,7 +134,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
             f"Part {name!r} cannot be loaded from {folder}: it has no config.json; "
             f"copy the whole folder of the hub, not the weights alone."
         )
-    refuse_pointer(name, folder / "config.json")
+    refuse_pointers(name, folder)
     files = weight_files(folder, part.variant)
     if not files:
         _refuse_pickles(name, folder)
@@ -185,9 +186,16 @@ def refuse_pointer(name: str, file: Path) -> None:
     """Raises: WeightsError: git-lfs has left a pointer in the place of the file."""
     if is_pointer(file):
         raise WeightsError(
-            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the weights; run `git lfs pull` "
+            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the file; run `git lfs pull` "
             f"in {file.parent}."
         )
+
+
+def refuse_pointers(name: str, folder: Path) -> None:
+    """The same of every config and vocabulary in the folder, which the libraries would read as broken ones."""
+    for pattern in _TEXTS:
+        for file in sorted(folder.glob(f"[!.]{pattern}")):
+            refuse_pointer(name, file)
 
 
 def is_pointer(file: Path) -> bool:
@@ -238,7 +246,9 @@ def local_state(name: str, part: Part) -> State:
         if _complete(name, part, cached):
             return "broken" if _has_pointer(cached / part.subfolder) else "cached"
         return "partly cached"
-    return "partly local" if copy is not None and (copy / part.subfolder).is_dir() else "missing"
+    if copy is None or not (copy / part.subfolder).is_dir():
+        return "missing"
+    return "broken" if _has_pointer(copy / part.subfolder) else "partly local"
 
 
 def fetch(name: str, part: Part) -> Path:
@@ -329,7 +339,7 @@ def _complete(name: str, part: Part, folder: Path) -> bool:
 
 
 def _has_pointer(folder: Path) -> bool:
-    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in (".safetensors", ".json"))
+    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in _MAY_BE_POINTERS)
 
 
 def _components(folder: Path, variant: str | None) -> bool:

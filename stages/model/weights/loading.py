@@ -18,7 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.base import WeightsError
-from stages.model.weights.files import check_files, fetch_file, find_folder, refuse_pickle, source_of
+from stages.model.weights.files import (
+    check_files,
+    fetch_file,
+    find_folder,
+    refuse_pickle,
+    refuse_pointers,
+    source_of,
+)
 from stages.presets import DTypeName, Part, Preset
 
 __all__ = [
@@ -196,7 +203,9 @@ def load_tokenizer(preset: Preset, name: str) -> Any:
 
     part = find_part(preset, name)
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(find_folder(name, part)))
+        folder = find_folder(name, part)
+        refuse_pointers(name, folder)
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder))
         if len(tokenizer) < _LEAST_TOKENS:  # transformers makes an empty one where the files are missing
             raise ValueError(f"it holds no vocabulary, only {len(tokenizer)} tokens")
         return tokenizer
