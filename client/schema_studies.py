@@ -64,6 +64,9 @@ class Exclusion(BaseModel):
         default=0.75, ge=0, le=1, description="Share of repeats that may be answered for the other side."
     )
     max_one_side: float = Field(default=0.95, ge=0.5, le=1, description="Share of answers that may name one side.")
+    max_missed: float = Field(
+        default=0.5, ge=0, le=1, description="Share of checks with a spoiled copy that may not name the sound side."
+    )
 
 
 class CreateStudy(BaseModel):
@@ -80,6 +83,13 @@ class CreateStudy(BaseModel):
     training: int = Field(default=2, ge=0, le=20, description="Trials before those that count.")
     identical: int = Field(default=8, ge=0, le=50, description="Checks with one video on both sides.")
     swapped: int = Field(default=4, ge=0, le=50, description="Checks that repeat a pair with its sides swapped.")
+    spoiled: int = Field(
+        default=4,
+        ge=0,
+        le=50,
+        description="Checks with a video beside a spoiled copy of it, which is worse by the questions of `QUESTIONS`; "
+        "a study that asks none of them has none.",
+    )
     min_watch_s: float = Field(default=2.0, ge=0, le=120, description="Before a vote is taken.")
     show_prompt: bool = Field(default=False, description="Whether raters read the prompt.")
     exclusion: Exclusion = Exclusion()
@@ -183,6 +193,14 @@ class Trial(Answer):
     right: str
 
 
+class Feedback(Answer):
+    """What is known of a practice pair, to be read after the vote on it."""
+
+    trial: str
+    expected: dict[str, Choice] = Field(description="By question; one that is not here has no known answer.")
+    reason: str
+
+
 class Progress(Answer):
     done: int
     total: int
@@ -202,8 +220,12 @@ class Rating(Answer):
     progress: Progress
     next: Trial | None = None
     after: Trial | None = None
+    feedback: Feedback | None = Field(default=None, description="Only after a vote on a practice pair.")
     complete: bool
     expires_at: int
+
+
+Layout = Literal["beside", "stacked"]
 
 
 class Vote(BaseModel):
@@ -215,6 +237,7 @@ class Vote(BaseModel):
     choices: dict[str, Choice]
     watched_s: float = Field(ge=0, le=86400, allow_inf_nan=False)
     replays: int = Field(default=0, ge=0, le=100_000)
+    layout: Layout | None = Field(default=None, description="stacked: what is called left was above.")
 
 
 # Results.
@@ -268,6 +291,8 @@ class RaterQuality(Answer):
     told_apart: int = Field(description="Those of them that named a side.")
     repeated: int = Field(description="Answers to swapped repeats.")
     contradicted: int = Field(description="Those of them that were for the other video than before.")
+    spoiled: int = Field(default=0, description="Answers to checks with a spoiled copy.")
+    missed: int = Field(default=0, description="Those of them that did not name the sound side.")
     left: float | None = Field(description="Share of left among the answers that name a side.")
     one_side: float | None = Field(description="Share of the side that was named more often, among all answers.")
     agreement: float | None = Field(description="Share of votes that are those of most others on that pair.")
@@ -302,10 +327,52 @@ class Relation(Answer):
 
     number: str
     means: dict[str, float] = Field(description="By system.")
-    correlation: float | None = Field(
-        default=None, description="Spearman's, of the pairs' difference in it with their votes."
+    goes_with: Literal["preference", "same"] = Field(
+        default="preference",
+        description="A video's number: a pair's difference in it with the votes for one. A pair's own number, as VMAF: "
+        "with its share of votes for the same.",
     )
+    correlation: float | None = Field(default=None, description="Spearman's, over the pairs that have both.")
     pairs: int
+
+
+class Between(Answer):
+    """Automatic numbers of two systems' videos as wholes."""
+
+    a: str
+    b: str
+    numbers: dict[str, float]
+
+
+class VideoNumbers(Answer):
+    """Automatic numbers of one video."""
+
+    system: str
+    prompt: str
+    take: int
+    numbers: dict[str, float]
+
+
+class PairNumbers(Answer):
+    """Automatic numbers of two videos of one prompt."""
+
+    a: str
+    b: str
+    prompt: str
+    take: int
+    numbers: dict[str, float]
+
+
+class StudyNumbers(Answer):
+    """Body of `GET` and `POST /v1/studies/{id}/numbers`. Those of pixels are there from the beginning."""
+
+    object: Literal["study.numbers"] = "study.numbers"
+    id: str
+    state: Literal["pixels", "measuring", "complete"]
+    videos: list[VideoNumbers] = Field(default_factory=list)
+    pairs: list[PairNumbers] = Field(default_factory=list)
+    sets: list[Between] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list, description="What could not be measured, and why.")
 
 
 class StudyResults(Answer):
@@ -324,6 +391,7 @@ class StudyResults(Answer):
     quality: list[RaterQuality] = Field(default_factory=list)
     ranking: list[Strength] = Field(default_factory=list)
     numbers: list[Relation] = Field(default_factory=list)
+    between: list[Between] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
 

@@ -79,6 +79,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "_shell": Room("what every command of the repository shares: outputs, texts, terminal, exit codes"),
     },
     "stages": {
+        "measures": Room(
+            "numbers of clips and of sets of clips; a plug for others",
+            ("training/tiny", "training/scenes", "vfi", "media", "model/network"),
+        ),
         "training": Room(
             "the command that trains; samples to look at",
             (
