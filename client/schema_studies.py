@@ -87,8 +87,8 @@ class CreateStudy(BaseModel):
         default=4,
         ge=0,
         le=50,
-        description="Checks with a video beside a spoiled copy of it, which is worse by the questions of `QUESTIONS`; "
-        "a study that asks none of them has none.",
+        description="Checks with a video beside a spoiled copy, whose answer is known for the paper's questions and "
+        "`overall`; a study of other questions has none.",
     )
     min_watch_s: float = Field(default=2.0, ge=0, le=120, description="Before a vote is taken.")
     show_prompt: bool = Field(default=False, description="Whether raters read the prompt.")

@@ -69,16 +69,14 @@ def rate(link: RaterLink, seen: dict[bytes, tuple[bool, float]]) -> None:
 
 def show(address: str, path: Path) -> None:
     """A picture of a rater's page."""
-    from playwright.sync_api import sync_playwright
+    from tests.browser import chromium
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch()
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 960, "height": 640})
         page.goto(address)
         page.get_by_role("button", name="Begin").click()
         page.locator("[data-choice=left][aria-disabled=false]").wait_for()
         page.screenshot(path=path, type="jpeg", quality=80)
-        browser.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

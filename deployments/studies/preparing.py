@@ -25,7 +25,8 @@ from deployments.files.store import ArtifactError, ArtifactStore
 from deployments.studies.book import Record, StudyBook
 from deployments.studies.plan import Kept
 from deployments.studies.spoiling import spoiled
-from stages.measures.plugs import Measure, measure, plugged
+from stages.measures.pixels import of_pixels
+from stages.measures.plugs import Measure, MeasureError, measure, plugged
 from stages.media.types import MediaError
 from stages.media.videos import video_frames
 from stages.types import Clip, UInt8
@@ -84,7 +85,11 @@ def _prepare(book: StudyBook, store: ArtifactStore, study: Record, measures: Seq
         made = recode(data, target.media) if target.why else strip(data)
         kept = store.put_bytes(made, f"studies/{study.id}/{number}-{secrets.token_hex(4)}.mp4", "video/mp4")
         frames = _frames(made, _called(study, video))
-        found = measure(frames, target.media.fps, items[number % len(items)][0], measures)
+        try:
+            found = measure(frames, target.media.fps, items[number % len(items)][0], measures)
+        except MeasureError as error:
+            logger.warning("Video %d of study %s has the numbers of pixels alone: %s", number, study.id, error)
+            found = of_pixels(frames)
         record = {"key": kept.key, "bytes": kept.size_bytes, "sha256": kept.sha256, "numbers": found}
         if not book.keep(study.id, number, record):
             return

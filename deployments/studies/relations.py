@@ -44,12 +44,12 @@ def relations(plan: Plan, said: Said, numbers: StudyNumbers) -> list[Relation]:
         ]
         made.append(Relation(number=name, means=means, correlation=_spearman(both), pairs=len(both)))
     for name in dict.fromkeys(name for one in numbers.pairs for name in one.numbers):
-        own = {(one.a, one.b, one.prompt, one.take): one.numbers[name] for one in numbers.pairs if name in one.numbers}
+        by_pair = {(one.a, one.b, one.prompt, one.take): one.numbers[name] for one in numbers.pairs}
         both = [
-            (own[key], float(said.same[number]))
+            (by_pair[key], float(said.same[number]))
             for number, pair in enumerate(plan.pairs)
             if said.total[number]
-            and (key := (plan.systems[pair.a], plan.systems[pair.b], *plan.items[pair.item])) in own
+            and (key := (plan.systems[pair.a], plan.systems[pair.b], *plan.items[pair.item])) in by_pair
         ]
         made.append(Relation(number=name, means={}, goes_with="same", correlation=_spearman(both), pairs=len(both)))
     return made

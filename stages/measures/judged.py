@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.training.tiny.judges import Judges
-from stages.types import UInt8
-
 Floats = NDArray[np.float64]
+Features = tuple[Floats, Floats]
 
 
 def frechet_distance(one: Floats, other: Floats) -> float:
@@ -23,16 +21,15 @@ def frechet_distance(one: Floats, other: Floats) -> float:
     return max(0.0, float(means @ means + np.trace(first) + np.trace(second) - 2 * roots))
 
 
-def of_judges(judges: Judges, one: Sequence[UInt8], other: Sequence[UInt8]) -> dict[str, float]:
-    """Of frames and of whole clips (T, H, W, 3)."""
-    (frames, clips), (other_frames, other_clips) = (_features(judges, some) for some in (one, other))
+def of_judges(one: Sequence[Features], other: Sequence[Features]) -> dict[str, float]:
+    """Of frames and of whole clips, from what `Judges.features` gives of each clip."""
+    (frames, clips), (other_frames, other_clips) = (_stacked(some) for some in (one, other))
     return {
         "frame_frechet_judges": frechet_distance(frames, other_frames),
         "video_frechet_judges": frechet_distance(clips, other_clips),
     }
 
 
-def _features(judges: Judges, clips: Sequence[UInt8]) -> tuple[Floats, Floats]:
+def _stacked(found: Sequence[Features]) -> Features:
     """Four rows a clip, and one."""
-    found = [judges.features(clip) for clip in clips]
     return np.concatenate([frames for frames, _ in found]), np.stack([clip for _, clip in found])

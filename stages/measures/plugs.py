@@ -34,8 +34,17 @@ def plugged(path: str) -> Measure:
 
 
 def measure(frames: UInt8, fps: float, prompt: str, more: Iterable[Measure] = ()) -> dict[str, float]:
-    """All numbers of one clip's pixels, then those of `more`; of two with one name the later stands."""
+    """All numbers of one clip's pixels, then those of `more`; of two with one name the later stands.
+
+    Raises:
+        MeasureError: one of `more` failed.
+    """
     found: dict[str, float] = of_pixels(frames)
     for one in more:
-        found |= {name: float(value) for name, value in one(frames, fps, prompt).items() if np.isfinite(value)}
+        try:
+            made = one(frames, fps, prompt)
+            found |= {name: float(value) for name, value in made.items() if np.isfinite(value)}
+        except Exception as error:  # whatever a function of a user's raises
+            called = f"{one.__module__}:{getattr(one, '__name__', one)}"
+            raise MeasureError(f"The measure {called} failed ({type(error).__name__}: {error}).") from error
     return found

@@ -15,7 +15,7 @@ import PIL.Image
 
 from stages.measures.encodes import ffmpeg, vmaf
 from stages.measures.flow import WarpError
-from stages.measures.judged import of_judges
+from stages.measures.judged import Features, of_judges
 from stages.measures.pixels import psnr_db
 from stages.measures.plugs import Measure, MeasureError, measure
 from stages.media.types import MediaError
@@ -25,6 +25,10 @@ from stages.training.tiny.judges import Judges
 from stages.types import UInt8
 
 LEAST_VIDEOS = 2  # of a set, for a distance
+_UNTRAINED = (
+    "No Frechet distance is measured: our judges are not trained on this machine; python -m benchmarks.quality trains "
+    "them, in half an hour."
+)
 MOST_DB = 100.0  # of equal pictures, whose ratio has no end
 
 
@@ -66,22 +70,26 @@ def measure_sets(
     """
     found, sets = Found(), {str(folder): videos_of(folder) for folder in folders}
     warp_error, own = WarpError(), tuple(more)
-    clips: dict[str, list[UInt8]] = {}
+    judging = None if judges is None else Judges.load(judges)
+    features: dict[str, list[Features]] = {}
     for name, videos in sets.items():
-        found.videos[name], clips[name] = {}, []
+        found.videos[name], features[name] = {}, []
         for stem, path in videos.items():
             frames, fps = _read(path)
             numbers = measure(frames, fps, prompts.get(stem, ""), own)
             numbers |= {"warp_error": warp_error.of(frames)} | _beginning(frames, path.with_suffix(".png"))
             found.videos[name][stem] = {key: value for key, value in numbers.items() if np.isfinite(value)}
-            if judges is not None:
-                clips[name].append(frames[np.linspace(0, len(frames) - 1, 16).round().astype(int)])
+            if judging is not None:
+                features[name].append(judging.features(frames))
     try:
         ffmpeg()
         found.pairs = list(_pairs(sets, found.notes))
     except MeasureError as error:
         found.notes.append(str(error))
-    _distances(found, clips, judges)
+    if judging is None:
+        found.notes.append(_UNTRAINED)
+    else:
+        _distances(found, features)
     return found
 
 
@@ -103,19 +111,12 @@ def _pairs(sets: Mapping[str, Mapping[str, Path]], notes: list[str]) -> Iterable
             notes.append(str(error))
 
 
-def _distances(found: Found, clips: Mapping[str, Sequence[UInt8]], judges: Path | None) -> None:
-    if judges is None:
-        found.notes.append(
-            "No Frechet distance is measured: our judges are not trained on this machine; python -m benchmarks.quality "
-            "trains them, in half an hour."
-        )
-        return
-    known = Judges.load(judges)
-    for a, b in combinations(clips, 2):
-        if min(len(clips[a]), len(clips[b])) < LEAST_VIDEOS:
-            found.notes.append(f"No Frechet distance of fewer than {LEAST_VIDEOS} videos a set.")
+def _distances(found: Found, features: Mapping[str, Sequence[Features]]) -> None:
+    for a, b in combinations(features, 2):
+        if min(len(features[a]), len(features[b])) < LEAST_VIDEOS:
+            found.notes.append(f"A Frechet distance needs {LEAST_VIDEOS} videos a set; no such is measured.")
             return
-        found.sets.append({"a": a, "b": b, **of_judges(known, clips[a], clips[b])})
+        found.sets.append({"a": a, "b": b, **of_judges(features[a], features[b])})
 
 
 def _read(path: Path) -> tuple[UInt8, float]:

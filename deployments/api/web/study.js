@@ -78,13 +78,22 @@ class StudyView {
     const { state } = await call("GET", `${this.path}/numbers`);
     if (state === "complete") return null;
     if (state === "measuring") {
-      setTimeout(() => { if (!this.signal.aborted) this.said(); }, POLL_MS);
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.measured(), POLL_MS);
       return h("p", { class: "hint", role: "status" }, "Warp error, VMAF and distances are being measured.");
     }
     return button("Measure warp error, VMAF and distances", async () => {
       await this.done(() => call("POST", `${this.path}/numbers`), "It is being measured; that takes some seconds a video.");
       await this.said();
     });
+  }
+
+  // Looks until it is done, and leaves what is open as it is meanwhile.
+  async measured() {
+    const { state } = await call("GET", `${this.path}/numbers`).catch(() => ({ state: "measuring" }));
+    if (this.signal.aborted) return;
+    if (state === "measuring") this.timer = setTimeout(() => this.measured(), POLL_MS);
+    else await this.said();
   }
 
   async people() {

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -15,10 +16,10 @@ import pytest
 from client.schema_studies import Power, Study, StudyNumbers, StudyResults
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.studies.book import StudyBook
-from deployments.studies.preparing import resized
+from deployments.studies.preparing import choose, probe, resized
 from stages.measures.plugs import MeasureError, plugged
 from tests.deployments.rig import Rig, create, error_of
-from tests.deployments.studies.making import PROMPTS, links, mp4, prepared, rater, ready, standing, systems, vote
+from tests.deployments.studies.making import PROMPTS, clip, links, mp4, prepared, rater, ready, standing, systems, vote
 
 
 def loudness(frames: Any, fps: float, prompt: str) -> dict[str, float]:
@@ -208,6 +209,21 @@ async def test_a_measure_of_ones_own_stands_beside_the_votes(rig: Rig) -> None:
     assert set(measured[0]) == {"motion_energy", "flicker", "sharpness", "contrast", "loop_jump", "red", "letters"}
     with pytest.raises(MeasureError, match="names no measure"):
         plugged("nowhere.at.all:clip")
+
+
+def test_two_encoders_are_told_by_their_files_and_so_all_is_encoded_anew(rig: Rig) -> None:
+    ours, theirs = mp4(rig, 1), io.BytesIO()
+    with av.open(theirs, "w", format="mp4") as film:
+        stream = film.add_stream("libx264", rate=24, options={"profile": "baseline", "crf": "30"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for frame in clip(1):
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        film.mux(stream.encode())
+    facts = [probe(data, "it") for data in (ours, theirs.getvalue())]
+    facts = [replace(one, kbit_s=100.0) for one in facts]
+    assert choose([facts[:1], facts[:1]]).why == ""
+    assert "because the sets differ in coding" in choose([facts[:1], facts[1:]]).why
 
 
 def test_another_shape_is_shown_whole_in_the_middle() -> None:

@@ -25,6 +25,11 @@ def loudness(frames: UInt8, fps: float, prompt: str) -> dict[str, float]:
     return {"red": float(frames[..., 0].mean()), "letters": len(prompt), "broken": float("nan")}
 
 
+def needs_more(frames: UInt8, fps: float, prompt: str) -> dict[str, float]:
+    """One that fails."""
+    raise KeyError("weights")
+
+
 def moving(frames: int = 6) -> UInt8:
     """Motion alone: a square that travels."""
     return np.stack([scene(10 + 2.0 * number, size=(64, 96), side=24) for number in range(frames)])
@@ -73,7 +78,8 @@ def test_distance_on_judges_features_grows_with_what_was_done_to_the_clips(tmp_p
     judges = Judges.load(untrained_judges(tmp_path / "judges"))
     clips = [np.roll(moving(16), 9 * shift, axis=2) for shift in range(4)]
     worse = [noisy(clip, seed) for seed, clip in enumerate(clips)]
-    none, some = of_judges(judges, clips, clips), of_judges(judges, clips, worse)
+    known, other = ([judges.features(clip) for clip in some] for some in (clips, worse))
+    none, some = of_judges(known, known), of_judges(known, other)
     for name in ("frame_frechet_judges", "video_frechet_judges"):
         assert none[name] == pytest.approx(0, abs=1e-3)
         assert some[name] > none[name]
@@ -103,6 +109,8 @@ def test_an_ffmpeg_without_libvmaf_is_told_in_one_sentence(tmp_path: Path, monke
 def test_a_plugged_measure_stands_beside_ours() -> None:
     found = measure(moving(3), 24.0, "a fox", [plugged(f"{__name__}:loudness")])
     assert set(found) == {"motion_energy", "flicker", "sharpness", "contrast", "loop_jump", "red", "letters"}
+    with pytest.raises(MeasureError, match=r"The measure .*:needs_more failed \(KeyError: 'weights'\)"):
+        measure(moving(3), 24.0, "a fox", [needs_more])
     with pytest.raises(MeasureError, match="names no measure"):
         plugged("nowhere.at.all:clip")
 
