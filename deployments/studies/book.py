@@ -5,8 +5,10 @@ there. Synchronous and thread-safe.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
@@ -272,6 +274,18 @@ class StudyBook:
             until = self._database.now(connection) + lease_s
             held = update(studies).where(studies.c.id == study_id).values(lease_until=until)
             return bool(connection.execute(held).rowcount)
+
+    @contextmanager
+    def turn(self, study_id: str, places: Semaphore) -> Iterator[bool]:
+        """A place among those who work at once, and meanwhile the study; False where it was deleted while waiting."""
+        while not places.acquire(timeout=_LEASE_S / 4):
+            if not self.hold(study_id):
+                yield False
+                return
+        try:
+            yield self.hold(study_id)
+        finally:
+            places.release()
 
     def is_taken(self, study_id: str) -> bool:
         """Whether somebody prepares or measures it now."""

@@ -13,6 +13,7 @@ import secrets
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Semaphore
 
 import av
 import numpy as np
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 RATE_TOLERANCE = 1.1  # of two systems' mean bitrates
 LEAST_KBIT_S = 64
+_PLACES = Semaphore(2)  # studies at once in one process; each holds a video's frames
 _QUIET = {"fflags": "+bitexact"}
 _SHOWN_AS_IT_IS = "h264 yuv420p mov,mp4,m4a,3gp,3g2,mj2 "
 
@@ -66,7 +68,9 @@ class Target:
 def prepare(book: StudyBook, store: ArtifactStore, study: Record, measures: Sequence[str] = ()) -> None:
     """Make a study ready, or failed with a sentence; measure each video, also by the functions that are named."""
     try:
-        _prepare(book, store, study, [plugged(path) for path in measures])
+        with book.turn(study.id, _PLACES) as there:
+            if there:
+                _prepare(book, store, study, [plugged(path) for path in measures])
     except StoreAwayError as error:
         logger.warning("The videos of study %s are prepared later: %s", study.id, error)
     except (MediaError, ArtifactError, av.FFmpegError, ValueError) as error:
