@@ -1,7 +1,7 @@
 """The wire contract of studies: what `/v1/studies` takes and gives, and what a rater's page sees (`/v1/rate`).
 
-A study asks people which of two videos is better. A rater's answer names sides, never systems. It imports pydantic and
-`schema`, and nothing else of the project.
+A study asks people which of two videos is better. A rater's answer names sides, never systems. It imports pydantic,
+`schema` and `schema_numbers`, and nothing else of the project.
 """
 
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .schema import Answer
+from .schema_numbers import Between, Relation
 
 Choice = Literal["left", "same", "right"]
 CHOICES: tuple[Choice, ...] = ("left", "same", "right")
@@ -320,59 +321,6 @@ class SideBias(Answer):
     left: int
     right: int
     p_value: float | None = Field(default=None, description="Exact sign test of left against right.")
-
-
-class Relation(Answer):
-    """An automatic number beside the votes."""
-
-    number: str
-    means: dict[str, float] = Field(description="By system.")
-    goes_with: Literal["preference", "same"] = Field(
-        default="preference",
-        description="A video's number: a pair's difference in it with the votes for one. A pair's own number, as VMAF: "
-        "with its share of votes for the same.",
-    )
-    correlation: float | None = Field(default=None, description="Spearman's, over the pairs that have both.")
-    pairs: int
-
-
-class Between(Answer):
-    """Automatic numbers of two systems' videos as wholes."""
-
-    a: str
-    b: str
-    numbers: dict[str, float]
-
-
-class VideoNumbers(Answer):
-    """Automatic numbers of one video."""
-
-    system: str
-    prompt: str
-    take: int
-    numbers: dict[str, float]
-
-
-class PairNumbers(Answer):
-    """Automatic numbers of two videos of one prompt."""
-
-    a: str
-    b: str
-    prompt: str
-    take: int
-    numbers: dict[str, float]
-
-
-class StudyNumbers(Answer):
-    """Body of `GET` and `POST /v1/studies/{id}/numbers`. Those of pixels are there from the beginning."""
-
-    object: Literal["study.numbers"] = "study.numbers"
-    id: str
-    state: Literal["pixels", "measuring", "complete"]
-    videos: list[VideoNumbers] = Field(default_factory=list)
-    pairs: list[PairNumbers] = Field(default_factory=list)
-    sets: list[Between] = Field(default_factory=list)
-    notes: list[str] = Field(default_factory=list, description="What could not be measured, and why.")
 
 
 class StudyResults(Answer):

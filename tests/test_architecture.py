@@ -139,7 +139,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
 GROUND: Mapping[str, frozenset[str]] = {
     "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
-    "client": frozenset({"_version", "single", "schema", "schema_studies", "errors"}),
+    "client": frozenset({"_version", "single", "schema", "schema_studies", "schema_numbers", "errors"}),
     "stages": frozenset(
         {
             *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import InvalidArgumentError
 from ..schema import File
+from ..schema_numbers import StudyNumbers
 from ..schema_studies import (
     CreateStudy,
     DeletedStudy,
@@ -22,7 +23,6 @@ from ..schema_studies import (
     RaterLinks,
     Study,
     StudyList,
-    StudyNumbers,
     StudyResults,
     StudySystem,
 )

@@ -22,6 +22,7 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
+from client.schema_numbers import StudyNumbers
 from client.schema_studies import (
     CreateStudy,
     DeletedStudy,
@@ -30,7 +31,6 @@ from client.schema_studies import (
     RaterLinks,
     Study,
     StudyList,
-    StudyNumbers,
     StudyResults,
     Vote,
 )

@@ -17,7 +17,7 @@ from statistics import fmean
 from threading import Semaphore
 from typing import Any
 
-from client.schema_studies import Between, PairNumbers, StudyNumbers, VideoNumbers
+from client.schema_numbers import Between, PairNumbers, StudyNumbers, VideoNumbers
 from deployments.errors import StoreAwayError
 from deployments.files.store import ArtifactError, ArtifactStore
 from deployments.studies.book import MEASURED, Record, StudyBook

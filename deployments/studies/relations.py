@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from client.schema_studies import Relation, StudyNumbers
+from client.schema_numbers import Relation, StudyNumbers
 from deployments.studies.plan import Plan
 
 LEAST_PAIRS = 5  # for a correlation

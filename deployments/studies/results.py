@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from client.schema_numbers import StudyNumbers
 from client.schema_studies import (
     Agreement,
     Comparison,
@@ -17,7 +18,6 @@ from client.schema_studies import (
     PromptCount,
     SideBias,
     Strength,
-    StudyNumbers,
     StudyResults,
     Verdict,
 )

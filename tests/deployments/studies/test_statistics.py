@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from client.schema_studies import Choice, CreateStudy, PairNumbers, StudyNumbers, VideoNumbers
+from client.schema_numbers import PairNumbers, StudyNumbers, VideoNumbers
+from client.schema_studies import Choice, CreateStudy
 from deployments.studies import statistics as numbers
 from deployments.studies.counting import count, judge_raters
 from deployments.studies.crowd import Crowd, vote_all

@@ -13,7 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from client.schema_studies import Power, Study, StudyNumbers, StudyResults
+from client.schema_numbers import StudyNumbers
+from client.schema_studies import Power, Study, StudyResults
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.studies.book import StudyBook
 from deployments.studies.preparing import choose, probe, resized
