@@ -101,7 +101,7 @@ class Plan(BaseModel):
         pair = self.pairs[trial.pair]
         shows_b = trial.flipped if trial.kind == "identical" else trial.flipped == (side == "left")
         if shows_b and self.is_spoiled(trial):
-            return self.copy(trial.pair)
+            return self.copy_of(trial.pair)
         return self.video(pair.b if shows_b else pair.a, pair.item)
 
     @property
@@ -109,7 +109,7 @@ class Plan(BaseModel):
         """How many are shown, spoiled copies too."""
         return len(self.systems) * len(self.items) + len(self.spoiled)
 
-    def copy(self, pair: int) -> int:
+    def copy_of(self, pair: int) -> int:
         """The number of the spoiled copy of a pair's a."""
         return len(self.systems) * len(self.items) + self.spoiled.index(pair)
 
@@ -176,7 +176,7 @@ def make_plan(asked: CreateStudy, kept: Mapping[str, Kept], seed: int) -> Plan:
     sizes = Sizes(
         counted, asked.training, asked.identical, min(asked.swapped, counted // 2), asked.spoiled if known else 0
     )
-    copies = min(SPOILED_COPIES, len(pairs), asked.training + asked.spoiled) if known else 0
+    copies = min(SPOILED_COPIES, max(1, len(pairs) // 2), asked.training + asked.spoiled) if known else 0
     spoiled = np.random.default_rng([seed, 1]).permutation(len(pairs))[:copies].tolist()
     if (total := asked.raters * sizes.all) > MAX_TRIALS:
         raise _wrong(
@@ -207,12 +207,13 @@ def assign(
     """
     chance = np.random.default_rng(seed)
     seen = np.zeros(pairs, dtype=int)
+    others = [pair for pair in range(pairs) if pair not in spoiled] or range(pairs)
     made = []
     for _ in range(raters):
         chosen = np.lexsort((chance.random(pairs), seen))[: sizes.counted]
         seen[chosen] += 1
         practice = [
-            _drawn(spoiled if spoiled and not number % 2 else range(pairs), "training", chance)
+            _drawn(spoiled if spoiled and not number % 2 else others, "training", chance)
             for number in range(sizes.training)
         ]
         made.append((*practice, *_sequence(chance.permutation(chosen), pairs, sizes, spoiled, chance)))

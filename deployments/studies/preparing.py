@@ -105,7 +105,7 @@ def _add_copies(book: StudyBook, store: ArtifactStore, study: Record, media: Med
     """The spoiled copies that the plan shows; False where the study was deleted meanwhile."""
     ready = book.shown(study.id)
     for place in study.plan.spoiled:
-        pair, number = study.plan.pairs[place], study.plan.copy(place)
+        pair, number = study.plan.pairs[place], study.plan.copy_of(place)
         if number in ready:
             continue
         key = str(ready[study.plan.video(pair.a, pair.item)]["key"])

@@ -7,7 +7,6 @@ judges where these were trained. More by `--measure module:function`, which is g
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -67,5 +66,6 @@ def _said(numbers: Mapping[str, float]) -> str:
 
 
 def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # a buffered read would hold a lock that Python wants when it ends
+        pass
     os._exit(1)

@@ -49,7 +49,7 @@ def test_a_spoiled_copy_has_the_same_shape_and_holds_its_pictures() -> None:
 
 async def test_practice_says_what_was_known_and_checks_do_not(rig: Rig) -> None:
     study = await ready(rig, training=2, identical=0, swapped=0, spoiled=3)
-    assert (study.checks, study.prepared, study.videos) == (3, 12, 12)
+    assert (study.checks, study.prepared, study.videos) == (3, 10, 10)
     person = rater(rig, (await links(rig.http, study.id, count=1))[0])
     told = await standing(person)
     feedback: list[Any] = []
@@ -68,6 +68,6 @@ async def test_practice_says_what_was_known_and_checks_do_not(rig: Rig) -> None:
     results = (await rig.http.get(f"/v1/studies/{study.id}/results")).json()
     assert "4 of 4 votes were given on a narrow screen" in results["notes"][-1]
     book, plan = StudyBook(rig.database), StudyBook(rig.database).get(study.id).plan
-    key = book.shown(study.id)[plan.copy(plan.spoiled[0])]["key"]
+    key = book.shown(study.id)[plan.copy_of(plan.spoiled[0])]["key"]
     shown = [one.pixels() for one in video_frames(b"".join(rig.store.read(key, 0, rig.store.size(key))))]
     assert len(shown) == 46

@@ -142,11 +142,10 @@ def test_numbers_that_go_with_the_votes_are_told_from_those_that_do_not() -> Non
     plan = plan_for(prompts=12, raters=6, identical=0, swapped=0, training=0, spoiled=0)
     better = {pair.item: pair.item / 11 for pair in plan.pairs}  # share of raters who vote for a
     ballots = [
-        Ballot(
-            f"{slot}", slot, number, trial, {"overall": _side(trial.flipped, slot < 6 * better[trial.pair])}, 4, 0, 0
-        )
+        Ballot(f"{slot}", slot, number, trial, {"overall": _side(trial.flipped, for_a=for_a)}, 4, 0, 0)
         for slot, trials in enumerate(plan.raters)
         for number, trial in enumerate(trials)
+        for for_a in [slot < 6 * better[trial.pair]]
     ]
     chance = np.random.default_rng(0)
     videos = [

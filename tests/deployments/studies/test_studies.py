@@ -180,7 +180,8 @@ async def test_numbers_that_take_a_model_are_measured_beside_the_votes(rig: Rig)
         assert time.monotonic() < end, "waited 300 s for the numbers"
         await asyncio.sleep(0.2)
         numbers = StudyNumbers.model_validate((await rig.http.get(f"/v1/studies/{study.id}/numbers")).json())
-    assert numbers.state == "complete"
+    assert numbers.state == "complete", numbers
+    assert not any("Nothing was measured" in note for note in numbers.notes), numbers.notes
     assert [(one.system, one.prompt) for one in numbers.videos] == [
         (system, prompt) for system in ("steps14", "steps6") for prompt in PROMPTS[:2]
     ]
