@@ -22,6 +22,8 @@ from stages.measures.plugs import MeasureError, plugged
 from tests.deployments.rig import Rig, create, error_of
 from tests.deployments.studies.making import PROMPTS, clip, links, mp4, prepared, rater, ready, standing, systems, vote
 
+pytestmark = pytest.mark.slow
+
 
 def loudness(frames: Any, fps: float, prompt: str) -> dict[str, float]:
     """A measure of a user's own."""
