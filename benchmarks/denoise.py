@@ -28,7 +28,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-import numpy as np
 import torch
 
 from benchmarks.tools.result import parser_of, result
@@ -36,6 +35,7 @@ from benchmarks.tools.sides import Case, Times, answer, cast_denoisers, mid_case
 from benchmarks.tools.stopping import bytes_equal, cost_of_a_stop
 from stages.base import ignore_progress
 from stages.i2v import I2V
+from stages.measures.pixels import psnr_db
 from stages.model.network.reuse import is_full
 from stages.presets import TINY, Plan, plan
 from stages.settings import ControlKind
@@ -124,12 +124,6 @@ def bf16(case: Case, base: Costs, pairs: int) -> tuple[float, float]:
     error = float((one - other).norm() / one.norm())
     print(f"{'bfloat16':<14} {own.full_s:7.3f} s/step, {error:.1e} relative error a step", flush=True)
     return base.request_s() / own.request_s(), error
-
-
-def psnr_db(made: UInt8, exact: UInt8) -> float:
-    """Over all frames (T, H, W, 3); infinite where they are equal."""
-    error = float(np.mean((made.astype(np.float64) - exact) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 class Quality:

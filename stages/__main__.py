@@ -1,7 +1,8 @@
 """The whole pipeline in one process, without Ray: `python -m stages "a fox in a snowy forest at dusk" -o fox.mp4`.
 
-Three words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them), `cost`
-(what a preset computes, and how much memory it needs) and `profile` (how long that takes on this machine).
+Four words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them), `cost`
+(what a preset computes, and how much memory it needs), `profile` (how long that takes on this machine) and `measure`
+(numbers of sets of finished videos).
 """
 
 import argparse
@@ -61,6 +62,10 @@ def run(words: list[str]) -> int:
         from stages.local.profiling import run as profile
 
         return profile(words[1:])
+    if words[:1] == ["measure"]:
+        from stages.measures.command import run as measure
+
+        return measure(words[1:])
     if words[:1] == ["cost"]:
         from stages.cost.command import run as cost
 
