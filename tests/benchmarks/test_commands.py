@@ -24,7 +24,7 @@ from tests.browser import needs_chromium
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     *("bulkheads", "page", "clients", "adapters", "study"),
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
+    *("denoise", "speed", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
