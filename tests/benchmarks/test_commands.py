@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,16 @@ def test_clients_gives_its_figures_and_no_client_fails() -> None:
     assert {figures.pop(name) for name in ("clients_failed", "operations_failed")} == {0}
     assert figures.pop("operations_all") > figures.pop("clients_all") > 5
     assert set(figures) == {"eta_error_median"}
+
+
+@pytest.mark.slow
+def test_speed_gives_its_figures() -> None:
+    figures = figures_of(run("speed", "--quick"))
+    assert figures.pop("exact_equal") == 1
+    knobs = {"first_block", "mag", "taylorseer", "attention", "gpus", *(["int8"] if find_spec("torchao") else [])}
+    assert set(figures) == {f"{knob}_{what}" for knob in knobs for what in ("speedup", "psnr_db")}
+    assert figures["gpus_psnr_db"] > 60 < figures["attention_psnr_db"]
+    assert all(figure > 0 for figure in figures.values())
 
 
 @pytest.mark.slow

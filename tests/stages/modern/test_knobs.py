@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.model.hub import knobs
 from stages.presets import Preset
@@ -15,6 +17,7 @@ from stages.settings import with_speeds
 from stages.speed import SpeedError
 from stages.v2v import V2V
 from tests.stages.modern.rig import Shelf, modern_preset
+from tests.stages.modern.sped import load
 
 WAN = {
     "_class_name": "WanImageToVideoPipeline",
@@ -147,3 +150,15 @@ def test_an_attention_backend_is_of_its_stage_alone(shelf: Shelf) -> None:
     }
     assert chosen == {"_native_math"}
     assert _AttentionBackendRegistry._active_backend == before
+
+
+@pytest.mark.slow
+def test_smaller_weights_are_near_the_published_ones(shelf: Shelf) -> None:
+    quantised = pytest.importorskip("torchao.quantization").Int8Tensor
+    name = "WanImageToVideoPipeline"
+    stage, small = load(shelf, name, {"weights": "int8"})
+    weights = [type(weight) for weight in stage.maker.runner.pipeline.transformer.parameters()]
+    assert quantised in weights
+    right = load(shelf, name, {})[1](report=ignore_progress)
+    apart = np.abs(small(report=ignore_progress).astype(int) - right)
+    assert 0 < apart.mean() < 8
