@@ -135,6 +135,13 @@ def test_the_class_that_is_chosen_decides_and_not_the_one_that_is_published(tmp_
         V2V.load(preset, "cpu")
 
 
+def test_the_readme_says_which_class_has_which_cache() -> None:
+    text = (Path(__file__).parents[3] / "stages" / "README.md").read_text()
+    for caches in set(knobs.CACHES.values()):
+        names = [name.removesuffix("Pipeline") for name, own in knobs.CACHES.items() if own == caches]
+        assert f"| {', '.join(names)} | {', '.join(caches)} |" in text
+
+
 @pytest.mark.slow
 def test_an_attention_backend_is_of_its_stage_alone(shelf: Shelf) -> None:
     from diffusers.models.attention_dispatch import _AttentionBackendRegistry
