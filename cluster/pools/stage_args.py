@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stages.speed import EXACT, changed
+from stages.speed import EXACT, SpeedError, changed
 from stages.types import StageName
 
 IMPORT_PATH = "deployments.app:build"
@@ -123,7 +123,10 @@ class StageArgs(Args):
 
     @model_validator(mode="after")
     def _gpus_that_compute(self) -> "StageArgs":
-        gpus = changed(EXACT, {"gpus": self.speed.get("gpus", 1)}).gpus
+        try:
+            gpus = changed(EXACT, {"gpus": self.speed.get("gpus", 1)}).gpus
+        except SpeedError as error:
+            raise ValueError(str(error).rstrip(".")) from error
         if self.num_gpus > 1 and self.num_gpus != gpus:
             raise ValueError(
                 f"num_gpus is {self.num_gpus:g}, of which {gpus} would compute: set it to {gpus}, or speed.gpus to "

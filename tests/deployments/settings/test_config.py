@@ -141,6 +141,8 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ),
         ({"stages": {"v2v": {"offload": "model"}}}, ("stages.v2v", "write speed: {offload: model}")),
         ({"stages": {"v2v": {"speed": {"turbo": 1}}}}, ("stages.v2v.speed has 'turbo'", "choose from offload")),
+        ({"stages": {"v2v": {"speed": {"gpus": "two"}}}}, ("stages.v2v", "speed.gpus is 'two'; it must be a whole")),
+        ({"stages": {"v2v": {"speed": "fast"}}}, ("stages.v2v.speed", "valid dictionary", "'fast'")),
         ({"stages": {"v2v": {"speed": {"cache": "mag"}}}}, ("stages.v2v.speed: cache is 'mag'", "mag_ratios has 0")),
         ({"stages": {"v2v": {"speed": {"compile": True}}}}, ("speed of v2v: compile is True", "built-in network")),
         (
