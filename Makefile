@@ -74,7 +74,7 @@ train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install
 
 bench: setup
-	for script in pipelining fanout autoscaling twin peers end_to_end durability api clients page bulkheads journal_scale adapters denoise vfi vfi_quality sim_policies lab papers study; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in pipelining fanout autoscaling twin peers end_to_end durability api clients page bulkheads journal_scale adapters denoise speed vfi vfi_quality sim_policies lab papers study; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 quality: setup
 	$(BIN)/python -m benchmarks.quality

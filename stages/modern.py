@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from stages.settings import Denoising, Guide, Lora, Part, Preset, Prior, Sizes, Windows
+from stages.speed import Speed
 
 # Their own schedulers; Wan makes 4k + 1 frames of multiples of 16 pixels, and its VAE wants float32. 81 frames, 832x480
 # and the boundary of the two networks as published. Each network of Wan 2.2 has its half of a distillation to four
@@ -60,7 +61,7 @@ MODERN = Preset(
     strength=0.2,
     i2v_windows=Windows(length=81, overlap=0),
     v2v_windows=Windows(length=41, overlap=1),
-    offload="model",
+    speeds=MappingProxyType(dict.fromkeys(("t2i", "i2v", "v2v"), Speed(offload="model"))),
     loras=(
         Lora("i2v_high", 1.0, "i2v_pipeline.transformer"),
         Lora("i2v_low", 1.0, "i2v_pipeline.transformer_2"),

@@ -13,8 +13,10 @@ from typing import Any
 from rich.table import Table
 
 from client._shell.terminal import make_console
-from stages.commands import preset_parser, reports_errors
+from stages.commands import add_speed, preset_parser, reports_errors
 from stages.presets import get_preset, plan
+from stages.settings import with_speeds
+from stages.speed import from_words
 
 _GIB = 2**30
 GPU_NAMES = ("l4", "rtx4090", "rtx5090", "a100-40", "l40s", "a100", "h100", "h200")  # of `gpus`, which imports torch
@@ -25,6 +27,7 @@ def run(words: list[str]) -> int:
     parser = preset_parser("cost", __doc__, "paper")
     parser.add_argument("--size", help="WIDTHxHEIGHT of the video, one that the preset allows")
     parser.add_argument("--seconds", help="length, one that the preset allows")
+    add_speed(parser)
     parser.add_argument(
         "--device",
         choices=("cuda", "cpu"),
@@ -36,7 +39,7 @@ def run(words: list[str]) -> int:
     args = parser.parse_args(words)
     if args.gpu and args.device == "cpu":
         parser.error("--gpu and --device cpu are two places; give one of them")
-    preset = get_preset(args.preset)
+    preset = with_speeds(get_preset(args.preset), from_words(args.speed))
     frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
     size = args.size or preset.default_size
     logging.getLogger("diffusers").setLevel(logging.ERROR)
@@ -76,7 +79,8 @@ def run(words: list[str]) -> int:
                 else ()
             ),
         )
-    there = "weights" if preset.offload == "none" else f"weights that are there at once (offload {preset.offload!r})"
+    kinds = sorted({offload for name in costs if (offload := preset.speed(name).offload) != "none"})
+    there = f"weights that are there at once (offload {', '.join(kinds)})" if kinds else "weights"
     overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
     caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
     if args.gpu:

@@ -7,7 +7,7 @@ our allowance for what attention and memory keep of it: an order of size and no 
 from dataclasses import dataclass
 
 from stages.cost.stages import GIB, OVERHEAD_BYTES, Cost
-from stages.settings import OFFLOADS, Offload
+from stages.speed import OFFLOADS, Offload
 
 UTILISATION = 0.4
 

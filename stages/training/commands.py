@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
 def for_training(preset: Preset) -> Preset:
     """The preset with every part in float32 on one device: what learns is kept in full precision."""
     parts = {name: replace(part, dtype=None, device=None) for name, part in preset.parts.items()}
-    return replace(preset, dtype="float32", offload="none", parts=MappingProxyType(parts))
+    return replace(preset, dtype="float32", parts=MappingProxyType(parts))
 
 
 def _tiny(args: argparse.Namespace) -> None:

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.base import Report, StageError
+from stages.model.hub.knobs import Caching
 from stages.model.hub.noise import Share, shared_noise
 from stages.model.hub.skipping import RESUMABLE, Skip
 from stages.model.sampling.sampler import build_scheduler
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.presets import Denoising
+from stages.speed import EXACT, Speed
 from stages.types import UInt8
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,9 @@ log = logging.getLogger(__name__)
 class Runner:
     """A pipeline that is called again and again, one call at a time."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, speed: Speed = EXACT) -> None:
         self.pipeline = pipeline
+        self._speed, self._caching = speed, Caching(pipeline, speed)
         self.takes = frozenset(inspect.signature(type(pipeline).__call__).parameters)
         self._own_scheduler = getattr(pipeline, "scheduler", None)
         self._own_guider = getattr(pipeline, "guider", None)
@@ -43,8 +46,8 @@ class Runner:
 
     @property
     def resumable(self) -> bool:
-        """Whether a call can stop between two steps and go on elsewhere."""
-        return self.name in RESUMABLE
+        """Whether a call can stop between two steps and go on elsewhere: not with a cache, which no state holds."""
+        return self.name in RESUMABLE and self._speed.cache == "none"
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -94,6 +97,7 @@ class Runner:
         with (
             self._watched(steps, report, stops, skip) as callback,
             skip.running(),
+            self._caching.on(steps, denoising.guidance),
             shared_noise(self.pipeline, share),
         ):
             if "callback_on_step_end" in self.takes:

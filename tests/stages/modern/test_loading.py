@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from stages.base import StageError, WeightsError
 from stages.i2v import I2V
 from stages.presets import Control, Guide, Part, Preset, Windows
+from stages.settings import with_speeds
 from stages.t2i import T2I
 from stages.v2v import V2V
 from tests.stages.modern.rig import Shelf, modern_preset
@@ -215,9 +216,9 @@ def test_settings_without_an_effect_are_told(shelf: Shelf, caplog: pytest.LogCap
     assert [record for record in caplog.records if "they have no effect there" in record.message]
 
 
-@pytest.mark.parametrize("offload", ["none", "model", "layers"])
+@pytest.mark.parametrize("offload", ["none", "model", "groups", "layers"])
 def test_offload_changes_nothing_on_a_cpu(shelf: Shelf, offload: Any) -> None:
-    preset = replace(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), offload=offload)
+    preset = with_speeds(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), {"i2v": {"offload": offload}})
     stage = I2V.load(preset, "cpu")
     assert {next(module.parameters()).device.type for module in stage.maker.runner.modules.values()} == {"cpu"}  # type: ignore[union-attr]
 
