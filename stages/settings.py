@@ -81,6 +81,7 @@ class Denoising:
     zero_terminal_snr: bool = False
     reuse_every: int = 1
     flow_shift: float = 0.0  # of the scheduler that a pipeline brings; 0: as it is published
+    sigmas: tuple[float, ...] = ()  # noise levels that a distilled pipeline learnt, one a step; else the scheduler's
 
 
 class Asked(Protocol):

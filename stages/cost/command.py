@@ -82,8 +82,8 @@ def run(words: list[str]) -> int:
     if args.gpu:
         gpu, total = GPUS[args.gpu], sum(seconds(cost, GPUS[args.gpu]) for cost in costs.values())
         caption += (
-            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on: about "
-            f"{total:.0f} s a video, not measured"
+            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on, "
+            f"{gpu.gb_s:g} GB/s: about {total:.0f} s a video, not measured"
         )
     table.caption = caption
     make_console().print(table)

@@ -25,7 +25,7 @@ from stages.model.hub.layout import choose_class, load_pipeline
 from stages.model.hub.noise import Share
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.hub.upscaling import count_passes, small_size, upscaling
+from stages.model.hub.upscaling import attend_to_all, count_passes, small_size, upscaling
 from stages.model.network.pictures import resize_frames
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
@@ -126,6 +126,7 @@ class HubRedrawer:
     """Video to video by a pipeline that takes `video`: how strongly to change it, or to make it larger."""
 
     def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN) -> None:
+        attend_to_all(pipeline)
         self.runner = Runner(pipeline)
         self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"V2V's {self.runner.name}"
