@@ -54,6 +54,7 @@ class Rehearsal:
 
     modules: dict[str, nn.Module]
     calls: list[Call] = field(default_factory=list)
+    held: int = 0  # bytes that the pipeline holds beside every pass
 
 
 class Maker(Protocol):

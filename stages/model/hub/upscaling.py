@@ -106,6 +106,12 @@ def count_passes(pipeline: Any, steps: int, scale: float, size: tuple[int, int])
     return steps * places[0] * places[1]
 
 
+def held_beside(pipeline: Any, frames: int, size: tuple[int, int]) -> int:
+    """Bytes of float32 that Kandinsky's upscaler keeps while it goes from tile to tile: its canvas, and a copy as it
+    is cut from, at half the side."""
+    return frames * 3 * 4 * size[0] * size[1] * 5 // 4 if hasattr(pipeline, "transformer_tile_sizes") else 0
+
+
 def _tile(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of the trained tile next in shape."""
     tiles: tuple[tuple[int, int], ...] = pipeline.transformer_tile_sizes

@@ -25,7 +25,7 @@ from stages.model.hub.layout import choose_class, load_pipeline
 from stages.model.hub.noise import Share
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.hub.upscaling import attend_to_all, count_passes, small_size, upscaling
+from stages.model.hub.upscaling import attend_to_all, count_passes, held_beside, small_size, upscaling
 from stages.model.network.pictures import resize_frames
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
@@ -168,7 +168,9 @@ class HubRedrawer:
         made = cls(sketch_pipeline(preset, _V2V, partial(_redrawer_class, preset), device))
         clip = Clip(np.zeros((frames, params.size[1], params.size[0], 3), np.uint8), preset.keyframe_fps)
         image = Image(clip.frames[0])
-        return rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
+        seen = rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
+        seen.held = held_beside(made.runner.pipeline, frames, params.size)
+        return seen
 
     def __call__(
         self,
