@@ -104,7 +104,8 @@ def _pull(preset: Preset, dry: bool) -> int:
     from stages.model.weights.files import cache_room, fetch, is_hub_id, local_state, no_room, source_of
     from stages.model.weights.trees import hub_tree, lacking, to_fetch
 
-    failed, coming = 0, {}
+    failed = 0
+    coming: dict[tuple[str, str], int] = {}
     ready: list[tuple[str, Part]] = []
     for name, part in preset.parts.items():
         if local_state(name, part) in _READY:

@@ -192,7 +192,7 @@ _LTX_2: Mapping[str, Config] = {
     },
     "text_encoder": _GEMMA_3_12B,
     "transformer": {"rope_type": "split"},
-    "vae": {"decoder_causal": False},
+    "vae": {"decoder_causal": False, "spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
     "vocoder": {},
 }
 

@@ -153,6 +153,8 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> None:
 class _Words(dict[str, Tensor]):
     """A tokenizer that knows how long its sequences are, and nothing else."""
 
+    pad_token = eos_token = ""
+
     def __init__(self, longest: int, **tensors: Tensor) -> None:
         super().__init__(**tensors)
         self.model_max_length = longest

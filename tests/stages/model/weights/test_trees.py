@@ -92,7 +92,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
     assert f" GB are free at {tmp_path / 'hub'}." in capsys.readouterr().err
     assert main(["--preset", "paper", "--pull"]) == 3
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("Preset 'paper' needs 30000")
+    assert told.startswith("Error: Preset 'paper' needs 30000")
     assert "make room there, or set HF_HUB_CACHE to a folder on a larger disk." in told
     assert not (tmp_path / "hub").exists()
 
