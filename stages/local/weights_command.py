@@ -126,7 +126,9 @@ def _pull(preset: Preset, dry: bool) -> int:
             errors.print(str(error), soft_wrap=True)
     needed, (folder, free) = sum(coming.values()), cache_room()
     if dry:
-        errors.print(f"{needed / 1e9:.1f} GB would come; {free / 1e9:.1f} GB are free at {folder}.", soft_wrap=True)
+        beside = f", beside {failed} parts that are named above" if failed else ""
+        room = f"{free / 1e9:.1f} GB are free at {folder}"
+        errors.print(f"{needed / 1e9:.1f} GB would come{beside}; {room}.", soft_wrap=True)
         return failed
     if needed > free:
         raise WeightsError(no_room(f"Preset {preset.name!r}", needed))

@@ -119,7 +119,8 @@ def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type], de
             return _Words(_longest(own))
         if not issubclass(kind, nn.Module):
             return _small(own, kind, known.get(component))
-        module = empty(kind, source_of(own), own.subfolder, PUBLISHED.get(own.source, {}).get(component))
+        with OnMeta():  # type: ignore[no-untyped-call]
+            module = empty(kind, source_of(own), own.subfolder, PUBLISHED.get(own.source, {}).get(component))
         module = module.to("meta")  # what is made of plain numbers is on the CPU until here
         _cast(module, dtype_of(preset, own, device))
         return module.eval().requires_grad_(False)

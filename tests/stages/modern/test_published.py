@@ -64,9 +64,9 @@ def test_the_published_models_make_what_the_preset_promises(preset: Preset) -> N
 
 
 def test_ltx_2_is_as_large_as_its_one_file_of_half_precision() -> None:
-    """The file holds all but the language model: 43,333,932,124 bytes."""
+    """It holds all but the language model, and a header: 43,333,932,124 bytes."""
     found = counts(LTX_2, "i2v_pipeline", "LTX2ImageToVideoPipeline")
-    assert 2 * (sum(found.values()) - found["text_encoder"]) == pytest.approx(43_333_932_124, rel=1e-3)
+    assert 2 * (sum(found.values()) - found["text_encoder"]) == pytest.approx(43_333_932_124, rel=2e-3)
 
 
 def test_kandinskys_super_resolution_has_the_1_4_billion_that_its_authors_say() -> None:
