@@ -76,6 +76,7 @@ class Denoising:
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     zero_terminal_snr: bool = False
     flow_shift: float = 0.0  # of the scheduler that a pipeline brings; 0: as it is published
+    sigmas: tuple[float, ...] = ()  # noise levels that a distilled pipeline learnt, one a step; else the scheduler's
 
 
 class Asked(Protocol):

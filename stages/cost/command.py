@@ -10,6 +10,7 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from client._shell.terminal import make_console
@@ -59,7 +60,8 @@ def run(words: list[str]) -> int:
                 stages[name] |= {"fits": fits(cost, gpu), "seconds": seconds(cost, gpu)}
         print(json.dumps({**about, "stages": stages}))
         return 0
-    table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")
+    title = f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)  # numbers are whole in 80 columns
     there_too = (f"{args.gpu}: offload", "about s") if args.gpu else ()
     for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "peak GiB", "output MB", "GPU GiB", *there_too):
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -67,8 +69,8 @@ def run(words: list[str]) -> int:
         table.add_row(
             name,
             str(cost.calls),
-            f"{cost.flops / 1e12:,.2f}",
-            f"{cost.step_flops / 1e12:,.2f}" if cost.step_flops else "-",
+            _tera(cost.flops),
+            _tera(cost.step_flops) if cost.step_flops else "-",
             f"{cost.weight_bytes / _GIB:.2f}",
             f"{cost.activation_peak_bytes / _GIB:.2f}",
             f"{cost.output_bytes / 1e6:.1f}",
@@ -86,12 +88,16 @@ def run(words: list[str]) -> int:
     if args.gpu:
         gpu, total = GPUS[args.gpu], sum(seconds(cost, GPUS[args.gpu]) for cost in costs.values())
         caption += (
-            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on: about "
-            f"{total:.0f} s a video, not measured"
+            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on, "
+            f"{gpu.gb_s:g} GB/s: about {total:.0f} s a video, not measured"
         )
     table.caption = caption
     make_console().print(table)
     return 0
+
+
+def _tera(flops: float) -> str:
+    return f"{flops / 1e12:,.{0 if flops >= 1e15 else 2}f}"
 
 
 main = reports_errors(run)

@@ -201,10 +201,11 @@ def _rehearsed(
 ) -> Cost:
     """Of the different calls of a stage, and how many there are of each."""
     total, step = Tally(), 0
-    for call, count in ((call, count) for rehearsal, count in calls for call in rehearsal.calls):
-        with counted_as(device):
-            flops = total.add(call.run, call.times * count)
-        step = max(step, flops if call.times > 1 else 0)
+    for made, count in calls:
+        for call in made.calls:
+            with counted_as(device):
+                flops = total.add(call.run, call.times * count, made.held)
+            step = max(step, flops if call.times > 1 else 0)
     modules = list(calls[0][0].modules.values())
     resident = {offload: resident_bytes(offload, modules, device) for offload in OFFLOADS}
     number, weights = sum(count for _, count in calls), weight_bytes(modules)

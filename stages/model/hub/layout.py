@@ -20,7 +20,7 @@ from torch import nn
 
 from stages.base import WeightsError
 from stages.model.hub.knobs import Kinds, check, prepare, turn
-from stages.model.hub.lora import merge_into_pipeline
+from stages.model.hub.lora import check_loras, merge_into_pipeline
 from stages.model.weights.files import check_files, find_folder, refuse_pointers
 from stages.model.weights.loading import check_device, compute_dtype, find_part
 from stages.model.weights.offload import offload_on
@@ -120,11 +120,13 @@ def load_pipeline(
     folders = {component: root / component for component in kinds}
     if other != name:
         folders["vae"] = find_folder(other, vae)
+    networks = {key: kind for key, kind in kinds.items() if kind is not None and issubclass(kind, nn.Module)}
     for component, kind in kinds.items():
-        if kind is not None and issubclass(kind, nn.Module):
+        if component in networks:
             check_files(*part_of(preset, name, component), folders[component])
         elif kind is not None:
             refuse_pointers(name, folders[component])
+    check_loras(preset, name, cls, networks, lambda place: empty(networks[place], folders[place]))
 
     def make(component: str, kind: type[Any]) -> Any:
         owner, own = part_of(preset, name, component)
@@ -195,6 +197,23 @@ def assemble(
     return pipeline
 
 
+def empty(kind: type[Any], place: str | Path, subfolder: str = "", published: Mapping[str, Any] | None = None) -> Any:
+    """A network without weights, of the configuration that is published here or stands in a folder."""
+    with torch.device("meta"):
+        if hasattr(kind, "config_class") and kind.__module__.startswith("transformers"):
+            settings = kind.config_class
+            if published is None:
+                return kind(settings.from_pretrained(str(place), subfolder=subfolder))
+            return kind(settings(**published))
+        known = kind.load_config(str(place), subfolder=subfolder) if published is None else dict(published)
+        return kind.from_config(known)
+
+
+def reads_text(kind: type[Any]) -> bool:
+    """Whether a component is a processor of texts and pictures, of which pipelines here use the tokenizer alone."""
+    return issubclass(kind, transformers.ProcessorMixin)
+
+
 def dtype_of(preset: Preset, part: Part, device: str) -> torch.dtype:
     """What a part computes in on `device`."""
     return compute_dtype(preset if part.dtype is None else replace(preset, dtype=part.dtype), device)
@@ -251,6 +270,8 @@ def _load_component(name: str, part: Part, folder: Path, kind: type[Any], dtype:
     try:
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
+        if reads_text(kind):  # its pictures need torchvision, and no stage shows it one
+            kind = transformers.AutoTokenizer
         made = kind.from_pretrained(str(folder), **options)
         if isinstance(made, transformers.PreTrainedTokenizerBase):
             words = sum(not token.startswith("<") for token in made.get_vocab())

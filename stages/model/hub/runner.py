@@ -91,6 +91,7 @@ class Runner:
             "output_type": "np",
             "use_resolution_binning": False,  # PixArt and Sana would draw another size and crop it
             "sample_audio": False,
+            **({"sigmas": [*denoising.sigmas]} if denoising.sigmas else {}),
         }
         skip = Skip(self.pipeline, stops, generators)
         report(skip.left, steps)
@@ -113,7 +114,7 @@ class Runner:
         if denoising.scheduler != "own":
             self.pipeline.scheduler = build_scheduler(denoising)
         elif own is not None:
-            self.pipeline.scheduler = type(own).from_config(own.config, **_shift(own, denoising.flow_shift))
+            self.pipeline.scheduler = type(own).from_config(own.config, **_changes(own, denoising))
 
     @contextmanager
     def _watched(self, steps: int, report: Report, stops: Stops, skip: Skip) -> Iterator[Callable[..., dict[str, Any]]]:
@@ -162,10 +163,13 @@ class Runner:
             clear()
 
 
-def _shift(scheduler: Any, flow_shift: float) -> dict[str, float]:
-    """Under the name that the scheduler has for it."""
+def _changes(scheduler: Any, denoising: Denoising) -> dict[str, Any]:
+    """Of its settings, under the names that the scheduler has for them: noise levels of ours are taken as they are."""
+    changes: dict[str, Any] = {key: denoising.flow_shift for key in ("flow_shift", "shift") if denoising.flow_shift}
+    if denoising.sigmas:
+        changes |= {"use_dynamic_shifting": False, "shift_terminal": None, "shift": 1.0}
     known = inspect.signature(type(scheduler)).parameters
-    return {key: flow_shift for key in ("flow_shift", "shift") if flow_shift and key in known}
+    return {key: value for key, value in changes.items() if key in known}
 
 
 @cache

@@ -25,7 +25,7 @@ from stages.model.hub.layout import choose_class, load_pipeline, look_up
 from stages.model.hub.noise import Share
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.hub.upscaling import count_passes, small_size, upscaling
+from stages.model.hub.upscaling import attend_to_all, count_passes, held_beside, small_size, upscaling
 from stages.model.network.pictures import resize_frames
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
@@ -133,6 +133,7 @@ class HubRedrawer:
     """Video to video by a pipeline that takes `video`: how strongly to change it, or to make it larger."""
 
     def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN, speed: Speed = EXACT) -> None:
+        attend_to_all(pipeline)
         self.runner = Runner(pipeline, speed)
         self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"V2V's {self.runner.name}"
@@ -180,7 +181,9 @@ class HubRedrawer:
         made = cls(sketch_pipeline(preset, _V2V, partial(_redrawer_class, preset), device))
         clip = Clip(np.zeros((frames, params.size[1], params.size[0], 3), np.uint8), preset.keyframe_fps)
         image = Image(clip.frames[0])
-        return rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
+        seen = rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
+        seen.held = held_beside(made.runner.pipeline, frames, params.size)
+        return seen
 
     def __call__(
         self,

@@ -38,6 +38,7 @@ def modern_preset(
         strength=0.5,
         i2v_windows=Windows(81, 0),
         v2v_windows=windows or Windows(81, 8),
+        loras=(),
     )
 
 

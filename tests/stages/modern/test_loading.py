@@ -83,6 +83,15 @@ def test_a_file_that_is_cut_off(copy: Callable[[str], Path]) -> None:
     assert f"Part 'i2v_pipeline' cannot be loaded from {file} (it is cut off after " in refusal("i2v", folder)
 
 
+def test_a_processor_of_texts_and_pictures_is_loaded_as_its_tokenizer(copy: Callable[[str], Path]) -> None:
+    """As Kandinsky 6 is published; its pictures would need torchvision, which is not a dependency here."""
+    folder = copy("kandinsky6_image")
+    edit_index(folder, tokenizer=["transformers", "Qwen2_5_VLProcessor"])
+    preset = modern_preset({"i2v_pipeline": str(folder)}, size=(48, 32), frames=5)
+    pipeline = I2V.load(preset, "cpu").maker.runner.pipeline  # type: ignore[union-attr]
+    assert len(pipeline.tokenizer("a fox").input_ids) > 2
+
+
 def test_a_component_that_is_missing(copy: Callable[[str], Path]) -> None:
     folder = copy("ltx_text")
     for file in (folder / "tokenizer").iterdir():
