@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def reversals(run: Run) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_at_a_steady_load_it_seldom_changes_its_mind() -> None:
     runs = [simulate(ABOUT, poisson(0.05, 7200.0, seed), LookAhead()) for seed in (11, 12)]
     assert max(reversals(run) for run in runs) < 80  # 97 and 125 before it remembered
