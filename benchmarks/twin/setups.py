@@ -29,7 +29,7 @@ MAX_JOBS = 64
 STEPS: Mapping[StageName, int] = {"t2i": 2, "i2v": 8, "v2v": 8, "vfi": 1}  # of a call
 RULES = Rules(hand_off_s=0.05, ahead_s=0.2)
 STATE_BYTES = 100_000
-URGENT, URGENT_EVERY, URGENT_DUE = "urgent", 4, 1.8  # times what a job takes alone
+URGENT, URGENT_EVERY, URGENT_DUE = "urgent", 4, 1.4  # times what a job takes alone
 START_UP_S = 6.0  # of a process on two busy cores, about; nothing waits for it
 NOTICE_S = 60.0
 HEAD = "head"  # the pool of all but V2V, where that has nodes
