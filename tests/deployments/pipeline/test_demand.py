@@ -82,6 +82,20 @@ def test_calls_of_a_batch_share_a_replica_and_its_seconds(journal: Journal) -> N
     assert read(demand).stages["t2i"].batch_s == pytest.approx(6.0)
 
 
+async def test_stages_that_jobs_do_not_reach_are_wanted_less(journal: Journal) -> None:
+    """Seven of ten end as pictures; one begins behind T2I, with a video that was sent."""
+    demand = Demand(ARGS, journal.database)
+    await demand.look()
+    assert {stage.share for stage in read(demand).stages.values()} == {1.0}
+    asked = {"prompt": "a fox", "model": "tiny", "size": "256x256", "seconds": "2"}
+    for seed in range(10):
+        own = {"until": "t2i"} if seed < 7 else {"enter": "v2v"} if seed == 7 else {}
+        journal.submit(NewJob(JobRequest.model_validate({**asked, **own, "seed": seed})))
+    await demand.look()
+    shares = {name: stage.share for name, stage in read(demand).stages.items()}
+    assert shares == pytest.approx({"t2i": 0.9, "i2v": 0.2, "v2v": 0.3, "vfi": 0.3})
+
+
 async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Journal) -> None:
     demand = Demand(ARGS, journal.database)
     await demand.look()
