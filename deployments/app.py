@@ -165,13 +165,15 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         "finisher_options": {"artifacts_url": args.storage.artifacts_url},
         **({"finished": last} if name != last else {}),
     }
+    speeds = {one: args.stages[one].speed for one in (name, *guests) if args.stages[one].speed}
     made_of = {
         "factory": args.factory(name),
         "preset": args.preset,
         "device": stage.device,
         "options": stage.options,
         "threads": stage.torch_threads,
-        **{key: said for key, said in (("gpu", stage.gpu), ("offload", stage.offload)) if said is not None},
+        **({} if stage.gpu is None else {"gpu": stage.gpu}),
+        **({"speeds": speeds} if speeds else {}),
         "guests": {other: (factory, args.stages[other].options) for other, factory in guests.items()},
         "batch": (stage.batch.size, stage.batch.wait_s),
         **(finisher if args.home(last) == name else {}),

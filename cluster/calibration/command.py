@@ -23,7 +23,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from client import Client, MagicVideoError
-from client._shell.outputs import judge_output, written
+from client._shell.outputs import OutputError, is_stdout, judge_output, written
 from client._shell.terminal import make_console, tell
 from client._shell.texts import read_text
 from cluster.calibration.fitting import fitted_to, rates_of
@@ -57,9 +57,11 @@ def run(options: argparse.Namespace) -> int:
     for path, kinds in ((options.out, ()), (options.fit, ()), (options.plot, [".png"])):
         if path is not None:
             judge_output(path, kinds)
+            if is_stdout(path):
+                raise OutputError("A file is stdout, where the report goes; name another.", path=path)
     changes = [parse_change(text) for text in options.what_if]
     file = load_pools(options.pools) if options.pools is not None else None
-    before = load_learnt(options.out) if options.out is not None and options.out.exists() else None
+    before = load_learnt(options.out) if options.out is not None and options.out.is_file() else None
     try:
         with Client(options.journal) as client:
             preset, split = client.health().model, split_of(client.pools())
@@ -98,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"Drew {options.plot}.")
     if options.out is not None:
         keep(learnt, options.out)
-        print(f"Wrote {options.out}; the same command says later how right this twin was.")
+        tell(f"Wrote {options.out}; the same command says later how right this twin was.")
     print(next_step(options, learnt))
     return 0
 
@@ -148,7 +150,7 @@ def told_other(now: Predicted, then: Predicted, split: Split, other: Split, file
         for stage, own in other.items()
         if own != split[stage]
     )
-    print(f"With {named}: p95 {then.p95_s:.1f} s in the place of {now.p95_s:.1f} s.")
+    tell(f"With {named}: p95 {then.p95_s:.1f} s in the place of {now.p95_s:.1f} s.")
     if file is None:
         print("Give --pools for the bills.")
         return
@@ -196,7 +198,8 @@ def load_learnt(path: Path) -> Learnt:
             raise ValueError("another version")
         arrivals = tuple(Arrival(at_s, kind) for at_s, kind in document["trace"]["arrivals"])
         trace = Trace("journal", arrivals, document.pop("trace")["span_s"])
-        stages = {name: LearntStage(**own) for name, own in document.pop("stages").items()}
+        told = document.pop("stages").items()
+        stages = {name: LearntStage(**{**own, "shares": tuple(own.get("shares", ()))}) for name, own in told}
         paths = {kind: tuple(path) for kind, path in document.pop("paths").items()}
         return Learnt(stages=stages, paths=paths, trace=trace, **document)
     except (ValueError, KeyError, TypeError) as error:

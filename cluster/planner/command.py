@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from client._shell.outputs import judge_output
-from client._shell.terminal import make_console
+from client._shell.terminal import make_console, tell
 from cluster.planner.accelerators import parse_gpu, with_gpu
 from cluster.planner.budget import judge_budget, within
 from cluster.planner.kinds import parse_kinds, parse_money
@@ -103,9 +103,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     show(answer)
     if options.write is not None:
-        print(f"Wrote replicas, pools and GPUs of the four stages into {options.write}.")
+        tell(f"Wrote replicas, pools and GPUs of the four stages into {options.write}.")
     if options.plot is not None:
-        print(f"Drew {options.plot}.")
+        tell(f"Drew {options.plot}.")
     print(next_step(options.write, options.pools))
     return 0
 

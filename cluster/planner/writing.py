@@ -41,10 +41,10 @@ def write_config(plan: Plan, file: PoolFile, path: Path) -> None:
     for choice in plan.choices:
         stage = stages.setdefault(choice.stage, {})
         _place(stage, choice, plan, file)
-        if lived:
-            stage.pop("offload", None)  # of the plan before
-        if plan.layout in ("monolith", "offload") and choice.stage not in plan.hosts:
-            stage["offload"] = "none" if plan.layout == "monolith" else "model"
+        if lived and "speed" in stage:
+            stage["speed"].pop("offload", None)  # of the plan before
+        if plan.layout in ("monolith", "offload"):
+            stage.setdefault("speed", {})["offload"] = "none" if plan.layout == "monolith" else "model"
     if plan.layout != "apart":
         application.pop("autoscaling_policy", None)
         application["args"].pop("scaling", None)

@@ -130,11 +130,11 @@ def test_every_layout_of_a_plan_is_rendered_and_built(layout: str, tmp_path: Pat
     for resource, most in (("GPU", 1.0), ("CPU", 14.0)):  # of a node
         used = sum(need.replicas * need.resources[resource] for need in needs)
         assert used <= most * sum(bill.nodes for bill in plan.bills)
-    assert args.stages["i2v"].offload == {"monolith": "none", "offload": "model"}.get(layout)
+    assert args.stages["i2v"].speed.get("offload") == {"monolith": "none", "offload": "model"}.get(layout)
     apart = PoolFile(pools=(pool("big", 3.0, 4, accelerator="H100", gpus_per_node=1),))
     write_config(make_plan(goal, apart, PAPER), apart, config)
     again = load_config(config)
-    assert all(own.lives_with is None and own.offload is None for own in again.stages.values())
+    assert all(own.lives_with is None and not own.speed.get("offload") for own in again.stages.values())
 
 
 def test_a_monolith_is_one_deployment_of_four_stages(tmp_path: Path) -> None:
