@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.table import Table
 
-from client._shell.outputs import judge_output
+from client._shell.outputs import is_stdout, judge_output
 from client._shell.terminal import make_console, tell
 from cluster.planner.efficiency import BASE_MODEL_S, PIPELINE_S, STEP_S, reached
 from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, save_profile
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     profile = estimate(preset) if options.estimate else measure(preset, options)
     save_profile(profile, path)
     show(profile)
-    if str(path) != "-":
+    if not is_stdout(path):
         tell(str(path))
     return 0
 

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.browser import needs_chromium
 SCRIPTS = (
     *("pipelining", "fanout", "autoscaling", "twin", "peers", "end_to_end", "durability", "api", "journal_scale"),
     *("bulkheads", "page", "clients", "adapters", "study"),
-    *("denoise", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
+    *("denoise", "speed", "vfi", "vfi_quality", "quality", "sim_policies", "lab", "papers"),
 )
 QUICK_S = 400
 KINDS = ("sqlite", "postgres")
@@ -101,6 +102,7 @@ def test_pipelining_gives_its_figures() -> None:
     assert figures["idle_overhead_ms"] > 0
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_study_gives_its_figures_and_loses_no_vote() -> None:
     figures = figures_of(run("study", "--quick"))
@@ -200,6 +202,16 @@ def test_clients_gives_its_figures_and_no_client_fails() -> None:
 
 
 @pytest.mark.bench
+@pytest.mark.slow
+def test_speed_gives_its_figures() -> None:
+    figures = figures_of(run("speed", "--quick"))
+    assert figures.pop("exact_equal") == 1
+    knobs = {"first_block", "mag", "taylorseer", "attention", "gpus", *(["int8"] if find_spec("torchao") else [])}
+    assert set(figures) == {f"{knob}_{what}" for knob in knobs for what in ("speedup", "psnr_db")}
+    assert figures["gpus_psnr_db"] > 60 < figures["attention_psnr_db"]
+    assert all(figure > 0 for figure in figures.values())
+
+
 @pytest.mark.slow
 def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))

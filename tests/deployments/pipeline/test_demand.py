@@ -12,7 +12,7 @@ from deployments.settings.application import AppArgs, ScalingArgs
 from deployments.settings.reading import parse_args
 
 ARGS = AppArgs(
-    stages={"v2v": StageArgs(num_gpus=2.0)},
+    stages={"v2v": StageArgs(num_gpus=0.5)},
     scaling=ScalingArgs(budget_gpus=8, call_s={"v2v": 10.0}, start_up_s={"v2v": 60.0}, policy={"margin": 0.1}),
 )
 
@@ -118,7 +118,7 @@ def test_how_long_replicas_load_is_what_they_say_and_replaces_what_was_said(jour
 def test_the_settings_travel_with_it(journal: Journal) -> None:
     report = read(Demand(ARGS, journal.database))
     assert (report.budget_gpus, report.options, report.max_jobs) == (8, {"margin": 0.1}, ARGS.pipeline.max_jobs)
-    assert (report.stages["v2v"].gpus, report.stages["v2v"].start_up_s) == (2.0, 60.0)
+    assert (report.stages["v2v"].gpus, report.stages["v2v"].start_up_s) == (0.5, 60.0)
     assert list(report.stages) == ["t2i", "i2v", "v2v", "vfi"]
 
 
