@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from stages.base import WeightsError
 from stages.model.weights.files import check_files, fetch_file, find_folder, refuse_pickle, source_of
+from stages.model.weights.packed import is_packed, unpacked
 from stages.presets import DTypeName, Part, Preset
 
 __all__ = [
@@ -162,12 +164,30 @@ def load_module(preset: Preset, name: str, cls: type[ModuleT], device: str, dtyp
     if part.variant:
         options["variant"] = part.variant
     try:
-        module, info = cls.from_pretrained(str(folder), **options)  # type: ignore[attr-defined]
+        if (file := _packed_file(folder)) is not None:
+            module, info = _built(cls, folder), {"missing_keys": (), "mismatched_keys": (), "unexpected_keys": ()}
+            module.load_state_dict(unpacked(file))
+            module.to(dtype)
+        else:
+            module, info = cls.from_pretrained(str(folder), **options)  # type: ignore[attr-defined]
     except Exception as error:  # the libraries' loaders raise a dozen kinds; to a user they are one
         raise WeightsError(_sentence(name, part, error)) from error
     _judge(name, part, cls, info)
     loaded: ModuleT = module.to(device).eval().requires_grad_(False)
     return loaded
+
+
+def _packed_file(folder: Path) -> Path | None:
+    """The one file of a part some of whose tensors are packed."""
+    files = list(folder.glob("*.safetensors"))
+    return files[0] if len(files) == 1 and is_packed(files[0]) else None
+
+
+def _built(cls: Any, folder: Path) -> Any:
+    """A module as its config.json says, still without weights."""
+    if cls.__module__.startswith("transformers"):
+        return cls(cls.config_class.from_pretrained(str(folder)))
+    return cls.from_config(cls.load_config(str(folder)))
 
 
 def load_tensors(preset: Preset, name: str) -> dict[str, Tensor]:
