@@ -30,6 +30,7 @@ __all__ = [
     "load_module",
     "load_tensors",
     "load_tokenizer",
+    "multiplies_in_bf16",
     "settle",
     "source_of",
 ]
@@ -50,6 +51,12 @@ def compute_dtype(preset: Preset, device: str) -> torch.dtype:
     """
     check_device(preset, device)
     return torch.float32 if torch.device(device).type == "cpu" else getattr(torch, preset.dtype)
+
+
+def multiplies_in_bf16(preset: Preset, device: str) -> bool:
+    """Whether the denoisers' products are bfloat16's on `device`: a CPU that has instructions for it, if asked for."""
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return preset.bf16 and torch.device(device).type == "cpu" and bool(has)
 
 
 def check_device(preset: Preset, device: str) -> None:
