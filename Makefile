@@ -15,7 +15,7 @@ help:
 	@echo "make serve [PRESET=tiny PORT=8000 GPUS=auto]   set up and serve on this machine; paper, paper-fast, modern on its GPUs"
 	@echo "make test                        set up and run every test"
 	@echo "make test-cluster                tests on many Ray nodes of this machine: what dies, drains, lacks; minutes"
-	@echo "make test-bench                  the benchmarks of scaling with --quick, minutes each; not among the former"
+	@echo "make test-bench                  most benchmarks with --quick, up to minutes each; not among the former"
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make browser                     Debian's Chromium for the tests of the page, as root; else they are skipped"
@@ -43,10 +43,10 @@ serve: setup
 	$(BIN)/python -m deployments serve --preset $(PRESET) $(if $(GPUS),--gpus $(GPUS)) --port $(PORT)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not bench and not cluster"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not bench and not cluster"
 
 test-cluster: setup
-	$(BIN)/python -m pytest tests/e2e/cluster
+	$(BIN)/python -m pytest tests/e2e/cluster tests/e2e/test_box.py
 
 test-bench: setup
 	$(BIN)/python -m pytest -m bench

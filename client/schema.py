@@ -22,6 +22,7 @@ Variant = Literal["video", "thumbnail", "spritesheet", "keyframe", "preview"]
 StageStatus = Literal["waiting", "queued", "running", "completed", "failed", "cancelled", "skipped"]
 Order = Literal["asc", "desc"]
 ServiceTier = Literal["default", "flex", "priority"]
+AskedTier = Literal["auto", "default", "flex", "priority"]  # auto: as if it was left out
 
 STAGES: dict[str, tuple[str, str]] = {
     "t2i": ("picture", "draws the reference picture"),
@@ -84,7 +85,7 @@ class CreateVideo(BaseModel):
     )
     candidates: int = Field(default=1, description="Pictures that T2I makes for pause_after=t2i, 1 to 8.")
     priority: int = Field(default=0, description="Higher goes first, -10 to 10.")
-    service_tier: ServiceTier | None = Field(
+    service_tier: AskedTier | None = Field(
         default=None, description="OpenAI's word for a class: flex waits for the others, priority goes before them."
     )
     deadline_s: float | None = Field(
@@ -117,7 +118,7 @@ class RemixVideo(BaseModel):
     until: StageName | None = None
     pause_after: Literal["t2i", "i2v", "v2v"] | None = None
     priority: int = 0
-    service_tier: ServiceTier | None = None
+    service_tier: AskedTier | None = None
     deadline_s: float | None = None
     webhook_url: str | None = None
 

@@ -31,20 +31,9 @@ from deployments.api.gate import check_exposure
 from deployments.errors import ConfigError, StartError
 from deployments.mcp.command import add_mcp_command
 from deployments.observe.logs import Format, Level
-from deployments.server import (
-    LOCAL_STORE_BYTES,
-    LocalRay,
-    abandon,
-    adopt_orphans,
-    check_port,
-    dead_part,
-    ray_parts,
-    start,
-    stop,
-)
 from deployments.settings.application import AppArgs
 from deployments.settings.reading import load_config
-from deployments.settings.variants import box, laptop
+from deployments.settings.variants import LOCAL_STORE_BYTES, box, laptop
 from deployments.tenants.commands import add_admin_commands, add_place_options
 from stages.presets import PRESETS
 
@@ -86,6 +75,10 @@ def _serve(options: argparse.Namespace) -> int:
     boxes.check_words(options)
     given, found = _arguments(options)
     args = _telling(given, options)
+    if options.plan:
+        return 0
+    from deployments.server import LocalRay, abandon, adopt_orphans, dead_part, ray_parts, start, stop  # loads Ray
+
     cpus = os.cpu_count() or 1
     where: LocalRay | str = options.address
     if not options.cluster or options.address == OWN_RAY:
@@ -98,8 +91,6 @@ def _serve(options: argparse.Namespace) -> int:
             num_gpus=0 if found is None else len(found.gpus),
             gpus=() if found is None else found.visible,
         )
-    if options.plan:
-        return 0
     adopt_orphans()
     print(f"Starting preset {args.preset}; this takes a moment ...", file=sys.stderr, flush=True)
     server = start(args, host=options.host, port=options.port, where=where)
@@ -131,6 +122,8 @@ def _arguments(options: argparse.Namespace) -> tuple[AppArgs, boxes.Box | None]:
         return alone, None
     check_exposure(options.host, alone.storage.database())  # before what takes seconds
     if not options.plan:
+        from deployments.server import check_port  # here, as loading Ray takes seconds
+
         check_port(options.host, options.port)
     found = boxes.look(options.preset or alone.preset, options.gpus or "auto")
     print(found.report(options.host, options.port), file=sys.stdout if options.plan else sys.stderr, flush=True)

@@ -34,9 +34,9 @@ from deployments.on_ray.health import stage_needs
 from deployments.on_ray.ray_internals import apply_config, look_often
 from deployments.settings.application import IMPORT_PATH, POLICY_PATH, AppArgs
 from deployments.settings.reading import check_environment
+from deployments.settings.variants import LOCAL_STORE_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCAL_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0
 _DEPLOY_POLL_S = 0.2
 _CONNECT_S = 5.0

@@ -28,7 +28,7 @@ _FLAGS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=120_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         try:
@@ -44,7 +44,7 @@ def opened(
     """A page of a profile of its own. At the end nothing may stand in its console but what holds one of `allowed`."""
     with browser.new_context(base_url=url, **context) as profile:
         page = profile.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)

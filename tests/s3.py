@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 import fsspec
 
-DEADLINE_S = 60.0
+from cluster.server_process import free_port
+
+DEADLINE_S = 120.0
 
 _numbers = itertools.count()
 
@@ -74,11 +75,10 @@ def _answers() -> bool:
 
 def _free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, all different."""
-    with ExitStack() as probes:
-        found = [probes.enter_context(socket.socket()) for _ in range(count)]
-        for probe in found:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in found]
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def _stop(process: "subprocess.Popen[bytes]", folder: str) -> None:

@@ -1,10 +1,12 @@
 """Every command as a user types it: what is wrong is one sentence and a code, and a reader that leaves is no error."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,17 +61,48 @@ def start(folder: Path, words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_what_is_wrong_is_one_sentence_and_a_code(folder: Path) -> None:
-    before = sorted(folder.rglob("*"))
-    for words, code, sentence in WRONG:
-        process = start(folder, words)
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, out) == (code, ""), (words, err)
+FORKS = """
+import json, os, runpy, sys
+import av, diffusers, httpx, numpy, pydantic, ray, rich, sqlalchemy, torch, transformers, typer, yaml
+for number, words in enumerate(json.loads(sys.argv[1])):
+    if not (child := os.fork()):
+        for file in (1, 2):
+            os.dup2(os.open(f"{sys.argv[2]}/{number}.{file}", os.O_CREAT | os.O_WRONLY), file)
+        break
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code, json.dumps(sorted(os.listdir("."))), flush=True)
+else:
+    sys.exit()
+module, *sys.argv[1:] = words.split()
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""  # as `python -m` does it
+
+
+def end(folder: Path, said: Path, commands: Sequence[str]) -> Iterator[tuple[int, str, str, list[str]]]:
+    """Of each command, one after the other: its exit code, what it says on both, and what the folder holds then.
+
+    Each is a process of its own, forked from one that has loaded the packages of others: that takes seconds.
+    """
+    said.mkdir()
+    command = [sys.executable, "-c", FORKS, json.dumps(commands), str(said)]
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("\n")) == (0, len(commands)), done.stderr
+    for number, line in enumerate(done.stdout.splitlines()):
+        code, _, names = line.partition(" ")
+        out, err = ((said / f"{number}.{file}").read_text() for file in (1, 2))
+        yield int(code), out, err, json.loads(names)
+
+
+def test_what_is_wrong_is_one_sentence_and_a_code(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    before = sorted(os.listdir(folder))
+    ended = end(folder, tmp_path_factory.mktemp("said") / "wrong", [words for words, _, _ in WRONG])
+    for (words, code, sentence), (found, out, err, names) in zip(WRONG, ended, strict=True):
+        assert (found, out) == (code, ""), (words, err)
         assert err.startswith("Error: "), (words, err)
         assert err.count("\n") == 1, (words, err)
         assert sentence in err, words
-        left = [path for path in sorted(folder.rglob("*")) if "data" not in path.parts]  # the laptop's journal
-        assert left == before, words
+        assert [name for name in names if name != "data"] == before, words  # the laptop's journal
 
 
 @pytest.mark.parametrize("words", ["stages weights", f"{PLAN} --json", "cluster experiment bottleneck --quick"])
@@ -85,24 +118,24 @@ def test_a_reader_that_leaves_is_no_error(folder: Path, words: str) -> None:
     assert process.wait(120) == 141, said
 
 
-def test_debug_shows_where_it_came_from(folder: Path) -> None:
-    for words in ("cluster plan --rate x --p95 1", "stages a -o out.gif", "deployments keys list --config missing"):
-        process = start(folder, f"{words} --debug")
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 2
+def test_debug_shows_where_it_came_from(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    wrong = ("cluster plan --rate x --p95 1", "stages a -o out.gif", "deployments keys list --config missing")
+    commands = [f"{words} --debug" for words in wrong]
+    for code, _, err, _ in end(folder, tmp_path_factory.mktemp("said") / "debug", commands):
+        assert code == 2
         assert "Traceback" in err
 
 
 def test_ctrl_c_while_it_loads_is_quiet(folder: Path) -> None:
     (folder / "mine").mkdir()
     (folder / "p.txt").write_text("a fox\n")
-    process = start(folder, "stages.training refl --data p.txt --out mine --steps 1")
-    deadline = time.monotonic() + 60
+    process = start(folder, "stages.training refl --data p.txt --out mine --steps 100000")
+    deadline = time.monotonic() + 120
     maps = Path(f"/proc/{process.pid}/maps")
     while "libtorch" not in maps.read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err.splitlines()[-1]) == (
         130,
         "Interrupted; started again, it goes on from the last checkpoint.",

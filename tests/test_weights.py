@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -18,6 +20,7 @@ def test_weights_are_safetensors_and_small() -> None:
     assert sum(path.stat().st_size for path in weights) <= 60_000_000
 
 
+@pytest.mark.slow
 def test_the_model_card_names_every_weights_file_with_its_digest() -> None:
     weights = ROOT / "stages" / "weights"
     listed = {}

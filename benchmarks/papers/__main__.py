@@ -1,6 +1,6 @@
 """Published tables of mixed traffic, and what our order and look-ahead make of them: `python -m benchmarks.papers`.
 
-A name behind it has one of them alone. `live` has GF-DiT's on a real server with replayed stages, five minutes, and
+A name behind it has one of them alone. `live` has GF-DiT's on a real server with replayed stages, seven minutes, and
 `lightx2v --live` its own, a quarter of an hour; the others are simulated, take three minutes together, and say nothing
 of a real cluster. The modules of those names tell what is printed, and each figure.
 """
@@ -12,7 +12,7 @@ from benchmarks.papers.disagfusion import RATES, SEEDS, disagfusion
 from benchmarks.papers.dynamic import dynamic
 from benchmarks.papers.gfdit import WORKLOADS, doubled, gfdit
 from benchmarks.papers.lightx2v import DITS, lightx2v
-from benchmarks.papers.live import live
+from benchmarks.papers.live import live, promises
 from benchmarks.papers.mixed import PICTURES, mixed_sizes
 from benchmarks.papers.mixed import RATES as MIXED_RATES
 from benchmarks.tools.result import parser_of, result
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     if wanted("mixed"):
         figures |= mixed_sizes(*((MIXED_RATES[:1], 500) if quick else (MIXED_RATES, PICTURES)))
     if told.name == "live" or (told.name is None and not quick):
-        figures |= live(["inflight"] if quick else list(WORKLOADS))
+        figures |= live(["inflight"]) if quick else live(list(WORKLOADS)) | promises()
     if wanted("gentd26"):
         if quick:
             figures |= gen.gentd26(gen.likely_day(200))

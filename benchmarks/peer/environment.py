@@ -24,6 +24,7 @@ INSTALL_S, RUN_S = 600, 600
 CPUS = 16  # what Ray may hand out, as on the other sides
 _ROOT = Path(__file__).resolve().parents[2]
 _MARK = "SECONDS "
+OURS = ("numpy", "av", "fsspec", "pydantic", "pillow", "safetensors", "rich")  # what the sides import of this project
 
 
 class PeerError(RuntimeError):
@@ -131,5 +132,6 @@ def child() -> None:
 def _imports(python: Path, peer: Peer) -> bool:
     if not python.exists():
         return False
-    needed = f"import {', '.join(peer.modules)}"
-    return subprocess.run([str(python), "-c", needed], capture_output=True, check=False).returncode == 0
+    needed = f"import {', '.join(peer.modules)}, {peer.entry.partition(':')[0]}"
+    there = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    return subprocess.run([str(python), "-c", needed], capture_output=True, check=False, env=there).returncode == 0

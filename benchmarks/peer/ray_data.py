@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.peer.environment import Burst, Peer
+from benchmarks.peer.environment import OURS, Burst, Peer
 from benchmarks.peer.work import INPUTS, OUTPUT, Work, step
 from stages.types import STAGE_NAMES, StageName
 
 RAY_DATA = Peer(
     name="ray-data",
-    packages=(f"ray[data]=={ray.__version__}", "numpy", "av", "fsspec"),
+    packages=(f"ray[data]=={ray.__version__}", *OURS),
     modules=("av", "fsspec", "ray.data"),
     entry="benchmarks.peer.ray_data:run",
 )

@@ -9,13 +9,13 @@ import importlib
 import time
 from typing import Any
 
-from benchmarks.peer.environment import Burst, Peer, PeerError
+from benchmarks.peer.environment import OURS, Burst, Peer, PeerError
 from benchmarks.peer.work import step
 from stages.types import STAGE_NAMES, StageName
 
 XENNA = Peer(
     name="xenna",
-    packages=("cosmos-xenna>=0.3,<0.4", "tqdm", "numpy", "av", "fsspec"),  # it imports tqdm without asking for it
+    packages=("cosmos-xenna>=0.3,<0.4", "tqdm", *OURS),  # it imports tqdm without asking for it
     modules=("av", "fsspec", "cosmos_xenna.pipelines.v1"),
     entry="benchmarks.peer.xenna:run",
     dashboard=True,  # it asks Ray's API for the actors that there are, up to so many

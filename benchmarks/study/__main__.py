@@ -227,7 +227,7 @@ async def vote_at_once(folder: Path, raters: int, trials: int) -> tuple[Load, in
 
 
 def main() -> None:
-    parser = parser_of("study", __doc__ or "", quick="four crowds, 8 raters with a few votes each")
+    parser = parser_of("study", __doc__ or "", quick="two crowds, 8 raters with a few votes each")
     parser.add_argument("--serve", type=Path, help="internal: be the server over this folder")
     parser.add_argument("--port", type=int, default=0, help="internal: of that server")
     args = parser.parse_args()
@@ -236,7 +236,7 @@ def main() -> None:
         return
     error = max(abs(round(float(ratio(*counts)), 2) - printed) for counts, printed in PAPER.values())
     console.print(f"ratios of the paper: off by {error:.2f} at most")
-    count = 4 if args.quick else 100
+    count = 2 if args.quick else 100
     found = crowds(count)
     console.print(f"of {count} crowds {found.recovered} are recovered, of {count} without preference {found.kept} kept")
     raters, trials = (8, 4) if args.quick else (AT_ONCE, 60)

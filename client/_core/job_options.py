@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..schema import ServiceTier, StageName
+    from ..schema import AskedTier, StageName
     from .uploads import Picture, VideoInput
 
 PausePoint = Literal["t2i", "i2v", "v2v"]
@@ -26,7 +26,7 @@ class JobOptions(TypedDict, total=False):
     guidance: float | None  # of every stage
     stages: Mapping[str, Mapping[str, float]] | str | None  # of single ones, {"i2v": {"steps": 20}}, or its JSON
     priority: int  # higher goes first, -10 to 10
-    service_tier: ServiceTier | None  # OpenAI's word for a class of priorities
+    service_tier: AskedTier | None  # OpenAI's word for a class of priorities
     deadline_s: float | None  # refuse the job, or give it up, when it cannot be done so soon
     webhook_url: str | None  # told once when the job ends
     idempotency_key: str | None  # makes your own repetitions safe too; else one is drawn for each call

@@ -16,7 +16,16 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema, models_json_schema
 
-from client.schema import ContinueVideo, CreateVideo, EditVideo, ErrorBody, ExtendVideo, ExtensionVideo, RemixVideo
+from client.schema import (
+    ContinueVideo,
+    CreateVideo,
+    EditVideo,
+    ErrorBody,
+    ErrorDetail,
+    ExtendVideo,
+    ExtensionVideo,
+    RemixVideo,
+)
 from client.schema_studies import CreateStudy, MakeLinks
 from deployments.intake.sources import FILES
 from deployments.jobs.judging import MAX_CANDIDATES
@@ -82,8 +91,9 @@ _KEY = ' -H "Authorization: Bearer $MAGICVIDEO_API_KEY"'
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For `responses`: answers with an `ErrorBody`."""
-    return {status: {"model": ErrorBody, "description": _ERRORS[status]} for status in statuses}
+    """For `responses`: answers with an `ErrorBody`, by its name: FastAPI would make a `model` ready for each anew."""
+    schema = {"$ref": _REF.format(model=ErrorBody.__name__)}
+    return {status: {"content": {_JSON: {"schema": schema}}, "description": _ERRORS[status]} for status in statuses}
 
 
 def binary(description: str, *media_types: str) -> dict[str, Any]:
@@ -120,7 +130,8 @@ def describe(app: FastAPI, preset_name: str, served_names: Sequence[str] = ()) -
 
 
 def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
-    _, definitions = models_json_schema([(model, "validation") for model in (*_BODIES, *_LITERAL)], ref_template=_REF)
+    named = [*((model, "validation") for model in (*_BODIES, *_LITERAL)), (ErrorBody, "serialization")]
+    _, definitions = models_json_schema(named, ref_template=_REF)
     schemas = made["components"]["schemas"]
     schemas.update(definitions["$defs"])
     for model in _BODIES:
@@ -128,7 +139,7 @@ def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str])
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
         _optional(schemas[model.__name__]["properties"])
-    for model in _LITERAL:
+    for model in (*_LITERAL, ErrorBody, ErrorDetail):
         _optional(schemas[model.__name__]["properties"])
     for model in _FORMS:
         schemas[_form_name(model)] = _form(model, schemas[model.__name__])

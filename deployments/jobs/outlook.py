@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
-from client.schema import ServiceTier
+from client.schema import AskedTier, ServiceTier
 from deployments.errors import InvalidRequestError, RateLimitError
 from deployments.jobs.values import SOFT_S, Job
 from deployments.jobs.work import Left, Loads, Speed, left_of, loads_of
@@ -205,13 +205,13 @@ def tier_of(priority: int) -> ServiceTier:
     return "default" if priority == 0 else "priority" if priority > 0 else "flex"
 
 
-def priority_of(priority: int | None, tier: ServiceTier | None) -> int:
+def priority_of(priority: int | None, tier: AskedTier | None) -> int:
     """What a request says of its class: a number, a word, or both, if they agree.
 
     Raises:
         InvalidRequestError: they contradict each other.
     """
-    if tier is None:
+    if tier is None or tier == "auto":
         return priority or 0
     if priority is None:
         return _TIERS[tier]

@@ -178,9 +178,11 @@ class Replica:
                 payload, info = pair
                 yield payload
                 yield info
-            if own.error is not None:
-                raise own.error
+            error, own.error = own.error, None
+            if error is not None:
+                raise error
         finally:
+            error = None  # it holds this frame
             own.stop.set()
             if watch is not None:
                 watch.cancel()
@@ -317,6 +319,7 @@ class Replica:
             except BaseException as raised:
                 outcome, error = "failed", raised
             self._end(call, outcome, error)
+            error = None  # which holds this frame, and so what came in
 
     def _end(self, call: Call, outcome: str, error: BaseException | None) -> None:
         self._metrics[call.stage].ended(outcome)

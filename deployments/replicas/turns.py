@@ -118,8 +118,8 @@ class Call:
         return said
 
     def end(self, error: BaseException | None = None) -> None:
-        """Nothing more comes."""
-        self.error = error
+        """Nothing more comes, and what came in is let go of: it would lie in the object store as long as this call."""
+        self.inputs, self.resume, self._glimpse, self.error = (), None, None, error
         self.over.set_result(None)
         self._from_thread(lambda: self.queue.put_nowait(None))
 

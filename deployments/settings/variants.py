@@ -12,6 +12,8 @@ from deployments.settings.reading import parse_args, with_environment
 from stages.replay import ReplayProfile
 from stages.types import StageName
 
+LOCAL_STORE_BYTES = 512 * 2**20  # of shared memory, on a machine without GPUs
+
 
 def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int = 1) -> AppArgs:
     """The same application on one machine: no GPU, no pools, a sliver of CPU and one replica each.

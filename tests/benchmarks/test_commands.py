@@ -1,6 +1,7 @@
 """Every benchmark as a command: its help, its figures; with `--quick` on a real Ray.
 
-Those marked `bench` take minutes each and are left out of `make test`; `make test-bench` runs them.
+Those marked `bench` take long, and what they measure has tests of its own: they are left out of `make test`;
+`make test-bench` runs them.
 """
 
 import json
@@ -103,11 +104,12 @@ def test_pipelining_gives_its_figures() -> None:
 def test_study_gives_its_figures_and_loses_no_vote() -> None:
     figures = figures_of(run("study", "--quick"))
     assert figures["ratio_error"] == figures["votes_lost"] == 0
-    assert min(figures["recovered_of_100"], figures["null_kept_of_100"]) >= 75  # of four crowds
+    assert min(figures["recovered_of_100"], figures["null_kept_of_100"]) == 100  # of two crowds
     assert figures["spammers_found"] > 0.9 > 0.2 > figures["others_left_out"]
     assert min(figures["vote_p99_ms"], figures["bootstrap_s"]) > 0
 
 
+@pytest.mark.slow
 def test_papers_gives_its_figures_and_the_papers_own_arrivals() -> None:
     figures = figures_of(run("papers", "--quick"))
     disagfusion = {f"sim_{name}_065" for name in ("bound", "central", "attain", "accepted", "kept")}
@@ -136,6 +138,7 @@ def test_lab_gives_its_figures() -> None:
     assert all(value > 0 for value in figures.values())
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_adapters_gives_its_figures_and_none_fails() -> None:
     figures = figures_of(run("adapters", "--quick"))
@@ -143,6 +146,7 @@ def test_adapters_gives_its_figures_and_none_fails() -> None:
     assert (figures["classes_run"], figures["classes_failed"]) == (0, 0)
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     document = yaml.safe_load(CONFIG_PATH.read_text())
@@ -158,6 +162,7 @@ def test_end_to_end_gives_its_figures(tmp_path: Path) -> None:
     assert figures["server_gib"] > 0.1
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_durability_gives_its_figures_and_loses_nothing() -> None:
     figures = figures_of(run("durability", "--quick"))
@@ -169,6 +174,7 @@ def test_durability_gives_its_figures_and_loses_nothing() -> None:
     assert figures["waste_ratio"] >= 0
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_api_gives_its_figures() -> None:
     figures = figures_of(run("api", "--quick", "--without-ray"))
@@ -188,6 +194,7 @@ def test_clients_gives_its_figures_and_no_client_fails() -> None:
     assert set(figures) == {"eta_error_median"}
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))
@@ -205,6 +212,7 @@ def test_denoise_gives_its_figures() -> None:
     assert figures["cached_psnr_db"] < figures["cached2_psnr_db"] < 100
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_vfi_gives_its_figures() -> None:
     figures = figures_of(run("vfi", "--quick"))

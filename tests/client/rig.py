@@ -10,7 +10,7 @@ from client import AsyncClient, Health, Pools
 from tests.client.wire import Wire
 
 MakeClient = Callable[..., Any]
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 def until(wire: Wire, pattern: str, times: int) -> None:

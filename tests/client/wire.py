@@ -205,8 +205,8 @@ class Wire:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._server.force_exit = True  # a request that hangs on purpose must not hold the end of a test
-            self._thread.join(timeout=10)
-            assert not self._thread.is_alive(), "the wire server did not stop within 10 s"
+            self._thread.join(timeout=120)
+            assert not self._thread.is_alive(), "the wire server did not stop within 120 s"
             self._server = self._thread = None
         self.database.close()
         self._folder.cleanup()

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,14 +101,14 @@ def run_program(client: str, command: Sequence[object], environment: Mapping[str
     return rows
 
 
-def run_programs(url: str, folder: Path) -> Report:
-    """Every program, one after the other."""
+def run_programs(url: str, folder: Path, clients: Collection[str]) -> Report:
+    """Their programs, one after the other."""
     picture = folder / "first.png"
     picture.write_bytes(bodies.png())
     report = Report()
-    for client, run in CLIENTS.items():
+    for client in clients:
         try:
-            report.rows += run(client, url, picture)
+            report.rows += CLIENTS[client](client, url, picture)
         except NoKitError as error:
             report.left_out[client] = str(error)
     return report
@@ -117,7 +117,7 @@ def run_programs(url: str, folder: Path) -> Report:
 def run_all(url: str) -> Report:
     """Programs, then bodies."""
     with tempfile.TemporaryDirectory(prefix="magicvideo-clients-") as folder:
-        report = run_programs(url, Path(folder))
+        report = run_programs(url, Path(folder), CLIENTS)
     report.rows += run_bodies(url)
     return report
 
@@ -178,7 +178,7 @@ def _proxy(url: str, folder: Path) -> Iterator[str]:
         def ready() -> bool:
             assert process.poll() is None, log.read_text()[-2000:]
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=5).status_code == 200
+                return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=30).status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -186,4 +186,4 @@ def _proxy(url: str, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)

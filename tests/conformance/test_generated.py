@@ -60,7 +60,6 @@ def test_the_typescript_client_of_a_generator_compiles_and_makes_a_video(url: st
     run(tmp_path, program("node", "openapi-typescript"), f"{url}/openapi.json", "--output", "schema.d.ts")
     (tmp_path / "main.ts").write_text((PROGRAMS / "generated.ts").read_text())
     strict = ("--strict", "--module", "nodenext", "--target", "es2022", "--types", "node", "main.ts")
-    run(tmp_path, program("node", "tsc"), "--noEmit", *strict)
     run(tmp_path, program("node", "tsc"), *strict)
     video = made(run(tmp_path, "node", "main.js", url))
     assert (video["id"][:6], video["seed"], video["bytes"] > 100) == ("video_", 7, True)

@@ -35,6 +35,8 @@ from tests.corpus.made import SIZE, film, greys, marked, picture, still
 from tests.corpus.test_right_values import BROKEN, NEAR, PICTURES, VIDEOS, apart
 from tests.deployments.rig import Rig, error_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 KEYFRAMES = TINY.sizes["256x256"].i2v
 SQUARE = TINY.sizes["256x256"].t2i
@@ -212,7 +214,6 @@ async def test_a_growing_video_is_judged_by_every_frame(rig: Rig) -> None:
     assert "has 512x512 pixels; each side must be between 16 and 256" in error_of(answer, 400).message
 
 
-@pytest.mark.slow
 def test_a_large_film_in_a_small_file_is_decoded_in_little_memory(tmp_path: Path) -> None:
     """40 frames of 2048x2048, 480 MiB raw: examined, and cut into pieces that follow each other."""
     black = av.VideoFrame.from_ndarray(np.zeros((3072, 2048), np.uint8), format="yuv420p")
@@ -233,7 +234,6 @@ def test_a_large_film_in_a_small_file_is_decoded_in_little_memory(tmp_path: Path
     assert int(done.stdout) < 300  # MiB: two pieces, and the frames of the decoder
 
 
-@pytest.mark.slow
 def test_the_command_interpolates_a_video_by_the_real_stages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,7 +246,6 @@ def test_the_command_interpolates_a_video_by_the_real_stages(
     assert heard(out.read_bytes())[0] == "aac"
 
 
-@pytest.mark.slow
 def test_the_command_redraws_a_video_by_the_real_stages(tmp_path: Path) -> None:
     file, out = tmp_path / "turned.mp4", tmp_path / "out.mp4"
     file.write_bytes(film(still(np.rot90(marked()), 5), matrix=made.MATRICES["90"]))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deployments.__main__ import main
-from deployments.box import choose, find_gpus
+from deployments.box import Box, choose, find_gpus
 from deployments.errors import ConfigError, StartError
-from deployments.settings.placement import Gpu
+from deployments.settings.placement import Gpu, Placement
 
 L4 = "{0}, GPU-aaaa-{0}, NVIDIA L4, 23034, {1}"
 
@@ -166,11 +166,10 @@ def test_a_plan_says_what_goes_where_and_who_may_ask(
         "create --tenant NAME`"
     )
     assert any(line.startswith("  missing weights: t2i, ") and "--preset paper --pull`" in line for line in lines)
-    assert main(["keys", "create", "--tenant", "studio", "--data-dir", str(tmp_path / "data")]) == 0
-    capsys.readouterr()
-    code, said = serve(tmp_path, capsys, "--preset", "paper", "--plan", "--host", "0.0.0.0")
-    assert (code, said.splitlines()[-2]) == (0, "  0.0.0.0:8000 answers every machine that has one of its API keys")
-    smi(tmp_path, monkeypatch, L4.format(0, 4096))
-    code, said = serve(tmp_path, capsys, "--preset", "paper")
-    assert code == 2
-    assert "GPU 0 (NVIDIA L4, 4.0 GiB free, of 22.5) is the largest given; end what uses" in said
+
+
+def test_who_may_ask_is_said_of_another_address_too() -> None:
+    nothing = Box("paper", (), Placement({}, 1.0), 0, ())
+    assert nothing.report("0.0.0.0", 8000).splitlines()[-1] == (
+        "  0.0.0.0:8000 answers every machine that has one of its API keys"
+    )

@@ -30,12 +30,14 @@ def test_nginx_takes_the_file_that_is_shipped(tmp_path: Path) -> None:
     assert OPENSSL is not None
     key, certificate = tmp_path / "videos.key", tmp_path / "videos.pem"
     words = [OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=videos.example.com"]
-    subprocess.run([*words, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [*words, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True, timeout=120
+    )
     shipped = (ROOT / "deployments" / "nginx.conf").read_text()
     given = shipped.replace("/etc/ssl/videos", str(tmp_path / "videos")).replace("/var/log/nginx", str(tmp_path))
     file = tmp_path / "nginx.conf"
     file.write_text(
         f"pid {tmp_path}/pid;\nerror_log {tmp_path}/log;\nevents {{}}\nhttp {{\naccess_log off;\n{given}\n}}\n"
     )
-    done = subprocess.run([NGINX, "-t", "-c", str(file)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([NGINX, "-t", "-c", str(file)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -33,15 +33,21 @@ from stages.types import StageName
 
 DEADLINE_S = 120.0
 STORE_BYTES = 256 * 2**20
+SLOW_STEPS = 40
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.2, bytes_out=1_500_000),
-    "i2v": ReplayProfile(run_s=0.4, bytes_out=6_000_000),
-    "v2v": ReplayProfile(run_s=1.5, bytes_out=18_000_000, steps=20),
+    "i2v": ReplayProfile(run_s=0.4, bytes_out=6_000_000, by_steps={SLOW_STEPS: 3.0}),
+    "v2v": ReplayProfile(run_s=1.5, bytes_out=18_000_000, steps=20, by_steps={SLOW_STEPS: 5.0}),
     "vfi": ReplayProfile(run_s=0.1, bytes_out=1_200_000),
 }
 WINDOWS = len(plan_windows(plan(TINY, "a fox").i2v.frames, TINY.v2v_windows))
 
 ValueT = TypeVar("ValueT")
+
+
+def slowly(stage: str) -> dict[str, Any]:
+    """What a request says whose `stage`, I2V or V2V, is to be met while it computes, on a busy machine too."""
+    return {"stages": {stage: {"steps": SLOW_STEPS}}}
 
 
 def wait_for(
@@ -68,7 +74,7 @@ class Rig:
         local = LocalRay(num_cpus=4, object_store_bytes=STORE_BYTES)
         self._server = start(self.args, host="127.0.0.1", port=free_port(), where=local)
         self.url = self._server.url
-        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self.http = httpx.Client(base_url=self.url, timeout=60.0)
         self.journal = Journal(Database(self.args.storage.database()))
         return self
 
@@ -141,7 +147,7 @@ class SecondApp:
 
     def __init__(self, rig: Rig, name: str, args: AppArgs) -> None:
         self.name, self.args = name, args
-        self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=30.0)
+        self.http = httpx.Client(base_url=f"{rig.url}/{name}", timeout=60.0)
         self.deploy()
         self.journal = Journal(Database(args.storage.database()))
 

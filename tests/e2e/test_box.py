@@ -41,7 +41,13 @@ def config(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("gpus", "gib"), [("0,2", (5, 99, 24)), ("auto", (80,) * 5)])
+@pytest.mark.parametrize(
+    ("gpus", "gib"),
+    [
+        ("0,2", (5, 99, 24)),
+        pytest.param("auto", (80,) * 5, marks=pytest.mark.cluster),
+    ],
+)
 def test_every_stage_runs_on_the_gpu_that_was_said(tmp_path: Path, gpus: str, gib: tuple[int, ...]) -> None:
     lines = [f"{index}, GPU-{index}, NVIDIA X, {size * 1024}, {size * 1024}" for index, size in enumerate(gib)]
     program = tmp_path / "nvidia-smi"
@@ -53,7 +59,7 @@ def test_every_stage_runs_on_the_gpu_that_was_said(tmp_path: Path, gpus: str, gi
         log=log,
         environment={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
     )
-    with server, httpx.Client(base_url=server.url, timeout=30.0) as http:
+    with server, httpx.Client(base_url=server.url, timeout=60.0) as http:
         path = f"/v1/videos/{http.post('/v1/videos', json={'prompt': 'a fox'}).json()['id']}"
         wait_for("the video", lambda: http.get(path).json()["status"] in ("completed", "failed"))
         assert http.get(path).json()["status"] == "completed"

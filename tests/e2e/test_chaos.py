@@ -29,7 +29,7 @@ from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
 
-LEASE_S = 3.0
+LEASE_S = 5.0
 PROFILES: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(run_s=0.1, bytes_out=300_000),
     "i2v": ReplayProfile(run_s=0.3, bytes_out=1_000_000),
@@ -43,7 +43,7 @@ class Siege:
 
     def __init__(self, target: Target, data_dir: Path, log: Path) -> None:
         self.target, self.log = target, log
-        self.http = httpx.Client(base_url=target.url, timeout=30.0)
+        self.http = httpx.Client(base_url=target.url, timeout=60.0)
         self.journal = Journal(Database(f"sqlite:///{data_dir}/jobs.sqlite"))
 
     def create(self, seed: int) -> str:
@@ -145,7 +145,7 @@ def test_a_pipeline_that_is_frozen_past_its_leases_writes_nothing_under_them(sie
     database = Database(siege.journal.database.engine.url.render_as_string(hide_password=False))
     stranger = Leases(database)
     try:
-        claim, _ = wait_for("the lapse of its lease", lambda: stranger.claim("a stranger", 4 * LEASE_S))
+        claim, _ = wait_for("the lapse of its lease", lambda: stranger.claim("a stranger", 100 * LEASE_S))
         assert claim.job_id == job_id
         before = siege.journal.events(job_id)
         os.kill(process.pid, signal.SIGCONT)
@@ -186,8 +186,8 @@ def test_a_server_whose_raylet_dies_ends_with_a_sentence_and_leaves_nothing(sieg
     """The last one: nobody starts it again."""
     below = siege.target.tree()[1:]
     siege.strike(RAYLET)
-    assert siege.target.ended(30.0)
+    assert siege.target.ended(120.0)
     siege.target.stop()
     assert siege.target.returncode == 3
     assert siege.log.read_text().strip().splitlines()[-1].startswith("error: Ray's raylet has died")
-    assert psutil.wait_procs(below, timeout=5.0)[1] == []
+    assert psutil.wait_procs(below, timeout=120.0)[1] == []

@@ -119,7 +119,7 @@ def test_serves_own_scaling_runs_and_ctrl_c_keeps_what_is_done(tmp_path: Path) -
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=180)
+        _, said = process.communicate(timeout=300)
     assert re.match(r"1/2 pools, serve_default, ", first), said
     assert process.returncode == 130
     assert "1 of 2 runs are kept" in said

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from stages.presets import TINY, plan
-from tests.e2e.rig import WINDOWS, Rig
+from tests.e2e.rig import WINDOWS, Rig, slowly
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ FRAMES = plan(TINY, "a fox").frames
 
 def sse(rig: Rig, video_id: str, **headers: str) -> Iterator[dict[str, Any]]:
     """Events of a stream, each checked against its own lines."""
-    with rig.http.stream("GET", f"/v1/videos/{video_id}/events", headers=headers, timeout=60.0) as answer:
+    with rig.http.stream("GET", f"/v1/videos/{video_id}/events", headers=headers, timeout=120.0) as answer:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         lines: dict[str, str] = {}
         for line in answer.iter_lines():
@@ -56,8 +56,8 @@ def test_every_stage_is_told_and_a_broken_stream_goes_on(rig: Rig) -> None:
 
 
 def test_the_video_plays_before_it_is_complete(rig: Rig) -> None:
-    video_id = rig.create(seed=22).id
-    with rig.http.stream("GET", f"/v1/videos/{video_id}/stream", timeout=60.0) as answer:
+    video_id = rig.create(seed=22, **slowly("v2v")).id
+    with rig.http.stream("GET", f"/v1/videos/{video_id}/stream", timeout=120.0) as answer:
         assert answer.status_code == 200
         assert re.fullmatch(r'video/mp4; codecs="avc1\.[0-9a-f]{6}"', answer.headers["content-type"])
         pieces = answer.iter_raw()

@@ -19,7 +19,8 @@ from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
 
-I2V_S, STEPS = 4.0, 40
+I2V_S, STEPS = 5.0, 40
+URGENT_S = 4.6  # more than an urgent job takes, and less than it takes behind a film that began a second ago
 FILM: dict[str, Any] = {"seconds": "2", "seed": 5}
 SHORT: dict[str, Any] = {"seconds": "2", "seed": 9, "steps": 3}
 SHORT_S = 1.0
@@ -89,7 +90,7 @@ def film_with_urgent(app: SecondApp, tier: str = "priority") -> tuple[str, str]:
     """A film that was computing, and the urgent job for which it has stopped."""
     film = app.create(**FILM)
     wait_for("a step of the film", partial(computes, app, film))
-    urgent = app.create(**SHORT, service_tier=tier, deadline_s=I2V_S * 1.15)
+    urgent = app.create(**SHORT, service_tier=tier, deadline_s=URGENT_S)
     wait_for("the film to stop", lambda: app.told(film, "stage_yielded", "i2v") or None)
     return film, urgent
 

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.browser import chromium, needs_chromium, opened
-from tests.e2e.rig import Rig, wait_for
+from tests.e2e.rig import Rig, slowly, wait_for
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -124,7 +124,7 @@ def test_a_broken_event_stream_is_mended_by_asking(rig: Rig, browser: Browser) -
 def test_the_pools_are_shown_as_they_work(rig: Rig, browser: Browser) -> None:
     with opened(browser, rig.url) as page:
         page.get_by_role("link", name="Pools").click()
-        video_id = rig.create(prompt="a snail").id
+        video_id = rig.create(prompt="a snail", **slowly("v2v")).id
         wait_for("v2v at work", lambda: rig.running(video_id, "v2v"))
         shown = page.locator(".pool.v2v dd")
         expect(shown.nth(0)).to_have_text("1 busy, 0 free")

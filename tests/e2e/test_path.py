@@ -11,7 +11,7 @@ from ray import serve
 
 from client.schema import ErrorBody, Health
 from deployments.app import APP_NAME
-from tests.e2e.rig import PROFILES, WINDOWS, Rig, wait_for
+from tests.e2e.rig import PROFILES, WINDOWS, Rig, slowly, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def kinds(rig: Rig, video_id: str) -> list[str]:
 def ended_calls(stage: str) -> dict[str, int]:
     """What the only replica of a stage says about the calls that it has ended."""
     handle = serve.get_deployment_handle(stage, APP_NAME)
-    counts: dict[str, int] = handle.ended.remote().result(timeout_s=30)
+    counts: dict[str, int] = handle.ended.remote().result(timeout_s=120)
     return counts
 
 
@@ -70,7 +70,7 @@ def test_stages_follow_each_other_and_vfi_starts_before_v2v_ends(rig: Rig) -> No
 
 
 def test_progress_only_grows_and_is_seen_on_the_way(rig: Rig) -> None:
-    video_id = rig.create().id
+    video_id = rig.create(**slowly("v2v")).id
     seen: list[int] = []
 
     def ended() -> bool:
@@ -85,7 +85,7 @@ def test_progress_only_grows_and_is_seen_on_the_way(rig: Rig) -> None:
 
 def test_a_cancel_stops_the_stage_and_the_next_job_has_it_at_once(rig: Rig) -> None:
     before = ended_calls("v2v").get("completed", 0)
-    video_id = rig.create().id
+    video_id = rig.create(**slowly("v2v")).id
     rig.running(video_id, "v2v")
     assert rig.http.delete(f"/v1/videos/{video_id}").json()["deleted"] is True
     video = rig.ended(video_id)
@@ -119,7 +119,7 @@ def test_a_queued_job_that_is_cancelled_never_reaches_a_stage(rig: Rig) -> None:
 @pytest.mark.parametrize("stage", ["i2v", "v2v"])
 def test_a_stage_whose_replica_is_killed_runs_again_and_the_job_completes(rig: Rig, stage: str) -> None:
     wait_for(f"a healthy {stage}", lambda: rig.http.get("/healthz").json()["stages"][stage] == 1)
-    video_id = rig.create(seed=3).id
+    video_id = rig.create(seed=3, **slowly(stage)).id
     rig.running(video_id, "i2v" if stage == "i2v" else "v2v")
     victim = wait_for(f"the process of {stage}", lambda: rig.replica(stage))
     if stage == "v2v":
@@ -131,7 +131,7 @@ def test_a_stage_whose_replica_is_killed_runs_again_and_the_job_completes(rig: R
     assert f"stage_retried {stage}" in seen
     assert seen.count("stage_completed t2i") == seen.count("stage_output t2i") == 1
     assert seen.count("stage_output v2v") == WINDOWS
-    undisturbed = rig.ended(rig.create(seed=3).id)
+    undisturbed = rig.ended(rig.create(seed=3, **slowly(stage)).id)
     files = [rig.http.get(f"/v1/videos/{name}/content").content for name in (video_id, undisturbed.id)]
     assert files[0] == files[1] != b""
 

@@ -85,8 +85,8 @@ def test_a_server_for_other_machines_keeps_them_apart_and_stops_cleanly_on_ctrl_
     with serving(tmp_path, short_folder, port) as server:
         assert server.stdout is not None
         assert f"http://127.0.0.1:{port}" in server.stdout.readline(), (tmp_path / "log").read_text()
-        outside = httpx.Client(base_url=f"http://{address}:{port}", timeout=30.0)
-        inside = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
+        outside = httpx.Client(base_url=f"http://{address}:{port}", timeout=60.0)
+        inside = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0)
         studio, other = ({"authorization": f"Bearer {mine}"} for mine in (text, others))
         assert [client.get("/v1/videos").status_code for client in (outside, inside)] == [401, 401]
 
@@ -123,7 +123,7 @@ def test_a_server_for_other_machines_keeps_them_apart_and_stops_cleanly_on_ctrl_
         for client in (outside, inside):
             client.close()
         server.send_signal(signal.SIGINT)
-        rest, _ = server.communicate(timeout=60)
+        rest, _ = server.communicate(timeout=120)
     assert (server.returncode, rest) == (0, "")
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert len(list((tmp_path / "artifacts").rglob("*.mp4"))) == VIDEOS

@@ -163,7 +163,7 @@ def test_a_running_job_that_is_deleted_ends_as_cancelled_on_a_live_server(url: s
         video = client.videos.create("a whale")
         assert client.videos.delete(video.id).deleted
         with pytest.raises(VideoFailedError, match="cancelled"):
-            client.videos.wait(video.id, timeout_s=30)
+            client.videos.wait(video.id, timeout_s=120)
 
 
 def test_the_wheel_is_typed(venv: Path) -> None:

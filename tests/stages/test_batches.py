@@ -53,6 +53,7 @@ def assert_alike(one: UInt8, other: UInt8) -> None:
     assert (apart > 0).mean() <= SHARE
 
 
+@pytest.mark.slow
 def test_each_picture_of_a_batch_is_what_it_is_alone_but_for_rounding(made: tuple[T2I, Preset]) -> None:
     stage, preset = made
     requests = asked(preset)

@@ -77,11 +77,11 @@ def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return replace(like, **few)
 
 
-SIZES = [((64, 64), 4), ((128, 64), 6)]
+SIZES = [((128, 64), 6)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(64, 64), (128, 64)])
+@pytest.mark.parametrize("size", [(128, 64)])
 def test_t2i(preset: Preset, size: tuple[int, int]) -> None:
     stage, params = T2I.load(preset, "cpu"), replace(plan(preset, PROMPT).t2i, size=size)
     painter: Any = stage._painter
@@ -131,8 +131,7 @@ def test_v2v(preset: Preset, size: tuple[int, int], frames: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gan", [True, False])
-@pytest.mark.parametrize("size", [(128, 128), (192, 128)])
+@pytest.mark.parametrize(("size", "gan"), [((128, 128), True), ((192, 128), False)])
 def test_vfi(size: tuple[int, int], gan: bool) -> None:
     preset = replace(TINY, gan=gan)
     stage, params = VFI.load(preset, "cpu"), plan(preset, PROMPT).vfi
@@ -222,14 +221,15 @@ def test_the_meter_counts_products_attention_and_what_lives_at_once() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_the_paper_needs_no_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["--preset", "paper"]) == 0
+def test_the_table_names_every_stage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["--preset", "tiny"]) == 0  # of paper: tests/deployments/test_box.py
     shown = capsys.readouterr().out
     assert all(stage in shown for stage in ("t2i", "i2v", "v2v", "vfi"))
     assert main(["--preset", "huge"]) == 2
     assert main(["--preset", "paper", "--size", "3x3"]) == 2
 
 
+@pytest.mark.slow
 def test_a_card_by_name_says_what_fits_there_and_about_how_long(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(GPU_NAMES) == set(GPUS)
     assert main(["--preset", "tiny", "--gpu", "h100", "--json"]) == 0

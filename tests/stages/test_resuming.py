@@ -28,6 +28,8 @@ from stages.vfi import VFI
 from tests.stages.parity.rig import SCHEDULERS
 from tests.stages.random_parts import own_loop, paper_like
 
+pytestmark = pytest.mark.slow
+
 SEED = 11
 Call = Callable[..., Any]
 
@@ -253,7 +255,6 @@ np.savez(folder / "made.npz", latents=made.latents.values, frames=made.clip.fram
 """
 
 
-@pytest.mark.slow
 def test_another_process_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
     """The committed weights, a multistep scheduler."""
     params = plan(TINY, "a fox", seconds="1", steps=4).i2v

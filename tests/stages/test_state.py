@@ -143,6 +143,7 @@ def at(step: int) -> Offer:
     return offer
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 9), max_size=4).map(sorted))
 def test_a_replayed_stage_goes_on_where_it_stopped(stops: list[int]) -> None:
     seen: list[int] = []

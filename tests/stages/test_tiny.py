@@ -27,7 +27,7 @@ def fox(pipeline: LocalPipeline) -> list[Clip]:
     return film(pipeline, 7)
 
 
-def draw(pipeline: LocalPipeline, prompt: str, seed: int = 7, steps: int = 12) -> Image:
+def draw(pipeline: LocalPipeline, prompt: str, seed: int = 7, steps: int = 6) -> Image:
     return pipeline.t2i(params=plan(TINY, prompt, steps=steps).t2i, seed=seed, report=ignore_progress)
 
 
@@ -63,7 +63,7 @@ def test_unknown_words_do_no_harm(pipeline: LocalPipeline) -> None:
 
 
 def test_values_of_every_stage(pipeline: LocalPipeline) -> None:
-    work = plan(TINY, "a fox in a meadow", steps=3)
+    work = plan(TINY, "a fox in a meadow", steps=2)
     image = pipeline.t2i(params=work.t2i, seed=1, report=ignore_progress)
     keyframes = pipeline.i2v(image, params=work.i2v, seed=1, report=ignore_progress)
     assert image.size == work.t2i.size
@@ -82,7 +82,7 @@ def test_values_of_every_stage(pipeline: LocalPipeline) -> None:
 
 
 def test_the_keyframes_start_as_the_reference_and_move(pipeline: LocalPipeline) -> None:
-    work = plan(TINY, "a rabbit in a meadow by day", steps=12)
+    work = plan(TINY, "a rabbit in a meadow by day", steps=6)
     image = pipeline.t2i(params=work.t2i, seed=3, report=ignore_progress)
     other = draw(pipeline, "a car in a city at night", seed=3)
     frames = pipeline.i2v(image, params=work.i2v, seed=3, report=ignore_progress).clip.frames.astype(float)

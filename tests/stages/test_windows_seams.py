@@ -24,7 +24,7 @@ from stages.v2v import V2V
 pytestmark = pytest.mark.slow
 
 SEED, LIMIT = 11, 1.2
-WORK = plan(TINY, "a whale on a beach by day", seconds="8", steps=2, seed=SEED)
+WORK = plan(TINY, "a whale on a beach by day", seconds="4", steps=2, seed=SEED)
 FRAMES = WORK.i2v.frames
 HALF = FRAMES // 2
 

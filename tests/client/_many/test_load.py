@@ -121,6 +121,7 @@ async def test_latency_counts_from_the_intended_time() -> None:
     assert found.longest_s == 2.0
 
 
+@pytest.mark.slow
 def test_load_prints_percentiles_and_writes_a_line_a_request(shell: Shell, wire: Wire) -> None:
     wire.standin.ticks = 1
     assert shell("load", "--rate", "40", "--duration", "0.5", "--out", "load.csv", "-q", "--steps", "4") == 0

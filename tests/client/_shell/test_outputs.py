@@ -107,7 +107,7 @@ def test_a_named_pipe_is_written_into(tmp_path: Path, way: Callable[..., object]
     else:
         with flowing(pipe) as out:
             out.write(b"new")
-    reader.join(30)
+    reader.join(120)
     assert got == [b"new"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

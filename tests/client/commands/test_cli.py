@@ -106,6 +106,7 @@ def test_an_unknown_id_is_2(shell: Shell) -> None:
         assert shell.err.startswith("Error: No video has the id 'video_9999'")
 
 
+@pytest.mark.slow
 def test_no_server_is_3_and_one_sentence(shell: Shell) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     assert shell("generate", "a fox", url=nobody) == 3

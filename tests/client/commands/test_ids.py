@@ -118,6 +118,7 @@ def browser(folder: Path) -> dict[str, str]:
     return {"BROWSER": str(program)}
 
 
+@pytest.mark.slow
 def test_open_shows_the_page_of_a_job_or_its_file(wire: Wire, tmp_path: Path) -> None:
     known, environment = wire.finished(), {**os.environ, **browser(tmp_path), "MAGICVIDEO_URL": wire.url}
     environment["PYTHONPATH"] = str(ROOT)

@@ -28,6 +28,7 @@ def run(wire: Wire, *words: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_a_dash_is_stdout_and_nothing_else_is_said_there(wire: Wire) -> None:
     done = run(wire, "download", wire.finished(), "-o", "-")
     assert (done.returncode, done.stdout) == (0, wire.payload)
@@ -108,6 +109,7 @@ def test_a_proxy_that_cannot_be_used_is_a_sentence(wire: Wire, value: str) -> No
     assert json.loads(done.stdout)["error"]["code"] == "InvalidArgumentError"
 
 
+@pytest.mark.slow
 def test_debug_shows_where_an_error_came_from(wire: Wire) -> None:
     for words in (["--debug", "health"], ["health", "--debug"]):
         done = run(wire, *words, "--url", SILENT)

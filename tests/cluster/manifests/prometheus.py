@@ -28,7 +28,7 @@ from cluster.server_process import free_port
 from deployments.observe.metrics import TABLE
 
 KEY = "mv_test"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
     reason="Prometheus is not here: apt-get install --no-install-recommends prometheus",

@@ -17,7 +17,7 @@ PANELS: list[dict[str, Any]] = [panel for panel in dashboard()["panels"] if pane
 QUERIES = {f"{p['title']}: {t['legendFormat']}": str(t["expr"]) for p in PANELS for t in p["targets"]}
 EVERY = QUERIES | {alert.name: alert.expr for alert in ALERTS}
 SELECTOR = re.compile(r"\b(?:ray_magicvideo_\w+|magicvideo_\w+|up)\b(?:\{[^}]*\})?")
-TOOL_S = 60
+TOOL_S = 120
 
 
 def family(name: str) -> str:

@@ -78,6 +78,7 @@ def test_targets_are_within_bounds_and_budget_and_never_under_what_computes(now:
     assert held <= (now.budget_gpus or 0.0) + 1e-6
 
 
+@pytest.mark.slow
 @SLACK
 @given(st.lists(snapshots(), min_size=2, max_size=6), look_aheads)
 def test_it_holds_at_every_step_with_a_memory(steps: list[Snapshot], policy: LookAhead) -> None:
@@ -115,6 +116,7 @@ def test_jobs_that_end_before_a_stage_are_no_demand_there(now: Snapshot, where: 
     assert all(few[name] == many[name] for name in NAMES[:where])
 
 
+@pytest.mark.slow
 @settings(SLACK, max_examples=25)
 @given(st.integers(1, 30), st.integers(5, 40), st.floats(0.2, 3.0))
 def test_what_was_let_go_and_wanted_again_stays_longer(jobs: int, period: int, keep_idle: float) -> None:

@@ -85,6 +85,7 @@ STORM = make_trace(
 )
 
 
+@pytest.mark.slow
 def test_every_request_ends_exactly_once_whatever_happens() -> None:
     run = simulate(STORMY, STORM, LookAhead())
     assert [row.id for row in run.rows] == list(range(len(STORM.arrivals)))

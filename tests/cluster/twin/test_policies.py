@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from benchmarks import sim_policies
 from cluster.policy.look_ahead import LookAhead, ServeDefault
 from cluster.traffic.traces import Trace, TraceSpec, make_trace
@@ -26,6 +28,7 @@ def reversals(run: Run) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_at_a_steady_load_it_seldom_changes_its_mind() -> None:
     runs = [simulate(ABOUT, poisson(0.05, 7200.0, seed), LookAhead()) for seed in (11, 12)]
     assert max(reversals(run) for run in runs) < 80  # 97 and 125 before it remembered

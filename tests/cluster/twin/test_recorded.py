@@ -95,6 +95,7 @@ def told(run: Run) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_heap_gives_what_simpy_gave(name: str) -> None:
     scenario, trace, policy = CASES[name]

@@ -250,6 +250,7 @@ def test_from_zero_a_request_waits_for_one_start_up_and_not_for_four() -> None:
     assert late.latency_s >= 4 * 60 + 3 + 30 + 30 + 4
 
 
+@pytest.mark.slow
 def test_work_that_nobody_will_do_is_an_error_and_no_endless_loop() -> None:
     scenario = Scenario({"a": StageTimes(5.0)}, {"a": Pool(0)}, control_s=1000.0)
     with pytest.raises(TwinError, match="stage a has work and no replica"):

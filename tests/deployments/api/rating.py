@@ -42,9 +42,9 @@ def ready_study(served: Served, pictures: Pictures = frames, names: Sequence[str
     }
     answer = httpx.post(f"{served.url}/v1/studies", json=body)
     assert answer.status_code == 200, answer.text
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while (study := Study.model_validate(answer.json())).state == "preparing":
-        assert time.monotonic() < end, "waited 60 s for the study"
+        assert time.monotonic() < end, "waited 120 s for the study"
         time.sleep(0.05)
         answer = httpx.get(f"{served.url}/v1/studies/{study.id}")
     assert study.state == "ready", study.error

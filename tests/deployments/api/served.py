@@ -55,9 +55,9 @@ class Served:
 
     def start(self) -> None:
         self._thread.start()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not self._server.started:
-            assert time.monotonic() < end, "waited 30 s for the server"
+            assert time.monotonic() < end, "waited 120 s for the server"
             time.sleep(0.02)
 
     def stop(self) -> None:

@@ -70,6 +70,7 @@ async def test_a_video_is_forgotten_while_the_store_is_away_and_its_file_goes_la
     assert sweeps.to_erase() == 0
 
 
+@pytest.mark.slow
 def test_postgres_is_given_up_when_its_host_vanishes() -> None:
     database = Database(postgres_journal())
     with database.read() as connection:

@@ -24,12 +24,12 @@ from tests.deployments.rig import Rig, error_of
 BOUNDARY = b'--b\r\ncontent-disposition: form-data; name="input_reference"; filename="a.png"\r\n\r\n'
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 JSON = {"content-type": "application/json"}
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path, AppArgs(ingress=IngressArgs(max_uploads=4, body_limit_s=0.2)))
+    made = Rig(tmp_path, AppArgs(ingress=IngressArgs(max_uploads=4)))
     yield made
     await made.close()
 
@@ -101,8 +101,9 @@ async def test_a_body_that_does_not_come_is_given_up(rig: Rig) -> None:
         yield BOUNDARY
         await asyncio.Event().wait()
 
+    rig.app = rig.served(AppArgs(ingress=IngressArgs(body_limit_s=0.2)))
     for kind in (JSON, FORM):
-        error = error_of(await rig.http.post("/v1/videos", content=slow(), headers=kind), 408)
+        error = error_of(await rig.client().post("/v1/videos", content=slow(), headers=kind), 408)
         assert "0.2 s" in error.message
 
 

@@ -25,6 +25,8 @@ from tests.browser import chromium, needs_chromium, opened
 from tests.deployments.api.served import Served
 from tests.e2e.rig import wait_for
 
+pytestmark = pytest.mark.slow
+
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 EVIL = 'a fox <img src=x onerror="document.title=1"><script>document.title=1</script>'
 

@@ -20,6 +20,8 @@ from tests.deployments.api.served import Served
 from tests.e2e.rig import wait_for
 from tests.test_architecture import ROOT
 
+pytestmark = pytest.mark.slow
+
 TELLS = ("README.md", "deployments/README.md", "stages/README.md", "client/README.md")
 PHONE = {"width": 360, "height": 740}
 BRING = """(control, [name, type, bytes]) => {

@@ -13,6 +13,8 @@ from tests.browser import chromium, needs_chromium, opened
 from tests.deployments.api.looks import looks
 from tests.deployments.api.served import Served
 
+pytestmark = pytest.mark.slow
+
 BUDGET_BYTES = 150_000  # of all that the page is made of, as it is on disk
 RATE_BYTES = 65_000  # of all that a rater's page loads
 MANNERS: dict[str, dict[str, Any]] = {
@@ -36,7 +38,6 @@ def test_the_page_is_small_and_its_files_too() -> None:
 
 
 @needs_chromium
-@pytest.mark.slow
 @pytest.mark.parametrize("manner", MANNERS)
 def test_nobody_is_left_out_in_any_state(served: Served, browser: Browser, manner: str) -> None:
     about = MANNERS[manner]

@@ -16,7 +16,7 @@ from tests.deployments.api.making import FPS, SECOND, SIDE, Making, frames
 from tests.deployments.api.served import Served
 from tests.e2e.rig import wait_for
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 STREAM = "document.querySelector('.frame video[data-kind=stream]:not(.coming)')"
 NO_MEDIA_SOURCE = "delete window.MediaSource; delete window.ManagedMediaSource;"
 SECOND_S = SECOND / FPS
@@ -160,7 +160,7 @@ def test_what_is_copied_makes_the_same_video(served: Served, browser: Browser) -
             expect(page.locator("#said")).to_have_text(f"Copied: {name.lower()}.")
             copied = page.evaluate("navigator.clipboard.readText()")
             if name == "curl":
-                subprocess.run(["sh", "-c", copied], check=True, capture_output=True, timeout=60)
+                subprocess.run(["sh", "-c", copied], check=True, capture_output=True, timeout=120)
             elif name == "Python":
                 made_by(copied, served)
             else:

@@ -104,6 +104,8 @@ async def test_a_service_tier_is_a_class_and_may_not_contradict_the_priority(rig
         ({"service_tier": "priority"}, 5, "priority"),
         ({"service_tier": "priority", "priority": 2}, 2, "priority"),
         ({"service_tier": "default", "priority": 0}, 0, "default"),
+        ({"service_tier": "auto"}, 0, "default"),
+        ({"service_tier": "auto", "priority": -3}, -3, "flex"),
         ({"priority": -1}, -1, "flex"),
     ):
         video = await create(client, **body)

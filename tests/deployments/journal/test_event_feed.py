@@ -17,7 +17,7 @@ from deployments.journal.steps import log_event
 from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

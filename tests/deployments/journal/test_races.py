@@ -22,7 +22,7 @@ from deployments.journal.tables import checkpoints, erasures, holdings, jobs
 from tests.deployments.journal.job_acts import LAPSED_S, LONG_S, REQUEST, kept
 from tests.postgres import new_database
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 RESULT = {"key": "videos/raced/1.mp4"}
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 

@@ -158,7 +158,7 @@ def test_a_collector_gets_one_trace_with_every_stage_below_its_root(journal: Jou
         became = queue.Queue[str]()
         tracer = Tracer(collector.url, "ours", became.put)
         tracer.offer(job_id, lambda: (journal.get(job_id), journal.events(job_id)))
-        assert became.get(timeout=30) == "sent"
+        assert became.get(timeout=120) == "sent"
         tracer.close()
     finally:
         collector.close()
@@ -192,11 +192,12 @@ def test_a_collector_that_is_away_costs_a_warning(journal: Journal, caplog: pyte
     job_id, became = failed_job(journal), queue.Queue[str]()
     tracer = Tracer(f"http://127.0.0.1:{free_port()}/v1/traces", "ours", became.put)
     tracer.offer(job_id, lambda: (journal.get(job_id), journal.events(job_id)))
-    assert became.get(timeout=30) == "failed"
+    assert became.get(timeout=120) == "failed"
     tracer.close()
     assert job_id in caplog.text
 
 
+@pytest.mark.slow
 def test_traces_that_a_collector_does_not_take_are_dropped_and_counted(journal: Journal) -> None:
     """It accepts and never answers; nobody waits for it, at the end neither."""
     job = journal.get(failed_job(journal))
@@ -228,6 +229,7 @@ tracer.close()
 """
 
 
+@pytest.mark.slow
 def test_a_process_ends_although_the_collector_dribbles_for_ever(journal: Journal, tmp_path: Path) -> None:
     """Each byte of its answer is in time, and there is no last one."""
     job_id, over = failed_job(journal), threading.Event()
@@ -248,7 +250,7 @@ def test_a_process_ends_although_the_collector_dribbles_for_ever(journal: Journa
             try:
                 assert process.stdin is not None
                 process.stdin.close()
-                assert process.wait(60) == 0
+                assert process.wait(120) == 0
             finally:
                 process.kill()
                 over.set()

@@ -30,7 +30,9 @@ from stages.state import DenoisingState
 from stages.types import STAGE_NAMES, Image
 from tests.journals import sqlite_journal
 
-RUN_S, STEPS = 1.2, 24
+pytestmark = pytest.mark.slow
+
+RUN_S, STEPS = 2.0, 24
 OPTIONS = {"stage": "i2v", "run_s": RUN_S, "steps": STEPS, "bytes_out": 60_000, "state_bytes": 64}
 REQUEST = JobRequest(prompt="a fox", model="tiny", size=next(iter(TINY.sizes)), seconds="2", seed=3, until="i2v")
 PARAMS = plan_of(REQUEST).i2v
@@ -135,11 +137,11 @@ class Rig:
         return calls, progress, placing
 
     async def made(self, calls: StageCalls) -> tuple[Any, float]:
-        return await asyncio.wait_for(calls.one("i2v", PICTURE, params=PARAMS, seed=3), 20.0)
+        return await asyncio.wait_for(calls.one("i2v", PICTURE, params=PARAMS, seed=3), 120.0)
 
     async def running(self, placing: Placing, steps: int = 1) -> None:
         """Until its call has made a step."""
-        end = time.monotonic() + 10.0
+        end = time.monotonic() + 120.0
         while not any(
             ticket.begun and ticket.entry.steps_left and ticket.entry.steps_left <= STEPS - steps
             for ticket in self.desk._tickets.values()

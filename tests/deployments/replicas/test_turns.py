@@ -20,7 +20,7 @@ HERE = "tests.deployments.replicas.test_turns"
 PLAN = plan(TINY, "a fox").t2i
 OTHER = replace(PLAN, size=(64, 64))
 BAD = 13  # a seed that the stage cannot take
-DEADLINE_S = 10.0
+DEADLINE_S = 120.0
 STEPS = 4
 
 

@@ -61,12 +61,12 @@ async def ready(rig: Rig, client: httpx.AsyncClient | None = None, **asked: Any)
 
 async def prepared(client: httpx.AsyncClient, study_id: str) -> Study:
     """The study once its preparation is over."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while True:
         study = Study.model_validate((await client.get(f"/v1/studies/{study_id}")).json())
         if study.state != "preparing":
             return study
-        assert time.monotonic() < end, f"waited 60 s for {study}"
+        assert time.monotonic() < end, f"waited 120 s for {study}"
         await asyncio.sleep(0.02)
 
 

@@ -33,6 +33,7 @@ async def test_a_rater_votes_on_all_trials_and_goes_on_where_they_stopped(rig: R
     assert [(link.rater, link.done, link.total) for link in listed] == [(1, 7, 7), (2, 0, 7)]
 
 
+@pytest.mark.slow
 async def test_a_vote_that_is_sent_twice_counts_once_and_another_one_is_refused(rig: Rig) -> None:
     study = await ready(rig)
     person = rater(rig, (await links(rig.http, study.id, count=1))[0])

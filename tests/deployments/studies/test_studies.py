@@ -19,6 +19,8 @@ from deployments.studies.preparing import resized
 from tests.deployments.rig import Rig, create, error_of
 from tests.deployments.studies.making import links, mp4, prepared, rater, ready, standing, systems, vote
 
+pytestmark = pytest.mark.slow
+
 
 def loudness(frames: Any, fps: float, prompt: str) -> dict[str, float]:
     """A measure of a user's own."""

@@ -33,7 +33,7 @@ from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 class Receiver(ThreadingHTTPServer):

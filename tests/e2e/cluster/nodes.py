@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {"object_store_memory": 100 * 2**20}
 PAPER = get_preset("paper")
 WINDOWS = len(plan_windows(plan(PAPER, "a fox").i2v.frames, PAPER.v2v_windows))
 ONCE = {"t2i": 1, "i2v": 1, "v2v": WINDOWS, "vfi": WINDOWS}
-LEASE_S = 3.0
+LEASE_S = 5.0
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
@@ -87,8 +87,8 @@ class Nodes:
         self.nodes: dict[str, list[Any]] = {}
         for pool in self._pools:
             self.add(pool)
-        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{self._dashboard}", timeout=30.0)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10.0)
+        self.rest = httpx.Client(base_url=f"http://127.0.0.1:{self._dashboard}", timeout=60.0)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
         return self
 
     def __exit__(self, *_: object) -> None:

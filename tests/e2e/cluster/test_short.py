@@ -103,7 +103,7 @@ def test_the_command_that_serves_finds_every_pool_and_ends_on_sigterm(nodes: Nod
     config, errors = tmp_path / "serve.yaml", tmp_path / "stderr"
     config.write_text(yaml.safe_dump(rehearsed(tmp_path, nodes.port)))
     server = ServerProcess("--cluster", "--address", nodes.cluster.address, "--config", config, log=errors)
-    with server, httpx.Client(base_url=server.url, timeout=30.0) as http:
+    with server, httpx.Client(base_url=server.url, timeout=60.0) as http:
         assert server.alive()
         wait_for("every replica", lambda: http.get("/healthz").json()["problems"] == [])
         assert http.get("/healthz").json()["stages"] == STAGES

@@ -64,6 +64,7 @@ def first_layer(unet: Any) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
+@pytest.mark.slow
 def test_a_whole_video_at_both_sizes_and_v2v_redraws_where_it_should(preset: Preset, pipeline: LocalPipeline) -> None:
     for size, redrawn in (("64x64", False), ("128x128", True)):
         planned = plan(preset, "a fox", size=size)

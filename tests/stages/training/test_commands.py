@@ -108,7 +108,6 @@ def run_stage(preset: Preset, stage: str) -> Clip:
 @pytest.mark.parametrize(
     ("command", "stage", "options", "written"),
     [
-        ("i2v", "i2v", ["--train", "motion,appearance", "--picture-batch", "2"], ("motion", "appearance")),
         ("i2v", "i2v", ["--train", "motion,spatial", "--picture-batch", "2"], ("motion", "unet")),
         ("v2v", "v2v", ["--least-size", "80x80", "--precision", "bf16"], ("motion_v2v",)),
         ("control", "i2v", ["--accumulate", "2"], ("control",)),

@@ -45,7 +45,7 @@ def test_real_weights_beat_averaging_on_every_real_clip() -> None:
 @pytest.mark.slow
 def test_the_gan_comes_nearer_to_the_truth_on_held_out_animations() -> None:
     try:
-        gaps = list(animated_gaps(12))
+        gaps = list(animated_gaps(6))
     except DataError as error:
         pytest.skip(f"needs the animations of npm packages: {error}")
     figures = measure(Makers(), "animated", thirds(gaps))

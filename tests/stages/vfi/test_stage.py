@@ -9,6 +9,8 @@ from stages.types import Clip, UInt8, Window
 from stages.vfi import VFI
 from tests.stages.vfi.pictures import average, cut, first_window, psnr_db, scene, texture
 
+pytestmark = pytest.mark.slow
+
 SMALL = (40, 56)
 
 
@@ -160,7 +162,6 @@ def test_no_preset_switches_the_gan_on() -> None:
     assert not any(preset.gan or plan(preset, "a fox").vfi.gan for preset in PRESETS.values())
 
 
-@pytest.mark.slow
 def test_windows_leave_no_trace_without_the_gan_either(stage: VFI, six: UInt8) -> None:
     params = VFIParams(factor=2, gan=False)
     whole = stage(first_window(*six), params=params, seed=0, report=ignore_progress).frames

@@ -22,6 +22,8 @@ from stages.state import DenoisingState, Take, Yielded
 from tests.stages.parity.rig import SCHEDULERS, Rig, draw, make_rig, picture
 from tests.stages.parity.rig import settings as denoising
 
+pytestmark = pytest.mark.slow
+
 FRAMES, STEPS = 5, 5
 WHOLE: tuple[Span, ...] = ()
 FUSED = plan_windows(FRAMES, Windows(3, 1))

@@ -16,6 +16,7 @@ from stages.model.network import vae as codec
 from stages.training.default.autoencoder import Pair, Recipe, build, loss_function, measure, save, widen_norms
 from stages.training.default.features import Features, perceptual_loss
 from stages.training.loop.loop import Schedule, train
+from stages.training.scenes import fetch
 from stages.training.scenes import sprites as store_of
 from stages.training.scenes.backgrounds import PAINTED
 from stages.training.scenes.captions import TIMES
@@ -25,6 +26,7 @@ from stages.training.scenes.sentences import Scene
 from stages.training.scenes.sprites import Sprite, SpriteStore
 from stages.training.scenes.styles import DRAWN, apply_style
 from stages.types import UInt8
+from tests.stages.training.packages import pack
 
 SMALL = Recipe(crop_px=64, crops=2, whole_px=64, wholes=2, heard=2)
 
@@ -57,8 +59,8 @@ def animation(frames: int) -> bytes:
 
 
 def test_a_store_holds_the_frames_asked_for_and_no_stills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = [("1f98a", animation(5)), ("1f600", animation(1)), ("26f5", animation(3))]
-    monkeypatch.setattr(store_of, "published", lambda cache: iter(pictures))
+    pictures = {"1f98a.webp": animation(5), "1f600.webp": animation(1), "26f5.webp": animation(3)}
+    monkeypatch.setattr(fetch, "PACKAGES", dict([pack(tmp_path, "sprites@1", pictures)]))
     store_of.build_store(tmp_path, tmp_path / "sprites", taken=(0, 4))
     store = store_of.open_store(tmp_path)
     assert [(sprite.code, sprite.first, sprite.count) for sprite in store.sprites] == [("1f98a", 0, 2), ("26f5", 2, 2)]

