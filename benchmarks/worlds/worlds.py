@@ -13,6 +13,7 @@ from stages.training.default import judges as wide_judges
 from stages.training.scenes import captions, sentences
 from stages.training.scenes.data import Scenes
 from stages.training.scenes.fetch import cache_folder
+from stages.training.scenes.moving import Clips
 from stages.training.tiny import judges as first_judges
 from stages.types import UInt8
 from stages.words import load_vocabulary
@@ -143,7 +144,7 @@ class Wide:
         return Seen({axis: getattr(said, axis) for axis in AXES}, said.frames)
 
     @cached_property
-    def _drawn(self) -> Any:
+    def _drawn(self) -> Clips:
         return wide_judges.measured(cache_folder())
 
     @cached_property

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stages.training.default import judges
 from stages.training.default.features import Features
 from stages.training.default.judges import AXES, Judges, Lesson, MotionHead, PictureHeads, any_scene, see, teach
 from stages.training.scenes.sentences import MOTIONS, subjects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(16, 256, 256, 3), (5, 128, 128, 3)])
 def test_they_name_everything_of_a_clip_and_the_subject_of_every_frame(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -30,7 +32,9 @@ def test_a_lesson_shows_one_subject_held_out_or_not() -> None:
     assert all(subjects()[scene.subjects[0]].kind in ("animal", "vehicle") for scene in scenes if scene.colour)
 
 
-def test_heads_learn_what_features_tell(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_heads_learn_what_features_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "_BATCH", 8)
     rng, torch_rng = random.Random(1), torch.Generator().manual_seed(1)
     scenes = [any_scene(rng) for _ in range(48)]
     features = 0.1 * torch.rand(48, 152, 16, 16, generator=torch_rng)
@@ -38,7 +42,7 @@ def test_heads_learn_what_features_tell(tmp_path: Path) -> None:
         features[row, AXES["time"].index(scene.time)] += 3.0
     moves = torch.tensor([row % len(MOTIONS) for row in range(16)])
     clips = (24 * moves[:, None, None, None]).expand(16, 16, 64, 64).to(torch.uint8)
-    teach(Lesson(features.half(), scenes, clips, moves), tmp_path, 40)
+    teach(Lesson(features.half(), scenes, clips, moves), tmp_path, 60)
     heads = PictureHeads().eval()
     heads.load_state_dict({name: value.float() for name, value in load_file(tmp_path / "pictures.safetensors").items()})
     said = heads(features)["time"].argmax(1)
