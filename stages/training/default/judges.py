@@ -148,7 +148,7 @@ class Judges:
 def see(features: Features, frames: UInt8) -> Tensor:
     """(T, 152, 16, 16) float16 of (T, H, W, 3) uint8."""
     large = frames if frames.shape[1:3] == (_PX, _PX) else resize_frames(frames, (_PX, _PX))
-    pixels = torch.from_numpy(np.ascontiguousarray(large)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(large)).permute(0, 3, 1, 2).float() / 127.5 - 1
     *_, fine, coarse = features(pixels.contiguous(memory_format=torch.channels_last))
     return torch.cat([F.avg_pool2d(fine, 2), coarse], 1).half().contiguous()
 
