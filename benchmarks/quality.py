@@ -45,7 +45,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.tools.measures import flicker, motion_energy, psnr_db, sharpness, thumbnail
 from benchmarks.tools.result import parser_of, result
 from benchmarks.worlds.scores import frechet_ratio, moving_sharpness, told
 from benchmarks.worlds.tables import Measured, Turns, features, figures_of, print_parts, print_table, read, summary
@@ -53,6 +52,7 @@ from benchmarks.worlds.worlds import World, world_of
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
+from stages.measures.pixels import flicker, motion_energy, psnr_db, sharpness, thumbnail
 from stages.model.network import vae as codec
 from stages.model.network.pictures import BICUBIC, resize_frames
 from stages.model.sampling.windows import join, plan_windows

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.tools.measures import mean_distance
 from benchmarks.worlds.worlds import AXES
+from stages.measures.pixels import mean_distance
 
 __all__ = ["Measured", "Turns", "features", "figures_of", "print_parts", "print_table", "read", "summary"]
 
