@@ -25,7 +25,7 @@ proves nothing.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -139,10 +139,9 @@ class Quality:
 
     def videos(self, asked: Plan, image: Image, reuse_every: int = 1) -> tuple[UInt8, UInt8]:
         """The frames of both stages, the second from the first."""
-        i2v = replace(asked.i2v, denoising=replace(asked.i2v.denoising, reuse_every=reuse_every))
-        v2v = replace(asked.v2v, denoising=replace(asked.v2v.denoising, reuse_every=reuse_every))
-        keyframes = self.i2v(image, params=i2v, seed=3, report=ignore_progress)
-        piece = self.v2v(image, keyframes, params=v2v, seed=3, report=ignore_progress)
+        self.i2v.network.reuse_every = self.v2v.network.reuse_every = reuse_every
+        keyframes = self.i2v(image, params=asked.i2v, seed=3, report=ignore_progress)
+        piece = self.v2v(image, keyframes, params=asked.v2v, seed=3, report=ignore_progress)
         return keyframes.clip.frames, piece.clip.frames
 
     def worst_db(self, name: str, reuse_every: int = 1) -> float:

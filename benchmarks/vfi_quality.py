@@ -32,7 +32,7 @@ from stages.vfi.cuts import is_cut
 from stages.vfi.interpolator import Interpolator
 from stages.vfi.weights import load_gan, load_rife
 
-FIRST, EVERY, QUICK_EVERY = 1, 2, 160
+FIRST, EVERY, QUICK_EVERY = 1, 2, 80
 FILM_GAPS_A_SHOT, ANIMATED_GAPS = 3, 60
 MAKERS = ("average", "flow", "both")
 

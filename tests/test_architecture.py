@@ -142,7 +142,7 @@ GROUND: Mapping[str, frozenset[str]] = {
     "client": frozenset({"_version", "single", "schema", "schema_studies", "schema_numbers", "errors"}),
     "stages": frozenset(
         {
-            *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),
+            *("__init__", "types", "base", "state", "settings", "speed", "presets", "paper", "modern"),
             *("words", "english", "tongues", "sheets", "commands"),
         }
     ),

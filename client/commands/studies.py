@@ -138,6 +138,11 @@ def results(
     ] = False,
 ) -> None:
     """Show what the votes say."""
+    if plots is not None:
+        with reporting(asking.as_json):
+            from .._shell.outputs import judge_folder, written
+
+            judge_folder(plots)
     if numbers:
         with reporting(asking.as_json, lambda: "Stopped; the server goes on measuring."), connect(asking) as client:
             measured = client.studies.numbers(study_id)
@@ -151,9 +156,7 @@ def results(
     found = ask(asking, lambda client: client.studies.results(study_id), _tell_results)
     if plots is not None:
         with reporting(False):
-            from .._shell.outputs import judge_folder, written
-
-            judge_folder(plots).mkdir(parents=True, exist_ok=True)
+            plots.mkdir(parents=True, exist_ok=True)
             with connect(asking) as client:
                 for name in ("bars", *(("ranking",) if found.ranking else ())):
                     picture = client.studies.plot(study_id, "ranking" if name == "ranking" else "bars")
@@ -169,7 +172,9 @@ def export(
     """Write every vote to a file, with the ids and seeds of its videos."""
     with reporting(asking.as_json):
         from .._shell.outputs import judge_output, written
+        from .follow import check_outputs, tell_path
 
+        check_outputs(output, as_json=asking.as_json)
         target = judge_output(output, (".csv", ".jsonl"))
         with connect(asking) as client:
             data = client.studies.export(study_id, "csv" if target.suffix.lower() == ".csv" else "jsonl")
@@ -178,7 +183,7 @@ def export(
         if asking.as_json:
             print_json({"id": study_id, "path": str(target), "bytes": len(data)})
         else:
-            tell(str(target))
+            tell_path(target)
 
 
 def power(

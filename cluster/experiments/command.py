@@ -12,7 +12,6 @@ Knows nothing of Ray: `experiment_live` starts the server as a process of its ow
 
 import argparse
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +27,6 @@ from client._shell.outputs import judge_folder, written
 from client._shell.terminal import make_console, tell
 from client._shell.texts import read_text
 from cluster.experiments.live import Bench, check_live
-from cluster.experiments.plots import draw_all
 from cluster.experiments.results import RUNS, Done, keep, read_done, write_results
 from cluster.experiments.runs import RunPlan, plan_runs
 from cluster.experiments.spec import FOLDER, ExperimentError, Spec, load_spec
@@ -146,12 +144,12 @@ def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, s
         except KeyboardInterrupt:
             code = INTERRUPTED
     write_results(out, done)
+    from cluster.experiments.plots import draw_all  # here, as no other command of `cluster` needs matplotlib
+
     drawn = draw_all(done, out)
     if code:
-        print(
-            f"Stopped: {len(done)} of {len(plans)} runs are kept in {out}; the same command goes on.", file=sys.stderr
-        )
-    print(f"{out}: results.csv of {len(done)} runs; {', '.join(path.name for path in drawn) or 'no plots'}", flush=True)
+        tell(f"Stopped: {len(done)} of {len(plans)} runs are kept in {out}; the same command goes on.", err=True)
+    tell(f"{out}: results.csv of {len(done)} runs; {', '.join(path.name for path in drawn) or 'no plots'}")
     return code
 
 

@@ -56,6 +56,7 @@ from deployments.studies.votes import Ballot, RaterBook, Seat
 
 MAX_BODY_BYTES = 16 * 2**20
 _VOTE_BYTES = 65_536
+_MAX_SIGNS = 250_000  # that begin or part values in JSON; 16,000 videos have some 130,000, and commas in prompts
 _STATISTICS_S = 120.0
 _Difference = Annotated[float, Query(ge=0.01, le=0.9, description="Share for the better one less that of the other.")]
 _Ties = Annotated[float, Query(ge=0, le=0.95, description="Share of votes that name neither.")]
@@ -302,9 +303,12 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
 
 
 async def _read(request: Request, model: type[BodyT], limits: IngressArgs, most: int) -> BodyT:
-    """A body of JSON of up to `most` bytes, however many values it holds. Raises as `open_body` does."""
+    """A body of JSON of up to `most` bytes, and of as many values as a study may have. Raises as `open_body` does."""
     if b"\\u0000" in (body := bytes(await limited_body(request, most, limits.body_limit_s))):
         raise InvalidRequestError("The body holds the sign NUL, which no text has.", code="invalid_json")
+    if sum(body.count(sign) for sign in b"{[,") > _MAX_SIGNS:  # nobody is answered while a million are judged
+        said = f"The body has more than {_MAX_SIGNS} keys and values, the limit; no study has so many."
+        raise InvalidRequestError(said, code="invalid_json")
     try:
         return model.model_validate_json(body.strip() or b"{}", strict=True)
     except ValidationError as error:

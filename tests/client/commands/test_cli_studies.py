@@ -106,6 +106,10 @@ def test_a_study_of_two_settings_from_the_videos_to_the_results(run: Any, live: 
     assert [path.read_bytes()[1:4] for path in Path("plots").iterdir()] == [b"PNG"]
     assert run("export", study["id"], "-o", "votes.csv").exit_code == 0
     assert len(Path("votes.csv").read_text().splitlines()) == 1 + 3 * (4 + 2 + 8 + 2 + 4)
+    exported = run("export", study["id"], "-o", "-")
+    assert len([json.loads(line) for line in exported.stdout.splitlines()]) == 60
+    assert run("export", study["id"], "-o", "-", "--json").exit_code == 2
+    assert run("results", study["id"], "--plots", "votes.csv").stdout == ""
     assert "3 links, 60 votes" in run("status", study["id"]).stdout
     revoked = run("links", study["id"], "--revoke", links[0]["id"])
     assert "revoked" in revoked.stdout
