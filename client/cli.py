@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ._shell.ending import take_debug
+from ._shell.ending import open_streams, take_debug
 from ._shell.terminal import plain
 from ._version import __version__
 from .commands import batch, jobs, load, making, server, studies
@@ -78,6 +78,7 @@ app.command("keys", hidden=True)(server.keys)
 
 def main() -> None:
     """The command `magicvideo`."""
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a prompt in a script that the terminal cannot show is no crash

@@ -91,9 +91,7 @@ class CreateVideo(BaseModel):
     deadline_s: float | None = Field(
         default=None, description="Refuse the job, or give it up while it waits, when it cannot be done so soon."
     )
-    reuse: bool | None = Field(
-        default=None, description="Take outputs of identical stage calls of earlier jobs; the tenant's default."
-    )
+    reuse: bool | None = Field(default=None, description="Take outputs of equal calls of earlier jobs, or never.")
     webhook_url: str | None = Field(default=None, description="Told once when the job ends, signed.")
 
 

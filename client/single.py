@@ -4,9 +4,17 @@ Imports pydantic and nothing of the project.
 """
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,18})(?:\.\d{1,18})?")
+
+
+def _counted(value: Any) -> Any:
+    """A form says a number as its text."""
+    return json.loads(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
 class StageSettings(BaseModel):
@@ -14,13 +22,17 @@ class StageSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int | None = Field(default=None, description="Length of its denoising schedule.")
-    guidance: float | None = Field(default=None, description="Its classifier-free guidance scale.")
+    steps: Annotated[int | None, BeforeValidator(_counted)] = Field(
+        default=None, description="Length of its denoising schedule."
+    )
+    guidance: Annotated[float | None, BeforeValidator(_counted)] = Field(
+        default=None, description="Its classifier-free guidance scale."
+    )
 
 
 def _parsed(value: Any) -> Any:
     """A form and a command line say an object as its JSON."""
-    return json.loads(value) if isinstance(value, str) else value
+    return json.loads(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
 
 
 class SingleStages(BaseModel):

@@ -286,7 +286,7 @@ class DatabaseAwayError(ApiError):
 
 
 class StorageFullError(ApiError):
-    """The disk of the journal or of the artifacts has no room. `about` names it."""
+    """The disk of the journal, of the artifacts or of uploads has no room. `about` names it."""
 
     status = 507
 

@@ -17,7 +17,8 @@ from .shared import RetryPolicy
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
-_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")  # that the environment names for TLS
 
 HttpT = TypeVar("HttpT")
 
@@ -61,11 +62,11 @@ def open_http(
     """The `httpx.Client` or `httpx.AsyncClient`, behind the environment's proxy unless the server is on this machine.
 
     Raises:
-        InvalidArgumentError: the proxy that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names cannot be used.
+        InvalidArgumentError: the proxy or the certificates that the environment names cannot be used.
     """
     own = is_loopback(httpx.URL(url).host)
-    verify = httpx.create_ssl_context() if own and url.startswith("https:") else True  # SSL_CERT_FILE counts
     try:
+        verify = httpx.create_ssl_context() if own and url.startswith("https:") else True  # SSL_CERT_FILE counts
         return make(headers=headers, timeout=timeout, transport=transport, trust_env=not own, verify=verify)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         reason = "a SOCKS proxy needs `pip install httpx[socks]`" if isinstance(error, ImportError) else error
@@ -73,16 +74,24 @@ def open_http(
         raise InvalidArgumentError(
             f"The proxy in {named or 'the environment'} cannot be used ({reason}); unset it, or set another."
         ) from error
+    except OSError as error:
+        named = ", ".join(name for name in _FILES if os.environ.get(name)) or "the environment"
+        raise InvalidArgumentError(
+            f"The file that {named} names cannot be used ({error.strerror or error}); unset it, or set another."
+        ) from error
 
 
 def is_loopback(host: str) -> bool:
     """Whether it is this machine, which no proxy reaches."""
-    if host == "localhost" or host.endswith(".localhost"):
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback or address.is_unspecified
 
 
 def retries_of(max_retries: int) -> RetryPolicy:

@@ -12,15 +12,20 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 from ..errors import OutputError
 from .terminal import plain
 
 __all__ = ["FAILED", "INTERRUPTED", "OUTSIDE", "UNREAD", "WRONG", "Parser", "end", "hush", "take_debug", "unforeseen"]
+__all__ += ["open_streams", "unwinding"]
 
 FAILED, WRONG, OUTSIDE, INTERRUPTED, UNREAD = 1, 2, 3, 130, 141
 DEBUG = "--debug"
@@ -53,6 +58,7 @@ def end(
     stopped: str = "Interrupted.",
 ) -> int:
     """The exit code of `command(words)`; `codes` says which of its own errors are whose fault, in the order to try."""
+    open_streams()
     given, debug = take_debug(sys.argv[1:] if words is None else words)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -72,6 +78,31 @@ def end(
         _say(f"Error: {error}" if known is not None else unforeseen(error), debug)
         return OUTSIDE if known is None else known
     return code
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Within it SIGTERM and SIGHUP leave as Ctrl-C does, so that what is half made is removed. Other handlers stay."""
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    told = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in told if main else ():
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in told if main else ():
+            signal.signal(number, signal.SIG_DFL)
+
+
+def open_streams() -> None:
+    """Where the shell has closed stdout or stderr (`>&-`), what is said there goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 def hush() -> None:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 from ..errors import OutputError
 
 __all__ = ["OutputError", "StrPath", "flowing", "is_stdout", "judge_folder", "judge_output", "lead_to_one", "written"]
+__all__ += ["numbered"]
 
 StrPath = str | os.PathLike[str]
 _STREAMS = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -78,6 +79,15 @@ def lead_to_one(path: StrPath, other: StrPath) -> bool:
     """Whether two names, links followed, are of one file, device or stream."""
     first, second = (_stream(os.fspath(each)) or os.path.realpath(each) for each in (path, other))
     return first == second
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The place of one of several files: `a-2.png` of `a.png`; a stream, device or pipe takes them all.
+
+    Raises:
+        OutputError: as `judge_output`.
+    """
+    return path.with_name(f"{path.stem}-{number}{path.suffix}") if _place(path).file is not None else path
 
 
 @contextmanager

@@ -143,15 +143,20 @@ def print_pools(pools: Pools) -> None:
 
 
 def print_table(
-    columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: bool = True, spare: str | None = None
+    columns: tuple[str, ...],
+    rows: Iterable[tuple[str, ...]],
+    *,
+    cut: bool = True,
+    spare: str | None = None,
+    err: bool = False,
 ) -> None:
-    """A table on stdout, whole in a pipe; the last column is cut to the width of a terminal, or else wrapped.
+    """A table, on stdout or not, whole in a pipe; the last column is cut to the width of a terminal, or else wrapped.
 
     The column `spare` is left out where the last one would be narrow without that. All others are whole.
     """
     lines = list(rows)
     cells = {name: [Text(line[place]) for line in lines] for place, name in enumerate(columns)}
-    console = _console()
+    console = _console(err)
     *others, last = cells
     widths = {name: max([len(name), *(cell.cell_len for cell in cells[name])]) + 2 for name in others}
     if spare is not None and console.width - sum(widths.values()) < _NARROW:
@@ -170,9 +175,9 @@ def print_table(
     console.print(table)
 
 
-def _console() -> Console:
-    console = make_console()
-    return console if console.is_terminal else make_console(width=10_000)
+def _console(err: bool = False) -> Console:
+    console = make_console(stderr=err)
+    return console if console.is_terminal else make_console(stderr=err, width=10_000)
 
 
 def _facts(video: Video) -> Iterable[tuple[str, str]]:

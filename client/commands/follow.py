@@ -51,7 +51,8 @@ def deliver(
             if not wishes.detach:
                 video = follow(client, video, watch, pictures)
                 path = None if video.paused_after else _fetch(client, video, wishes, watch)
-        _tell(video, path, wishes, None if keyframe is None else pictures.paths)
+        err = taken(wishes.output, keyframe, wishes.contact_sheet)
+        _tell(video, path, wishes, None if keyframe is None else pictures.paths, err)
 
 
 def follow(client: "Client", video: "Video", watch: "Watcher", pictures: "Pictures") -> "Video":
@@ -93,10 +94,12 @@ class Pictures:
             self._watch.say(f"The server keeps no picture of T2I for {video.id}, so {self._wanted} is not written.")
 
     def _fetch(self, video: "Video", number: int) -> None:
+        from .._shell.outputs import numbered
+
         assert self._wanted is not None
         target, candidate = self._wanted, None
         if video.candidates > 1:
-            target, candidate = target.with_name(f"{target.stem}-{number}{target.suffix}"), number
+            target, candidate = numbered(target, number), number
         self._client.videos.download(video.id, target, variant="keyframe", candidate=candidate)
         self.paths.append(target)
         self._watch.say(f"keyframe: {target}")
@@ -148,30 +151,34 @@ def _fetch(client: "Client", video: "Video", wishes: Wishes, watch: "Watcher") -
     return path
 
 
-def _tell(video: "Video", path: Path | None, wishes: Wishes, pictures: list[Path] | None) -> None:
+def taken(*files: Path | None) -> bool:
+    """Whether one of them goes to stdout, where nothing else is said then."""
+    from .._shell.outputs import is_stdout
+
+    return any(is_stdout(file) for file in files if file is not None)
+
+
+def _tell(video: "Video", path: Path | None, wishes: Wishes, pictures: list[Path] | None, err: bool) -> None:
     if wishes.as_json:
         found = {"path": str(path)} if path is not None else {}
         keyframes = {"keyframes": [str(picture) for picture in pictures]} if pictures is not None else {}
         print_json({**video.model_dump(mode="json"), **found, **keyframes})
     elif wishes.detach or (path is None and wishes.quiet):
-        typer.echo(video.id)
+        typer.echo(video.id, err=err)
     elif path is None:
-        typer.echo(paused_note(video))
+        typer.echo(paused_note(video), err=err)
     elif wishes.quiet:
-        tell_path(path)
+        tell_path(path, err=err)
     else:
-        from .._shell.outputs import is_stdout
         from .display import summary
 
-        typer.echo(summary(video, path), err=is_stdout(path))
+        typer.echo(summary(video, path), err=err)
 
 
-def tell_path(path: Path) -> None:
+def tell_path(path: Path, *, err: bool = False) -> None:
     """Where the file is; nothing where it is stdout itself."""
-    from .._shell.outputs import is_stdout
-
-    if not is_stdout(path):
-        tell(str(path))
+    if not taken(path):
+        tell(str(path), err=err)
 
 
 def paused_note(video: "Video") -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .follow import PICTURES, Pictures, check_outputs, default_output, fitting, follow, paused_note, tell_path
+from .follow import PICTURES, Pictures, check_outputs, default_output, fitting, follow, paused_note, taken, tell_path
 from .ids import complete, find
 from .interrupt import cancel_note, stopped
 from .options import Asking, Following, Keyframe, Output, Server, Sheet, State, Variant, VideoId
@@ -23,16 +23,16 @@ def watch(video_id: VideoId, wishes: Following, keyframe: Keyframe = None) -> No
         from .display import describe
         from .watching import watcher
 
-        check_outputs(None, keyframe)
+        check_outputs(None, keyframe, as_json=wishes.as_json)
         with connect(wishes) as client, watcher(quiet=wishes.quiet) as bars:
             job[0] = find(client, video_id)
             video = follow(client, client.videos.retrieve(job[0]), bars, Pictures(client, keyframe, bars))
         if wishes.as_json:
             print_json(video.model_dump(mode="json"))
         elif wishes.quiet:
-            typer.echo(video.id)
+            typer.echo(video.id, err=taken(keyframe))
         else:
-            typer.echo(paused_note(video) if video.paused_after else describe(video))
+            typer.echo(paused_note(video) if video.paused_after else describe(video), err=taken(keyframe))
 
 
 def status(video_id: VideoId, asking: Asking) -> None:
@@ -144,7 +144,7 @@ def download(
         if wishes.as_json:
             print_json({"id": video_id, "path": str(path), "bytes": sizes[-1]})
         else:
-            tell_path(path)
+            tell_path(path, err=taken(contact_sheet))
 
 
 def stream(

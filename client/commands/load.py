@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .._shell.terminal import plain
+from .._shell.terminal import plain, tell
 from .options import Following, Model, Seconds, Size, Steps, Until
 from .outcome import UNREACHABLE, print_json, reporting
 
@@ -48,7 +48,7 @@ def load(
         from .._core.requests import create_request
         from .._many.load import arrivals, summary
         from ..errors import InvalidArgumentError
-        from .follow import check_outputs
+        from .follow import check_outputs, taken
 
         check_outputs(out, as_json=wishes.as_json)
         times = arrivals(rate, duration, random.Random(arrivals_seed))
@@ -61,7 +61,7 @@ def load(
         shots = asyncio.run(_run(times, prompt, options, wishes, not accept_only, timeout, cancel))
         if out is not None:
             _write(out, shots)
-        _tell(summary(shots), wishes.as_json)
+        _tell(summary(shots), wishes.as_json, err=taken(out))
         if all(shot.outcome == "no connection" for shot in shots):
             raise typer.Exit(UNREACHABLE)
 
@@ -103,7 +103,7 @@ async def _cancel(client: Any, ids: list[str]) -> None:
         try:
             await client.videos.cancel(video_id)
         except MagicVideoError as error:
-            typer.echo(f"{video_id} could not be cancelled: {error}", err=True)
+            tell(f"{video_id} could not be cancelled: {error}", err=True)
 
 
 def _write(path: Path, shots: "list[Shot]") -> None:
@@ -120,7 +120,7 @@ def _write(path: Path, shots: "list[Shot]") -> None:
         )
 
 
-def _tell(found: "Summary", as_json: bool) -> None:
+def _tell(found: "Summary", as_json: bool, *, err: bool) -> None:
     kinds = {"accepted": found.accepted, "completed": found.completed, "sent late": found.late}
     if as_json:
         latencies = {name.replace(" ", "_"): _document(value) for name, value in kinds.items()}
@@ -129,8 +129,8 @@ def _tell(found: "Summary", as_json: bool) -> None:
     from .display import print_table
 
     rows = [(name, str(value.count), *_seconds(value)) for name, value in kinds.items() if value is not None]
-    print_table(("seconds until", "count", "p50", "p90", "p95", "p99", "longest"), rows)
-    print_table(("outcome", "count"), [(plain(name), str(count)) for name, count in found.outcomes.items()])
+    print_table(("seconds until", "count", "p50", "p90", "p95", "p99", "longest"), rows, err=err)
+    print_table(("outcome", "count"), [(plain(name), str(count)) for name, count in found.outcomes.items()], err=err)
 
 
 def _seconds(value: "Latency") -> list[str]:

@@ -133,14 +133,30 @@ def results(
     study_id: StudyId,
     asking: Asking,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the pictures there.")] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="First measure warp error, VMAF and so on; some seconds a video.")
+    ] = False,
 ) -> None:
     """Show what the votes say."""
+    if plots is not None:
+        with reporting(asking.as_json):
+            from .._shell.outputs import judge_folder, written
+
+            judge_folder(plots)
+    if numbers:
+        with reporting(asking.as_json, lambda: "Stopped; the server goes on measuring."), connect(asking) as client:
+            measured = client.studies.numbers(study_id)
+            if measured.state == "pixels":
+                measured = client.studies.measure(study_id)
+            while measured.state == "measuring":
+                time.sleep(_POLL_S)
+                measured = client.studies.numbers(study_id)
+            if measured.state != "complete":
+                tell("The server has not measured the videos to their end; run the same command again.", err=True)
     found = ask(asking, lambda client: client.studies.results(study_id), _tell_results)
     if plots is not None:
         with reporting(False):
-            from .._shell.outputs import judge_folder, written
-
-            judge_folder(plots).mkdir(parents=True, exist_ok=True)
+            plots.mkdir(parents=True, exist_ok=True)
             with connect(asking) as client:
                 for name in ("bars", *(("ranking",) if found.ranking else ())):
                     picture = client.studies.plot(study_id, "ranking" if name == "ranking" else "bars")
@@ -156,7 +172,9 @@ def export(
     """Write every vote to a file, with the ids and seeds of its videos."""
     with reporting(asking.as_json):
         from .._shell.outputs import judge_output, written
+        from .follow import check_outputs, tell_path
 
+        check_outputs(output, as_json=asking.as_json)
         target = judge_output(output, (".csv", ".jsonl"))
         with connect(asking) as client:
             data = client.studies.export(study_id, "csv" if target.suffix.lower() == ".csv" else "jsonl")
@@ -165,7 +183,7 @@ def export(
         if asking.as_json:
             print_json({"id": study_id, "path": str(target), "bytes": len(data)})
         else:
-            tell(str(target))
+            tell_path(target)
 
 
 def power(
@@ -246,7 +264,12 @@ def _tell_results(found: "StudyResults") -> None:
         typer.echo(f"{place}. {plain(one.system)}  {one.strength:+.2f}{between(one.interval)}")
     for number in found.numbers:
         means = ", ".join(f"{plain(name)} {value:.3g}" for name, value in number.means.items())
-        typer.echo(f"{plain(number.number)}: {means}; goes with the votes by {shown(number.correlation)} (Spearman)")
+        what = "votes" if number.goes_with == "preference" else "votes for the same"
+        over = f"{shown(number.correlation)} (Spearman, {number.pairs} pairs)"
+        typer.echo(f"{plain(number.number)}: {means}{'; ' if means else ''}goes with the {what} by {over}")
+    for two in found.between:
+        told = ", ".join(f"{name} {value:.4g}" for name, value in two.numbers.items())
+        typer.echo(f"{plain(two.a)} against {plain(two.b)}: {told}")
     for note in found.notes:
         typer.echo(plain(note))
 

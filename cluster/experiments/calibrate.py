@@ -21,7 +21,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from client import Client, MagicVideoError, Pools
-from client._shell.outputs import judge_output, written
+from client._shell.outputs import OutputError, is_stdout, judge_output, written
 from client._shell.terminal import make_console, tell
 from client._shell.texts import read_text
 from cluster.experiments.journal import Learnt, LearntStage, learn, read_journal
@@ -62,9 +62,11 @@ def run(options: argparse.Namespace) -> int:
         raise ExperimentError(f"--hours is {options.hours:g}; it must be above 0, like 1 or 24.")
     if options.out is not None:
         judge_output(options.out)
+        if is_stdout(options.out):
+            raise OutputError("--out is stdout, where the report goes; name a file.", path=options.out)
     changes = [parse_change(text) for text in options.what_if]
     file = load_pools(options.pools) if options.pools is not None else None
-    before = load_learnt(options.out) if options.out is not None and options.out.exists() else None
+    before = load_learnt(options.out) if options.out is not None and options.out.is_file() else None
     now_s = time.time()
     try:
         with Client(options.journal) as client:
@@ -93,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         told_other(found, predict(learnt, other), split, other, file)
     if options.out is not None:
         keep(learnt, options.out)
-        print(f"Wrote {options.out}; the same command says later how right this twin was.")
+        tell(f"Wrote {options.out}; the same command says later how right this twin was.")
     elif not changes:
         print("Next: --what-if v2v=+2 --pools pools.yaml, or --out learnt.json to hold it to what happens next.")
     return 0
@@ -166,7 +168,7 @@ def told_other(now: Predicted, then: Predicted, split: Split, other: Split, file
         for stage, own in other.items()
         if own != split[stage]
     )
-    print(f"With {named}: p95 {then.p95_s:.1f} s in the place of {now.p95_s:.1f} s.")
+    tell(f"With {named}: p95 {then.p95_s:.1f} s in the place of {now.p95_s:.1f} s.")
     if file is None:
         print("Give --pools for the bills.")
         return
@@ -231,7 +233,8 @@ def load_learnt(path: Path) -> Learnt:
             raise ValueError("another version")
         arrivals = tuple(Arrival(at_s, kind) for at_s, kind in document["trace"]["arrivals"])
         trace = Trace("journal", arrivals, document.pop("trace")["span_s"])
-        stages = {name: LearntStage(**own) for name, own in document.pop("stages").items()}
+        told = document.pop("stages").items()
+        stages = {name: LearntStage(**{**own, "shares": tuple(own.get("shares", ()))}) for name, own in told}
         paths = {kind: tuple(path) for kind, path in document.pop("paths").items()}
         return Learnt(stages=stages, paths=paths, trace=trace, **document)
     except (ValueError, KeyError, TypeError) as error:

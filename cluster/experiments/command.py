@@ -12,7 +12,6 @@ Knows nothing of Ray: `experiment_live` starts the server as a process of its ow
 
 import argparse
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -149,10 +148,8 @@ def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, s
 
     drawn = draw_all(done, out)
     if code:
-        print(
-            f"Stopped: {len(done)} of {len(plans)} runs are kept in {out}; the same command goes on.", file=sys.stderr
-        )
-    print(f"{out}: results.csv of {len(done)} runs; {', '.join(path.name for path in drawn) or 'no plots'}", flush=True)
+        tell(f"Stopped: {len(done)} of {len(plans)} runs are kept in {out}; the same command goes on.", err=True)
+    tell(f"{out}: results.csv of {len(done)} runs; {', '.join(path.name for path in drawn) or 'no plots'}")
     return code
 
 

@@ -56,7 +56,8 @@ def storage(site: Site) -> list[Json]:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": f"{NAME}-weights", "labels": PUBLISHED},
-        "spec": {"backoffLimit": 10, "template": {"spec": pod}},
+        # gone when it is done: the next image is another template, which no Job takes
+        "spec": {"backoffLimit": 10, "ttlSecondsAfterFinished": 600, "template": {"spec": pod}},
     }
     return [*documents, job]
 

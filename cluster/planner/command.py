@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from client._shell.outputs import judge_output, written
-from client._shell.terminal import make_console
+from client._shell.terminal import make_console, tell
 from client._shell.texts import read_text
 from cluster.planner.monoliths import Monolith, judge, make_monolith
 from cluster.planner.options import TIME_SHARE, Choice, Goal, GoalError
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         show(plan, monoliths, profile, file)
         if options.write is not None:
-            print(f"Wrote replicas, pools and GPUs of the four stages into {options.write}.")
+            tell(f"Wrote replicas, pools and GPUs of the four stages into {options.write}.")
     return 0
 
 

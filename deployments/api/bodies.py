@@ -23,7 +23,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from deployments.api.description import Absent
-from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError
+from deployments.errors import BodyTooLargeError, BodyTooSlowError, InvalidRequestError, StorageFullError
+from deployments.files.store import is_full
 from deployments.intake.acceptance import foresee
 from deployments.intake.fetching import is_address
 from deployments.intake.services import Services
@@ -38,7 +39,7 @@ _TAKES_NONE_BYTES = 65_536  # of a body where none is wanted; it is read and dro
 _MAX_NESTED = 8
 _MAX_SIGNS = 4096  # that begin or part values in JSON; the longest prompts of commas alone have 2000
 _MAX_FIELDS = 64  # of a form
-_INSIDE = re.compile(rf"({'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[(\w+)\])?")  # as `input_reference[image_url]`
+_INSIDE = re.compile(rf"(?:{'|'.join((*FILES, *HOLD_OBJECTS))})(?:\[\w+\]){{1,3}}")  # as `input_reference[image_url]`
 _SENT = {"image_url": ""}  # stands for a file of the form until its bytes are looked at
 _SHOWN_CHARS = 80
 _FORM = re.compile(rb"\s*(--\S+\r?\n|\w+=)")
@@ -318,14 +319,13 @@ def _query_fields(body: bytearray) -> dict[str, Any]:
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """A text field of a form into `fields`; once."""
-    inner = _INSIDE.fullmatch(name)
-    if inner and inner[2]:
-        field, key = inner[1], inner[2]
-        if isinstance(fields.get(field), str):
-            _once([(field, None)] * 2)
-        fields[field] = _once([*fields.get(field, {}).items(), (key, value)])
-    else:
-        fields |= _once([*fields.items(), (name, value)])
+    *outer, last = name.replace("]", "").split("[") if _INSIDE.fullmatch(name) else [name]
+    place: Any = fields
+    for key in outer:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            _once([(key, None)] * 2)
+    place |= _once([*place.items(), (last, value)])
 
 
 async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, UploadFile | str]]:
@@ -334,6 +334,10 @@ async def read_form(request: Request, limits: IngressArgs) -> list[tuple[str, Up
     try:
         async with _in_time(limits.body_limit_s):
             form = await counted.form(max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=limits.max_body_bytes)
+    except OSError as error:
+        if is_full(error):
+            raise StorageFullError("uploads under way") from error
+        raise
     except (HTTPException, ValueError) as error:  # also a charset that Python fails at
         detail = error.detail.rstrip(".") if isinstance(error, HTTPException) else error
         raise InvalidRequestError(f"The form cannot be read: {detail}.", code="invalid_form") from error

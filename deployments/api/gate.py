@@ -43,8 +43,11 @@ _LINKED = re.compile(r"/v1/videos/([^/]+)/content")  # may be asked for by a lin
 _LOOPBACK_HOST = re.compile(r"(?:[A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREATE = "`python -m deployments keys create --tenant NAME`"
-_FORWARDED = ("forwarded", "via", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-host")
-_FORWARDED_BEGIN = ("x-forwarded-", "cf-")  # Cloudflare names a client in several headers
+_OF_A_PROXY = re.compile(  # the standard's, those that name a client, and those that begin with a proxy's name
+    r"forwarded|via|cdn-loop|x-rewrite-url|(?:.+-)?(?:client|user|remote|real|connecting|proxyuser)-?(?:ip|addr)"
+    r"|(?:x-(?:forwarded|original|envoy|azure|arr|amzn|amz-cf|appengine|goog-iap|vercel|akamai|tailscale|proxy)"
+    r"|cf|fastly|fly|cloudfront|akamai|tailscale)-.+"
+)
 
 
 async def _tenant_of(request: Request) -> str:
@@ -222,12 +225,12 @@ def _bearer(request: Request) -> str | None:
 
 def _refuse_strangers(request: Request) -> None:
     """Without keys: a client elsewhere, behind a proxy, which may stand for anybody, or under a foreign name."""
-    came_through_proxy = any(name in _FORWARDED or name.startswith(_FORWARDED_BEGIN) for name in request.headers)
+    came_through_proxy = any(map(_OF_A_PROXY.fullmatch, request.headers.keys()))
     if came_through_proxy or request.client is None or not _is_loopback_address(request.client.host):
         raise AuthenticationError(
             f"This server has no API key yet and answers its own machine alone; create one there with {_CREATE}."
         )
-    host = request.headers.get("host", "")
+    host = ", ".join(request.headers.getlist("host"))  # of several some proxy may have taken another
     if not _is_loopback_host(host):
         raise AuthenticationError(
             f"This server has no API key yet and answers under 127.0.0.1, localhost and [::1], not {host[:80]!r}; "

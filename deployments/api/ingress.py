@@ -21,7 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client.schema import ErrorBody, ErrorDetail, Health
@@ -371,7 +371,7 @@ def _answer_errors(app: FastAPI, counts: RequestMetrics) -> None:
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
     """What the path of a request can be asked for; the framework names one route's methods only."""
-    routes = (route for route in app.routes if isinstance(route, APIRoute))
+    routes = (route for route in app.routes if isinstance(route, Route))
     fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = [route for route in fitting if "{" not in route.path]  # a path of its own, not an id
     found = {method for route in named or fitting for method in route.methods or ()}

@@ -74,9 +74,10 @@ def free_bytes(place: Path) -> int:
     return shutil.disk_usage(next(found for found in (place, *place.absolute().parents) if found.exists())).free
 
 
-def is_full(error: StoreAwayError) -> bool:
-    """Whether it says that the store's disk has no room."""
-    return getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+def is_full(error: BaseException | None) -> bool:
+    """Whether it says that a disk, or with `StoreAwayError` the store's, has no room."""
+    cause = error.__cause__ if isinstance(error, StoreAwayError) else error
+    return getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArtifactStore:

@@ -16,7 +16,8 @@ from urllib.parse import urljoin
 import httpx
 
 from deployments.bulkheads import Bulkhead
-from deployments.errors import BodyTooLargeError, InvalidRequestError
+from deployments.errors import BodyTooLargeError, InvalidRequestError, StorageFullError
+from deployments.files.store import is_full
 from deployments.intake.room import UploadRoom
 from deployments.settings.inputs import FetchArgs
 from deployments.tenants.addresses import Address, parse_address, public_address
@@ -82,6 +83,8 @@ class Fetcher:
                     address = await self._at_names.run(public_address, target.host, target.port, self._networks)
                     leads = await self._take(http, target, address, field, file)
                 except (OSError, UnicodeError, httpx.HTTPError, httpx.InvalidURL) as error:
+                    if is_full(error):
+                        raise StorageFullError("uploads under way") from error
                     said = str(error) or type(error).__name__
                     raise _wrong(
                         field, f"The file of {field} cannot be fetched from {target.place}: {said}."

@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 
 from client.schema import Reference
+from client.single import SingleStages
 from deployments.errors import InvalidRequestError
 from deployments.jobs.shapes import length_for, sides_of, size_for, size_of
 from stages.presets import Preset, RequestError
 
-Parse = Callable[[str], dict[str, Any]]
-"""JSON text to its object; raises InvalidRequestError."""
+Parse = Callable[[str], dict[str, Any]]  # JSON text to its object; raises InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ _BY_NAME: Mapping[str, Word] = {name: word for word in WORDS for name in word.na
 _NAMES: Mapping[str, Sequence[str]] = {
     kind: tuple(name for name, word in _BY_NAME.items() if word.kind == kind) for kind in ("made", "merged", "idle")
 }
-HOLD_OBJECTS = (*_NAMES["merged"], "image_reference", "video_reference")  # in a form also as `extra_body[steps]`
+HOLD_OBJECTS = (*_NAMES["merged"], "image_reference", "video_reference", "stages", "metadata")  # `extra_body[steps]`
 _ALIKE = {"short_edge": "resolution"}  # of those that something is made of, the same in other words
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,39})(\.\d{1,40})?([eE][+-]?\d{1,3})?")  # as JSON writes it
 _SHOWN_CHARS = 80
@@ -217,9 +217,9 @@ class _Request:
         """A value as the field's type has it, where text and a number say the same."""
         found = self._model.model_fields.get(target)
         types = set(get_args(found.annotation) or (found.annotation,)) if found is not None else set()
+        if isinstance(value, str) and types & {Reference, SingleStages} and value.lstrip().startswith("{"):
+            return _object(target, value, self._parse)
         if Reference in types and isinstance(value, str):
-            if value.lstrip().startswith("{"):
-                return _object(target, value, self._parse)
             if target == "input_reference":
                 return {"image_url": value}
             return {"video_url" if ":" in value else "id": value}

@@ -22,12 +22,14 @@ from deployments.observe.logs import Format, Level
 from deployments.settings.inputs import FetchArgs as FetchArgs
 from deployments.settings.inputs import FileArgs as FileArgs
 from deployments.settings.inputs import PreviewArgs as PreviewArgs
-from deployments.settings.secrets import HOW, holds_password, is_reference, resolved
+from deployments.settings.secrets import HOW, OTLP_KEY, is_reference, resolved, without_password
 from deployments.settings.upkeep import KeeperArgs as KeeperArgs
 from deployments.settings.upkeep import OrderArgs as OrderArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import PRESETS, RequestError, get_preset
+from stages.settings import with_speeds
+from stages.speed import Speed, SpeedError
 from stages.types import STAGE_NAMES, StageName
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -60,9 +62,7 @@ class StorageArgs(Args):
     @field_validator("database_url")
     @classmethod
     def _without_password(cls, url: str) -> str:
-        if not is_reference(url) and holds_password(url):
-            raise ValueError(f"it holds a password, which Ray's dashboard would show; say where it stands, as {HOW}")
-        return url
+        return url if is_reference(url) else without_password(url, f"say where it stands, as {HOW}")
 
     def database(self) -> str:
         """The database's address itself.
@@ -75,6 +75,7 @@ class StorageArgs(Args):
     @field_validator("artifacts_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
+        without_password(url, "give it to the store's client, in AWS_SECRET_ACCESS_KEY or as its own docs say")
         return (
             f"file://{Path(url.removeprefix('file://')).absolute()}" if "://" not in url or url[:4] == "file" else url
         )
@@ -156,7 +157,7 @@ class ObservabilityArgs(Args):
     def _an_address(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("it must begin with http:// or https://; OTLP over gRPC is not spoken")
-        return url
+        return url and without_password(url, OTLP_KEY)
 
 
 class IngressArgs(Args):
@@ -264,6 +265,14 @@ class AppArgs(Args):
             raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
+    def _speeds_that_can_be(self) -> "AppArgs":
+        try:
+            self.speeds  # noqa: B018 - it judges
+        except SpeedError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return self
+
+    @model_validator(mode="after")
     def _own_names(self) -> "AppArgs":
         taken = [name for name in self.served_names if name in PRESETS or self.served_names.count(name) > 1]
         if taken:
@@ -312,6 +321,17 @@ class AppArgs(Args):
                 f"{least:g} GPUs; raise it to {least:g}, or lower a min_replicas"
             )
         return self
+
+    @property
+    def speeds(self) -> dict[StageName, Speed]:
+        """Of every stage: the preset's, with the knobs that stand here.
+
+        Raises:
+            SpeedError: a knob that a stage does not have, or a contradiction.
+        """
+        told = {name: stage.speed for name, stage in self.stages.items()}
+        preset = with_speeds(get_preset(self.preset), told, "stages.{}.speed")
+        return {name: preset.speed(name) for name in STAGE_NAMES}
 
     def limits_for(self, tenant: str) -> Limits:
         """Of a tenant that has none of its own. With API keys, and unless the configuration says otherwise, one tenant

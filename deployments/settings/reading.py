@@ -14,7 +14,7 @@ from client._shell.texts import read_text
 from cluster.pools.stage_args import ServeConfigError, our_application
 from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs
-from deployments.settings.secrets import shown
+from deployments.settings.secrets import OTLP_KEY, shown, without_password
 
 CONFIG_PATH = Path(__file__).resolve().parents[2] / "serve_config.yaml"
 
@@ -40,6 +40,9 @@ def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None
 
     `DATABASE_URL` names the database, and is named here, not read; `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
     `OTEL_EXPORTER_OTLP_ENDPOINT` the collector of traces.
+
+    Raises:
+        ConfigError: the collector's address holds a password.
     """
     given = os.environ if environment is None else environment
     changed: dict[str, Any] = {}
@@ -47,7 +50,11 @@ def with_environment(args: AppArgs, environment: Mapping[str, str] | None = None
         changed["storage"] = args.storage.model_copy(update={"database_url": "env:DATABASE_URL"})
     base = given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
     if traces := given.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base}/v1/traces"):
-        changed["observability"] = args.observability.model_copy(update={"otlp_url": traces})
+        try:
+            url = without_password(traces, OTLP_KEY)
+        except ValueError as error:
+            raise ConfigError(f"The address of traces in the environment cannot be used: {error}.") from None
+        changed["observability"] = args.observability.model_copy(update={"otlp_url": url})
     return args.model_copy(update=changed) if changed else args
 
 

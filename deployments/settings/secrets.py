@@ -17,6 +17,7 @@ from deployments.errors import ConfigError
 _REFERENCE = re.compile(r"(env|file):((?<=env:)\w+|(?<=file:)/(?!/).+)")
 _SECRET_FIELD = re.compile(r"secret|password|token|key|url", re.IGNORECASE)
 HOW = "env:NAME or file:/path"
+OTLP_KEY = "send it as a header, by OTEL_EXPORTER_OTLP_HEADERS=authorization=..."
 
 
 def is_reference(text: str) -> bool:
@@ -50,6 +51,17 @@ def holds_password(url: str) -> bool:
         return bool(parts.password) or "password" in parse_qs(parts.query)
     except ValueError:
         return True
+
+
+def without_password(url: str, how: str) -> str:
+    """The address, if it carries no password; `how` says where that belongs.
+
+    Raises:
+        ValueError: it carries one.
+    """
+    if holds_password(url):
+        raise ValueError(f"it holds a password, which Ray's dashboard would show; {how}")
+    return url
 
 
 def shown(finding: Mapping[str, Any]) -> str:

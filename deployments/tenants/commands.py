@@ -4,7 +4,7 @@
     keys list                                   every key but its secret
     keys revoke ID                              it is refused within `ingress.keys_fresh_s`
     keys open                                   forget revoked keys, none being valid: this machine then needs none
-    keys adopt --tenant NAME                    hand over the videos that were made before there was a key
+    keys adopt --tenant NAME                    hand over videos, files and studies from before there was a key
     limits set --tenant NAME [--max-running N|none] [--max-queued N|none] [--per-minute N|none]
                [--max-priority N|none] [--weight N|none] [--max-bytes N|none] [--reuse|--no-reuse]
     limits show                                 of every tenant
@@ -55,7 +55,7 @@ def add_admin_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     revoke = _action(keys, "revoke", _revoke_key, "make a key invalid")
     revoke.add_argument("id", help="as `keys list` shows it")
     _action(keys, "open", _open, "forget the revoked keys, none being valid, so that this machine needs no key")
-    adopt = _action(keys, "adopt", _adopt, "hand the videos that were made before there was a key to a tenant")
+    adopt = _action(keys, "adopt", _adopt, "hand a tenant the videos, files and studies from before there was a key")
     adopt.add_argument("--tenant", type=_tenant, required=True, help="whose they are from then on")
 
     limits = commands.add_parser("limits", help="what each tenant may do: set, show").add_subparsers(
@@ -160,8 +160,9 @@ def _open(_options: argparse.Namespace, args: AppArgs, database: Database) -> No
 
 
 def _adopt(options: argparse.Namespace, _args: AppArgs, database: Database) -> None:
-    count = hand_over(database, options.tenant)
-    print(f"{count} {'video that was' if count == 1 else 'videos that were'} nobody's belong to {options.tenant} now.")
+    found = hand_over(database, options.tenant)
+    was = "was nobody's belongs" if found.total == 1 else "were nobody's belong"
+    print(f"{found} that {was} to {options.tenant} now.")
 
 
 def _without_valid(closed: bool) -> str:
@@ -171,11 +172,11 @@ def _without_valid(closed: bool) -> str:
 
 
 def _said_of_ownerless(database: Database) -> str:
-    count = ownerless(database)
-    if not count:
+    found = ownerless(database)
+    if not found.total:
         return ""
-    which = "The video that was made without one is" if count == 1 else f"The {count} videos that were made without are"
-    return f" {which} hidden from everybody; `keys adopt --tenant NAME` hands them over."
+    was, them = ("was made without is", "it") if found.total == 1 else ("were made without are", "them")
+    return f" The {found} that {was} hidden from everybody; `keys adopt --tenant NAME` hands {them} over."
 
 
 def _set_limits(options: argparse.Namespace, args: AppArgs, database: Database) -> None:

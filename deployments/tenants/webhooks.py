@@ -51,8 +51,10 @@ def judge_url(url: str | None, enabled: bool) -> None:
         return
     if not enabled:
         raise _refused("This server sends no webhooks; its operator can set webhooks.secret. Leave webhook_url out.")
-    if parse_address(url) is None:
+    if (address := parse_address(url)) is None:
         raise _refused(f"webhook_url is {url[:80]!r}; it must be an address like https://example.com/hooks/video.")
+    if address.has_user:
+        raise _refused(f"webhook_url names a user at {address.place}; leave that out: posts are signed instead.")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ _ANIMATIONS = {"GIF": "gif", "PNG": "png", "WEBP": "webp"}
 _SRGB = PIL.ImageCms.createProfile("sRGB")
 _ORIENTATION = 0x0112  # in EXIF
 _MAX_PIXELS = 2**26
+_SCAN, _MAX_SCANS = b"\xff\xda", 200  # of a progressive JPEG, each of which costs time by the size of the picture
 WHITE = "Where it is transparent it is shown white."
 _DEFAULT_S = 0.1  # of a frame that says 0, as browsers show it
 
@@ -111,6 +112,8 @@ def _opened(file: File, what: str, formats: dict[str, str]) -> Iterator[PIL.Imag
             with PIL.Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
                 if picture.format not in formats:
                     raise PIL.UnidentifiedImageError
+                if picture.info.get("progressive"):
+                    _check_scans(file)
                 yield picture
         except MediaError:
             raise
@@ -122,6 +125,12 @@ def _opened(file: File, what: str, formats: dict[str, str]) -> Iterator[PIL.Imag
             raise MediaError(f"cannot be read ({error.strerror})") from error
         except Exception as error:  # decoders raise whatever they meet
             raise MediaError("is broken or cut off; send it again, or save it anew from where it opens") from error
+
+
+def _check_scans(file: File) -> None:
+    data = file if isinstance(file, bytes) else file.read_bytes()
+    if (scans := data.count(_SCAN)) > _MAX_SCANS:
+        raise MediaError(f"has {scans} scans, as no program writes a JPEG; the limit is {_MAX_SCANS}; save it anew")
 
 
 def _same(pixels: UInt8) -> UInt8:

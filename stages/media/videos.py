@@ -2,7 +2,7 @@
 
 `examine_video` decodes a file from its first frame to its last, because nothing else tells whether it can be;
 `look_at_video` reads headers where they say enough. Of several streams that with the most pixels is taken, never a
-cover picture.
+cover picture or a poster.
 """
 
 import io
@@ -65,7 +65,7 @@ def examine_video(file: File, limits: Limits | None = None) -> Facts:
             raise MediaError(f"has {frames} frames; a video needs at least 2" if frames else _BROKEN)
         said = float(stream.average_rate) if stream.average_rate else None
         suffix, sound = ("mp4" if _is_mp4(file) else "webm"), container.streams.best("audio") is not None
-    if sound and not _heard(file):
+    if sound and not _heard(file, end_s):
         sound = False
         traits.add("Its sound is broken, or of a kind that cannot be read, and is left out.")
     _check_whole(file)
@@ -148,11 +148,12 @@ def opened(file: File) -> Iterator[tuple[InputContainer, VideoStream]]:
         kind = "mp4" if _is_mp4(file) else "matroska" if _head(file)[:4] == _EBML else None
         if kind is None:
             raise MediaError("is no MP4 or WebM video that can be read; encode it as one of these")
-        source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
+        # a name like "12:30.mp4" would be taken for an address of the protocol "12"
+        source = io.BytesIO(file) if isinstance(file, bytes) else str(file.absolute())
         options = {"protocol_whitelist": "" if isinstance(file, bytes) else "file"}
         with av.open(source, format=kind, options=options) as c:
             films = [each for each in c.streams.video if not each.disposition & Disposition.attached_pic]
-            stream = max(films, key=_pixels, default=None)
+            stream = max(films, key=lambda each: (each.frames != 1, _pixels(each)), default=None)  # a poster is no film
             if stream is None:
                 raise MediaError("is no MP4 or WebM video that can be read: it holds no moving pictures")
             stream.thread_type = "AUTO"
@@ -221,13 +222,19 @@ def _traits(frame: av.VideoFrame) -> Iterator[str]:
         yield WHITE
 
 
-def _heard(file: File) -> bool:
-    """Whether the best track can be decoded to its end."""
+def _heard(file: File, until_s: float) -> bool:
+    """Whether the best track can be decoded as far as the film goes: silence of days may follow in a small file."""
+    heard_s = 0.0
     try:
         with opened(file) as (container, _):
-            return sum(1 for _ in container.decode(container.streams.best("audio"))) > 0
+            for frame in container.decode(container.streams.best("audio")):
+                if isinstance(frame, av.AudioFrame):
+                    heard_s += frame.samples / (frame.sample_rate or 1)
+                if heard_s > until_s:
+                    break
     except MediaError:
         return False
+    return heard_s > 0
 
 
 def _check_whole(file: File) -> None:

@@ -94,6 +94,13 @@ def bomb() -> bytes:
     return chunked((b"IHDR", struct.pack(">2I5B", 30000, 30000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")))
 
 
+def scanned(count: int = 500) -> bytes:
+    """A progressive JPEG whose last scan stands there so many times more."""
+    data = picture(marked(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (count + 1 - data.count(b"\xff\xda")) + data[-2:]
+
+
 def see_through(kind: str = "PNG") -> bytes:
     """`marked` on the left, hidden magenta on the right."""
     pixels = np.dstack([marked(), np.full(SIZE[::-1], 255, np.uint8)])
@@ -121,7 +128,9 @@ def film(
     colour: tuple[int, int, int] | None = None,
     interlaced: bool = False,
     sound: str | None = None,
+    sound_s: float | None = None,
     cover: bool = False,
+    poster: bool = False,
     small_first: bool = False,
     muxer: Mapping[str, str] | None = None,
     **options: str,
@@ -131,15 +140,17 @@ def film(
     Args:
         matrix: the display matrix, nine numbers of 16.16 and 2.30.
         colour: primaries, transfer, matrix, as H.273 numbers them.
-        cover: with a picture as its first stream.
+        cover: with a picture as its first stream, which says that it is one; `poster`: larger, and it does not.
         small_first: with a smaller video as its first stream.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind, options=dict(muxer or {})) as container:
-        if cover:
+        if cover or poster:
             art = container.add_stream("mjpeg", rate=1)
-            art.width, art.height, art.pix_fmt = 32, 32, "yuvj420p"
-            art.disposition = av.stream.Disposition.attached_pic
+            side = 512 if poster else 32
+            art.width, art.height, art.pix_fmt = side, side, "yuvj420p"
+            if cover:
+                art.disposition = av.stream.Disposition.attached_pic
         if small_first:
             extra = container.add_stream("libx264", rate=fps)
             extra.width, extra.height, extra.pix_fmt = 32, 32, "yuv420p"
@@ -171,8 +182,8 @@ def film(
         if matrix is not None:
             stream.set_display_matrix(list(matrix))
         voice = container.add_stream(sound, rate=48000) if sound else None
-        if cover:
-            container.mux(art.encode(_frame(np.full((32, 32, 3), 250, np.uint8), "yuvj420p")))
+        if cover or poster:
+            container.mux(art.encode(_frame(np.full((side, side, 3), 250, np.uint8), "yuvj420p")))
             container.mux(art.encode())
         if small_first:
             for index in range(2):
@@ -187,7 +198,7 @@ def film(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if voice is not None:
-            for packet in _tone(voice, len(ready) / Fraction(fps)):
+            for packet in _tone(voice, len(ready) / Fraction(fps) if sound_s is None else Fraction(sound_s)):
                 container.mux(packet)
     return buffer.getvalue()
 

@@ -1,5 +1,6 @@
 """Files that people have, each with what it is to look like: one reader for pictures, one for videos."""
 
+import io
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -121,6 +122,7 @@ VIDEOS: dict[str, tuple[Make, UInt8]] = {
     "VP9": (lambda: film(still(marked()), kind="webm", codec="libvpx-vp9"), marked()),
     "Matroska": (lambda: film(still(marked()), kind="matroska", codec="ffv1", pix_fmt="bgr0"), marked()),
     "cover picture first": (lambda: film(still(marked()), cover=True), marked()),
+    "larger poster first": (lambda: film(still(marked()), poster=True), marked()),
     "small stream first": (lambda: film(still(marked()), small_first=True), marked()),
     "QuickTime, transparent": (
         lambda: film(still(seen_through()), kind="mov", codec="qtrle", pix_fmt="argb"),
@@ -251,6 +253,13 @@ def test_a_video_begins_with_its_first_frame_whenever_that_is(
     assert values_of(data, 0.0, 0.41) == pytest.approx([16, 116], abs=2)
 
 
+@pytest.mark.parametrize("name", ["12:30.mp4", "file:a.mp4", "-a %03d.mp4"])
+def test_a_name_is_no_address_and_no_pattern(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(film(greys(6)))
+    assert examine_video(Path(name)).frames == look_at_video(Path(name)).frames == 6
+
+
 def test_of_a_moment_behind_the_end_is_said_so() -> None:
     data = film(greys(24))
     assert values_of(data, 0.5, 1.05) == pytest.approx([136, 246], abs=2)
@@ -283,6 +292,7 @@ BROKEN: dict[str, tuple[Make, str, str]] = {
     "empty picture": (lambda: b"", "picture", "is no PNG, JPEG or WebP picture"),
     "small picture": (lambda: picture(marked((40, 8))), "picture", "has 40x8 pixels; each side must be between 16"),
     "wide picture": (lambda: picture(marked((300, 40))), "picture", "has 300x40 pixels"),
+    "many scans": (made.scanned, "picture", "has 501 scans, as no program writes a JPEG; the limit is 200"),
     "bomb": (made.bomb, "picture", "has more than .* million pixels|has 30000x30000 pixels"),
     "empty video": (lambda: b"", "video", "is no MP4 or WebM video"),
     "playlist": (lambda: b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "video", "is no MP4 or WebM video"),
@@ -321,6 +331,18 @@ def test_what_cannot_be_used_is_said_at_once_and_in_our_words(name: str) -> None
     with pytest.raises(MediaError, match=says) as caught:
         examine_picture(make(), limits) if kind == "picture" else examine_video(make(), limits)
     assert not any(word in str(caught.value) for word in ("Error", "avcodec", "Errno", "PIL", "truncated"))
+
+
+@pytest.mark.parametrize(("damaged_s", "heard"), [(1.0, True), (0.0, False)])
+def test_sound_is_decoded_as_far_as_the_film_goes(damaged_s: float, heard: bool) -> None:
+    """What follows is never heard, and silence of days fits into a small file."""
+    data = bytearray(film(greys(6), sound="aac", sound_s=2))
+    with av.open(io.BytesIO(bytes(data))) as container:
+        for packet in container.demux(audio=0):
+            if packet.pts is not None and packet.pts * packet.time_base >= damaged_s:
+                data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    facts = examine_video(bytes(data))
+    assert (facts.sound, bool(facts.notes)) == (heard, not heard)
 
 
 def test_frames_times_pixels_are_limited() -> None:

@@ -6,8 +6,10 @@ of its subfolder and variant. A pickle is recognised by its name and by its firs
 code. Knows nothing of modules.
 """
 
+import errno
 import json
 import os
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +21,11 @@ from stages.presets import WEIGHTS, Part
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_TEXTS = ("*.json", "*.txt", "*.model")
+_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")  # the last: how a message is laid out for a language model
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
+_MAY_BE_POINTERS = (".safetensors", *(text.removeprefix("*") for text in _TEXTS))
 _POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
@@ -101,7 +104,7 @@ def find_folder(name: str, part: Part) -> Path:
 
 def local_folder(name: str, part: Part) -> Path | None:
     """Where its repository is on this machine with all that the part needs; None where it is not."""
-    roots = [_mirror(part), _cached(part)] if is_hub_id(part) else [Path(source_of(part))]
+    roots = [_mirror(part), cached_folder(part)] if is_hub_id(part) else [Path(source_of(part))]
     return next((root for root in roots if root is not None and root.is_dir() and _complete(name, part, root)), None)
 
 
@@ -133,7 +136,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
             f"Part {name!r} cannot be loaded from {folder}: it has no config.json; "
             f"copy the whole folder of the hub, not the weights alone."
         )
-    refuse_pointer(name, folder / "config.json")
+    refuse_pointers(name, folder)
     files = weight_files(folder, part.variant)
     if not files:
         _refuse_pickles(name, folder)
@@ -185,9 +188,16 @@ def refuse_pointer(name: str, file: Path) -> None:
     """Raises: WeightsError: git-lfs has left a pointer in the place of the file."""
     if is_pointer(file):
         raise WeightsError(
-            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the weights; run `git lfs pull` "
+            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the file; run `git lfs pull` "
             f"in {file.parent}."
         )
+
+
+def refuse_pointers(name: str, folder: Path) -> None:
+    """The same of every config and vocabulary in the folder, which the libraries would read as broken ones."""
+    for pattern in _TEXTS:
+        for file in sorted(folder.glob(f"[!.]{pattern}")):
+            refuse_pointer(name, file)
 
 
 def is_pointer(file: Path) -> bool:
@@ -233,12 +243,14 @@ def local_state(name: str, part: Part) -> State:
     copy = _mirror(part) if is_hub_id(part) else Path(part.source).expanduser()
     if copy is not None and _complete(name, part, copy):
         return "broken" if _has_pointer(copy / part.subfolder) else "local"
-    cached = _cached(part) if is_hub_id(part) else None
+    cached = cached_folder(part) if is_hub_id(part) else None
     if cached is not None:
         if _complete(name, part, cached):
             return "broken" if _has_pointer(cached / part.subfolder) else "cached"
         return "partly cached"
-    return "partly local" if copy is not None and (copy / part.subfolder).is_dir() else "missing"
+    if copy is None or not (copy / part.subfolder).is_dir():
+        return "missing"
+    return "broken" if _has_pointer(copy / part.subfolder) else "partly local"
 
 
 def fetch(name: str, part: Part) -> Path:
@@ -248,7 +260,7 @@ def fetch(name: str, part: Part) -> Path:
         WeightsError: the hub cannot be reached, or its repository holds no safetensors for this part.
     """
     from huggingface_hub import HfApi, snapshot_download  # only for public weights
-    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         folder = Path(snapshot_download(part.source, revision=part.revision, allow_patterns=patterns(name, part)))
@@ -258,7 +270,11 @@ def fetch(name: str, part: Part) -> Path:
         HfApi().list_repo_files(part.source, revision=part.revision)
     except RevisionNotFoundError as error:
         raise WeightsError(no_revision(name, part)) from error
-    except Exception as error:  # offline mode, no route, no such repository, no right to it
+    except RepositoryNotFoundError as error:
+        raise WeightsError(no_repository(name, part)) from error
+    except Exception as error:  # offline mode, no route, no room
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise WeightsError(f"Part {name!r}: {no_room(part.source)}") from error
         copy = _mirror(part)
         if copy is not None:
             _refuse_pickles(name, copy / part.subfolder)
@@ -286,6 +302,33 @@ def no_revision(name: str, part: Part) -> str:
     )
 
 
+def no_repository(name: str, part: Part) -> str:
+    """One sentence for a repository that is not there, or that wants consent first."""
+    return (
+        f"Part {name!r}: the hub shows you no repository {part.source}; check `source` in the preset or, if it wants "
+        f"consent first, give that on https://huggingface.co/{part.source} and run `hf auth login`."
+    )
+
+
+def no_room(what: str, needed: int = 0) -> str:
+    """One sentence for a disk that is full, or would be with `needed` bytes more."""
+    folder, free = cache_room()
+    more = f"{needed / 1e9:.1f} GB more" if needed else "more room"
+    return (
+        f"{what} needs {more}, and {free / 1e9:.1f} GB are free at {folder}; make room there, or set HF_HUB_CACHE to a "
+        f"folder on a larger disk."
+    )
+
+
+def cache_room() -> tuple[Path, int]:
+    """The hub's cache and the bytes that are free there."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return folder, shutil.disk_usage(there).free
+
+
 def _at(part: Part) -> str:
     return "" if part.revision == "main" else f" --revision {part.revision}"
 
@@ -308,7 +351,8 @@ def _mirror(part: Part) -> Path | None:
     return copy if copy is not None and copy.is_dir() else None
 
 
-def _cached(part: Part) -> Path | None:
+def cached_folder(part: Part) -> Path | None:
+    """Where its repository is in the hub's cache, whole or not."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -329,7 +373,7 @@ def _complete(name: str, part: Part, folder: Path) -> bool:
 
 
 def _has_pointer(folder: Path) -> bool:
-    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in (".safetensors", ".json"))
+    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in _MAY_BE_POINTERS)
 
 
 def _components(folder: Path, variant: str | None) -> bool:

@@ -43,6 +43,28 @@ def test_debug_stands_anywhere_but_behind_the_end_of_options() -> None:
     assert take_debug(["--", "--debug"]) == (["--", "--debug"], False)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    code = "from client._shell.ending import end; exit(end(lambda words: print('x') or 0))"
+    command = ["bash", "-c", f"'{sys.executable}' -c \"{code}\" {closed}"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_stop_it_leaves_nothing_half_made(tmp_path: Path, number: signal.Signals) -> None:
+    code = (
+        "import sys, time; from client._shell.ending import unwinding; from client._shell.outputs import written\n"
+        "with unwinding(), written(sys.argv[1]): print('ready', flush=True); time.sleep(100)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "fox.mp4")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(120) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_that_went_away_is_no_error() -> None:
     code = "from client._shell.ending import end; exit(end(lambda words: print('x' * 999_999) or 0))"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

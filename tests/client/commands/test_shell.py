@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from client._core.options import is_loopback
+from client.cli import app
 from tests.client.shell import Shell
 from tests.client.standin import streamed
 from tests.client.wire import Wire
@@ -37,6 +40,39 @@ def test_a_dash_is_stdout_and_nothing_else_is_said_there(wire: Wire) -> None:
     done = run(wire, "generate", "a fox", "-o", "-", "-q")
     assert (done.returncode, done.stdout) == (0, wire.payload)
     assert not (ROOT / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["generate", "a fox", "-o", "fox.mp4", "--contact-sheet", "-"], 1),
+        (["generate", "a fox", "-q", "-o", "fox.mp4", "--keyframe", "-"], 1),
+        (["generate", "a fox", "--pause-after", "t2i", "--candidates", "2", "--keyframe", "-"], 2),
+        (["generate", "a fox", "--pause-after", "t2i", "-q", "--keyframe", "/dev/stdout"], 1),
+        (["watch", "last", "--keyframe", "-"], 1),
+        (["download", "last", "-o", "fox.mp4", "--contact-sheet", "-"], 1),
+    ],
+)
+def test_a_picture_on_stdout_is_alone_there(shell: Shell, wire: Wire, words: list[str], count: int) -> None:
+    wire.finished()
+    done = CliRunner().invoke(app, words, env={"MAGICVIDEO_URL": wire.url}, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert (done.stdout_bytes[:4], done.stdout_bytes[-8:-4]) == (b"\x89PNG", b"IEND")
+    assert done.stdout_bytes.count(b"\x89PNG") == count
+    assert [path.name for path in Path().iterdir()] in ([], ["fox.mp4"])
+
+
+def test_pictures_of_candidates_go_into_a_device_and_not_beside_it(shell: Shell) -> None:
+    words = ["--pause-after", "t2i", "--candidates", "2", "--keyframe", "/dev/null", "-q"]
+    assert shell("generate", "a fox", *words) == 0
+    assert not [path for path in Path("/dev").iterdir() if path.name.startswith("null-")]
+
+
+def test_the_lines_of_a_load_are_alone_on_stdout(shell: Shell) -> None:
+    assert shell("load", "--rate", "40", "--duration", "0.2", "--accept-only", "-q", "--out", "-") == 0
+    head, *lines = shell.out.splitlines()
+    assert {line.count(",") for line in lines} == {head.count(",")}
+    assert "seconds until" in shell.err
 
 
 def test_a_device_a_pipe_and_a_link_stay_what_they_are(shell: Shell, wire: Wire) -> None:
@@ -98,6 +134,24 @@ def test_a_reader_that_has_enough_is_no_error(wire: Wire) -> None:
 )
 def test_a_proxy_is_not_asked_for_this_machine(wire: Wire, proxy: dict[str, str]) -> None:
     assert run(wire, "health", **proxy).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost.", "a.localhost", "127.0.0.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"]
+)
+def test_this_machine_has_many_names(host: str) -> None:
+    assert is_loopback(host)
+    assert not any(
+        map(is_loopback, ("localhost.example", "127.0.0.1.example", "10.0.0.1", "::ffff:10.0.0.1", "2001::1"))
+    )
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
+def test_a_file_for_tls_that_is_not_there_is_a_sentence(wire: Wire, name: str) -> None:
+    done = run(wire, "health", "--url", "https://server.example", **{name: "/missing/file"})
+    assert done.returncode == 2
+    said = done.stderr.decode()
+    assert (name in said, "names cannot be used (No such file or directory); unset it" in said) == (True, True), said
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "ftp://127.0.0.1:9"])

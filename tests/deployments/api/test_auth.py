@@ -50,7 +50,14 @@ async def test_without_keys_this_machine_is_served_and_no_other(rig: Rig) -> Non
     assert rig.journal.counts() == {"queued": 2}
 
 
-@pytest.mark.parametrize("header", ["Via", "CF-Connecting-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Via", "Forwarded", "CDN-Loop", "CF-Connecting-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"),
+        *("True-Client-IP", "Fastly-Client-IP", "Fly-Client-IP", "X-Cluster-Client-IP", "X-Envoy-External-Address"),
+        *("X-Original-URL", "X-Amzn-Trace-Id", "X-Azure-ClientIP", "CloudFront-Viewer-Address", "Client-IP"),
+    ],
+)
 async def test_without_keys_whatever_a_proxy_sets_refuses(rig: Rig, header: str) -> None:
     error_of(await rig.client().get("/v1/videos", headers={header: "x"}), 401)
 
@@ -68,6 +75,17 @@ async def test_without_keys_a_name_that_was_pointed_here_is_refused(rig: Rig, ho
     ):
         assert "localhost" in error_of(await rebound.request(method, path), 401).message
     assert rig.journal.get(done).state == "succeeded"
+
+
+async def test_without_keys_a_second_name_is_refused(rig: Rig) -> None:
+    """Of two a proxy may have gone by the other."""
+    for names in (("localhost", "evil.example"), ("evil.example", "localhost")):
+        error_of(await rig.client().get("/v1/videos", headers=[("host", name) for name in names]), 401)
+
+
+@pytest.mark.parametrize("header", ["X-Request-Id", "User-Agent", "X-Stainless-OS", "X-B3-TraceId", "Traceparent"])
+async def test_without_keys_what_clients_send_refuses_nothing(rig: Rig, header: str) -> None:
+    assert (await rig.client().get("/v1/videos", headers={header: "x"})).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "[::1]:8000", "LOCALHOST"])

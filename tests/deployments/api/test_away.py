@@ -3,6 +3,7 @@
 import io
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -154,6 +155,18 @@ async def test_on_a_full_disk_nothing_is_taken_in_all_is_read_and_what_deletes_w
     assert (small_disk / "jobs.sqlite-reserve").stat().st_size > 0
     await rig.create()
     await rig.close()
+
+
+async def test_an_upload_that_finds_no_room_on_the_disk_is_507(
+    rig: Rig, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where large bodies lie while they come is a disk of its own in many a pod."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    fill(small_disk)
+    for path, field in (("/v1/videos", "input_reference"), ("/v1/files", "file")):
+        answer = await rig.http.post(path, data={"prompt": "a fox"}, files={field: bytes(2_000_000)})
+        assert "The disk of uploads under way is full" in error_of(answer, 507).message
+    await rig.create()
 
 
 async def test_a_store_that_refuses_is_503_in_a_sentence(rig: Rig) -> None:

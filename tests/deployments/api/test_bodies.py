@@ -52,6 +52,12 @@ async def test_json_is_bounded_before_it_costs_anything(rig: Rig, text: str, sai
             assert said in error.message
 
 
+async def test_a_study_is_bounded_too(rig: Rig) -> None:
+    text = json.dumps({str(number): 0 for number in range(250_001)})
+    error = error_of(await rig.http.post("/v1/studies", content=text, headers=JSON), 400)
+    assert "more than 250000 keys and values" in error.message
+
+
 async def test_the_longest_prompts_are_no_many_keys(rig: Rig) -> None:
     body = {"prompt": "a fox " + "{[,," * 248, "negative_prompt": ",{[," * 250}
     assert (await rig.http.post("/v1/videos", json=body)).status_code == 200

@@ -145,6 +145,29 @@ async def test_a_form_may_part_an_object_into_fields_as_the_sdks_do(rig: Rig) ->
     assert "given twice" in error_of(answer, 400).message
 
 
+async def test_a_form_may_part_objects_within_objects_too(rig: Rig) -> None:
+    fields = {**BODY, "stages[t2i][steps]": "4", "stages[i2v][guidance]": "2.5", "metadata[film]": "one"}
+    video = await sent(rig, files={name: (None, value) for name, value in fields.items()})
+    stages = rig.journal.get(video.id).request.stages
+    assert stages is not None
+    assert {name: (own.steps, own.guidance) for name, own in stages.given.items()} == {
+        "t2i": (4, None),
+        "i2v": (None, 2.5),
+    }
+    assert "metadata" in (video.note or "")
+    for value, said in (
+        ({"stages[t2i][steps]": "four"}, "steps"),
+        ({"stages[t2i]": "4", "stages": "{}"}, "given twice"),
+    ):
+        files = {name: (None, text) for name, text in {**BODY, **value}.items()}
+        assert said in error_of(await rig.http.post("/v1/videos", files=files), 400).message
+
+
+@pytest.mark.parametrize("value", ["[" * 4500, '{"t2i":' * 600, '{"t2i": {' + "," * 4200, "4", '"a"'])
+async def test_stages_in_a_form_have_the_limits_of_json(rig: Rig, value: str) -> None:
+    assert "stages" in error_of(await rig.http.post("/v1/videos", data={**BODY, "stages": value}), 400).message
+
+
 async def test_a_reference_in_a_form_is_read_as_in_json(rig: Rig) -> None:
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     for value in (url, json.dumps({"image_url": url})):

@@ -13,7 +13,7 @@ from client.schema import File
 from deployments.errors import UploadNotFoundError
 from deployments.jobs.values import JobRequest, NewJob, Source
 from deployments.journal.journal import Journal
-from deployments.journal.owners import hand_over
+from deployments.journal.owners import Owned, hand_over
 from deployments.journal.sweeps import Sweeps
 from deployments.journal.tables import checkpoints, uploads
 from deployments.settings.application import AppArgs
@@ -243,7 +243,7 @@ def test_a_file_whose_time_is_over_is_gone_before_any_sweep(journal: Journal) ->
 def test_files_of_nobody_are_handed_over_with_the_videos(journal: Journal) -> None:
     book = UploadBook(journal.database)
     upload(book, "one", None)
-    assert hand_over(journal.database, "studio") == 0
+    assert hand_over(journal.database, "studio") == Owned(files=1)
     assert book.get("one", tenant="studio").id == "one"
     with journal.database.read() as connection:
         assert connection.execute(select(checkpoints.c.tenant)).scalar_one() == "studio"

@@ -10,7 +10,7 @@ from deployments.app import build
 from deployments.errors import ConfigError
 from deployments.journal.database import Database, redacted_url
 from deployments.settings.application import AppArgs, StorageArgs
-from deployments.settings.reading import CONFIG_PATH, load_config, parse_args
+from deployments.settings.reading import CONFIG_PATH, load_config, parse_args, with_environment
 from deployments.settings.upkeep import WebhookArgs
 
 PASSWORD = "hunter2hunter2"
@@ -48,6 +48,26 @@ def test_a_plain_secret_is_refused_with_how_to_say_it() -> None:
     for args in ({"storage": {"database_url": URL}}, {"webhooks": {"secret": SECRET}}):
         with pytest.raises(ConfigError, match="as env:NAME or file:/path"):
             parse_args(args)
+
+
+@pytest.mark.parametrize(
+    ("args", "how"),
+    [
+        ({"storage": {"artifacts_url": f"s3://KEY:{PASSWORD}@bucket/videos"}}, "AWS_SECRET_ACCESS_KEY"),
+        ({"observability": {"otlp_url": f"https://m:{PASSWORD}@collector/v1/traces"}}, "OTEL_EXPORTER_OTLP_HEADERS"),
+    ],
+)
+def test_a_password_within_an_address_is_refused_with_where_it_belongs(args: dict[str, object], how: str) -> None:
+    with pytest.raises(ConfigError, match=how) as refused:
+        parse_args(args)
+    assert PASSWORD not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_a_password_of_the_collector_does_not_come_by_the_environment_either(name: str) -> None:
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_HEADERS") as refused:
+        with_environment(AppArgs(), {name: f"https://m:{PASSWORD}@collector"})
+    assert PASSWORD not in str(refused.value)
 
 
 def test_a_broken_file_is_named_by_its_line_alone(tmp_path: Path) -> None:

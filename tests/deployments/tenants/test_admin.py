@@ -7,13 +7,13 @@ import yaml
 from sqlalchemy import select
 
 from deployments.__main__ import main
-from deployments.jobs.values import JobRequest, Limits, NewJob
+from deployments.jobs.values import NOBODY, JobRequest, Limits, NewJob
 from deployments.journal.database import opened
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.limits import LimitBook
-from deployments.journal.outputs import held_bytes
-from deployments.journal.tables import checkpoints, tenants
+from deployments.journal.outputs import held_bytes, put_study_videos
+from deployments.journal.tables import checkpoints, studies, tenants
 from deployments.settings.reading import CONFIG_PATH
 from deployments.tenants.keys import KeyBook
 from tests.postgres import new_database
@@ -108,6 +108,22 @@ def test_the_first_key_says_what_it_hides_and_who_gets_it(shell: Shell) -> None:
             assert set(connection.execute(select(checkpoints.c.tenant)).scalars()) == {"studio"}
             assert held_bytes(connection, "studio") == 7
     assert shell.run("keys", "adopt", "--tenant", "studio")[1][0].startswith("0 videos")
+
+
+def test_a_study_and_its_videos_are_hidden_and_handed_over_too(shell: Shell) -> None:
+    row = {"idem_key": "k", "body_hash": "", "created_at": 1.0, "state": "ready", "title": "", "instructions": ""}
+    with opened(shell.url) as database, database.write() as connection:
+        for study_id, tenant in (("study_a", NOBODY), ("study_b", "studio")):
+            values = {**row, "id": study_id, "tenant": tenant, "plan": {}, "digest": ""}
+            connection.execute(studies.insert().values(**values))
+        put_study_videos(connection, "study_a", NOBODY, {0: {"key": "studies/a/0.mp4", "sha256": "d", "bytes": 7}})
+    err = shell.run("keys", "create", "--tenant", "studio")[2]
+    assert "The 1 study that was made without is hidden from everybody; `keys adopt --tenant NAME` hands it over" in err
+    assert shell.run("keys", "adopt", "--tenant", "studio")[1] == ["1 study that was nobody's belongs to studio now."]
+    with opened(shell.url) as database, database.read() as connection:
+        assert set(connection.execute(select(studies.c.tenant)).scalars()) == {"studio"}
+        assert set(connection.execute(select(checkpoints.c.tenant)).scalars()) == {"studio"}
+        assert held_bytes(connection, "studio") == 7
 
 
 def test_an_unknown_key_is_named_with_its_database(shell: Shell) -> None:

@@ -256,6 +256,17 @@ def test_what_is_wrong_is_one_sentence(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_pictures_of_pairs_are_judged_before_a_network_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "pairs.jsonl").write_text('{"better": "a.png", "worse": "b.png", "caption": "a fox"}')
+    words = ["dpo", "--preset", "paper", "--data", str(tmp_path / "pairs.jsonl"), "--out", str(tmp_path / "mine")]
+    assert main(words) == 2
+    assert "a.png is no GIF, WebP or PNG that can be read" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("command", ["", "manifest", "i2v", "v2v", "control", "appearance", "refl", "dpo", "vfi"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stopped:

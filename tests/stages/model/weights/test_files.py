@@ -1,6 +1,7 @@
 """Where a part is found: a copy for machines without network, the hub's cache, or one sentence on how to get it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from stages.base import WeightsError
 from stages.local.weights_command import main
 from stages.model.weights.files import check_files, local_state, patterns, read_header, refuse_pickle, source_of
-from stages.model.weights.loading import load_module, load_tensors
+from stages.model.weights.loading import load_module, load_tensors, load_tokenizer
 from stages.presets import PAPER, PRESETS, Part
 from stages.vfi.weights import load_gan
 from tests.stages.model.weights.test_loading import preset_with
@@ -139,3 +140,21 @@ def test_a_git_lfs_pointer_is_broken_and_says_what_to_run(tmp_path: Path) -> Non
     (tmp_path / "gan.safetensors").write_text(POINTER)
     with pytest.raises(WeightsError, match=r"gan\.safetensors is a git-lfs pointer.*run `git lfs pull` in"):
         load_gan(Part(str(tmp_path), "mine"), torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "merges.txt", "spiece.model"])
+def test_a_pointer_in_the_place_of_a_vocabulary_is_told_too(tmp_path: Path, file: str) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / file).write_text(POINTER)
+    preset = preset_with(tokenizer=str(tmp_path))
+    assert local_state("tokenizer", preset.parts["tokenizer"]) == "broken"
+    with pytest.raises(WeightsError, match=rf"{re.escape(file)}: it is a git-lfs pointer.*run `git lfs pull` in"):
+        load_tokenizer(preset, "tokenizer")
+
+
+def test_a_pointer_in_the_place_of_an_index_is_told_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_text(POINTER)
+    assert local_state("motion", Part(str(tmp_path), "mine")) == "broken"
+    with pytest.raises(WeightsError, match=r"index\.json: it is a git-lfs pointer"):
+        check_files("motion", Part(str(tmp_path), "mine"), tmp_path)
