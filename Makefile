@@ -9,13 +9,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo serve test test-cluster test-bench quick lint browser prometheus redis train bench quality gallery plots
+.PHONY: help setup demo serve test test-cluster test-bench test-gpu quick lint browser prometheus redis train bench quality gallery plots
 help:
 	@echo "make demo [PROMPT=... OUT=...]   set up, start a server, make one video, stop the server"
-	@echo "make serve [PRESET=tiny PORT=8000 GPUS=auto]   set up and serve on this machine; paper, paper-fast, modern on its GPUs"
+	@echo "make serve [PRESET=tiny PORT=8000 GPUS=auto]   set up and serve on this machine; each other preset on its GPUs"
 	@echo "make test                        set up and run every test"
 	@echo "make test-cluster                tests on many Ray nodes of this machine: what dies, drains, lacks; minutes"
 	@echo "make test-bench                  most benchmarks with --quick, up to minutes each; not among the former"
+	@echo "make test-gpu                    tests on this machine's GPU, each preset at full size with random weights among them"
 	@echo "make quick                       the tests that need no cluster and no trained model"
 	@echo "make lint                        ruff and mypy --strict"
 	@echo "make browser                     Debian's Chromium for the tests of the page, as root; else they are skipped"
@@ -51,6 +52,9 @@ test-cluster: setup
 test-bench: setup
 	$(BIN)/python -m pytest -m bench
 
+test-gpu: setup
+	$(BIN)/python -m pytest -s tests/gpu
+
 quick: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
@@ -74,7 +78,7 @@ train: setup
 	$(BIN)/python -m stages.training --effort $(EFFORT) --install
 
 bench: setup
-	for script in pipelining fanout autoscaling twin peers end_to_end durability api clients page bulkheads journal_scale adapters denoise vfi vfi_quality sim_policies lab papers study; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in pipelining fanout autoscaling twin peers end_to_end durability api clients page bulkheads journal_scale adapters denoise speed vfi vfi_quality sim_policies lab papers study; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 quality: setup
 	$(BIN)/python -m benchmarks.quality

@@ -25,10 +25,9 @@ proves nothing.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
 import torch
 
 from benchmarks.tools.result import parser_of, result
@@ -36,6 +35,7 @@ from benchmarks.tools.sides import Case, Times, answer, cast_denoisers, mid_case
 from benchmarks.tools.stopping import bytes_equal, cost_of_a_stop
 from stages.base import ignore_progress
 from stages.i2v import I2V
+from stages.measures.pixels import psnr_db
 from stages.model.network.reuse import is_full
 from stages.presets import TINY, Plan, plan
 from stages.settings import ControlKind
@@ -126,12 +126,6 @@ def bf16(case: Case, base: Costs, pairs: int) -> tuple[float, float]:
     return base.request_s() / own.request_s(), error
 
 
-def psnr_db(made: UInt8, exact: UInt8) -> float:
-    """Over all frames (T, H, W, 3); infinite where they are equal."""
-    error = float(np.mean((made.astype(np.float64) - exact) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
 class Quality:
     """I2V and V2V of the committed weights, for a few prompts."""
 
@@ -145,10 +139,9 @@ class Quality:
 
     def videos(self, asked: Plan, image: Image, reuse_every: int = 1) -> tuple[UInt8, UInt8]:
         """The frames of both stages, the second from the first."""
-        i2v = replace(asked.i2v, denoising=replace(asked.i2v.denoising, reuse_every=reuse_every))
-        v2v = replace(asked.v2v, denoising=replace(asked.v2v.denoising, reuse_every=reuse_every))
-        keyframes = self.i2v(image, params=i2v, seed=3, report=ignore_progress)
-        piece = self.v2v(image, keyframes, params=v2v, seed=3, report=ignore_progress)
+        self.i2v.network.reuse_every = self.v2v.network.reuse_every = reuse_every
+        keyframes = self.i2v(image, params=asked.i2v, seed=3, report=ignore_progress)
+        piece = self.v2v(image, keyframes, params=asked.v2v, seed=3, report=ignore_progress)
         return keyframes.clip.frames, piece.clip.frames
 
     def worst_db(self, name: str, reuse_every: int = 1) -> float:

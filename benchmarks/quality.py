@@ -39,12 +39,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.tools.measures import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
 from benchmarks.tools.prompts import asked
 from benchmarks.tools.result import parser_of, result
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
+from stages.measures.pixels import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
 from stages.model.network import vae as codec
 from stages.model.network.pictures import BICUBIC, resize_frames
 from stages.model.sampling.windows import join, plan_windows

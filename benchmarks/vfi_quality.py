@@ -16,7 +16,6 @@ needs no model. Figures: mean PSNR in dB over the frames of a clip: `psnr_<clip>
 unless `--threads`: about a quarter of an hour.
 """
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,13 +25,14 @@ import torch
 
 from benchmarks.tools.clips import CLIPS, animated_gaps, fetch, film_gaps, read_frames
 from benchmarks.tools.result import parser_of, result
+from stages.measures.pixels import psnr_db
 from stages.presets import PRESETS
 from stages.types import UInt8
 from stages.vfi.cuts import is_cut
 from stages.vfi.interpolator import Interpolator
 from stages.vfi.weights import load_gan, load_rife
 
-FIRST, EVERY, QUICK_EVERY = 1, 2, 160
+FIRST, EVERY, QUICK_EVERY = 1, 2, 80
 FILM_GAPS_A_SHOT, ANIMATED_GAPS = 3, 60
 MAKERS = ("average", "flow", "both")
 
@@ -45,12 +45,6 @@ class Case:
     right: UInt8
     real: UInt8
     t: float
-
-
-def psnr_db(made: UInt8, real: UInt8) -> float:
-    """Peak signal-to-noise ratio of two frames (H, W, 3) uint8; infinite where they are equal."""
-    error = float(np.mean((made.astype(np.float64) - real) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def average(left: UInt8, right: UInt8, t: float = 0.5) -> UInt8:

@@ -1,7 +1,7 @@
 """The wire contract of studies: what `/v1/studies` takes and gives, and what a rater's page sees (`/v1/rate`).
 
-A study asks people which of two videos is better. A rater's answer names sides, never systems. It imports pydantic and
-`schema`, and nothing else of the project.
+A study asks people which of two videos is better. A rater's answer names sides, never systems. It imports pydantic,
+`schema` and `schema_numbers`, and nothing else of the project.
 """
 
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .schema import Answer
+from .schema_numbers import Between, Relation
 
 Choice = Literal["left", "same", "right"]
 CHOICES: tuple[Choice, ...] = ("left", "same", "right")
@@ -64,6 +65,9 @@ class Exclusion(BaseModel):
         default=0.75, ge=0, le=1, description="Share of repeats that may be answered for the other side."
     )
     max_one_side: float = Field(default=0.95, ge=0.5, le=1, description="Share of answers that may name one side.")
+    max_missed: float = Field(
+        default=0.5, ge=0, le=1, description="Share of checks with a spoiled copy that may not name the sound side."
+    )
 
 
 class CreateStudy(BaseModel):
@@ -80,6 +84,13 @@ class CreateStudy(BaseModel):
     training: int = Field(default=2, ge=0, le=20, description="Trials before those that count.")
     identical: int = Field(default=8, ge=0, le=50, description="Checks with one video on both sides.")
     swapped: int = Field(default=4, ge=0, le=50, description="Checks that repeat a pair with its sides swapped.")
+    spoiled: int = Field(
+        default=4,
+        ge=0,
+        le=50,
+        description="Checks with a video beside a spoiled copy, whose answer is known for the paper's questions and "
+        "`overall`; a study of other questions has none.",
+    )
     min_watch_s: float = Field(default=2.0, ge=0, le=120, description="Before a vote is taken.")
     show_prompt: bool = Field(default=False, description="Whether raters read the prompt.")
     exclusion: Exclusion = Exclusion()
@@ -183,6 +194,14 @@ class Trial(Answer):
     right: str
 
 
+class Feedback(Answer):
+    """What is known of a practice pair, to be read after the vote on it."""
+
+    trial: str
+    expected: dict[str, Choice] = Field(description="By question; one that is not here has no known answer.")
+    reason: str
+
+
 class Progress(Answer):
     done: int
     total: int
@@ -202,8 +221,12 @@ class Rating(Answer):
     progress: Progress
     next: Trial | None = None
     after: Trial | None = None
+    feedback: Feedback | None = Field(default=None, description="Only after a vote on a practice pair.")
     complete: bool
     expires_at: int
+
+
+Layout = Literal["beside", "stacked"]
 
 
 class Vote(BaseModel):
@@ -215,6 +238,7 @@ class Vote(BaseModel):
     choices: dict[str, Choice]
     watched_s: float = Field(ge=0, le=86400, allow_inf_nan=False)
     replays: int = Field(default=0, ge=0, le=100_000)
+    layout: Layout | None = Field(default=None, description="stacked: what is called left was above.")
 
 
 # Results.
@@ -268,6 +292,8 @@ class RaterQuality(Answer):
     told_apart: int = Field(description="Those of them that named a side.")
     repeated: int = Field(description="Answers to swapped repeats.")
     contradicted: int = Field(description="Those of them that were for the other video than before.")
+    spoiled: int = Field(default=0, description="Answers to checks with a spoiled copy.")
+    missed: int = Field(default=0, description="Those of them that did not name the sound side.")
     left: float | None = Field(description="Share of left among the answers that name a side.")
     one_side: float | None = Field(description="Share of the side that was named more often, among all answers.")
     agreement: float | None = Field(description="Share of votes that are those of most others on that pair.")
@@ -297,17 +323,6 @@ class SideBias(Answer):
     p_value: float | None = Field(default=None, description="Exact sign test of left against right.")
 
 
-class Relation(Answer):
-    """An automatic number beside the votes."""
-
-    number: str
-    means: dict[str, float] = Field(description="By system.")
-    correlation: float | None = Field(
-        default=None, description="Spearman's, of the pairs' difference in it with their votes."
-    )
-    pairs: int
-
-
 class StudyResults(Answer):
     """Body of `GET /v1/studies/{id}/results`."""
 
@@ -324,6 +339,7 @@ class StudyResults(Answer):
     quality: list[RaterQuality] = Field(default_factory=list)
     ranking: list[Strength] = Field(default_factory=list)
     numbers: list[Relation] = Field(default_factory=list)
+    between: list[Between] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
 

@@ -158,13 +158,15 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         bounds = {**stage.autoscaling.model_dump(exclude_none=True), "target_ongoing_requests": target}
         options["autoscaling_config"] = {**bounds, **own}
     finisher = {"finisher": _MP4, "finisher_options": {"artifacts_url": args.storage.artifacts_url}}
+    speeds = {one: args.stages[one].speed for one in (name, *guests) if args.stages[one].speed}
     made_of = {
         "factory": args.factory(name),
         "preset": args.preset,
         "device": stage.device,
         "options": stage.options,
         "threads": stage.torch_threads,
-        **{key: said for key, said in (("gpu", stage.gpu), ("offload", stage.offload)) if said is not None},
+        **({} if stage.gpu is None else {"gpu": stage.gpu}),
+        **({"speeds": speeds} if speeds else {}),
         "guests": {other: (factory, args.stages[other].options) for other, factory in guests.items()},
         "batch": (stage.batch.size, stage.batch.wait_s),
         **(finisher if name == STAGE_NAMES[-1] else {}),

@@ -1,7 +1,8 @@
 """The whole pipeline in one process, without Ray: `python -m stages "a fox in a snowy forest at dusk" -o fox.mp4`.
 
-Three words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them), `cost`
-(what a preset computes, and how much memory it needs) and `profile` (how long that takes on this machine).
+Four words in the prompt's place are commands of their own: `weights` (which files a preset needs, fetch them), `cost`
+(what a preset computes, and how much memory it needs), `profile` (how long that takes on this machine) and `measure`
+(numbers of sets of finished videos).
 """
 
 import argparse
@@ -17,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from client._shell.ending import Parser, unwinding
 from client._shell.outputs import OutputError, is_stdout, judge_output, lead_to_one, written
 from stages.base import Report
-from stages.commands import ENDS, check_device, device, errors, positive, reports_errors
+from stages.commands import ENDS, add_speed, check_device, device, errors, positive, reports_errors
 from stages.local.beginning import Beginning, begin
 from stages.presets import DRAWN_SEEDS, PRESETS, Plan, Preset, check_subject, get_preset, plan
-from stages.settings import MECHANISMS, without
+from stages.settings import MECHANISMS, with_speeds, without
+from stages.speed import from_words
 from stages.types import STAGE_NAMES, StageName
 
 VIDEOS, PICTURES = (".mp4",), (".png", ".jpg", ".jpeg", ".webp")
@@ -46,6 +48,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--video", type=Path, metavar="FILE", help="video to redraw or to interpolate, see --enter")
     parser.add_argument("--enter", choices=("v2v", "vfi"), help="first stage that runs on --video")
     parser.add_argument("--without", default="", help=f"switch off, separated by commas: {', '.join(MECHANISMS)}")
+    add_speed(parser)
     parser.add_argument("--device", type=device, default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
     parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="of torch (default: all cores)")
     return parser.parse_args(argv)
@@ -61,13 +64,18 @@ def run(words: list[str]) -> int:
         from stages.local.profiling import run as profile
 
         return profile(words[1:])
+    if words[:1] == ["measure"]:
+        from stages.measures.command import run as measure
+
+        return measure(words[1:])
     if words[:1] == ["cost"]:
         from stages.cost.command import run as cost
 
         return cost(words[1:])
     args = _arguments(words)
     seed = random.randrange(DRAWN_SEEDS) if args.seed is None else args.seed
-    preset = without(get_preset(args.preset), [name for name in args.without.split(",") if name])
+    preset = with_speeds(get_preset(args.preset), from_words(args.speed))
+    preset = without(preset, [name for name in args.without.split(",") if name])
     work = plan(
         preset,
         args.prompt,

@@ -9,9 +9,11 @@ from client._shell.ending import FAILED, OUTSIDE, WRONG, Parser, end
 from client._shell.terminal import make_console
 from stages.base import InputError, StageError, WeightsError
 from stages.presets import PRESETS, RequestError
+from stages.speed import SpeedError
 
 CODES: dict[type[BaseException], int] = {
     RequestError: WRONG,
+    SpeedError: WRONG,
     InputError: WRONG,
     WeightsError: OUTSIDE,
     StageError: OUTSIDE,
@@ -27,6 +29,17 @@ def preset_parser(name: str, about: str | None, preset: str) -> argparse.Argumen
     parser = Parser(prog=f"python -m stages {name}", description=(about or "").partition("\n")[0], epilog=ENDS)
     parser.add_argument("--preset", default=preset, help=f"one of: {', '.join(PRESETS)} (default: {preset})")
     return parser
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """`--speed`, for `stages.speed.from_words`."""
+    parser.add_argument(
+        "--speed",
+        action="append",
+        default=[],
+        metavar="KNOB=VALUE",
+        help="faster or smaller than the preset: offload=model of every stage, i2v.cache=first_block of one",
+    )
 
 
 def reports_errors(command: Command, stopped: str = "Interrupted.") -> Callable[..., int]:

@@ -61,6 +61,13 @@ PAPER = Preset(
             ),
             "motion": _MOTION_V3,
             "motion_v2v": _MOTION_V3,
+            "domain": Part(  # what the motion module saw while it learnt, its "domain adapter"
+                "guoyww/animatediff-motion-lora-v1-5-3",
+                "see hub",
+                weight_name="diffusion_pytorch_model.safetensors",
+                size_gb=0.102,
+                revision="8b5ff2775000d82040bf595e66f14db7246c1534",
+            ),
             "image_encoder": Part(_IP, "Apache-2.0", "models/image_encoder", size_gb=2.53, revision=_IP_AT),
             "appearance": Part(
                 _IP, "Apache-2.0", "models", "ip-adapter-plus_sd15.safetensors", size_gb=0.098, revision=_IP_AT
@@ -100,7 +107,8 @@ PAPER = Preset(
     v2v_guide=Guide(image_scale=0.8, controls=(Control("control_v2v", image="keyframes"),)),
     strength=0.45,
     i2v_windows=Windows(length=16, overlap=4),  # of AnimateDiff's training; its module has positions for 32
-    v2v_windows=Windows(length=18, overlap=4),
+    v2v_windows=Windows(length=16, overlap=4),
+    loras=(Lora("domain"),),  # published beside this motion module and SparseCtrl, at full weight
     reads=75,
     negative_prompt="bad quality, worst quality, low resolution, blurry, deformed, watermark, text",
 )
@@ -112,7 +120,7 @@ PAPER_FAST = replace(
     name="paper-fast",
     parts=MappingProxyType(
         {
-            **PAPER.parts,
+            **{name: part for name, part in PAPER.parts.items() if name != "domain"},
             "motion": replace(_LCM, variant="fp16", size_gb=0.908),
             "motion_v2v": replace(_LCM, variant="fp16", size_gb=0.908),
             "lcm": replace(_LCM, weight_name="AnimateLCM_sd15_t2v_lora.safetensors", size_gb=0.135),

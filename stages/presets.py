@@ -1,10 +1,10 @@
 """The one table: everything that differs between the laptop and the paper, and the parameters that follow from it.
 
 `tiny` is embedded: trained here, committed, good for a CPU. `paper` has the published sizes and public hub weights;
-`paper-fast` is the same with AnimateLCM, in six steps. `modern` puts models of today, whole pipelines of the hub, in
-the place of T2I, I2V and V2V. All run through the same classes; a part is replaced by one line:
-`replace(PAPER, parts=...)`. `plan()` turns a request into the frozen parameters of each stage, and is the only place
-where a request is judged against a preset; every message names the value and what is allowed.
+`paper-fast` is the same with AnimateLCM, in six steps. `modern`, `kandinsky-6` and `ltx-2` put models of today, whole
+pipelines of the hub, in the place of T2I, I2V and V2V. All run through the same classes; a part is replaced by one
+line: `replace(PAPER, parts=...)`. `plan()` turns a request into the frozen parameters of each stage, and is the only
+place where a request is judged against a preset; every message names the value and what is allowed.
 
 Takes and gives plain frozen dataclasses (`stages.settings`). Knows nothing of torch, Ray or HTTP.
 """
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from stages.modern import MODERN
+from stages.modern import KANDINSKY_6, LTX_2, MODERN
 from stages.paper import PAPER, PAPER_FAST
 from stages.settings import (
     Asked,
@@ -42,6 +42,8 @@ from stages.words import cut_prompt, load_vocabulary, read_prompt
 
 __all__ = [
     "DRAWN_SEEDS",
+    "KANDINSKY_6",
+    "LTX_2",
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MODERN",
@@ -125,7 +127,9 @@ TINY = Preset(
     reads=30,
     vocabulary="tiny/words.json",
 )
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (TINY, PAPER, PAPER_FAST, MODERN)})
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {preset.name: preset for preset in (TINY, PAPER, PAPER_FAST, MODERN, KANDINSKY_6, LTX_2)}
+)
 
 
 def get_preset(name: str) -> Preset:
@@ -263,6 +267,13 @@ def plan(
         if stage == "vfi":
             raise RequestError("stages", "VFI denoises nothing and has no steps and no guidance; leave it out.")
         _check_noise(preset, f"stages.{stage}.", asked.steps, asked.guidance)
+        learnt = len({"t2i": preset.t2i, "i2v": preset.i2v, "v2v": preset.v2v}[stage].sigmas)
+        if learnt and asked.steps not in (None, learnt):
+            raise RequestError(
+                "stages",
+                f"stages.{stage}.steps is {asked.steps}; preset {preset.name!r} has a model there that is distilled to "
+                f"{learnt} noise levels of its own: leave it out.",
+            )
     if factor is not None and not 2 <= factor <= MAX_FACTOR:
         raise RequestError("factor", f"factor is {factor}; it must be between 2 and {MAX_FACTOR}.")
 

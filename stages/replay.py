@@ -61,11 +61,11 @@ class ReplayProfile:
 NOMINAL_FRAMES = 94  # of the paper's video
 
 # Payloads of the paper's sizes: 1024x1024 RGB; 32 frames of 600x600 with latents; 32 frames of 1048x1048. Their states
-# are latents of 4 channels at an eighth of the side, float16; V2V's of a window of 18 frames.
+# are latents of 4 channels at an eighth of the side, float16; V2V's of a window of 14 frames, the longest of three.
 PAPER_PAYLOADS: dict[StageName, ReplayProfile] = {
     "t2i": ReplayProfile(bytes_out=3_000_000, state_bytes=4 * 128 * 128 * 2),
     "i2v": ReplayProfile(bytes_out=35_000_000, state_bytes=32 * 4 * 75 * 75 * 2),
-    "v2v": ReplayProfile(bytes_out=105_000_000, state_bytes=18 * 4 * 131 * 131 * 2),
+    "v2v": ReplayProfile(bytes_out=105_000_000, state_bytes=14 * 4 * 131 * 131 * 2),
     "vfi": ReplayProfile(bytes_out=1_200_000),  # small, as what leaves VFI is encoded
 }
 

@@ -8,17 +8,17 @@ nothing of torch, Ray, HTTP or files, and judges nothing: `stages.presets.plan` 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, get_args
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
+from stages.speed import EXACT, Speed, changed, judge
 from stages.types import StageName
 
 SchedulerName = Literal["ddim", "euler", "dpmpp_2m", "lcm", "own"]  # "own": the one that a pipeline of the hub brings
 ControlKind = Literal["plain", "sparse"]
 ControlImage = Literal["reference", "keyframes"]
 DTypeName = Literal["float32", "float16", "bfloat16"]
-Offload = Literal["none", "model", "layers"]
-OFFLOADS: tuple[Offload, ...] = get_args(Offload)  # the fastest first
 ImageMode = Literal["single_frame", "bypass"]
 
 
@@ -64,11 +64,7 @@ class Lora:
 
 @dataclass(frozen=True)
 class Denoising:
-    """How one stage samples. `steps` is the length of the schedule, `guidance` the classifier-free guidance scale.
-
-    `reuse_every` above 1 computes the deep layers at every n-th step only and reuses their output in between: faster,
-    not exact.
-    """
+    """How one stage samples. `steps` is the length of the schedule, `guidance` the classifier-free guidance scale."""
 
     scheduler: SchedulerName
     steps: int
@@ -79,8 +75,8 @@ class Denoising:
     beta_end: float = 0.012
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     zero_terminal_snr: bool = False
-    reuse_every: int = 1
     flow_shift: float = 0.0  # of the scheduler that a pipeline brings; 0: as it is published
+    sigmas: tuple[float, ...] = ()  # noise levels that a distilled pipeline learnt, one a step; else the scheduler's
 
 
 class Asked(Protocol):
@@ -142,6 +138,9 @@ class Sizes:
     strength: float | None = None  # of V2V at this size, where it is another than the preset's; 0: nothing is redrawn
 
 
+_PIPELINES: Mapping[StageName, str] = {"t2i": "t2i", "i2v": "i2v_pipeline", "v2v": "v2v_pipeline"}
+
+
 @dataclass(frozen=True)
 class Preset:
     """One row of the table."""
@@ -162,7 +161,7 @@ class Preset:
     strength: float
     i2v_windows: Windows  # fused at every step, in one replica
     v2v_windows: Windows  # denoised independently, on any replica, and cross-faded
-    offload: Offload = "none"
+    speeds: Mapping[StageName, Speed] = field(default_factory=lambda: MappingProxyType({}))  # of others: exact
     loras: tuple[Lora, ...] = ()
     motion: bool = True
     image_mode: ImageMode = "single_frame"
@@ -187,6 +186,17 @@ class Preset:
     def built_in(self) -> bool:
         """Whether I2V and V2V are networks of ours, for which one number of steps and one guidance mean the same."""
         return not {"i2v_pipeline", "v2v_pipeline"} & set(self.parts)
+
+    def speed(self, stage: StageName) -> Speed:
+        """What the stage gives up for time or memory.
+
+        Raises:
+            SpeedError: what computes there does not have a knob of it.
+        """
+        found = self.speeds.get(stage, EXACT)
+        part = _PIPELINES.get(stage, "")
+        judge(found, stage, part if part in self.parts else None)
+        return found
 
     @property
     def video_unet(self) -> str:
@@ -307,3 +317,18 @@ def without(preset: Preset, names: Sequence[str]) -> Preset:
         gan=preset.gan and "gan" not in names,
         share_spatial=preset.share_spatial and "sharing" not in names,
     )
+
+
+def with_speeds(preset: Preset, told: Mapping[StageName, Mapping[str, Any]], where: str = "speed of {}") -> Preset:
+    """The preset with other knobs at single stages (`stages.speed.changed`); `where` names a stage's in messages.
+
+    Raises:
+        SpeedError: an unknown knob or value, a contradiction, or one that the stage does not have.
+    """
+    speeds = dict(preset.speeds)
+    for stage, knobs in told.items():
+        speeds[stage] = changed(speeds.get(stage, EXACT), knobs, where.format(stage))
+    made = replace(preset, speeds=MappingProxyType(speeds))
+    for stage in told:
+        made.speed(stage)
+    return made

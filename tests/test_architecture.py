@@ -79,6 +79,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "_shell": Room("what every command of the repository shares: outputs, texts, terminal, exit codes"),
     },
     "stages": {
+        "measures": Room(
+            "numbers of clips and of sets of clips; a plug for others",
+            ("training/tiny", "training/scenes", "vfi", "media", "model/network"),
+        ),
         "training": Room(
             "the command that trains; samples to look at",
             (
@@ -135,10 +139,10 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
 GROUND: Mapping[str, frozenset[str]] = {
     "deployments": frozenset({"__init__", "errors", "bulkheads"}),
     "cluster": frozenset({"__init__", "server_process"}),
-    "client": frozenset({"_version", "single", "schema", "schema_studies", "errors"}),
+    "client": frozenset({"_version", "single", "schema", "schema_studies", "schema_numbers", "errors"}),
     "stages": frozenset(
         {
-            *("__init__", "types", "base", "state", "settings", "presets", "paper", "modern"),
+            *("__init__", "types", "base", "state", "settings", "speed", "presets", "paper", "modern"),
             *("words", "english", "tongues", "sheets", "commands"),
         }
     ),

@@ -67,6 +67,7 @@ PAPER: Mapping[str, tuple[tuple[int, int, int], float]] = {  # good, same, bad; 
 }
 PREFERENCE, NULL = (0.45, 0.25, 0.30), (0.35, 0.30, 0.35)
 RATERS, PAIRS, TRIALS, SPAMMERS = 61, 500, 100, 6
+FIRST_SEED = 5000  # no threshold was chosen with these
 AT_ONCE, THINKING_S = 50, (0.5, 1.5)
 MEDIA = Media(width=256, height=256, fps=24.0, frames=46, seconds=46 / 24, kbit_s=900)
 OVERALL = [Criterion(name="overall", question="Which video is better?")]
@@ -106,7 +107,7 @@ class Crowds:
 def crowds(count: int) -> Crowds:
     """Studies of a known preference, and as many of none."""
     made = Crowds()
-    for seed in track(range(count), "crowds", console=console):
+    for seed in track(range(FIRST_SEED, FIRST_SEED + count), "crowds", console=console):
         plan = plan_of(RATERS, PAIRS, TRIALS, seed)
         for shares in (PREFERENCE, NULL):
             crowd = Crowd(shares, spammers=SPAMMERS, seed=seed)

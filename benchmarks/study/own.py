@@ -1,12 +1,14 @@
 """A study of our own on a running server with the tiny preset: `python -m benchmarks.study.own --url URL`.
 
 14 denoising steps against 6, and with against without V2V, 24 prompts each. Simulated raters vote through their links
-as a page would: they call equal files the same, and of others mostly the sharper one better. It shows that the whole
+as a page would: a video that stands still for most of its time is worse, of others mostly the sharper one is better,
+and what is about as sharp is the same. It shows that the whole
 path works; no human has voted, so it says nothing of the videos. Writes results and pictures to the folder `--out`.
 """
 
 import argparse
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,26 +21,31 @@ from benchmarks.tools.prompts import asked
 from client import Client
 from client._many.study_sets import obtain, understand
 from client.schema_studies import QUESTIONS, RaterLink
-from deployments.studies.numbers import of_pixels
+from stages.measures import pixels
 from stages.media.videos import video_frames
 from stages.training.scenes.captions import plain_caption
 
+TITLE = "Which video is better?"  # raters read it, so it tells no system
 STUDIES = {
     "steps": ("preset=tiny,steps=14", "preset=tiny,steps=6"),
     "v2v": ("preset=tiny,until=v2v", "preset=tiny,until=i2v"),
 }
 PROMPTS, RATERS = 24, 8
 RELIABILITY, ALIKE = 0.85, 0.02  # share of votes that look; part by which sharpness must differ
+STILL = 0.15  # grey levels
+POLL_S = 0.5
 
 console = Console(stderr=True)
 
 
-def sharpness(data: bytes) -> float:
+def look(data: bytes) -> tuple[bool, float]:
+    """Whether most frames are followed by another one, and how sharp they are."""
     frames = np.stack([shown.pixels() for shown in video_frames(data)])
-    return of_pixels(frames, 24.0, "")["sharpness"]
+    steps = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((1, 2, 3))
+    return bool(np.median(steps) > STILL), pixels.sharpness(frames)
 
 
-def rate(link: RaterLink, seen: dict[bytes, float]) -> None:
+def rate(link: RaterLink, seen: dict[bytes, tuple[bool, float]]) -> None:
     """One simulated rater, to the end of their trials."""
     base, _, token = (link.url or "").partition("/rate#")
     chance = random.Random(link.id)
@@ -47,15 +54,29 @@ def rate(link: RaterLink, seen: dict[bytes, float]) -> None:
         while (trial := state["next"]) is not None:
             left, right = (person.get(trial[side]).raise_for_status().content for side in ("left", "right"))
             for data in (left, right):
-                seen.setdefault(data, sharpness(data))
+                if data not in seen:
+                    seen[data] = look(data)
+            (left_moves, one), (right_moves, other) = seen[left], seen[right]
             if chance.random() > RELIABILITY:
                 choice = chance.choice(state["choices"])
-            elif abs(seen[left] - seen[right]) <= ALIKE * max(seen[left], seen[right]):
+            elif left_moves == right_moves and abs(one - other) <= ALIKE * max(one, other):
                 choice = "same"
             else:
-                choice = "left" if seen[left] > seen[right] else "right"
+                choice = "left" if (left_moves, one) > (right_moves, other) else "right"
             body = {"trial": trial["id"], "choices": {"overall": choice}, "watched_s": state["min_watch_s"]}
             state = person.post("/v1/rate/votes", json=body).raise_for_status().json()
+
+
+def show(address: str, path: Path) -> None:
+    """A picture of a rater's page."""
+    from tests.browser import chromium
+
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 960, "height": 640})
+        page.goto(address)
+        page.get_by_role("button", name="Begin").click()
+        page.locator("[data-choice=left][aria-disabled=false]").wait_for()
+        page.screenshot(path=path, type="jpeg", quality=80)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--out", type=Path, default=Path("out/study"))
     parser.add_argument("--prompts", type=int, default=PROMPTS)
+    parser.add_argument("--screenshot", type=Path, help="also a JPEG of the first pair of each, in Chromium")
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
     prompts = [plain_caption(scene) for scene in asked(args.prompts)]
@@ -71,13 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Client(args.url) as client:
         for name, sets in STUDIES.items():
             systems = obtain(client, [understand(said) for said in sets], prompts, 1, 0, console.print)
-            study = client.studies.create(systems, title=f"tiny: {name}", criteria=criteria, raters=RATERS)
+            study = client.studies.create(systems, title=TITLE, criteria=criteria, raters=RATERS)
             while study.state == "preparing":
+                time.sleep(POLL_S)
                 study = client.studies.retrieve(study.id)
             console.print(f"{study.id} is {study.state}. {study.note or study.error or ''}")
-            seen: dict[bytes, float] = {}
-            for link in client.studies.make_links(study.id).data if not study.votes else ():
+            links = client.studies.make_links(study.id).data if not study.votes else []
+            if links and args.screenshot is not None:
+                show(str(links[0].url), args.screenshot.with_stem(f"{args.screenshot.stem}-{name}"))
+            seen: dict[bytes, tuple[bool, float]] = {}
+            for link in links:
                 rate(link, seen)
+            measured = client.studies.measure(study.id)
+            while measured.state == "measuring":
+                time.sleep(POLL_S)
+                measured = client.studies.numbers(study.id)
             results = client.studies.results(study.id)
             (args.out / f"{name}.json").write_text(results.model_dump_json(indent=2))
             (args.out / f"{name}.png").write_bytes(client.studies.plot(study.id))

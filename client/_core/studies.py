@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import InvalidArgumentError
 from ..schema import File
+from ..schema_numbers import StudyNumbers
 from ..schema_studies import (
     CreateStudy,
     DeletedStudy,
@@ -60,6 +61,10 @@ def revoke_request(study_id: str, link_id: str) -> Request:
     return Request("DELETE", _path(study_id, f"/links/{quote(link_id, safe='')}"))
 
 
+def measure_request(study_id: str) -> Request:
+    return Request("POST", _path(study_id, "/numbers"))
+
+
 def delete_request(study_id: str) -> Request:
     return Request("DELETE", _path(study_id), safe=False)
 
@@ -104,6 +109,14 @@ class Studies:
     def results(self, study_id: str) -> StudyResults:
         """What the votes say."""
         return self._call(study_request(study_id, "/results"), StudyResults)
+
+    def numbers(self, study_id: str) -> StudyNumbers:
+        """Automatic numbers of its videos, as far as they were measured."""
+        return self._call(study_request(study_id, "/numbers"), StudyNumbers)
+
+    def measure(self, study_id: str) -> StudyNumbers:
+        """Have its videos measured in the background; `numbers` says when it is "complete"."""
+        return self._call(measure_request(study_id), StudyNumbers)
 
     def export(self, study_id: str, kind: Literal["jsonl", "csv"] = "jsonl") -> bytes:
         """Every vote, with the ids and seeds of its videos."""
@@ -167,6 +180,14 @@ class AsyncStudies:
     async def results(self, study_id: str) -> StudyResults:
         """What the votes say."""
         return await self._call(study_request(study_id, "/results"), StudyResults)
+
+    async def numbers(self, study_id: str) -> StudyNumbers:
+        """Automatic numbers of its videos."""
+        return await self._call(study_request(study_id, "/numbers"), StudyNumbers)
+
+    async def measure(self, study_id: str) -> StudyNumbers:
+        """Have its videos measured in the background."""
+        return await self._call(measure_request(study_id), StudyNumbers)
 
     async def export(self, study_id: str, kind: Literal["jsonl", "csv"] = "jsonl") -> bytes:
         """Every vote, with the ids and seeds of its videos."""

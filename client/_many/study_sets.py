@@ -11,6 +11,7 @@ Jobs have keys of their own: run again, the same words make nothing twice.
 import hashlib
 import json
 import re
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def _in_folder(folder: Path, prompts: Sequence[str]) -> list[tuple[Path, str, in
     if not paths:
         raise InvalidArgumentError(f"{folder} holds no mp4; name the folder that does.")
     if not prompts:
-        return [(path, path.stem, 0) for path in paths]
+        return [(path, unicodedata.normalize("NFC", path.stem), 0) for path in paths]  # as macOS has it, and others
     found = []
     for path in paths:
         place = _PLACE.fullmatch(path.stem)

@@ -133,6 +133,9 @@ def results(
     study_id: StudyId,
     asking: Asking,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the pictures there.")] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="First measure warp error, VMAF and so on; some seconds a video.")
+    ] = False,
 ) -> None:
     """Show what the votes say."""
     if plots is not None:
@@ -140,6 +143,16 @@ def results(
             from .._shell.outputs import judge_folder, written
 
             judge_folder(plots)
+    if numbers:
+        with reporting(asking.as_json, lambda: "Stopped; the server goes on measuring."), connect(asking) as client:
+            measured = client.studies.numbers(study_id)
+            if measured.state == "pixels":
+                measured = client.studies.measure(study_id)
+            while measured.state == "measuring":
+                time.sleep(_POLL_S)
+                measured = client.studies.numbers(study_id)
+            if measured.state != "complete":
+                tell("The server has not measured the videos to their end; run the same command again.", err=True)
     found = ask(asking, lambda client: client.studies.results(study_id), _tell_results)
     if plots is not None:
         with reporting(False):
@@ -251,7 +264,12 @@ def _tell_results(found: "StudyResults") -> None:
         typer.echo(f"{place}. {plain(one.system)}  {one.strength:+.2f}{between(one.interval)}")
     for number in found.numbers:
         means = ", ".join(f"{plain(name)} {value:.3g}" for name, value in number.means.items())
-        typer.echo(f"{plain(number.number)}: {means}; goes with the votes by {shown(number.correlation)} (Spearman)")
+        what = "votes" if number.goes_with == "preference" else "votes for the same"
+        over = f"{shown(number.correlation)} (Spearman, {number.pairs} pairs)"
+        typer.echo(f"{plain(number.number)}: {means}{'; ' if means else ''}goes with the {what} by {over}")
+    for two in found.between:
+        told = ", ".join(f"{name} {value:.4g}" for name, value in two.numbers.items())
+        typer.echo(f"{plain(two.a)} against {plain(two.b)}: {told}")
     for note in found.notes:
         typer.echo(plain(note))
 

@@ -233,7 +233,8 @@ def load_learnt(path: Path) -> Learnt:
             raise ValueError("another version")
         arrivals = tuple(Arrival(at_s, kind) for at_s, kind in document["trace"]["arrivals"])
         trace = Trace("journal", arrivals, document.pop("trace")["span_s"])
-        stages = {name: LearntStage(**own) for name, own in document.pop("stages").items()}
+        told = document.pop("stages").items()
+        stages = {name: LearntStage(**{**own, "shares": tuple(own.get("shares", ()))}) for name, own in told}
         paths = {kind: tuple(path) for kind, path in document.pop("paths").items()}
         return Learnt(stages=stages, paths=paths, trace=trace, **document)
     except (ValueError, KeyError, TypeError) as error:

@@ -27,7 +27,6 @@ from client._shell.outputs import judge_folder, written
 from client._shell.terminal import make_console, tell
 from client._shell.texts import read_text
 from cluster.experiments.live import Bench, check_live
-from cluster.experiments.plots import draw_all
 from cluster.experiments.results import RUNS, Done, keep, read_done, write_results
 from cluster.experiments.runs import RunPlan, plan_runs
 from cluster.experiments.spec import FOLDER, ExperimentError, Spec, load_spec
@@ -145,6 +144,8 @@ def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, s
         except KeyboardInterrupt:
             code = INTERRUPTED
     write_results(out, done)
+    from cluster.experiments.plots import draw_all  # here, as no other command of `cluster` needs matplotlib
+
     drawn = draw_all(done, out)
     if code:
         tell(f"Stopped: {len(done)} of {len(plans)} runs are kept in {out}; the same command goes on.", err=True)

@@ -2,25 +2,28 @@
 
     GET /v1/videos, GET /v1/videos/{id}/events ──► Seen, one a job ──► learn ──► Learnt ──► scenario, trace
 
-Seconds are those that replicas reported (`run_s` of each call). A kind is a size, a length and a path: a job may stop
-after a stage (`until`) or begin at one (a remix, a restored output). Overheads are what lies between the events of jobs
-that did not wait: the lower quarter of what was seen. What is not in a journal: how long replicas start, and on which
-node one computed.
+Seconds are those that replicas reported (`run_s` of each call), of each window by itself. A kind is a size, a length
+and a path: a job may stop after a stage (`until`) or begin at one (a remix, a restored output). Overheads are what lies
+between the events of calls that found a replica free, in the mean; and what lies between two calls of one replica of
+which the second had long been there is a part of a call. What is not in a journal: how long replicas start, and on
+which node one computed.
 
 The reading is the client's; the rest is pure.
 """
 
 import math
 import statistics
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from client import Client, Event, Video
 from cluster.experiments.spec import ExperimentError
+from cluster.policy.calls import Rules
 from cluster.traffic.measures import percentiles
 from cluster.traffic.traces import Arrival, Trace
 from cluster.twin.scenario import Pool, Scenario, StageTimes
@@ -28,6 +31,22 @@ from stages.types import STAGE_NAMES, StageName
 
 _THREADS = 8
 _ENDS = ("completed", "failed", "cancelled")
+_LONG_S = 0.1  # a call that was there so long before a replica ended another has been waited with, not waited for
+_FEW = 5  # calls that say nothing in the mean
+
+
+@dataclass(frozen=True)
+class SeenCall:
+    """One call whose output came."""
+
+    index: int
+    end_s: float
+    run_s: float
+    replica: str
+
+    @property
+    def start_s(self) -> float:
+        return self.end_s - self.run_s
 
 
 @dataclass(frozen=True)
@@ -38,16 +57,32 @@ class Seen:
     outcome: str  # the last event's kind
     arrived_s: float  # since the epoch, as all moments here
     ended_s: float
-    runs: Mapping[StageName, Sequence[float]]  # seconds of each call
-    began: Mapping[StageName, float]  # its first call
-    left: Mapping[StageName, float]  # its last output
+    calls: Mapping[StageName, Sequence[SeenCall]]
+    sent: Mapping[StageName, float]  # its first call
+    began: Mapping[StageName, float]
     retries: int = 0
+    yields: int = 0
 
     @property
     def path(self) -> tuple[StageName, ...]:
         """The stages that computed for it, and those between them."""
-        at = [index for index, name in enumerate(STAGE_NAMES) if self.runs.get(name)]
+        at = [index for index, name in enumerate(STAGE_NAMES) if self.calls.get(name)]
         return STAGE_NAMES[at[0] : at[-1] + 1] if at else ()
+
+    def run_s(self, stage: StageName) -> float:
+        """Of all its calls."""
+        return math.fsum(call.run_s for call in self.calls[stage])
+
+    def left_s(self, stage: StageName) -> float | None:
+        """Its last output."""
+        return max((call.end_s for call in self.calls.get(stage, ())), default=None)
+
+    def ready_s(self, stage: StageName, index: int) -> float | None:
+        """When a call had its input: a window behind one of as many, with it and the one before it."""
+        before = self.calls.get(STAGE_NAMES[STAGE_NAMES.index(stage) - 1], ()) if stage != STAGE_NAMES[0] else ()
+        if len(before) == len(self.calls[stage]) > 1:
+            return max(call.end_s for call in before if call.index in (index, index - 1))
+        return self.sent.get(stage)
 
 
 @dataclass(frozen=True)
@@ -55,9 +90,10 @@ class LearntStage:
     """Of one job, all of its calls together."""
 
     mean_s: float
-    cv: float  # of a call, within its kind
+    cv: float  # of a call, within its kind and window
     windows: int
     share: float  # of the jobs, those that pass it
+    shares: tuple[float, ...] = ()  # of the seconds, by window; (): all alike
 
 
 @dataclass(frozen=True)
@@ -76,11 +112,11 @@ class Learnt:
     retries: int
 
     def scenario(self, replicas: Mapping[str, int], start_up_s: Mapping[str, float] | None = None) -> Scenario:
-        """The twin of it."""
+        """The twin of it, in the order that servers have by default."""
         starts = start_up_s or {}
         return Scenario(
             {
-                name: StageTimes(own.mean_s, own.cv, starts.get(name, 0.0), own.windows)
+                name: StageTimes(own.mean_s, own.cv, starts.get(name, 0.0), own.windows, shares=own.shares)
                 for name, own in self.stages.items()
             },
             {name: Pool(max(1, replicas.get(name, 1))) for name in self.stages},
@@ -89,6 +125,7 @@ class Learnt:
             finish_s=self.finish_s,
             kinds=self.factors,
             paths=self.paths,
+            order=Rules(),
             sample_s=60.0,
         )
 
@@ -126,59 +163,58 @@ def read_journal(
 
 def seen(size: str, seconds: str, events: Sequence[Event]) -> Seen:
     """One job of its events, in their order."""
-    runs, began, left = defaultdict[Any, list[float]](list), dict[Any, float](), dict[Any, float]()
+    calls, began, sent = defaultdict[Any, list[SeenCall]](list), dict[Any, float](), dict[Any, float]()
     for event in events:
         name = event.data.get("stage")
-        if event.kind == "stage_started":
+        if event.kind == "stage_queued":
+            sent.setdefault(name, event.at)
+        elif event.kind == "stage_started":
             began.setdefault(name, event.at)
         elif event.kind == "stage_output":
-            runs[name].append(float(event.data["run_s"]))
-            left[name] = event.at
+            data = event.data
+            calls[name].append(SeenCall(data["index"], event.at, float(data["run_s"]), data["replica"]))
     job = Seen(
         kind="",
         outcome=events[-1].kind if events and events[-1].kind in _ENDS else "failed",
         arrived_s=events[0].at if events else 0.0,
         ended_s=events[-1].at if events else 0.0,
-        runs=dict(runs),
+        calls={name: sorted(own, key=lambda call: call.index) for name, own in calls.items()},
+        sent=sent,
         began=began,
-        left=left,
         retries=sum(event.kind == "stage_retried" for event in events),
+        yields=sum(event.kind == "stage_yielded" for event in events),
     )
     way = "" if job.path == STAGE_NAMES else f" {'-'.join(job.path) or 'nothing'}"
-    return Seen(**{**vars(job), "kind": f"{size} {seconds}s{way}"})
+    return replace(job, kind=f"{size} {seconds}s{way}")
 
 
 def learn(jobs: Sequence[Seen]) -> Learnt:
     """What they have in common. At least one has been computed."""
     whole = [job for job in jobs if job.path and job.outcome == "completed"] or [job for job in jobs if job.path]
     begun_s = jobs[0].arrived_s
+    lines = {name: _Line([job for job in jobs if job.calls.get(name)], name) for name in STAGE_NAMES}
+    hop_s = _mean(_hops(whole, lines)) + _mean(_ways(whole))
+    turns = {name: line.turn_s for name, line in lines.items()}
     stages, factors = dict[StageName, LearntStage](), defaultdict[str, dict[str, float]](dict)
     for name in STAGE_NAMES:
-        through = [job for job in whole if job.runs.get(name)]
-        if not through:
-            stages[name] = LearntStage(0.0, 0.0, 1, 0.0)
-            continue
-        mean_s = statistics.fmean(math.fsum(job.runs[name]) for job in through)
-        calls = list[float]()  # each over the mean of its kind
-        for kind in sorted({job.kind for job in through}):
-            own = [job for job in through if job.kind == kind]
-            own_s = statistics.fmean(math.fsum(job.runs[name]) for job in own)
-            factors[kind][name] = own_s / mean_s if mean_s else 1.0
-            call_s = statistics.fmean(second for job in own for second in job.runs[name])
-            calls += [second / call_s for job in own for second in job.runs[name] if call_s]
-        windows = Counter(len(job.runs[name]) for job in through).most_common(1)[0][0]
-        cv = statistics.pstdev(calls) if len(calls) > 1 else 0.0
-        stages[name] = LearntStage(mean_s, cv, windows, len(through) / len(whole))
+        through = [job for job in whole if job.calls.get(name)]
+        stages[name] = _stage(through, name, len(whole), turns[name])
+        for kind in {job.kind for job in through}:
+            own_s = statistics.fmean(job.run_s(name) for job in through if job.kind == kind)
+            all_s = statistics.fmean(job.run_s(name) for job in through)
+            factors[kind][name] = own_s / all_s if all_s else 1.0
     stages = _even_windows(stages)
     done = [job.ended_s - job.arrived_s for job in jobs if job.outcome == "completed"]
     arrivals = tuple(Arrival(job.arrived_s - begun_s, job.kind) for job in jobs if job.path)
+    first = [(job, job.path[0]) for job in whole if job.path[0] in job.began]
+    ends = [(job.ended_s, job.left_s(job.path[-1])) for job in whole]
     return Learnt(
         stages=stages,
         factors=dict(factors),
         paths={job.kind: job.path for job in jobs if job.path},
-        submit_s=_usual([job.began[job.path[0]] - job.arrived_s for job in whole if job.path[0] in job.began]),
-        hop_s=_usual(_hops(whole)) + _usual(_ways(whole)),
-        finish_s=_usual([job.ended_s - job.left[job.path[-1]] for job in whole if job.path[-1] in job.left]),
+        submit_s=_mean([(job.began[name] - job.arrived_s, lines[name].free(job)) for job, name in first]),
+        hop_s=max(0.0, hop_s - statistics.fmean(turns[name] for name in stages if stages[name].share)),
+        finish_s=statistics.median(ended_s - left_s for ended_s, left_s in ends if left_s is not None),
         trace=Trace("journal", arrivals, max(job.ended_s for job in jobs) - begun_s),
         latency_s=percentiles(done),
         outcomes=dict(Counter(job.outcome for job in jobs)),
@@ -186,29 +222,93 @@ def learn(jobs: Sequence[Seen]) -> Learnt:
     )
 
 
-def _hops(jobs: Sequence[Seen]) -> list[float]:
+def _stage(jobs: Sequence[Seen], name: StageName, of: int, turn_s: float) -> LearntStage:
+    """What they have in common there, of so many jobs in all."""
+    if not jobs:
+        return LearntStage(0.0, 0.0, 1, 0.0)
+    alike = defaultdict[tuple[str, int], list[float]](list)
+    for job in jobs:
+        for call in job.calls[name]:
+            alike[job.kind, call.index].append(call.run_s)
+    apart = [own_s / mean for seconds in alike.values() if (mean := statistics.fmean(seconds)) for own_s in seconds]
+    windows = Counter(len(job.calls[name]) for job in jobs).most_common(1)[0][0]
+    usual = [[call.run_s for call in job.calls[name]] for job in jobs if len(job.calls[name]) == windows]
+    by_window = [statistics.fmean(column) for column in zip(*usual, strict=True)]
+    whole_s = math.fsum(by_window)
+    return LearntStage(
+        statistics.fmean(job.run_s(name) for job in jobs) + windows * turn_s,
+        statistics.pstdev(apart) if len(apart) > 1 else 0.0,
+        windows,
+        len(jobs) / of,
+        tuple(seconds / whole_s for seconds in by_window) if windows > 1 and whole_s else (),
+    )
+
+
+class _Line:
+    """The calls of one stage, on their replicas."""
+
+    def __init__(self, jobs: Sequence[Seen], stage: StageName) -> None:
+        self._stage = stage
+        self._on = defaultdict[str, list[tuple[SeenCall, float | None]]](list)
+        for job in jobs:
+            for call in job.calls[stage]:
+                self._on[call.replica].append((call, job.ready_s(stage, call.index)))
+        for own in self._on.values():
+            own.sort(key=lambda entry: entry[0].end_s)
+        calls = [entry for own in self._on.values() for entry in own]
+        self._ready = sorted(call.start_s if ready_s is None else ready_s for call, ready_s in calls)
+        self._ends = sorted(call.end_s for call, _ in calls)
+
+    def free(self, job: Seen) -> bool:
+        """Whether fewer calls waited or ran than there are replicas when the job's were sent."""
+        at_s = job.sent.get(self._stage)
+        if at_s is None:
+            return False
+        own = sum((job.ready_s(self._stage, call.index) or at_s) <= at_s for call in job.calls.get(self._stage, ()))
+        return bisect(self._ready, at_s) - bisect(self._ends, at_s) - own < len(self._on)
+
+    @property
+    def turn_s(self) -> float:
+        """Between two calls of a replica, the second of which had been there for long."""
+        gaps = [
+            after.start_s - before.end_s
+            for own in self._on.values()
+            for (before, _), (after, ready_s) in pairwise(own)
+            if ready_s is not None and ready_s < before.end_s - _LONG_S
+        ]
+        return max(0.0, statistics.median(gaps)) if len(gaps) >= _FEW else 0.0
+
+
+_Spans = Sequence[tuple[float, bool]]
+"""Seconds, and whether nothing was waited for."""
+
+
+def _hops(jobs: Sequence[Seen], lines: Mapping[StageName, _Line]) -> _Spans:
     """Between two stages that follow each other and whose calls do not overlap."""
     return [
-        job.began[after] - job.left[before]
+        (job.began[after] - left_s, lines[after].free(job))
         for job in jobs
         for before, after in pairwise(job.path)
-        if before in job.left and after in job.began and job.began[after] >= job.left[before]
+        if after in job.began and (left_s := job.left_s(before)) is not None and job.began[after] >= left_s
     ]
 
 
-def _ways(jobs: Sequence[Seen]) -> list[float]:
+def _ways(jobs: Sequence[Seen]) -> _Spans:
     """To a replica and back, beside what it computed, of stages that were called once."""
     return [
-        job.left[name] - job.began[name] - job.runs[name][0]
+        (calls[0].end_s - job.began[name] - calls[0].run_s, True)
         for job in jobs
-        for name in job.path
-        if len(job.runs[name]) == 1 and name in job.began
+        for name, calls in job.calls.items()
+        if len(calls) == 1 and name in job.began
     ]
 
 
-def _usual(seconds: Sequence[float]) -> float:
-    """Of those that did not wait."""
-    return max(0.0, statistics.quantiles(seconds, n=4)[0] if len(seconds) > 1 else (seconds or [0.0])[0])
+def _mean(spans: _Spans) -> float:
+    """Of those that did not wait; where there are few, the lower quarter of all."""
+    free = [seconds for seconds, waited_for_nothing in spans if waited_for_nothing]
+    every = [seconds for seconds, _ in spans] or [0.0]
+    usual_s = statistics.quantiles(every, n=4)[0] if len(every) > 1 else every[0]
+    return max(0.0, statistics.fmean(free) if len(free) >= _FEW else usual_s)
 
 
 def _even_windows(stages: Mapping[StageName, LearntStage]) -> dict[StageName, LearntStage]:

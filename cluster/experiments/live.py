@@ -15,11 +15,14 @@ made for this server alone.
 
 import json
 import secrets
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from client import CreateOptions
 from cluster.experiments.live_load import Dashboard, LiveError, Observed, drive
 from cluster.experiments.runs import RunPlan
 from cluster.experiments.spec import ExperimentError, PolicySpec, Spec
@@ -32,13 +35,14 @@ from stages.model.sampling.windows import plan_windows
 from stages.presets import RequestError, get_preset, plan
 from stages.types import STAGE_NAMES
 
-__all__ = ["Bench", "LiveError", "app_args", "check_live"]
+__all__ = ["Bench", "LiveError", "Site", "app_args", "check_live"]
 
 SCALE_S, SETTLE_S, WARM_S = 120.0, 60.0, 240.0
 _POLL_S = 0.2
 _SLIVER = 0.01  # CPUs of a replica: Ray only counts them here
 _STEP_S = 0.1  # of a replayed stage, about
 _MAX_STEPS = 20
+_LIVE = ("fixed", "serve_default", "look_ahead")
 _LIVE_DEFAULT = {
     "target_ongoing_requests",
     "upscale_delay_s",
@@ -76,6 +80,10 @@ def check_live(spec: Spec) -> None:
 
 
 def _check_policy(policy: PolicySpec) -> None:
+    if policy.name not in _LIVE:
+        raise ExperimentError(
+            f"Policy {policy.shown!r} is simulated only; leave out --live, or take one of {', '.join(_LIVE)}."
+        )
     made = policy.make()
     changed = {
         name for name, part in ServeDefault.__dataclass_fields__.items()
@@ -158,11 +166,20 @@ def _stage(spec: Spec, run: RunPlan, name: Any) -> dict[str, Any]:
     return made
 
 
+@dataclass(frozen=True)
+class Site:
+    """What a live run has that is not in the experiment."""
+
+    change: Callable[[dict[str, Any]], object] = lambda args: None  # of the application's arguments
+    kinds: Mapping[str, CreateOptions] = field(default_factory=dict)  # what requests of a kind ask beside the prompt
+    ray: tuple[str, str] | None = None  # address of a Ray that is there, and its dashboard's
+
+
 class Bench:
     """`with Bench(spec, out) as run:` makes runs by `run(plan, told)`; those that can share a server do."""
 
-    def __init__(self, spec: Spec, out: Path) -> None:
-        self._spec, self._out = spec, out
+    def __init__(self, spec: Spec, out: Path, site: Site | None = None) -> None:
+        self._spec, self._out, self._site = spec, out, site or Site()
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -171,10 +188,11 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def __call__(self, plan: RunPlan, told: Any) -> Run:
+    def __call__(self, plan: RunPlan, told: Any, *, later: Sequence[tuple[float, Callable[[], object]]] = ()) -> Run:
+        """`later` is called so many seconds after the first request may come."""
         if self._server is None or plan.policy.name != "fixed" or not self._server.fixed:
             self._stop()
-            self._server = _Server(self._spec, plan, self._out / "server")
+            self._server = _Server(self._spec, plan, self._out / "server", self._site)
             self._server.start()
         server, live = self._server, self._spec.live
         if server.fixed:
@@ -182,7 +200,15 @@ class Bench:
         server.warm_up()
         if not server.fixed:
             server.settle(plan.replicas)
-        seen = server.drive(plan.trace, deadline_s=live.deadline_s, sample_s=live.sample_s, told=told)
+        timers = [threading.Timer(delay_s, then) for delay_s, then in later]
+        for timer in timers:
+            timer.start()
+        try:
+            how = {"deadline_s": live.deadline_s, "sample_s": live.sample_s, "kinds": self._site.kinds}
+            seen = server.drive(plan.trace, told=told, **how)
+        finally:
+            for timer in timers:
+                timer.cancel()
         metrics = measure(
             seen.rows,
             held_gpu_s(seen.samples, plan.gpus),
@@ -194,9 +220,16 @@ class Bench:
     @property
     def url(self) -> str:
         """Of the server that the last run was on."""
+        return self._there().url
+
+    def scale(self, stage: str, replicas: int) -> None:
+        """Set a stage's replicas while a run goes on; nobody waits for them."""
+        self._there().dashboard.scale(stage, replicas)
+
+    def _there(self) -> "_Server":
         if self._server is None:
             raise LiveError("No run has been made yet, so there is no server; call this first.")
-        return self._server.url
+        return self._server
 
     def _stop(self) -> None:
         if self._server is not None:
@@ -207,22 +240,24 @@ class Bench:
 class _Server:
     """One server and its dashboard, with what `plan` wants."""
 
-    def __init__(self, spec: Spec, plan: RunPlan, folder: Path) -> None:
+    def __init__(self, spec: Spec, plan: RunPlan, folder: Path, site: Site) -> None:
         self.fixed, self._seconds = plan.policy.name == "fixed", spec.live.seconds
         folder = folder.absolute() / time.strftime("%H%M%S")  # the server runs in another folder
         folder.mkdir(parents=True, exist_ok=True)
         application = {"name": "magicvideo", "import_path": "deployments.app:build"}
-        config = {"applications": [{**application, "args": app_args(spec, plan, folder)}]}
+        site.change(args := app_args(spec, plan, folder))
+        config = {"applications": [{**application, "args": args}]}
         (folder / "serve_config.yaml").write_text(json.dumps(config, indent=1))  # JSON is YAML
         port, token = free_port(), secrets.token_hex(32)
+        where = ("own", "--dashboard-port", port) if site.ray is None else (site.ray[0],)
         self._log = folder / "server.log"
         self._process = ServerProcess(
-            *("--cluster", "--address", "own", "--dashboard-port", port, "--config", folder / "serve_config.yaml"),
+            *("--cluster", "--address", *where, "--config", folder / "serve_config.yaml"),
             log=self._log,
-            environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+            environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if site.ray is None else {},
             own_session=True,
         )
-        self._dashboard = Dashboard(f"http://127.0.0.1:{port}", token)
+        self.dashboard = Dashboard(f"http://127.0.0.1:{port}" if site.ray is None else site.ray[1], token)
         self.url = self._process.url
         self.stop = self._process.stop
 
@@ -239,7 +274,7 @@ class _Server:
 
     def drive(self, trace: Trace, **how: Any) -> Observed:
         """As `live_load.drive`."""
-        return drive(self._process.url, self._dashboard, trace, STAGE_NAMES, seconds=self._seconds, **how)
+        return drive(self._process.url, self.dashboard, trace, STAGE_NAMES, seconds=self._seconds, **how)
 
     def scale(self, replicas: Mapping[str, int]) -> None:
         """Set each stage's replicas from outside, and wait until it has them and no others.
@@ -248,7 +283,7 @@ class _Server:
             LiveError: it does not come to that.
         """
         for name, count in replicas.items():
-            self._dashboard.scale(name, count)
+            self.dashboard.scale(name, count)
         if (states := self._differ(replicas, SCALE_S)) is not None:
             raise LiveError(f"Replicas did not become {replicas} within {SCALE_S:g} s: {states}; see {self._log}.")
 
@@ -260,7 +295,7 @@ class _Server:
         """None as soon as each stage has its replicas and no others; after `within_s` the states that there are."""
         deadline = time.monotonic() + within_s
         while True:
-            served = self._dashboard.deployments()
+            served = self.dashboard.deployments()
             states = {name: [replica["state"] for replica in served[name]["replicas"]] for name in replicas}
             if all(states[name] == ["RUNNING"] * count for name, count in replicas.items()):
                 return None

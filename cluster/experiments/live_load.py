@@ -94,9 +94,12 @@ def drive(
     deadline_s: float,
     sample_s: float,
     seconds: str | None = None,
+    kinds: Mapping[str, CreateOptions] | None = None,
     told: Callable[[int, int], object] = lambda done, total: None,
 ) -> Observed:
     """Send the trace and wait until every job has ended; at `deadline_s` what is left is cancelled, and has failed.
+
+    `kinds` says what requests of each kind ask beside the prompt.
 
     Raises:
         LiveError: the server or the dashboard does not answer as it should.
@@ -106,7 +109,7 @@ def drive(
         watch = _Watch(client, dashboard, stages, start_s, sample_s)
         try:
             watch.start()
-            shots = _send(url, trace, seconds, start_s)
+            shots = _send(url, trace, {} if seconds is None else {"seconds": seconds}, kinds or {}, start_s)
             _wait(watch, len(shots), start_s + deadline_s, told, not_before_s=start_s + trace.span_s)
             late = watch.unfinished > 0
             ended_s = time.time() - start_s
@@ -134,15 +137,16 @@ def _until(samples: Sequence[Sample], over_s: float) -> tuple[Sample, ...]:
     return (*seen, replace(seen[-1], at_s=max(over_s, seen[-1].at_s)))
 
 
-def _send(url: str, trace: Trace, seconds: str | None, start_s: float) -> list[Shot]:
+def _send(
+    url: str, trace: Trace, asked: CreateOptions, kinds: Mapping[str, CreateOptions], start_s: float
+) -> list[Shot]:
     """Every request at its moment, and those given up cancelled at theirs."""
-    asked: CreateOptions = {} if seconds is None else {"seconds": seconds}
     return asyncio.run(
         send_openly(
             url,
             [arrival.time_s for arrival in trace.arrivals],
             PROMPT,
-            lambda number: {**asked, "seed": number - 1},
+            lambda number: {**asked, **kinds.get(trace.arrivals[number - 1].kind, {}), "seed": number - 1},
             start=start_s,
             cancels={number: a.cancel_s for number, a in enumerate(trace.arrivals, 1) if a.cancel_s is not None},
         )

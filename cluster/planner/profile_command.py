@@ -19,6 +19,7 @@ from rich.table import Table
 
 from client._shell.outputs import is_stdout, judge_output
 from client._shell.terminal import make_console, tell
+from cluster.planner.efficiency import BASE_MODEL_S, PIPELINE_S, STEP_S, reached
 from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, save_profile
 from stages import commands
 from stages.model.sampling.windows import plan_windows
@@ -41,11 +42,10 @@ class Gpu:
 GPUS: dict[str, Gpu] = {
     "H100": Gpu(989.4, 80, "NVIDIA H100 SXM data sheet: 1,979 TFLOPS BF16 with sparsity, half without; 80 GB"),
     "A100": Gpu(312.0, 80, "NVIDIA A100 data sheet: 312 TFLOPS BF16; 80 GB"),
+    "H200": Gpu(989.4, 141, "NVIDIA H200 data sheet: 1,979 TFLOPS BF16 with sparsity, half without; 141 GB"),
     "L40S": Gpu(362.05, 48, "NVIDIA L40S data sheet: 362.05 TFLOPS BF16; 48 GB"),
     "A10G": Gpu(70.0, 24, "AWS g5 instances: A10G, 70 TFLOPS FP16 tensor; 24 GB"),
 }
-REACHED = 0.35  # of the peak by diffusion UNets through PyTorch: our assumption, no measurement
-LOAD_GIB_S = 1.0  # weights from a disk to a GPU: our assumption
 
 
 def add_command(parsers: Any) -> None:
@@ -105,12 +105,12 @@ def estimate(preset: Preset) -> Profile:
     denoised = {"t2i": request.t2i, "i2v": request.i2v, "v2v": request.v2v}
     found = {}
     for accelerator, gpu in GPUS.items():
-        stages = {}
+        stages, per_s = {}, gpu.tflops * 1e12 * reached(accelerator)
         for name in STAGE_NAMES:
             cost, params = costs[name], denoised.get(name, request.v2v)
-            seconds = cost["flops"] / cost["calls"] / (gpu.tflops * 1e12 * REACHED)
+            seconds = cost["flops"] / cost["calls"] / per_s
             steps = params.denoising.steps if name in denoised else 1
-            stepped = min(seconds, steps * cost["step_flops"] / (gpu.tflops * 1e12 * REACHED)) or seconds
+            stepped = min(seconds, steps * cost["step_flops"] / per_s) or seconds
             stages[name] = StageProfile(
                 fixed_s=round(seconds - stepped, 4),
                 step_s=round(stepped / steps, 6),
@@ -121,9 +121,10 @@ def estimate(preset: Preset) -> Profile:
                 cv=0.05,
                 gib=round(cost["memory_bytes"] / _GIB, 2),
                 bytes_out=cost["output_bytes"] // cost["calls"],
-                load_s=round(30.0 + cost["weight_bytes"] / _GIB / LOAD_GIB_S, 1),
+                load_s=round(PIPELINE_S + (BASE_MODEL_S if name in denoised else 0.0), 2),
             )
         found[accelerator] = AcceleratorProfile(gib=gpu.gib, stages=stages)
+    shares = ", ".join(f"{name} {reached(name):.0%}" for name in STEP_S)
     sheets = "; ".join(gpu.sheet for gpu in GPUS.values())
     return Profile(
         preset=preset.name,
@@ -131,10 +132,11 @@ def estimate(preset: Preset) -> Profile:
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         accelerators=found,
         note=(
-            f"AN ESTIMATE, nothing was measured: counted operations over {REACHED:.0%} of the published peak "
-            f"({sheets}), without what memory and encoding cost, so that VFI's seconds are too few; "
-            "spread 5 % and loading at 1 GiB/s after 30 s are assumptions, and no batch is taken to save anything: "
-            "operations grow with its size, and how well small ones fill a GPU is not counted."
+            f"AN ESTIMATE, nothing was measured here: counted operations over the share of the published peak that "
+            f"FLUX.1 reached in StreamWise's measurements ({shares}; others as the least of them: {sheets}), without "
+            "what memory and encoding cost, so that VFI's seconds are too few; loading takes the medians of Alibaba's "
+            "GenTD26; a spread of 5 % is an assumption, and no batch is taken to save anything: operations grow with "
+            "its size, and how well small ones fill a GPU is not counted."
         ),
     )
 

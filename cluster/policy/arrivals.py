@@ -1,14 +1,16 @@
-"""How fast jobs arrive: fed one arrival at a time, read as a rate and its trend.
+"""How fast jobs arrive, and which stages they pass: fed one arrival at a time, read as a rate, its trend, and shares.
 
 Takes moments in seconds of any one clock. Knows nothing of policies, which take what is read here.
 """
 
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _ROOM = 256  # arrivals, at least
+_REMEMBERED = 50  # jobs, about
 
 
 class ArrivalMeter:
@@ -66,3 +68,22 @@ def _steady_rate(ages: NDArray[np.float64], span_s: float) -> float:
     if taken == bins:
         return bins / span_s
     return min(bins, -bins * math.log(1 - taken / bins)) / span_s
+
+
+class PathMeter:
+    """Of the jobs that arrive, the share that passes each stage; of the last fifty or so."""
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self._shares = dict.fromkeys(stages, 1.0)
+        self._seen = 0
+
+    def add(self, passed: Collection[str]) -> None:
+        """A job that these stages compute for."""
+        self._seen += 1
+        weight = 1 / min(self._seen, _REMEMBERED)
+        for name, share in self._shares.items():
+            self._shares[name] = share + weight * ((name in passed) - share)
+
+    def read(self, stage: str) -> float:
+        """From 0 to 1; 1 as long as nobody has come."""
+        return self._shares[stage]

@@ -16,6 +16,9 @@ stage with the most work for each replica that it has, so all stages are short b
 become replicas of the bottleneck. A replica that computes is never taken away, and a GPU changes its stage only where
 the other one is clearly shorter.
 
+Bills are of whole nodes. Where `node_gpus` says how many GPUs one has, the last node that the targets take is filled:
+what stands on it already stays, and the rest goes to the stage that is shortest.
+
 A replica that no node has a place for says where the pool ends: no more are wished for then, the stages behind are
 sized for what those that run let through, and the wish is not called off before it has been superfluous for long.
 
@@ -28,10 +31,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.policy.published import Throughput, Tuner
 from cluster.policy.serve_rule import Fixed, ServeDefault
 from cluster.policy.types import Decision, Memory, Policy, PolicyError, Snapshot, StageNow, State
 
-__all__ = ["POLICIES", "Fixed", "LookAhead", "ServeDefault", "make_policy"]
+__all__ = ["POLICIES", "Fixed", "LookAhead", "ServeDefault", "Throughput", "Tuner", "make_policy"]
 
 _ROUNDING = 1e-6  # of a replica that is not started for it
 _LET_GO, _REGRET = 0.0, 1.0  # what a memory's history is of
@@ -43,18 +47,19 @@ class LookAhead:
     """See the top of this module. All times in seconds."""
 
     goal_s: float | None = None  # None: as long as an idle pipeline takes for a job, or the longest start-up
-    margin: float = 0.2  # replicas over the mean need, in square roots of it
+    margin: float = 0.8  # replicas over the mean need, in square roots of it
     keep_idle: float = 0.5  # how long a superfluous replica stays, in start-ups
     min_keep_s: float = 10.0  # and at least so long
     unplaced_s: float = 60.0  # or so long while some start: Serve cannot end one at once that has no place
     reaction_s: float = 5.0  # how long before they are needed replicas should be ready
     haste: float = 0.5  # 0: replicas by work alone; 1: as many for a cheap stage as for the dearest
     stickiness: float = 1.25  # how much shorter a stage must be to take a GPU from one that has it
+    node_gpus: float = 0.0  # of a node, which is billed whole; 0: unknown, or stages stand on nodes of several kinds
 
     def __post_init__(self) -> None:
         if self.goal_s is not None and not self.goal_s > 0:
             raise PolicyError(f"look_ahead needs goal_s above 0, got {self.goal_s:g}.")
-        for name in ("margin", "keep_idle", "min_keep_s", "unplaced_s", "reaction_s"):
+        for name in ("margin", "keep_idle", "min_keep_s", "unplaced_s", "reaction_s", "node_gpus"):
             if not getattr(self, name) >= 0:
                 raise PolicyError(f"look_ahead needs {name} of 0 or more, got {getattr(self, name):g}.")
         if not self.stickiness >= 1:
@@ -73,10 +78,25 @@ class LookAhead:
         ceilings = [
             max(floor, min(level, _most(stage))) for floor, level, stage in zip(floors, held, now.stages, strict=True)
         ]
-        if now.budget_gpus is None:
-            return Decision(_named(now, ceilings), state)
         in_the_end = _demand(self, now, all_of_it=True)
-        return Decision(_named(now, self._share(now, floors, wanted, ceilings, in_the_end)), state)
+        targets = ceilings if now.budget_gpus is None else self._share(now, floors, wanted, ceilings, in_the_end)
+        return Decision(_named(now, self._fill(now, targets, in_the_end)), state)
+
+    def _fill(self, now: Snapshot, targets: list[int], needs: list[float]) -> list[int]:
+        """More replicas on what the nodes of these targets have left over: those that are there, then by need."""
+        if not self.node_gpus:
+            return targets
+        held = sum((own + stage.stopping) * stage.gpus for own, stage in zip(targets, now.stages, strict=True))
+        room = math.ceil(held / self.node_gpus - _ROUNDING) * self.node_gpus - held
+        if now.budget_gpus is not None:
+            room = min(room, now.budget_gpus - held)
+        if room <= _ROUNDING:
+            return targets
+        filled, most = list(targets), [_most(stage) for stage in now.stages]
+        there = [min(stage.target, own) for stage, own in zip(now.stages, most, strict=True)]
+        room = _deal(now.stages, filled, there, [max(need, 1e-3) for need in needs], room, 1.0)
+        _deal(now.stages, filled, most, needs, room, 1.0)
+        return filled
 
     def _share(
         self, now: Snapshot, floors: list[int], wanted: list[int], ceilings: list[int], needs: list[float]
@@ -228,6 +248,8 @@ POLICIES: Mapping[str, Callable[..., Policy]] = {
     "look_ahead": LookAhead,
     "serve_default": ServeDefault,
     "fixed": Fixed,
+    "inferline": Tuner,
+    "xenna": Throughput,
 }
 
 

@@ -65,6 +65,7 @@ class Snapshot:
     arrivals_per_s: float = 0.0
     trend_per_s2: float = 0.0  # how fast that rate grows
     budget_gpus: float | None = None  # for all stages together; None: no limit but max_replicas
+    arrived: int = 0  # jobs since the beginning; a live server does not count them
 
 
 @dataclass(frozen=True)

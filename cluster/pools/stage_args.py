@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stages.settings import Offload
+from stages.speed import EXACT, SpeedError, changed
 from stages.types import StageName
 
 IMPORT_PATH = "deployments.app:build"
@@ -100,7 +100,9 @@ class StageArgs(Args):
     gpu: str | None = Field(
         default=None, description="The one GPU that its replicas see, by index; else Ray chooses. For one machine."
     )
-    offload: Offload | None = Field(default=None, description="Weights that wait in main memory; the preset's.")
+    speed: dict[str, Any] = Field(
+        default={}, description="Knobs of stages.speed.Speed that are turned otherwise than in the preset."
+    )
     threads: int | None = Field(default=None, ge=1, description="torch's CPU threads; num_cpus when left out.")
     max_ongoing_requests: int = Field(default=2, ge=1, description="One on the device, one behind it; or batches.")
     batch: BatchArgs = Field(default_factory=BatchArgs, description="T2I alone can; off by default.")
@@ -111,6 +113,32 @@ class StageArgs(Args):
     run_timeout_s: float = Field(default=1800.0, gt=0, description="A call that computes longer fails its job.")
     stall_limit_s: float = Field(default=600.0, gt=0, description="A replica silent for longer is replaced.")
     max_start_attempts: int = Field(default=3, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "offload" in given:
+            raise ValueError(f"offload is a knob of `speed` now: write speed: {{offload: {given['offload']}}}")
+        return given
+
+    @model_validator(mode="after")
+    def _gpus_that_compute(self) -> "StageArgs":
+        try:
+            gpus = changed(EXACT, {"gpus": self.speed.get("gpus", 1)}).gpus
+        except SpeedError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        if self.num_gpus > 1 and self.num_gpus != gpus:
+            raise ValueError(
+                f"num_gpus is {self.num_gpus:g}, of which {gpus} would compute: set it to {gpus}, or speed.gpus to "
+                f"{self.num_gpus:.0f}, which shares every call among them"
+            )
+        if gpus > 1 and self.num_gpus < gpus and self.num_gpus > 0:
+            raise ValueError(f"speed.gpus is {gpus}, and num_gpus is {self.num_gpus:g}: set num_gpus to {gpus}")
+        if gpus > 1 and self.gpu is not None:
+            raise ValueError(
+                f"speed.gpus is {gpus}, and gpu lets the stage see {self.gpu} alone: leave out one of them"
+            )
+        return self
 
     @property
     def device(self) -> str:

@@ -2,8 +2,9 @@
 
 A replica takes whole GPUs of one node or a share of one GPU. It goes to a node of the first of its pools that has room:
 with "pack" to the fullest, with "spread" to the emptiest. Where none has, a node boots, of the first pool that may have
-one more; the others are its fallback. An empty node stays for `idle_s`. A spot node is taken back at random: its
-replicas leave at the warning, what still computes at its end is lost, and for `away_s` there is no new one of its kind.
+one more; the others are its fallback. An empty node stays for `idle_s`. A spot node is taken back at random (or when
+`Scenario.taken` says): others start in the place of its replicas, which leave once those are ready, as Serve does it;
+what still computes at its end is lost, and for `away_s` there is no new one of its kind.
 With "pack" a node whose replicas find room on others is emptied, one node at a time, as Serve's compaction does.
 
 A bill counts from the wish for a node until it is gone, and `least_bill_s` at least.
@@ -25,9 +26,6 @@ _EPSILON = 1e-9
 
 class Owner(Protocol):
     """The stage whose replica it is."""
-
-    def leave(self, replica: Replica) -> None:
-        """Its node goes away: it takes no more, and another one starts in its place."""
 
     def move(self, replica: Replica) -> None:
         """Another one starts, and this one leaves once that is ready."""
@@ -79,6 +77,7 @@ class Nodes:
         self._kinds: Mapping[str, NodePool] = scenario.nodes
         self._packing: Packing = scenario.packing
         self._budget = float("inf") if scenario.budget_gpus is None else scenario.budget_gpus
+        self._taken = scenario.taken
         self._rng = np.random.default_rng([seed, 0, 3])
         self._nodes: dict[str, list[Node]] = {name: [] for name in self._kinds}
         self._away_until: dict[str, float] = dict.fromkeys(self._kinds, 0.0)
@@ -93,6 +92,8 @@ class Nodes:
     def begin(self) -> None:
         """From now on nodes boot."""
         self._at_once = False
+        for at_s, kind in self._taken:
+            self._clock.after(at_s, self._warn_one, kind)
 
     # What stages ask
 
@@ -254,6 +255,11 @@ class Nodes:
         if node.state == "up" and not node.replicas and node.empty_since == since and not stays:
             self._end(node)
 
+    def _warn_one(self, kind: str) -> None:
+        """The fullest of its kind."""
+        if up := [node for node in self._nodes[kind] if node.state == "up"]:
+            self._warn(min(up, key=lambda node: (node.room, node.id)))
+
     def _warn(self, node: Node) -> None:
         """Its owner takes it back."""
         if node.state not in ("up", "closing"):
@@ -263,7 +269,7 @@ class Nodes:
         self._clock.after(kind.away_s, self._serve)
         self._clock.after(kind.notice_s, self._take_back, node)
         for replica, owner in list(node.replicas.items()):
-            owner.leave(replica)
+            owner.move(replica)
 
     def _take_back(self, node: Node) -> None:
         for replica, owner in list(node.replicas.items()):

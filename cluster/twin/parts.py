@@ -79,26 +79,6 @@ class Job:
         )
 
 
-class Shares:
-    """Of the jobs that arrive, the share that passes each stage; of the last fifty or so."""
-
-    _MEMORY = 50
-
-    def __init__(self, stages: Sequence[str]) -> None:
-        self._shares = [1.0] * len(stages)
-        self._seen = 0
-
-    def add(self, first: int, last: int) -> None:
-        """A job that passes the stages from one to the other."""
-        self._seen += 1
-        weight = 1 / min(self._seen, self._MEMORY)
-        for index, share in enumerate(self._shares):
-            self._shares[index] = share + weight * ((first <= index <= last) - share)
-
-    def of(self, index: int) -> float:
-        return self._shares[index]
-
-
 class Replica:
     """One copy of a stage."""
 

@@ -30,7 +30,8 @@ class StageTimes:
     """One stage on one replica. `mean_s` and `bytes_out` are of one job, all of its calls together.
 
     A call's seconds are drawn from a gamma distribution around its share, with coefficient of variation `cv` (0: the
-    same every time, 1: exponential). A stage with `windows` above 1 is called once a window. Up to `batch` jobs may be
+    same every time, 1: exponential). A stage with `windows` above 1 is called once a window; `shares` are those of each
+    in the seconds, which are else alike. Up to `batch` jobs may be
     computed at once; each one after the first adds `batch_share` of a job's seconds. A call of more than one of `steps`
     can be stopped between them, where the scenario has an `order`.
     """
@@ -43,6 +44,7 @@ class StageTimes:
     batch: int = 1
     batch_share: float = 1.0
     steps: int = 1
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, floor in (
@@ -56,6 +58,8 @@ class StageTimes:
         ):
             _at_least("StageTimes", name, getattr(self, name), floor)
         _at_least("StageTimes", "batch_share", self.batch_share, 0)
+        if self.shares and (len(self.shares) != self.windows or abs(sum(self.shares) - 1) > 1e-3):
+            raise TwinError(f"A stage of {self.windows} windows needs as many shares that make 1, got {self.shares}.")
         if self.batch > 1 and self.windows > 1:
             raise TwinError(f"A stage is either called in {self.windows} windows or batched by {self.batch}, not both.")
 
@@ -192,6 +196,7 @@ class Scenario:
     refuses: bool = False
     nodes: Mapping[str, NodePool] = field(default_factory=dict)
     packing: Packing = "spread"
+    taken: tuple[tuple[float, str], ...] = ()  # (s, kind): a node of the kind is taken back then, the fullest
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by kind
 
     def __post_init__(self) -> None:
@@ -233,6 +238,8 @@ class Scenario:
 
 
 def _judge_nodes(about: Scenario) -> None:
+    if unknown := [kind for _, kind in about.taken if kind not in about.nodes]:
+        raise TwinError(f"A node of {unknown[0]!r} is taken back; there are {', '.join(about.nodes) or 'none'}.")
     rooms = {name: kind.max_nodes * kind.gpus for name, kind in about.nodes.items()}
     for name, pool in about.pools.items():
         if unknown := [own for own in pool.on if own not in about.nodes]:

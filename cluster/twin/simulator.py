@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.policy.arrivals import ArrivalMeter
+from cluster.policy.arrivals import ArrivalMeter, PathMeter
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy, Snapshot, StageNow, State
 from cluster.traffic.measures import Metrics, Outcome, RequestRow, Sample, measure, write_run
@@ -29,12 +29,11 @@ from cluster.traffic.traces import Trace
 from cluster.twin.clock import Clock
 from cluster.twin.nodes import Nodes
 from cluster.twin.ordered import OrderedPool, factor, is_refused
-from cluster.twin.parts import Call, Gpus, Job, Shares
+from cluster.twin.parts import Call, Gpus, Job
 from cluster.twin.scenario import Faults, JobClass, NodePool, Pool, Scenario, StageTimes, TwinError
 from cluster.twin.stage import StagePool
 
 __all__ = ["Faults", "JobClass", "NodePool", "Pool", "Run", "Scenario", "StageTimes", "TwinError", "simulate"]
-
 
 Told = Callable[[int, int], object]
 
@@ -95,7 +94,7 @@ class _Twin:
         self._jobs = [
             Job(number, arrival, len(self._names), ways[arrival.kind]) for number, arrival in enumerate(trace.arrivals)
         ]
-        self._shares = Shares(self._names)
+        self._paths = PathMeter(self._names)
         self._journal: deque[Job] = deque()
         self._queued = self._in_flight = self._ended = 0
         self._meter = ArrivalMeter(scenario.rate_window_s)
@@ -152,7 +151,7 @@ class _Twin:
                 return
             self._arrived += 1
             self._meter.add(self._clock.now)
-            self._shares.add(job.first, job.last)
+            self._paths.add(self._names[job.first : job.last + 1])
             refused = self._scenario.refuses and is_refused(self._scenario, self._pools, job.arrival, self._journal)
             self._journal.append(job)
             self._queued += 1
@@ -213,11 +212,12 @@ class _Twin:
                 gpus=pool.pool.gpus,
                 batch=pool.times.batch,
                 batch_s=pool.times.batch_s,
-                share=self._shares.of(pool.index),
+                share=self._paths.read(pool.name),
             )
             for pool in self._pools
         )
-        return Snapshot(self._clock.now, stages, self._queued, rate, trend, self._scenario.budget_gpus)
+        about = (self._queued, rate, trend, self._scenario.budget_gpus, self._arrived)
+        return Snapshot(self._clock.now, stages, *about)
 
     def _boot_s(self, pool: StagePool) -> float:
         return self._nodes.boot_s(pool.pool.on, pool.pool.gpus) if self._nodes is not None else 0.0
@@ -385,11 +385,12 @@ class _Twin:
             raise TwinError(f"The trace names the kind {sorted(unknown)[0]!r}, the scenario knows {told}.")
         times = self._scenario.stages[name]
         count = len(self._trace.arrivals) * times.windows
+        means = [times.mean_s * share for share in times.shares] or [times.call_s] * times.windows
         if times.cv == 0 or times.mean_s == 0:
-            return [times.call_s] * count
-        shape = 1 / times.cv**2
-        rng = np.random.default_rng([seed, index, 2])
-        drawn: list[float] = rng.gamma(shape, times.call_s / shape, count).tolist()
+            return means * len(self._trace.arrivals)
+        shape, rng = 1 / times.cv**2, np.random.default_rng([seed, index, 2])
+        parts = np.tile(means, len(self._trace.arrivals)) / times.call_s if times.shares else 1.0
+        drawn: list[float] = (rng.gamma(shape, times.call_s / shape, count) * parts).tolist()
         return drawn
 
     def _later(self, delay_s: float, action: Any, *values: Any) -> None:

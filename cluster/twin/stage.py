@@ -261,15 +261,14 @@ class StagePool:
 
     # Replicas
 
-    def leave(self, replica: Replica) -> None:
-        """Its node goes away; another one starts in its place. `Nodes` calls this."""
-        if replica.id in self._replicas:
-            self._stop(replica)
-            self._start(self.times.start_up_s)
-
     def move(self, replica: Replica) -> None:
         """Its node is emptied: it leaves once another one is ready. `Nodes` calls this."""
-        self._heirs[self._start(self.times.start_up_s)] = replica
+        if replica.id in self._replicas and not self.moves(replica):
+            heir = self._start(self.times.start_up_s)
+            if replica.state != "ready" or heir.state == "ready":  # that one may start in no time
+                self._stop(replica)
+            else:
+                self._heirs[heir] = replica
 
     def moves(self, replica: Replica) -> bool:
         """Whether it will leave. `Nodes` calls this."""
@@ -346,10 +345,11 @@ class StagePool:
         if replica.draining:
             self.stopping -= 1
         else:
+            if not self.moves(replica):  # else that one starts already
+                self._start(self.times.start_up_s)
             self._leave(replica)
             self._forget(replica)
             self.ready -= 1
-            self._start(self.times.start_up_s)
         self._release(replica)
         for call in lost:
             call.replica, call.running = None, False

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from pydantic.json_schema import SkipJsonSchema, models_json_schema
+from pydantic.json_schema import JsonSchemaMode, SkipJsonSchema, models_json_schema
 
 from client.schema import (
     ContinueVideo,
@@ -130,7 +130,8 @@ def describe(app: FastAPI, preset_name: str, served_names: Sequence[str] = ()) -
 
 
 def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str]) -> None:
-    named = [*((model, "validation") for model in (*_BODIES, *_LITERAL)), (ErrorBody, "serialization")]
+    named: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ErrorBody, "serialization")]
+    named += [(model, "validation") for model in (*_BODIES, *_LITERAL)]
     _, definitions = models_json_schema(named, ref_template=_REF)
     schemas = made["components"]["schemas"]
     schemas.update(definitions["$defs"])
@@ -139,7 +140,8 @@ def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str])
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
         _optional(schemas[model.__name__]["properties"])
-    for model in (*_LITERAL, ErrorBody, ErrorDetail):
+    others: tuple[type[BaseModel], ...] = (*_LITERAL, ErrorBody, ErrorDetail)
+    for model in others:
         _optional(schemas[model.__name__]["properties"])
     for model in _FORMS:
         schemas[_form_name(model)] = _form(model, schemas[model.__name__])

@@ -90,6 +90,7 @@ def offers_of(preset: Preset) -> dict[str, Any]:
         "steps": {stage: noise.steps for stage, noise in denoising.items()},
         "guidance": {stage: noise.guidance for stage, noise in denoising.items()},
         "factor": preset.vfi_factor,
+        "built_in": preset.built_in,  # one number of steps and one guidance are for every stage
         "max_steps": preset.max_steps,
         "max_factor": MAX_FACTOR,
         "max_candidates": MAX_CANDIDATES,

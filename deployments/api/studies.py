@@ -2,6 +2,7 @@
 
     POST   /v1/studies                    a plan is frozen; its videos are prepared in the background
     GET    /v1/studies, /{id}             how far; also /{id}/results, /{id}/export, /{id}/plots/{name}
+    POST   /v1/studies/{id}/numbers       measures the videos in the background; GET gives what there is
     POST   /v1/studies/{id}/links         a link a rater; GET lists them, DELETE /{link} revokes one
     GET    /v1/rate                       where a rater stands, and the next pair
     GET    /v1/rate/trials/{id}/left      a video of it; also right
@@ -13,13 +14,15 @@ What a rater is sent names no system, job or file. The gate has judged the signa
 import hashlib
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
+from client.schema_numbers import StudyNumbers
 from client.schema_studies import (
     CreateStudy,
     DeletedStudy,
@@ -36,17 +39,18 @@ from deployments.api.bodies import BodyT, IdempotencyKey, first_fault, limited_b
 from deployments.api.description import binary, body, errors
 from deployments.api.gate import Tenant
 from deployments.bulkheads import Bulkhead
-from deployments.errors import InvalidRequestError
-from deployments.files.store import ArtifactError
+from deployments.errors import ApiError, InvalidRequestError
+from deployments.files.store import ArtifactError, CheckpointError
 from deployments.intake.services import Services
 from deployments.journal.sweeps import Sweeps
 from deployments.settings.application import IngressArgs
 from deployments.studies.book import NewStudy, Plans, Record, StudyBook
 from deployments.studies.errors import StudyStateError, StudyVideoGoneError, TrialNotFoundError, needing_packages
 from deployments.studies.export import as_csv, as_jsonl
+from deployments.studies.measuring import measure_study, numbers_of
 from deployments.studies.plan import ids_of, make_plan
 from deployments.studies.preparing import prepare
-from deployments.studies.showing import link_of, rating_of, study_of
+from deployments.studies.showing import LEAST_PADDING, link_of, padding, rating_of, study_of
 from deployments.studies.tokens import token_of
 from deployments.studies.votes import Ballot, RaterBook, Seat
 
@@ -152,8 +156,45 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         """With intervals by raters and prompts. With too few votes it says how many are missing, and no p-value."""
         study = await found(study_id, tenant)
         ballots = await services.at_journal.run(raters.ballots, study_id)
-        measured = await services.at_journal.run(book.numbers, study_id)
+        measured = await services.at_store.run(numbers_of, book, services.store, study)
         return json_answer(await at_statistics.run(_results, study, ballots, measured))
+
+    @app.get(
+        "/v1/studies/{study_id}/numbers",
+        summary="Automatic numbers of a study's videos",
+        response_model=StudyNumbers,
+        responses=errors(404),
+    )
+    async def study_numbers(study_id: str, tenant: Tenant) -> Response:
+        """Of each video, each pair, and each two systems: what was measured so far."""
+        study = await found(study_id, tenant)
+        return json_answer(await services.at_store.run(numbers_of, book, services.store, study))
+
+    @app.post(
+        "/v1/studies/{study_id}/numbers",
+        summary="Measure a study's videos",
+        response_model=StudyNumbers,
+        responses=errors(404, 409),
+    )
+    async def measure_numbers(study_id: str, tenant: Tenant) -> Response:
+        """What takes a model, some seconds a video, at the lowest priority: warp error, likeness of the first frame to
+        the picture that T2I drew, VMAF, Frechet distances, and `ingress.study_measures`. Results have them then.
+        """
+        study = await found(study_id, tenant)
+        if study.state != "ready":
+            said = f"Study {study_id} is {study.state}; its videos are measured once it is ready."
+            raise StudyStateError(said, param="study_id", code="study_not_ready")
+        if await services.at_journal.run(book.take, study_id, "ready"):
+            services.in_background(measure(study))
+        return json_answer(await services.at_store.run(numbers_of, book, services.store, study))
+
+    async def measure(study: Record) -> None:
+        beginnings = {}
+        for video in {video.id: video for own in study.plan.sources for video in own}.values():
+            if (picture := await _beginning(services, video.id, study.tenant)) is not None:
+                beginnings[video.id] = picture
+        known = (book, services.store, study, services.args.ingress.study_measures, beginnings)
+        threading.Thread(target=measure_study, args=known, daemon=True).start()
 
     @app.get(
         "/v1/studies/{study_id}/export",
@@ -165,7 +206,9 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         """Training, checks and raters that are left out too; `counts` says which ones the results have."""
         study = await found(study_id, tenant)
         ballots = await services.at_journal.run(raters.ballots, study_id)
-        text = await services.at_decoder.run(as_csv if kind == "csv" else as_jsonl, study, ballots)
+        measured = await services.at_store.run(numbers_of, book, services.store, study)
+        by_video = {video: one.numbers for video, one in enumerate(measured.videos)}
+        text = await services.at_decoder.run(as_csv if kind == "csv" else as_jsonl, study, ballots, by_video)
         named = {"Content-Disposition": f'attachment; filename="{study_id}.{kind}"'}
         return Response(text, headers=named, media_type="text/csv" if kind == "csv" else "application/x-ndjson")
 
@@ -243,20 +286,20 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
     async def vote(request: Request, link_id: _Rater, closed: _Closed) -> Response:
         given = await _read(request, Vote, services.args.ingress, _VOTE_BYTES)
         seat = await services.at_journal.run(raters.vote, link_id, given, closed=closed)
-        return json_answer(rating_of(seat), headers=_PRIVATE)
+        return json_answer(rating_of(seat, given.trial), headers=_PRIVATE)
 
-    shelf: dict[str, dict[int, str]] = {}
+    shelf: dict[str, dict[int, tuple[str, int]]] = {}
 
     @app.get("/v1/rate/trials/{trial}/{side}", include_in_schema=False)
     async def trial_video(trial: str, side: str, link_id: _Rater, closed: _Closed) -> Response:
         seat = await services.at_journal.run(raters.seat, link_id, closed=closed)
-        key = await services.at_journal.run(_key, book, shelf, seat, trial, side)
+        key, whole = await services.at_journal.run(_key, book, shelf, seat, trial, side)
         try:
             size = await services.at_store.run(services.store.size, key)
         except ArtifactError:
             raise StudyVideoGoneError from None
-        pieces = services.at_store.iterate(services.store.read(key, 0, size))
-        return StreamingResponse(pieces, headers={**_PRIVATE, "Content-Length": str(size)}, media_type="video/mp4")
+        pieces = services.at_store.iterate(chain(services.store.read(key, 0, size), [padding(whole - size)]))
+        return StreamingResponse(pieces, headers={**_PRIVATE, "Content-Length": str(whole)}, media_type="video/mp4")
 
 
 async def _read(request: Request, model: type[BodyT], limits: IngressArgs, most: int) -> BodyT:
@@ -272,8 +315,10 @@ async def _read(request: Request, model: type[BodyT], limits: IngressArgs, most:
         raise first_fault(error, {}) from None
 
 
-def _key(book: StudyBook, shelf: dict[str, dict[int, str]], seat: Seat, trial: str, side: str) -> str:
-    """The file of one side; which video it is never changes.
+def _key(
+    book: StudyBook, shelf: dict[str, dict[int, tuple[str, int]]], seat: Seat, trial: str, side: str
+) -> tuple[str, int]:
+    """The file of one side, and how long all files of the study are made; which video it is never changes.
 
     Raises:
         TrialNotFoundError: it is none of the rater's.
@@ -291,18 +336,30 @@ def _key(book: StudyBook, shelf: dict[str, dict[int, str]], seat: Seat, trial: s
     if seat.study_id not in shelf:
         if len(shelf) >= 32:
             shelf.pop(next(iter(shelf)), None)
-        shelf[seat.study_id] = {video: str(record["key"]) for video, record in book.shown(seat.study_id).items()}
+        shown = book.shown(seat.study_id)
+        whole = LEAST_PADDING + max((int(record["bytes"]) for record in shown.values()), default=0)
+        shelf[seat.study_id] = {video: (str(record["key"]), whole) for video, record in shown.items()}
     where: Literal["left", "right"] = "left" if side == "left" else "right"
-    key = shelf[seat.study_id].get(seat.plan.side(seat.trials[number], where))
-    if key is None:
+    file = shelf[seat.study_id].get(seat.plan.side(seat.trials[number], where))
+    if file is None:
         raise StudyVideoGoneError
-    return key
+    return file
+
+
+async def _beginning(services: Services, video_id: str, tenant: str) -> bytes | None:
+    """The picture that T2I drew for a job, as PNG; None where there is none any more."""
+    try:
+        job = await services.at_journal.run(services.journal.get, video_id, tenant=tenant)
+        record = job.outputs.get("t2i", {}).get(job.request.candidate)
+        return None if record is None else (await services.show(record["key"], record["sha256"]))[0]
+    except (ApiError, CheckpointError):
+        return None
 
 
 # The packages of statistics are slow to load, and may not be there.
 
 
-def _results(study: Record, ballots: Sequence[Ballot], measured: Mapping[int, Mapping[str, float]]) -> StudyResults:
+def _results(study: Record, ballots: Sequence[Ballot], measured: StudyNumbers | None) -> StudyResults:
     with needing_packages():
         from deployments.studies.results import results_of
     return results_of(study, ballots, measured)
@@ -317,4 +374,4 @@ def _power(difference: float, ties: float, power: float) -> Power:
 def _plot(study: Record, ballots: Sequence[Ballot], name: str) -> bytes:
     with needing_packages():
         from deployments.studies import plots
-    return (plots.bars if name == "bars" else plots.ranking)(_results(study, ballots, {}))
+    return (plots.bars if name == "bars" else plots.ranking)(_results(study, ballots, None))

@@ -94,15 +94,16 @@ class Services:
 
         Asks Serve anew, and does not wait for the answer: an ETA is not worth it.
         """
-        self._in_background(self.healths.get())
+        self.in_background(self.healths.get())
         running = self.healths.known.stages if self.healths.known is not None else {}
         return {name: running.get(name) or stage.least_replicas for name, stage in self.args.stages.items()}
 
     def nudge_pipeline(self) -> None:
         """Without waiting; a nudge that is lost costs one poll."""
-        self._in_background(self.at_serve.wait(self.nudge()))
+        self.in_background(self.at_serve.wait(self.nudge()))
 
-    def _in_background(self, work: Awaitable[object]) -> None:
+    def in_background(self, work: Awaitable[object]) -> None:
+        """Have it done without waiting; what it raises is logged."""
         task = asyncio.create_task(_quietly(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)

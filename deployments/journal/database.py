@@ -41,7 +41,7 @@ from client._shell.outputs import OutputError
 from deployments.errors import ConfigError, StartError
 from deployments.journal.damage import damaged, judge_file, judge_log
 
-SCHEMA = "0011"  # the newest revision in `migrations/versions`
+SCHEMA = "0012"  # the newest revision in `migrations/versions`
 BUSY_TIMEOUT_MS = 10_000
 _WAL_POLL_S = 0.02
 IDLE_LIMIT_MS = 10_000

@@ -1,6 +1,6 @@
 """Looks at the whole journal: what waits, what runs, what arrived, how long stages took. Reads only."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, and_, func, select
 
@@ -17,6 +17,8 @@ _NOTHING = Outlook()
 
 Arrival = tuple[float, str]
 """When a job was accepted, and its id; in the order of both."""
+Paths = Sequence[Collection[StageName]]
+"""Of each job that arrived, the stages that compute for it."""
 
 
 def read_measured(connection: Connection, preset: str) -> dict[StageName, Speed]:
@@ -82,12 +84,13 @@ def _loads(
     return known
 
 
-def _kept(connection: Connection) -> dict[str, dict[StageName, int]]:
-    """How many outputs of each stage the queued jobs have."""
+def _kept(connection: Connection, ids: Sequence[str] | None = None) -> dict[str, dict[StageName, int]]:
+    """How many outputs of each stage jobs have: the queued ones, or these."""
+    these = jobs.c.state == "queued" if ids is None else jobs.c.id.in_(ids[:_AT_ONCE])
     query = (
         select(checkpoints.c.job_id, checkpoints.c.idx, func.count())
         .join(jobs, jobs.c.id == checkpoints.c.job_id)
-        .where(jobs.c.state == "queued", checkpoints.c.idx.between(0, len(STAGE_NAMES) - 1))
+        .where(these, checkpoints.c.idx.between(0, len(STAGE_NAMES) - 1))
         .group_by(checkpoints.c.job_id, checkpoints.c.idx)
     )
     found: dict[str, dict[StageName, int]] = {}
@@ -115,12 +118,17 @@ def oldest_queued_s(database: Database) -> float:
     return 0.0 if age_s is None else max(0.0, age_s)
 
 
-def read_arrivals(database: Database, last: Arrival) -> tuple[float, list[Arrival], int]:
-    """The time, the jobs accepted after `last`, and how many nobody has claimed."""
-    new = select(jobs.c.created_at, jobs.c.id).where(jobs.c.created_at >= last[0])
+def read_arrivals(database: Database, last: Arrival) -> tuple[float, list[Arrival], Paths, int]:
+    """The time, the jobs accepted after `last` with the stages that each passes, and how many nobody has claimed."""
+    new = select(jobs.c.created_at, jobs.c.id, jobs.c.request).where(jobs.c.created_at >= last[0])
     in_order = new.order_by(jobs.c.created_at, jobs.c.id)
     waiting = select(func.count()).where(jobs.c.state == "queued")
     with database.read() as connection:
         now = database.now(connection)
-        rows = [(made, job_id) for made, job_id in connection.execute(in_order).tuples()]
-        return now, [row for row in rows if row > last], int(connection.execute(waiting).scalar_one())
+        rows = [row for row in connection.execute(in_order).tuples() if row[:2] > last]
+        kept = _kept(connection, [job_id for _, job_id, _ in rows]) if rows else {}
+        queued = int(connection.execute(waiting).scalar_one())
+    asked = {job_id: loads_of(JobRequest.model_validate(request)) for _, job_id, request in rows}
+    left = {job_id: left_of(loads, kept.get(job_id, {})) for job_id, loads in asked.items()}
+    paths = [[name for name in asked[job_id] if left[job_id].get(name, 1.0) > 0] for _, job_id, _ in rows]
+    return now, [(made, job_id) for made, job_id, _ in rows], paths, queued

@@ -14,7 +14,17 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, or
 
 from deployments.errors import OutputsGoneError, UploadNotFoundError, VideoNotFoundError
 from deployments.jobs.values import JobRequest, Source
-from deployments.journal.tables import checkpoints, erasures, forgotten, holdings, jobs, uploads
+from deployments.journal.tables import (
+    checkpoints,
+    erasures,
+    forgotten,
+    holdings,
+    jobs,
+    studies,
+    study_links,
+    study_votes,
+    uploads,
+)
 from stages.types import STAGE_NAMES, StageName
 
 STUDY, UPLOAD, SOURCE, RESULT = -3, -2, -1, len(STAGE_NAMES)  # `idx` of checkpoints that are no stage's
@@ -81,6 +91,14 @@ def put_study_videos(
     """The files that a study shows or is made of, by number, so that they stay as long as it does."""
     for number, record in records.items():
         _name(connection, tenant, dict(record), job_id=study_id, idx=STUDY, number=number, digest="")
+
+
+def drop_studies(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Forget studies with their links and votes; gives the keys of files that nothing else names."""
+    connection.execute(studies.delete().where(studies.c.id.in_(ids)))
+    for table in (study_votes, study_links):
+        connection.execute(table.delete().where(table.c.study_id.in_(ids)))
+    return drop_files(connection, and_(checkpoints.c.job_id.in_(ids), checkpoints.c.idx == STUDY))
 
 
 def drop_uploads(connection: Connection, ids: Sequence[str], now: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""What goes by itself: paused jobs that nobody continues, checkpoints, results, events, jobs, webhooks, and files.
+"""What goes by itself: paused jobs that nobody continues, checkpoints, results, events, jobs, studies, webhooks, files.
 
 Each sweep takes one page in a short transaction of its own and gives how many it took.
 Several processes may sweep at once: what one has locked the others pass over. Which file is to be erased is written
@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
 
 from deployments.errors import PauseExpiredError
 from deployments.journal.database import Database
-from deployments.journal.outputs import RESULT, drop_files, drop_uploads, fold
+from deployments.journal.outputs import RESULT, drop_files, drop_studies, drop_uploads, fold
 from deployments.journal.steps import FORGOTTEN_S, end_job, forget_jobs
 from deployments.journal.tables import (
     HOLDS,
@@ -26,6 +26,9 @@ from deployments.journal.tables import (
     holdings,
     job_events,
     jobs,
+    studies,
+    study_links,
+    study_votes,
     tallies,
     uploads,
 )
@@ -119,6 +122,21 @@ class Sweeps:
             page = select(uploads.c.id).where(late).order_by(uploads.c.expires_at).limit(limit)
             ids = list(connection.execute(page.with_for_update(skip_locked=True)).scalars())
             drop_uploads(connection, ids, now)
+        return len(ids)
+
+    def studies(self, age_s: float, limit: int = PAGE) -> int:
+        """Studies go with their votes so long after the last of these: they were made, were voted on, had a link that
+        works.
+        """
+        with self._database.write() as connection:
+            before = self._database.now(connection) - age_s
+            voted = exists().where(study_votes.c.study_id == studies.c.id, study_votes.c.at >= before)
+            valid = study_links.c.revoked_at.is_(None) & (study_links.c.expires_at >= before)
+            linked = exists().where(study_links.c.study_id == studies.c.id, valid)
+            page = select(studies.c.id).where(studies.c.created_at < before, ~voted, ~linked)
+            page = page.order_by(studies.c.created_at).limit(limit).with_for_update(skip_locked=True)
+            ids = list(connection.execute(page).scalars())
+            drop_studies(connection, ids)
         return len(ids)
 
     def books(self) -> None:

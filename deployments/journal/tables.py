@@ -244,7 +244,15 @@ study_votes = Table(
     Column("watched_s", Float, nullable=False),
     Column("replays", Integer, nullable=False),
     Column("at", Float, nullable=False),
+    Column("layout", String),  # beside | stacked
     Index("study_votes_study", "study_id"),
+)
+
+study_secrets = Table(
+    "study_secrets",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1
+    Column("secret", String, nullable=False),  # signs raters' links, which hold in a restored journal
 )
 
 clusters = Table(

@@ -37,6 +37,7 @@ class Info(TypedDict):
     load_s: NotRequired[float]  # that the replica took to load, once, before its first call
     bytes: NotRequired[int]
     peak_memory_mb: NotRequired[float]  # of the call's device, or of its process; of a batch, of all of it
+    speed: NotRequired[dict[str, Any]]  # of an output: the knobs of its replica that change bytes
     replica: NotRequired[str]  # host and process that computed the output
     at: NotRequired[str | None]  # the replica that has begun, as Serve names it
     stops: NotRequired[bool]  # whether the call can stop between two steps

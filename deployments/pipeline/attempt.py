@@ -11,7 +11,7 @@ file that somebody sent), end at any, and pause after any but the last. Values a
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from deployments.pipeline.kept import Kept, PutOffError
 from deployments.pipeline.progress import JobProgress
 from stages.base import derive_seed
 from stages.presets import Plan
+from stages.speed import Speed
 from stages.types import StageName
 
 _TWINS_WAIT_S = 10.0  # for the outputs of a job that has its result: a store may go away at this moment
@@ -49,12 +50,20 @@ class Output:
 class Attempt:
     """See the top of this module."""
 
-    def __init__(self, job_id: str, request: JobRequest, key: str, calls: StageCalls, kept: Kept) -> None:
-        """`key` is that of the result, without a suffix."""
+    def __init__(
+        self,
+        job_id: str,
+        request: JobRequest,
+        key: str,
+        calls: StageCalls,
+        kept: Kept,
+        speeds: Mapping[StageName, Speed],
+    ) -> None:
+        """`key` is that of the result, without a suffix. `speeds`: of the stages' replicas."""
         self._job_id, self._request, self._key = job_id, request, key
         self._calls, self._kept = calls, kept
         self._steps: Plan = plan_of(request)
-        self._model = model_digest(request.model)
+        self._model, self._speeds = model_digest(request.model), speeds
 
     @property
     def _progress(self) -> JobProgress:
@@ -152,7 +161,12 @@ class Attempt:
     ) -> Output:
         """One output: kept, another job's of the same digest, or computed now."""
         seed = self._request.seed if seed is None else seed
-        digest = digest_of(stage, self._model, *(made.digest for made in inputs), params=params, seed=seed)
+
+        def digest_with(speed: Mapping[str, Any]) -> str:
+            made_of = (self._model, *(made.digest for made in inputs))
+            return digest_of(stage, *made_of, params=params, seed=seed, speed=speed)
+
+        digest = digest_with(self._speeds[stage].inexact)
         found = await self._kept.find(self._calls, stage, number, digest, reuse=self._request.reuse)
         if found is not None:
             return Output(*found)
@@ -161,10 +175,12 @@ class Attempt:
                 f"Output {number} of {stage}, which this video begins from, cannot be read any more; "
                 "send the file again, or begin at an earlier stage."
             )
-        value, run_s = await self._calls.one(
+        value, info = await self._calls.one(
             stage, *(made.value for made in inputs), params=params, seed=seed, number=number
         )
-        self._kept.write(stage, number, value, {"digest": digest, "run_s": run_s})
+        if "speed" in info:  # a roll-out may still have replicas of another
+            digest = digest_with(info["speed"])
+        self._kept.write(stage, number, value, {"digest": digest, "run_s": info["run_s"]})
         return Output(value, digest)
 
     async def _stop_after(self, stage: StageName) -> None:

@@ -129,8 +129,8 @@ class StageCalls:
         self.progress.expect_calls(stage, calls)
         self._demand.expect(stage, calls)
 
-    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> tuple[Any, float]:
-        """The reference to the only value of a call, the `number`-th of this stage, and its seconds of computing.
+    async def one(self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0) -> Pair:
+        """The reference to the only value of a call, the `number`-th of this stage, and what is said of it.
 
         Raises:
             JobFailure: the stage raised, took too long, gave another number of values, or its replicas kept dying.
@@ -139,8 +139,7 @@ class StageCalls:
         given = [pair async for pair in self.outputs(stage, *inputs, params=params, seed=seed, number=number)]
         if len(given) != 1:
             raise StageFailedError(f"Stage {stage} gave {len(given)} values where one was expected.")
-        payload, info = given[0]
-        return payload, info["run_s"]
+        return given[0]
 
     async def outputs(
         self, stage: StageName, *inputs: Any, params: Any, seed: int, number: int = 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cluster.policy.arrivals import ArrivalMeter
+from cluster.policy.arrivals import ArrivalMeter, PathMeter
 from cluster.policy.reports import Report, StageReport, to_floats
 from deployments.journal.database import Database
 from deployments.journal.looks import Arrival, read_arrivals
@@ -54,6 +54,7 @@ class Demand:
         self._scaling = args.scaling or ScalingArgs()
         self._stages = {name: self._begin_with(name) for name in STAGE_NAMES}
         self._meter = ArrivalMeter(self._scaling.arrivals_window_s)
+        self._paths = PathMeter(STAGE_NAMES)
         now_s = database.time()
         self._offset_s = now_s - clock()  # from our clock to the database's, by which jobs arrive
         self._seen: Arrival = (now_s, "")
@@ -102,10 +103,11 @@ class Demand:
 
     async def look(self) -> None:
         """Ask the journal what has arrived and what waits."""
-        now_s, arrived, self._queued = await asyncio.to_thread(read_arrivals, self._database, self._seen)
+        now_s, arrived, paths, self._queued = await asyncio.to_thread(read_arrivals, self._database, self._seen)
         self._offset_s = now_s - self._clock()
-        for made, _ in arrived:
+        for (made, _), path in zip(arrived, paths, strict=True):
             self._meter.add(made)
+            self._paths.add(path)
         if arrived:
             self._seen = arrived[-1]
 
@@ -140,6 +142,7 @@ class Demand:
             calls=own.calls,
             gpus=self._args.stages[name].num_gpus or 1.0,
             start_up_s=own.load_s,
+            share=self._paths.read(name),
         )
 
 

@@ -325,7 +325,8 @@ class Pipeline:
             job_id=claim.job_id,
             caller=self._caller,
         )
-        return await Attempt(claim.job_id, job.request, f"videos/{claim.job_id}/{claim.fence}", calls, kept).run()
+        key, speeds = f"videos/{claim.job_id}/{claim.fence}", self._args.speeds
+        return await Attempt(claim.job_id, job.request, key, calls, kept, speeds).run()
 
 
 def room(running: Sequence[int], most: int) -> int | None:

@@ -48,6 +48,7 @@ class Sweeper:
             ("checkpoints", sweeps.outputs, self._args.keeper.ttl_s),
             ("results", sweeps.results, ages.results_s),
             ("jobs", sweeps.jobs, ages.jobs_s),
+            ("studies", sweeps.studies, ages.studies_s),
             ("events", sweeps.events, ages.events_s),
             ("deliveries", sweeps.deliveries, ages.deliveries_s),
         )

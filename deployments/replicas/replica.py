@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -39,9 +39,9 @@ from deployments.replicas.turns import Call, Teller, Turns
 from deployments.replicas.warmup import warm_up
 from stages.base import BatchStage, Cancelled, Stage
 from stages.presets import get_preset
-from stages.settings import Offload
+from stages.settings import with_speeds
 from stages.state import DenoisingState, Yielded, can_yield
-from stages.types import StageName
+from stages.types import STAGE_NAMES, StageName
 
 logger = logging.getLogger(__name__)
 
@@ -89,13 +89,14 @@ class Replica:
         guests: Mapping[StageName, tuple[str, Mapping[str, Any]]] | None = None,
         logs: tuple[Format, Level] | None = None,
         gpu: str | None = None,
-        offload: Offload | None = None,
+        speeds: Mapping[StageName, Mapping[str, Any]] | None = None,
     ) -> None:
         """Load and warm up. With `logs`, this process' log is set up so; with `gpu`, it sees that one alone.
 
         `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
         `glimpse_every`: denoising steps between two that may be shown as pictures; 0: none is.
-        `guests`: path and options of stages that live here, too. `offload`: in the place of the preset's.
+        `guests`: path and options of stages that live here, too. `speeds`: knobs that are turned otherwise than in
+        the preset (`stages.speed`).
 
         Raises:
             StartError: one sentence on what is wrong with the path, the preset, the weights, the warm-up or the batch.
@@ -110,9 +111,11 @@ class Replica:
         if gpu is not None:  # before CUDA looks; Ray, which counts GPUs, may have named another
             os.environ.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu)
         asked = [(factory, options or {}), *(guests or {}).values()]
-        loaded = self._device.submit(_load, asked, preset, device, threads, offload).result()
+        loaded = self._device.submit(_load, asked, preset, device, threads, speeds or {}).result()
         self._stage = loaded[0]
         self._stages: dict[str, Stage] = {stage.name: stage for stage in loaded}
+        chosen = with_speeds(get_preset(preset), speeds or {})
+        self._inexact: dict[str, dict[str, Any]] = {name: chosen.speed(name).inexact for name in STAGE_NAMES}
         self._turns = Turns(*batch)
         self._peak = PeakMemory(device)
         self._batched: BatchStage | None = None
@@ -309,7 +312,7 @@ class Replica:
                 finished = self._finisher is not None and call.stage == self._stage.name
                 payload = self._finisher.encode(value) if self._finisher and finished else value
                 run_s = spent_s + time.monotonic() - since
-                call.give(payload, run_s, self._who, batch, self._peak.mb())
+                call.give(payload, run_s, self._who, batch, self._peak.mb(), self._inexact[call.stage])
                 self._metrics[call.stage].produced(run_s, int(payload.nbytes))
             except Yielded as told:
                 outcome = "yielded"
@@ -348,14 +351,13 @@ def _load(
     preset_name: str,
     device: str,
     threads: int | None,
-    offload: Offload | None,
+    speeds: Mapping[StageName, Mapping[str, Any]],
 ) -> list[Stage]:
     """On the device's thread, so that what a library keeps per thread is set where it is used."""
     loaded: list[Stage] = []
     for factory, options in asked:
         with _starting(factory, preset_name, device):
-            preset = get_preset(preset_name)
-            preset = preset if offload is None else replace(preset, offload=offload)
+            preset = with_speeds(get_preset(preset_name), speeds)
             stage_class = resolve(factory)
             if threads is not None and (torch := sys.modules.get("torch")) is not None:
                 torch.set_num_threads(threads)

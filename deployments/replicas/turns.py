@@ -11,8 +11,9 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, WebPImagePlugin  # noqa: F401 - else the first picture would wait for it
@@ -93,13 +94,22 @@ class Call:
         self._glimpse = make
 
     def give(
-        self, payload: Any, run_s: float, replica: str, batch: int = 1, peak_memory_mb: float | None = None
+        self,
+        payload: Any,
+        run_s: float,
+        replica: str,
+        batch: int = 1,
+        peak_memory_mb: float | None = None,
+        speed: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """The output, its share of the seconds that its batch took, and the most memory that the batch needed."""
+        """The output, its share of the seconds that its batch took, and the most memory that the batch needed.
+
+        `speed`: the knobs of the replica that change bytes.
+        """
         made: Info = {"kind": "output", "last": True, "index": 0, "run_s": run_s, "bytes": int(payload.nbytes)}
         if peak_memory_mb is not None:
             made["peak_memory_mb"] = peak_memory_mb
-        self.put(payload, {**made, "replica": replica, **_in_batch(batch)})
+        self.put(payload, {**made, "replica": replica, "speed": dict(speed), **_in_batch(batch)})
 
     def give_up(self, state: DenoisingState | None) -> None:
         """It has stopped after a step, and may go on from `state` elsewhere; None: it has not begun."""

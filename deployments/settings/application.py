@@ -28,6 +28,8 @@ from deployments.settings.upkeep import OrderArgs as OrderArgs
 from deployments.settings.upkeep import RetentionArgs as RetentionArgs
 from deployments.settings.upkeep import WebhookArgs as WebhookArgs
 from stages.presets import PRESETS, RequestError, get_preset
+from stages.settings import with_speeds
+from stages.speed import Speed, SpeedError
 from stages.types import STAGE_NAMES, StageName
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -263,6 +265,14 @@ class AppArgs(Args):
             raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
+    def _speeds_that_can_be(self) -> "AppArgs":
+        try:
+            self.speeds  # noqa: B018 - it judges
+        except SpeedError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return self
+
+    @model_validator(mode="after")
     def _own_names(self) -> "AppArgs":
         taken = [name for name in self.served_names if name in PRESETS or self.served_names.count(name) > 1]
         if taken:
@@ -311,6 +321,17 @@ class AppArgs(Args):
                 f"{least:g} GPUs; raise it to {least:g}, or lower a min_replicas"
             )
         return self
+
+    @property
+    def speeds(self) -> dict[StageName, Speed]:
+        """Of every stage: the preset's, with the knobs that stand here.
+
+        Raises:
+            SpeedError: a knob that a stage does not have, or a contradiction.
+        """
+        told = {name: stage.speed for name, stage in self.stages.items()}
+        preset = with_speeds(get_preset(self.preset), told, "stages.{}.speed")
+        return {name: preset.speed(name) for name in STAGE_NAMES}
 
     def limits_for(self, tenant: str) -> Limits:
         """Of a tenant that has none of its own. With API keys, and unless the configuration says otherwise, one tenant

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from deployments.errors import ConfigError
-from stages.settings import OFFLOADS, Offload
+from stages.speed import OFFLOADS, Offload
 from stages.types import STAGE_NAMES, StageName
 
 GIB = 2**30

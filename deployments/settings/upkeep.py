@@ -64,6 +64,9 @@ class RetentionArgs(Args):
     deliveries_s: float | None = Field(default=30 * _DAY_S, gt=0, description="Webhooks of jobs that have ended.")
     results_s: float | None = Field(default=None, gt=0, description="Videos, from the end of their job.")
     jobs_s: float | None = Field(default=None, gt=0, description="Jobs with all they have, from their end.")
+    studies_s: float | None = Field(
+        default=None, gt=0, description="Studies with their votes, from their last vote or working link."
+    )
     orphans_s: float = Field(default=6 * 3600.0, gt=0, description="Files that no job names, from their writing.")
     sweep_s: float = Field(default=60.0, gt=0, description="Between two looks for what is to go.")
     orphans_every_s: float = Field(default=3600.0, gt=0, description="Between two looks through all files.")

@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs, StageArgs, StorageArgs
 from deployments.settings.placement import Place, Placement
 from deployments.settings.reading import parse_args, with_environment
 from stages.replay import ReplayProfile
+from stages.speed import SpeedError
 from stages.types import StageName
 
 LOCAL_STORE_BYTES = 512 * 2**20  # of shared memory, on a machine without GPUs
@@ -31,6 +33,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
                 "autoscaling": None,
                 "num_cpus": 0.1,
                 "num_gpus": 0.0,
+                "speed": {},  # of GPUs, and of the file's preset
                 "threads": shared if name in ("v2v", "vfi") else threads,
                 "graceful_shutdown_timeout_s": 5.0,
                 "max_start_attempts": 1,
@@ -70,12 +73,14 @@ def box(
     """The same application on one machine, its stages on the GPUs that `placement` gives them."""
     alone = laptop(args, data_dir=data_dir, preset=preset, threads=threads)
 
-    def on_gpus(stage: StageArgs, place: Place) -> StageArgs:
+    def on_gpus(name: StageName, stage: StageArgs, place: Place) -> StageArgs:
+        said = args.stages[name].speed if preset == args.preset else {}
+        own = {knob: value for knob, value in said.items() if knob != "gpus"}  # a place is one of them
         return stage.model_copy(
             update={
                 "num_gpus": placement.share,
                 "gpu": None if place.chosen_by_ray else str(place.gpus[0]),
-                "offload": place.offload,
+                "speed": {**own, "offload": place.offload},
                 "lives_with": place.lives_with,
                 "replicas": len(place.gpus),
                 "surge_percent": 0,  # there is no room for a replica more
@@ -83,11 +88,16 @@ def box(
         )
 
     changed = {
-        "stages": {name: on_gpus(stage, placement.places[name]) for name, stage in alone.stages.items()},
+        "stages": {name: on_gpus(name, stage, placement.places[name]) for name, stage in alone.stages.items()},
         "pipeline": alone.pipeline.model_copy(update={"max_jobs": max_jobs}),
         "ingress": alone.ingress.model_copy(update={"poll_after_ms": args.ingress.poll_after_ms}),
     }
-    return alone.model_copy(update=changed)
+    made = alone.model_copy(update=changed)
+    try:
+        made.speeds  # noqa: B018 - it judges
+    except SpeedError as error:
+        raise ConfigError(str(error)) from error
+    return made
 
 
 def rehearsal(args: AppArgs, profiles: Mapping[StageName, ReplayProfile]) -> AppArgs:

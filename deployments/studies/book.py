@@ -5,8 +5,10 @@ there. Synchronous and thread-safe.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
@@ -23,12 +25,13 @@ from deployments.errors import (
 )
 from deployments.jobs.values import Planned
 from deployments.journal.database import Database
-from deployments.journal.outputs import RESULT, STUDY, UPLOAD, drop_files, put_study_videos
+from deployments.journal.outputs import RESULT, STUDY, UPLOAD, drop_files, drop_studies, put_study_videos
 from deployments.journal.tables import checkpoints, jobs, studies, study_links, study_votes
 from deployments.studies.errors import StudyNotFoundError
 from deployments.studies.plan import Kept, Plan
 
 FROM_SOURCE = 1_000_000  # `number` of a file that a study is made of, beyond those that it shows
+MEASURED = 2_000_000  # of the file of its numbers
 _LEASE_S = 120.0
 _AT_ONCE = 250  # ids in one query
 _REMEMBERED = 32  # plans
@@ -248,24 +251,54 @@ class StudyBook:
         def write() -> list[str]:
             with self._database.write() as connection:
                 own = and_(studies.c.id == study_id, studies.c.tenant == tenant)
-                if not connection.execute(studies.delete().where(own)).rowcount:
+                if connection.execute(select(studies.c.id).where(own).with_for_update()).first() is None:
                     raise StudyNotFoundError(study_id)
-                connection.execute(study_votes.delete().where(study_votes.c.study_id == study_id))
-                connection.execute(study_links.delete().where(study_links.c.study_id == study_id))
-                return drop_files(connection, and_(checkpoints.c.job_id == study_id, checkpoints.c.idx == STUDY))
+                return drop_studies(connection, [study_id])
 
         return self._database.freeing(write)
 
-    # For who prepares the videos.
+    # For who prepares the videos, and who measures them.
 
-    def take(self, study_id: str) -> bool:
-        """Take the preparation on, unless somebody has it or it is over."""
+    def take(self, study_id: str, state: StudyState = "preparing") -> bool:
+        """Take the preparation on, or the measuring of one that is ready, unless somebody has it or it is over."""
         with self._database.write() as connection:
             now = self._database.now(connection)
             free = or_(studies.c.lease_until.is_(None), studies.c.lease_until < now)
-            which = and_(studies.c.id == study_id, studies.c.state == "preparing", free)
+            which = and_(studies.c.id == study_id, studies.c.state == state, free)
             taken = connection.execute(update(studies).where(which).values(lease_until=now + _LEASE_S))
             return bool(taken.rowcount)
+
+    def hold(self, study_id: str, lease_s: float = _LEASE_S) -> bool:
+        """Have it for longer; False where the study was deleted meanwhile."""
+        with self._database.write() as connection:
+            until = self._database.now(connection) + lease_s
+            held = update(studies).where(studies.c.id == study_id).values(lease_until=until)
+            return bool(connection.execute(held).rowcount)
+
+    @contextmanager
+    def turn(self, study_id: str, places: Semaphore) -> Iterator[bool]:
+        """A place among those who work at once, and meanwhile the study; False where it was deleted while waiting."""
+        while not places.acquire(timeout=_LEASE_S / 4):
+            if not self.hold(study_id):
+                yield False
+                return
+        try:
+            yield self.hold(study_id)
+        finally:
+            places.release()
+
+    def is_taken(self, study_id: str) -> bool:
+        """Whether somebody prepares or measures it now."""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            own = select(studies.c.id).where(studies.c.id == study_id, studies.c.lease_until >= now)
+            return connection.execute(own).first() is not None
+
+    def measured(self, study_id: str) -> str | None:
+        """The key of the file of its numbers, once there is one."""
+        own = and_(checkpoints.c.job_id == study_id, checkpoints.c.idx == STUDY, checkpoints.c.number == MEASURED)
+        with self._database.read() as connection:
+            return connection.execute(select(checkpoints.c.key).where(own)).scalar()
 
     def shown(self, study_id: str) -> dict[int, dict[str, Any]]:
         """The files of a study that are ready, by number of the video."""

@@ -107,6 +107,11 @@ def _quality(
     told_apart = [choice != "same" for ballot in alike for choice in ballot.choices.values()]
     contradicted = ["same" not in both and both[1] != _MIRRORED[both[0]] for both in repeats]
     sides = Counter(choice for ballot in counted for choice in ballot.choices.values())
+    known = [
+        choice != ballot.choices[name]
+        for ballot in by_kind["spoiled"]
+        for name, choice in plan.expected(ballot.trial).items()
+    ]
     answers, named = sides.total(), sides["left"] + sides["right"]
     one_side = max(sides["left"], sides["right"]) / answers if answers else None
     with_most = [agrees for ballot in counted for agrees in _with_most(ballot, crowd)]
@@ -116,6 +121,8 @@ def _quality(
         excluded = f"told {sum(told_apart)} of {len(told_apart)} identical pairs apart"
     elif len(contradicted) >= LEAST_CHECKS and sum(contradicted) > rule.max_contradicted * len(contradicted):
         excluded = f"contradicted {sum(contradicted)} of {len(contradicted)} own answers"
+    elif len(known) >= LEAST_CHECKS and sum(known) > rule.max_missed * len(known):
+        excluded = f"did not see the spoiled video in {sum(known)} of {len(known)} answers"
     elif one_side is not None and answers >= LEAST_ANSWERS and one_side > rule.max_one_side:
         excluded = f"named one side in {one_side:.0%} of {answers} answers"
     return RaterQuality(
@@ -126,6 +133,8 @@ def _quality(
         told_apart=sum(told_apart),
         repeated=len(contradicted),
         contradicted=sum(contradicted),
+        spoiled=len(known),
+        missed=sum(known),
         left=sides["left"] / named if named else None,
         one_side=one_side,
         agreement=statistics.fmean(with_most) if with_most else None,

@@ -18,8 +18,8 @@ class Crowd:
     """Who votes, and how.
 
     A pair has a share of votes for a, the same and b around `shares`; a rater who looks votes by it, or with
-    1 - reliability by no look at all. An identical pair is "the same" to who looks. Spammers never look; a third of
-    them always name one side.
+    1 - reliability by no look at all. An identical pair is "the same" to who looks, and a spoiled copy worse. Spammers
+    never look; a third of them always name one side, a third always say "the same".
     """
 
     shares: tuple[float, float, float] = (0.45, 0.25, 0.30)  # for a, the same, for b
@@ -48,10 +48,12 @@ def vote_all(plan: Plan, crowd: Crowd) -> tuple[list[Ballot], set[str]]:
     ballots: list[Ballot] = []
     for slot, trials in enumerate(plan.raters):
         looks = 0.0 if slot in spammers else float(np.clip(chance.normal(crowd.reliability, 0.05), 0, 1))
-        always: Choice | None = "left" if slot in spammers and slot % 3 == 0 else None
+        kinds: tuple[Choice | None, ...] = ("left", "same", None)
+        always = kinds[slot % 3] if slot in spammers else None
         for number, trial in enumerate(trials):
             choices: dict[str, Choice] = {
-                criterion.name: always or _choice(trial, of_pairs[trial.pair], looks, crowd, chance)
+                criterion.name: always
+                or _choice(trial, of_pairs[trial.pair], looks, crowd, chance, plan.expected(trial).get(criterion.name))
                 for criterion in plan.criteria
             }
             ballots.append(Ballot(f"{slot:024x}", slot, number, trial, choices, 4.0, 0, 0.0))
@@ -59,12 +61,19 @@ def vote_all(plan: Plan, crowd: Crowd) -> tuple[list[Ballot], set[str]]:
 
 
 def _choice(
-    trial: PlannedTrial, shares: Sequence[float], looks: float, crowd: Crowd, chance: np.random.Generator
+    trial: PlannedTrial,
+    shares: Sequence[float],
+    looks: float,
+    crowd: Crowd,
+    chance: np.random.Generator,
+    known: Choice | None,
 ) -> Choice:
     if chance.random() >= looks:
         shares = crowd.unlooked
     elif trial.kind == "identical":
         return "same"
+    elif known is not None:
+        return known
     drawn = int(np.searchsorted(np.cumsum(shares)[:2], chance.random(), side="right"))  # for a, the same, for b
     if drawn == 1:
         return "same"

@@ -2,7 +2,8 @@
 
 `make_plan` takes what was asked for and gives a `Plan`, once; its `digest` names it, and nothing of it changes
 afterwards. Training comes first; checks are mixed into the trials that count: an identical pair shows one video on both
-sides, a swapped repeat a pair of the same rater with its sides exchanged. Pure: chance is a seed.
+sides, a swapped repeat a pair of the same rater with its sides exchanged, a spoiled one a video beside a copy of it
+that is plainly worse, so that its answer is known. Pure: chance is a seed.
 """
 
 import hashlib
@@ -16,10 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from client.schema_studies import PAPER_CRITERIA, CreateStudy, Criterion, Exclusion, StudyVideo
+from client.schema_studies import PAPER_CRITERIA, QUESTIONS, Choice, CreateStudy, Criterion, Exclusion, StudyVideo
 from deployments.errors import InvalidRequestError
 
-Kind = Literal["counted", "training", "identical", "swapped"]
+Kind = Literal["counted", "training", "identical", "swapped", "spoiled"]
+SPOILED_COPIES = 4  # of a study
 MAX_TRIALS = 200_000  # of all raters together
 MAX_LENGTH_RATIO = 1.05
 
@@ -55,7 +57,7 @@ class Pair(BaseModel):
 
 
 class PlannedTrial(BaseModel):
-    """A pair as one rater sees it. `flipped`: b is on the left. Of an identical pair it says which video is shown."""
+    """A pair as one rater sees it. `flipped`: b, or a's spoiled copy, is left. Of an identical pair: which is shown."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,6 +81,7 @@ class Plan(BaseModel):
     min_watch_s: float
     show_prompt: bool
     seed: int
+    spoiled: tuple[int, ...] = ()  # pairs of whose a there is a spoiled copy
 
     @cached_property
     def digest(self) -> str:
@@ -97,7 +100,29 @@ class Plan(BaseModel):
         """The number of the video that a rater sees there."""
         pair = self.pairs[trial.pair]
         shows_b = trial.flipped if trial.kind == "identical" else trial.flipped == (side == "left")
+        if shows_b and self.is_spoiled(trial):
+            return self.copy_of(trial.pair)
         return self.video(pair.b if shows_b else pair.a, pair.item)
+
+    @property
+    def videos(self) -> int:
+        """How many are shown, spoiled copies too."""
+        return len(self.systems) * len(self.items) + len(self.spoiled)
+
+    def copy_of(self, pair: int) -> int:
+        """The number of the spoiled copy of a pair's a."""
+        return len(self.systems) * len(self.items) + self.spoiled.index(pair)
+
+    def is_spoiled(self, trial: PlannedTrial) -> bool:
+        """Whether a rater sees a video beside its spoiled copy."""
+        return trial.kind in ("training", "spoiled") and trial.pair in self.spoiled
+
+    def expected(self, trial: PlannedTrial) -> dict[str, Choice]:
+        """The known answers of a trial, by question."""
+        if not self.is_spoiled(trial):
+            return {}
+        sound: Choice = "right" if trial.flipped else "left"
+        return {criterion.name: sound for criterion in self.criteria if criterion.name in QUESTIONS}
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,11 @@ class Sizes:
     training: int
     identical: int
     swapped: int
+    spoiled: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.counted + self.training + self.identical + self.swapped + self.spoiled
 
 
 def ids_of(asked: CreateStudy) -> list[str]:
@@ -142,8 +172,13 @@ def make_plan(asked: CreateStudy, kept: Mapping[str, Kept], seed: int) -> Plan:
         Pair(a=a, b=b, item=item) for item in range(len(items)) for a, b in combinations(range(len(names)), 2)
     )
     counted = min(asked.trials or len(pairs), len(pairs))
-    sizes = Sizes(counted, asked.training, asked.identical, min(asked.swapped, counted // 2))
-    if (total := asked.raters * (counted + sizes.training + sizes.identical + sizes.swapped)) > MAX_TRIALS:
+    known = any(criterion.name in QUESTIONS for criterion in criteria)
+    sizes = Sizes(
+        counted, asked.training, asked.identical, min(asked.swapped, counted // 2), asked.spoiled if known else 0
+    )
+    copies = min(SPOILED_COPIES, max(1, len(pairs) // 2), asked.training + asked.spoiled) if known else 0
+    spoiled = np.random.default_rng([seed, 1]).permutation(len(pairs))[:copies].tolist()
+    if (total := asked.raters * sizes.all) > MAX_TRIALS:
         raise _wrong(
             "trials",
             f"{asked.raters} raters with {total // asked.raters} trials each are {total} trials, and the limit is "
@@ -155,32 +190,40 @@ def make_plan(asked: CreateStudy, kept: Mapping[str, Kept], seed: int) -> Plan:
         sources=sources,
         criteria=criteria,
         pairs=pairs,
-        raters=assign(len(pairs), asked.raters, sizes, seed),
+        raters=assign(len(pairs), asked.raters, sizes, seed, spoiled),
         exclusion=asked.exclusion,
         min_watch_s=asked.min_watch_s,
         show_prompt=asked.show_prompt,
         seed=seed,
+        spoiled=tuple(spoiled),
     )
 
 
-def assign(pairs: int, raters: int, sizes: Sizes, seed: int) -> tuple[tuple[PlannedTrial, ...], ...]:
+def assign(
+    pairs: int, raters: int, sizes: Sizes, seed: int, spoiled: Sequence[int] = ()
+) -> tuple[tuple[PlannedTrial, ...], ...]:
     """Every rater's trials: each pair is voted on as often as any other, give or take one, and half of a rater's pairs
-    have b on the left.
+    have b on the left. Every second pair for practice, from the first on, has a known answer, if any has.
     """
     chance = np.random.default_rng(seed)
     seen = np.zeros(pairs, dtype=int)
+    others = [pair for pair in range(pairs) if pair not in spoiled] or range(pairs)
     made = []
     for _ in range(raters):
         chosen = np.lexsort((chance.random(pairs), seen))[: sizes.counted]
         seen[chosen] += 1
-        made.append(tuple(_sequence(chance.permutation(chosen), pairs, sizes, chance)))
+        practice = [
+            _drawn(spoiled if spoiled and not number % 2 else others, "training", chance)
+            for number in range(sizes.training)
+        ]
+        made.append((*practice, *_sequence(chance.permutation(chosen), pairs, sizes, spoiled, chance)))
     return tuple(made)
 
 
 def _sequence(
-    chosen: "np.ndarray[Any, Any]", pairs: int, sizes: Sizes, chance: np.random.Generator
+    chosen: "np.ndarray[Any, Any]", pairs: int, sizes: Sizes, spoiled: Sequence[int], chance: np.random.Generator
 ) -> list[PlannedTrial]:
-    """One rater's: a repeat comes in the second half, of a pair in the first."""
+    """One rater's after practice: a repeat comes in the second half, of a pair in the first."""
     flips = chance.permutation(np.arange(len(chosen)) % 2 == chance.integers(2))
     counted = [
         PlannedTrial(pair=int(pair), flipped=bool(flip), kind="counted")
@@ -193,14 +236,15 @@ def _sequence(
         again = PlannedTrial(pair=old.pair, flipped=not old.flipped, kind="swapped")
         second.insert(int(chance.integers(len(second) + 1)), again)
     sequence = first + second
-    for _ in range(sizes.identical):
-        check = _drawn(pairs, "identical", chance)
+    checks = [_drawn(range(pairs), "identical", chance) for _ in range(sizes.identical)]
+    checks += [_drawn(spoiled, "spoiled", chance) for _ in range(sizes.spoiled)]
+    for check in checks:
         sequence.insert(int(chance.integers(len(sequence) + 1)), check)
-    return [_drawn(pairs, "training", chance) for _ in range(sizes.training)] + sequence
+    return sequence
 
 
-def _drawn(pairs: int, kind: Kind, chance: np.random.Generator) -> PlannedTrial:
-    return PlannedTrial(pair=int(chance.integers(pairs)), flipped=bool(chance.integers(2)), kind=kind)
+def _drawn(pairs: Sequence[int], kind: Kind, chance: np.random.Generator) -> PlannedTrial:
+    return PlannedTrial(pair=pairs[int(chance.integers(len(pairs)))], flipped=bool(chance.integers(2)), kind=kind)
 
 
 def _items(asked: CreateStudy) -> tuple[tuple[str, int], ...]:

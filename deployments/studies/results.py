@@ -3,19 +3,19 @@
 With too few votes it says how many are missing, and neither intervals nor a p-value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.schema_numbers import StudyNumbers
 from client.schema_studies import (
     Agreement,
     Comparison,
     Design,
     Power,
     PromptCount,
-    Relation,
     SideBias,
     Strength,
     StudyResults,
@@ -25,7 +25,7 @@ from deployments.studies import statistics as numbers
 from deployments.studies.book import Record
 from deployments.studies.counting import Votes, count, judge_raters
 from deployments.studies.plan import Plan
-from deployments.studies.relations import relations
+from deployments.studies.relations import Said, relations
 from deployments.studies.statistics import Floats
 from deployments.studies.votes import Ballot
 
@@ -36,14 +36,8 @@ _RATERS = (5, 10, 20, 40, 61, 100, 200)
 _MOST_PAIRS = 10_000
 
 
-def results_of(
-    study: Record, ballots: Sequence[Ballot], measured: Mapping[int, Mapping[str, float]] | None = None
-) -> StudyResults:
-    """What the votes say.
-
-    Args:
-        measured: automatic numbers of the videos, by the number of each.
-    """
+def results_of(study: Record, ballots: Sequence[Ballot], measured: StudyNumbers | None = None) -> StudyResults:
+    """What the votes say, beside what was measured of the videos."""
     plan = study.plan
     quality = judge_raters(plan, ballots)
     left_out = {rater.link for rater in quality if rater.excluded}
@@ -53,7 +47,12 @@ def results_of(
     notes = [f"Rater {rater.rater} is left out: {rater.excluded}." for rater in quality if rater.excluded]
     if study.note:
         notes.append(study.note)
-    notes += _lacks(plan, votes)
+    notes += _lacks(plan, votes) + (measured.notes if measured is not None else [])
+    counted = [ballot for ballot in ballots if ballot.trial.kind == "counted"]
+    if stacked := sum(ballot.layout == "stacked" for ballot in counted):
+        notes.append(
+            f"{stacked} of {len(counted)} votes were given on a narrow screen, where what is called left was above."
+        )
     left, right = (int((votes.left == side).sum()) for side in (1, -1))
     enough = len(votes) >= LEAST_VOTES
     return StudyResults(
@@ -71,7 +70,8 @@ def results_of(
         side_bias=SideBias(left=left, right=right, p_value=numbers.sign_test(left, right) if enough else None),
         quality=sorted(quality, key=lambda rater: (rater.rater, rater.link)),
         ranking=_ranking(plan, votes) if len(plan.systems) > 2 and enough else [],
-        numbers=_relations(plan, votes, measured or {}),
+        numbers=[] if measured is None else relations(plan, _said(plan, votes), measured),
+        between=[] if measured is None else measured.sets,
         notes=notes,
     )
 
@@ -171,10 +171,13 @@ def _ranking(plan: Plan, votes: Votes) -> list[Strength]:
     return sorted(ranked, key=lambda one: -one.strength)
 
 
-def _relations(plan: Plan, votes: Votes, measured: Mapping[int, Mapping[str, float]]) -> list[Relation]:
+def _said(plan: Plan, votes: Votes) -> Said:
     total = np.bincount(votes.pair, minlength=len(plan.pairs))
-    mean = np.bincount(votes.pair, votes.outcome, len(plan.pairs)) / np.maximum(total, 1)
-    return relations(plan, mean, total, measured)
+    mean, same = (
+        np.bincount(votes.pair, weights, len(plan.pairs)) / np.maximum(total, 1)
+        for weights in (votes.outcome, votes.outcome == 0)
+    )
+    return Said(total, mean, same)
 
 
 def power_of(difference: float, ties: float, power: float) -> Power:

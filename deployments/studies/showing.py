@@ -1,10 +1,12 @@
 """A study, a rater's standing and their links as the API says them."""
 
-from client.schema_studies import Progress, RaterLink, Rating, Study, Trial
+from client.schema_studies import Feedback, Progress, RaterLink, Rating, Study, Trial
 from deployments.studies.book import Record
 from deployments.studies.votes import Link, Seat
 
+LEAST_PADDING = 8
 _TRIALS = "v1/rate/trials"
+_REASON = "The other one is the same video, spoiled on purpose: coarse, jerky, and its middle put together wrong."
 
 
 def study_of(record: Record) -> Study:
@@ -23,10 +25,10 @@ def study_of(record: Record) -> Study:
         prompts=len(plan.prompts),
         raters=len(plan.raters),
         trials=kinds.count("counted"),
-        checks=kinds.count("identical") + kinds.count("swapped"),
+        checks=len(kinds) - kinds.count("counted") - kinds.count("training"),
         training=kinds.count("training"),
         exclusion=plan.exclusion,
-        videos=len(plan.systems) * len(plan.items),
+        videos=plan.videos,
         prepared=record.prepared,
         media=record.media,
         note=record.note,
@@ -48,8 +50,8 @@ def link_of(link: Link, total: int, url: str | None) -> RaterLink:
     )
 
 
-def rating_of(seat: Seat) -> Rating:
-    """All that a rater's page is told."""
+def rating_of(seat: Seat, voted: str | None = None) -> Rating:
+    """All that a rater's page is told; also what is known of the trial that was just voted on, if it was practice."""
     plan, total = seat.plan, len(seat.trials)
     return Rating(
         title=seat.title,
@@ -61,9 +63,21 @@ def rating_of(seat: Seat) -> Rating:
         progress=Progress(done=seat.done, total=total),
         next=_trial(seat, seat.done),
         after=_trial(seat, seat.done + 1),
+        feedback=None if voted is None else _feedback(seat, voted),
         complete=seat.done >= total,
         expires_at=int(seat.expires_at),
     )
+
+
+def padding(size: int) -> bytes:
+    """A box of an mp4 that players pass over: all files of a study are of one size, so that none tells its side."""
+    return size.to_bytes(4, "big") + b"free" + bytes(size - LEAST_PADDING)
+
+
+def _feedback(seat: Seat, voted: str) -> Feedback | None:
+    trial = seat.trials[seat.number(voted)]
+    expected = seat.plan.expected(trial)
+    return Feedback(trial=voted, expected=expected, reason=_REASON) if trial.kind == "training" and expected else None
 
 
 def _trial(seat: Seat, number: int) -> Trial | None:

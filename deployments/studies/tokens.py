@@ -1,4 +1,5 @@
-"""What a rater's link carries: the link's id and a signature by the journal's secret, the same for every replica.
+"""What a rater's link carries: the link's id and a signature by a secret of the journal, the same for every replica and
+after a restore.
 
     rater_<id>.<HMAC-SHA256, base64url>
 
@@ -17,7 +18,7 @@ _PURPOSE = "study rater"
 
 async def token_of(links: Links, link_id: str) -> str:
     """The text of a link."""
-    return f"rater_{link_id}.{await links.mark(_PURPOSE, link_id)}"
+    return f"rater_{link_id}.{await links.mark(_PURPOSE, link_id, make=True)}"
 
 
 async def link_of(links: Links, token: str | None) -> str:
@@ -32,7 +33,7 @@ async def link_of(links: Links, token: str | None) -> str:
         error = AuthenticationError("This page needs a rater's link; open the whole address that was sent to you.")
         error.code = "invalid_link"
         raise error
-    if not hmac.compare_digest(await links.mark(_PURPOSE, found[1]), found[2]):
+    if not hmac.compare_digest(await links.mark(_PURPOSE, found[1]) or "", found[2]):
         raise NotAllowedError(
             "Your link is not signed by this server; open the whole address that was sent to you.",
             param="Authorization",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from client.schema_studies import Choice, Media, Vote
+from client.schema_studies import Choice, Layout, Media, Vote
 from deployments.errors import InvalidRequestError, NotAllowedError
 from deployments.jobs.values import NOBODY
 from deployments.journal.database import Database
@@ -23,6 +23,7 @@ from deployments.studies.errors import LinkNotFoundError, StudyNotFoundError, St
 from deployments.studies.plan import Plan, PlannedTrial
 
 _DAY_S = 86400.0
+_DELETED = "The study of this link was deleted; no more votes are wanted."
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Ballot:
     watched_s: float
     replays: int
     at: float
+    layout: Layout | None = None
 
 
 class RaterBook:
@@ -165,6 +167,7 @@ class RaterBook:
                 watched_s=row.watched_s,
                 replays=row.replays,
                 at=row.at,
+                layout=row.layout,
             )
             for row in rows
         ]
@@ -191,7 +194,7 @@ class RaterBook:
         query = query.outerjoin(studies, studies.c.id == study_links.c.study_id)
         row = connection.execute(query.where(study_links.c.id == link_id)).first()
         if row is None or row.state is None:
-            raise StudyNotFoundError("", "The study of this link was deleted; no more votes are wanted.")
+            raise StudyNotFoundError("", _DELETED)
         if row.revoked_at is not None or (closed and not _has_key(connection, row.tenant)):
             raise _over("was revoked", "link_revoked")
         if row.expires_at <= row.now:
@@ -240,6 +243,9 @@ class RaterBook:
                     param="trial",
                     code="trial_not_next",
                 )
+            there = select(studies.c.id).where(studies.c.id == seat.study_id).with_for_update(read=True)
+            if connection.execute(there).first() is None:
+                raise StudyNotFoundError("", _DELETED)
             connection.execute(
                 study_votes.insert().values(
                     link_id=link_id,
@@ -248,6 +254,7 @@ class RaterBook:
                     choices=dict(vote.choices),
                     watched_s=vote.watched_s,
                     replays=vote.replays,
+                    layout=vote.layout,
                     at=self._database.now(connection),
                 )
             )

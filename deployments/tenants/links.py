@@ -2,9 +2,9 @@
 
     ?expires=<seconds since the epoch>&signature=<HMAC-SHA256 of id and expires, base64url>
 
-The secret is made once and kept in the journal's database. A link is worth what its tenant's keys are: it ends at its
-time, with the video, and with the last valid key of the tenant. It is part of an address, so nothing here or above logs
-one. Knows nothing of HTTP.
+The secret is made once and kept in the journal's database; that of raters' links stands apart, and in backups. A link
+is worth what its tenant's keys are: it ends at its time, with the video, and with the last valid key of the tenant. It
+is part of an address, so nothing here or above logs one. Knows nothing of HTTP.
 """
 
 import base64
@@ -15,13 +15,13 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sqlalchemy import exists, select
+from sqlalchemy import Table, exists, select
 from sqlalchemy.exc import IntegrityError
 
 from deployments.bulkheads import Bulkhead
 from deployments.errors import NotAllowedError, VideoNotFoundError
 from deployments.journal.database import Database
-from deployments.journal.tables import api_keys, jobs, link_secrets
+from deployments.journal.tables import api_keys, jobs, link_secrets, study_secrets
 
 _STEPS = 24  # a link lasts up to so small a part longer, so that who asks again is given the same one
 
@@ -43,6 +43,7 @@ class Links:
         self._database, self._at_journal = database, at_journal
         self._lasts_s, self._clock = lasts_s, clock
         self._secret: bytes | None = None
+        self._raters_secret: bytes | None = None
         self._epoch_s = 0.0  # what the database's clock said when ours said 0
 
     async def signer(self) -> Sign | None:
@@ -73,9 +74,16 @@ class Links:
             raise VideoNotFoundError(video_id)
         return tenant
 
-    async def mark(self, purpose: str, text: str) -> str:
-        """The signature of a text for another purpose, under a key of its own."""
-        return _signature(hmac.digest(await self._known(), purpose.encode(), hashlib.sha256), text)
+    async def mark(self, purpose: str, text: str, *, make: bool = False) -> str | None:
+        """The signature of what raters have, under a key of that purpose. None where this journal has signed nothing
+        yet, and `make` does not say that it is to begin.
+        """
+        if self._raters_secret is None:
+            secret = await self._at_journal.run(self._secret_in, study_secrets, make)
+            if secret is None:
+                return None
+            self._raters_secret = bytes.fromhex(secret)
+        return _signature(hmac.digest(self._raters_secret, purpose.encode(), hashlib.sha256), text)
 
     def _tenant(self, video_id: str) -> str | None:
         valid = exists().where(api_keys.c.tenant == jobs.c.tenant, api_keys.c.revoked_at.is_(None))
@@ -93,19 +101,23 @@ class Links:
         return self._epoch_s + self._clock()
 
     def _read(self) -> tuple[str, float]:
-        """The one secret, which whoever is first makes, and the time."""
-        query = select(link_secrets.c.secret).where(link_secrets.c.id == 1)
+        """The secret of videos' links, and the time."""
+        return str(self._secret_in(link_secrets, make=True)), self._database.time()
+
+    def _secret_in(self, table: Table, make: bool) -> str | None:
+        """The one secret, which whoever is first makes."""
+        query = select(table.c.secret).where(table.c.id == 1)
         with self._database.read() as connection:
             found = connection.execute(query).scalar()
-        if found is None:
+        if found is None and make:
             try:
                 with self._database.write() as connection:
-                    connection.execute(link_secrets.insert().values(id=1, secret=secrets.token_hex(32)))
+                    connection.execute(table.insert().values(id=1, secret=secrets.token_hex(32)))
             except IntegrityError:
                 pass  # another replica was first
             with self._database.read() as connection:
                 found = connection.execute(query).scalar_one()
-        return str(found), self._database.time()
+        return found
 
 
 def _refused(why: str) -> NotAllowedError:

@@ -10,11 +10,14 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from client._shell.terminal import make_console
-from stages.commands import preset_parser, reports_errors
+from stages.commands import add_speed, preset_parser, reports_errors
 from stages.presets import get_preset, plan
+from stages.settings import with_speeds
+from stages.speed import from_words
 
 _GIB = 2**30
 GPU_NAMES = ("l4", "rtx4090", "rtx5090", "a100-40", "l40s", "a100", "h100", "h200")  # of `gpus`, which imports torch
@@ -25,6 +28,7 @@ def run(words: list[str]) -> int:
     parser = preset_parser("cost", __doc__, "paper")
     parser.add_argument("--size", help="WIDTHxHEIGHT of the video, one that the preset allows")
     parser.add_argument("--seconds", help="length, one that the preset allows")
+    add_speed(parser)
     parser.add_argument(
         "--device",
         choices=("cuda", "cpu"),
@@ -36,7 +40,7 @@ def run(words: list[str]) -> int:
     args = parser.parse_args(words)
     if args.gpu and args.device == "cpu":
         parser.error("--gpu and --device cpu are two places; give one of them")
-    preset = get_preset(args.preset)
+    preset = with_speeds(get_preset(args.preset), from_words(args.speed))
     frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
     size = args.size or preset.default_size
     logging.getLogger("diffusers").setLevel(logging.ERROR)
@@ -56,7 +60,8 @@ def run(words: list[str]) -> int:
                 stages[name] |= {"fits": fits(cost, gpu), "seconds": seconds(cost, gpu)}
         print(json.dumps({**about, "stages": stages}))
         return 0
-    table = Table(title=f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}", title_justify="left")
+    title = f"Preset {preset.name}: {frames} keyframes, {size}, on {args.device}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)  # numbers are whole in 80 columns
     there_too = (f"{args.gpu}: offload", "about s") if args.gpu else ()
     for column in ("stage", "calls", "TFLOPs", "a step", "weights GiB", "peak GiB", "output MB", "GPU GiB", *there_too):
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -64,8 +69,8 @@ def run(words: list[str]) -> int:
         table.add_row(
             name,
             str(cost.calls),
-            f"{cost.flops / 1e12:,.2f}",
-            f"{cost.step_flops / 1e12:,.2f}" if cost.step_flops else "-",
+            _tera(cost.flops),
+            _tera(cost.step_flops) if cost.step_flops else "-",
             f"{cost.weight_bytes / _GIB:.2f}",
             f"{cost.activation_peak_bytes / _GIB:.2f}",
             f"{cost.output_bytes / 1e6:.1f}",
@@ -76,18 +81,23 @@ def run(words: list[str]) -> int:
                 else ()
             ),
         )
-    there = "weights" if preset.offload == "none" else f"weights that are there at once (offload {preset.offload!r})"
+    kinds = sorted({offload for name in costs if (offload := preset.speed(name).offload) != "none"})
+    there = f"weights that are there at once (offload {', '.join(kinds)})" if kinds else "weights"
     overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
     caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
     if args.gpu:
         gpu, total = GPUS[args.gpu], sum(seconds(cost, GPUS[args.gpu]) for cost in costs.values())
         caption += (
-            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on: about "
-            f"{total:.0f} s a video, not measured"
+            f"; {args.gpu}: {gpu.gib:g} GiB, {gpu.tflops:g} TFLOP/s, of which {UTILISATION:.0%} are counted on, "
+            f"{gpu.gb_s:g} GB/s: about {total:.0f} s a video, not measured"
         )
     table.caption = caption
     make_console().print(table)
     return 0
+
+
+def _tera(flops: float) -> str:
+    return f"{flops / 1e12:,.{0 if flops >= 1e15 else 2}f}"
 
 
 main = reports_errors(run)

@@ -106,6 +106,7 @@ def denoise(
     given: Guidance,
     spans: Sequence[Span],
     held: int,
+    reuse_every: int = 1,
 ) -> int:
     """All steps of windows that are fused at every step (I2V), or of one (V2V).
 
@@ -130,7 +131,7 @@ def denoise(
                 copies=copies,
                 motion=params.motion and not (frames == 1 and params.image_mode == "bypass"),
                 steps=count,
-                reuse_every=settings.reuse_every,
+                reuse_every=reuse_every,
             )
         )
 
@@ -143,7 +144,7 @@ def denoise(
         for window, noised in enumerate(windows):
             memory.run(index, window, noised, t)
 
-    shallow = sum(not is_full(index, count, settings.reuse_every) for index in range(count))
+    shallow = sum(not is_full(index, count, reuse_every) for index in range(count))
     full = tally.add(partial(step, 0), count - shallow, held)
     if shallow:
         tally.add(partial(step, 1), shallow, held)

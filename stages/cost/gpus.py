@@ -1,13 +1,16 @@
 """Whether each stage of a preset fits on a GPU by name, with which offloading, and about how long it takes there.
 
-Memory and dense half-precision speed are the makers' own numbers. Seconds are FLOPs over `UTILISATION` of that speed,
-our allowance for what attention and memory keep of it: an order of size and no measurement. Knows nothing of stages.
+Speeds are the maker's: NVIDIA's data sheets of L4, L40S, A100, H100 and H200 (the SXM forms) and its papers on the Ada
+and Blackwell architectures, dense, bfloat16 with sums in float32; where a sheet gives the number "with sparsity", half
+of it. Memory is what `nvidia-smi` shows of such a card, which is less than its name says. Seconds are FLOPs over
+`UTILISATION` of that speed, our allowance for what attention and memory keep of it, and at least what it takes to read
+all weights at every step: an order of size and no measurement. Knows nothing of stages.
 """
 
 from dataclasses import dataclass
 
 from stages.cost.stages import GIB, OVERHEAD_BYTES, Cost
-from stages.settings import OFFLOADS, Offload
+from stages.speed import OFFLOADS, Offload
 
 UTILISATION = 0.4
 
@@ -17,18 +20,19 @@ class Gpu:
     """One card."""
 
     gib: float
-    tflops: float  # a second, dense, bfloat16
+    tflops: float  # a second
+    gb_s: float  # read from its memory
 
 
 GPUS = {
-    "l4": Gpu(24, 121),
-    "rtx4090": Gpu(24, 165),
-    "rtx5090": Gpu(32, 210),
-    "a100-40": Gpu(40, 312),
-    "l40s": Gpu(48, 362),
-    "a100": Gpu(80, 312),
-    "h100": Gpu(80, 989),
-    "h200": Gpu(141, 989),
+    "l4": Gpu(22.5, 121, 300),
+    "rtx4090": Gpu(24.0, 165, 1008),
+    "rtx5090": Gpu(31.8, 210, 1792),
+    "a100-40": Gpu(40.0, 312, 1555),
+    "l40s": Gpu(45.0, 362, 864),
+    "a100": Gpu(80.0, 312, 2039),
+    "h100": Gpu(79.6, 989, 3350),
+    "h200": Gpu(140.4, 989, 4800),
 }
 
 
@@ -40,4 +44,6 @@ def fits(cost: Cost, gpu: Gpu) -> Offload | None:
 
 def seconds(cost: Cost, gpu: Gpu) -> float:
     """Of one request, without what offloading moves."""
-    return cost.flops / (UTILISATION * gpu.tflops * 1e12)
+    passes = cost.flops / cost.step_flops if cost.step_flops else cost.calls
+    reading = passes * cost.weight_bytes / (gpu.gb_s * 1e9)
+    return max(cost.flops / (UTILISATION * gpu.tflops * 1e12), reading)

@@ -24,7 +24,7 @@ from stages.model.weights.files import read_header
 from stages.model.weights.loading import find_part, source_of
 from stages.model.weights.published import NETWORKS, adapter_plus_shapes
 from stages.presets import Guide, Preset
-from stages.settings import Offload
+from stages.speed import Offload
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _CONFIGS: dict[type, Any] = {CLIPTextModel: CLIPTextConfig, CLIPVisionModelWithProjection: CLIPVisionConfig}
@@ -107,16 +107,16 @@ def modules_of(network: VideoNetwork) -> list[nn.Module]:
     return [*network.openers.values(), *network.denoisers, *_embeddings(network)]
 
 
-def resident_network_bytes(preset: Preset, network: VideoNetwork, device: str) -> int:
-    """The most of a video network's weights that is on `device` at once, by the preset's offload and its parts."""
+def resident_network_bytes(preset: Preset, offload: Offload, network: VideoNetwork, device: str) -> int:
+    """The most of a video network's weights that is on `device` at once, by the preset's parts."""
     opening = network.openers
     if is_cpu(device):
         return weight_bytes(modules_of(network))
-    if preset.offload == "model":  # what opens a request is there together, then what every step runs
+    if offload == "model":  # what opens a request is there together, then what every step runs
         steps, opens = weight_bytes([*network.denoisers]), weight_bytes([*opening.values()])
         return max(steps, opens) + weight_bytes(_embeddings(network))
     stays = [module for name, module in opening.items() if not is_cpu(preset.parts[name].device or device)]
-    return weight_bytes([*stays, *_embeddings(network)]) + resident_bytes(preset.offload, network.denoisers, device)
+    return weight_bytes([*stays, *_embeddings(network)]) + resident_bytes(offload, network.denoisers, device)
 
 
 def resident_bytes(offload: Offload, modules: Sequence[nn.Module], device: str) -> int:

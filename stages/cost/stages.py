@@ -34,7 +34,7 @@ from stages.model.network.network import VideoNetwork
 from stages.model.network.reference import put_beside, reads_reference
 from stages.model.sampling.windows import Span, plan_windows
 from stages.presets import Preset, plan
-from stages.settings import OFFLOADS, Offload
+from stages.speed import OFFLOADS, Offload
 from stages.t2i.stage import Pipeline
 from stages.types import StageName
 from stages.vfi.gan import Candidates
@@ -87,7 +87,7 @@ def cost_t2i(preset: Preset, size: tuple[int, int], device: str = "cuda") -> Cos
         "layers": weight_bytes([text, vae]) + resident_bytes("layers", [unet], device),
     }
     output = width * height * 3
-    return Cost("t2i", total.flops, weights, resident[preset.offload], total.peak, output, 1, step, resident)
+    return Cost("t2i", total.flops, weights, _held(resident, preset, "t2i"), total.peak, output, 1, step, resident)
 
 
 def cost_i2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> Cost:
@@ -98,17 +98,17 @@ def cost_i2v(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         rehearsal = HubAnimator.rehearse(preset, params, _stand_in(device))
         return _rehearsed("i2v", preset, [(rehearsal, 1)], pixels, device)
     network = sketch_network(preset, motion="motion", guide=preset.i2v_guide, device=device)
-    total, latent = Tally(), _latent(network, size)
+    total, latent, every = Tally(), _latent(network, size), preset.speed("i2v").reuse_every
     held = 4 * frames * latent.nbytes  # noise, latents, what was said, scaled
     with counted_as(device):
         given = guide(total, network, params, frames)
         held += given.nbytes
         total.add(lambda: codec.encode_moments(network.vae, empty((1, 3, height, width), network.vae.dtype)))
-        step = denoise(total, network, params, given, plan_windows(frames, params.windows), held)
+        step = denoise(total, network, params, given, plan_windows(frames, params.windows), held, every)
         total.add(lambda: codec.decode_raw(network.vae, latent.to(network.vae.dtype)), frames, held)
     weights, output = weight_bytes(modules_of(network)), pixels + frames * latent.numel() * 2  # latents are float16
     resident = _resident(preset, network, device)
-    return Cost("i2v", total.flops, weights, resident[preset.offload], total.peak, output, 1, step, resident)
+    return Cost("i2v", total.flops, weights, _held(resident, preset, "i2v"), total.peak, output, 1, step, resident)
 
 
 def cost_v2v(
@@ -133,10 +133,10 @@ def cost_v2v(
     network = sketch_network(preset, motion="motion_v2v", guide=preset.v2v_guide, device=device)
     weights, resident = weight_bytes(modules_of(network)), _resident(preset, network, device)
     if params.strength == 0:
-        return Cost("v2v", 0, weights, resident[preset.offload], output, output, len(spans), 0, resident)
+        return Cost("v2v", 0, weights, _held(resident, preset, "v2v"), output, output, len(spans), 0, resident)
     latent, one = _latent(network, size), empty((1, 3, height, width), network.vae.dtype)
     windows: dict[int, Tally] = {}
-    step = 0
+    step, every = 0, preset.speed("v2v").reuse_every
     for length in set(lengths):
         total = windows[length] = Tally()
         with counted_as(device):
@@ -144,11 +144,11 @@ def cost_v2v(
             held = 4 * length * latent.nbytes + given.nbytes
             pictures = length + reads_reference(network.unet)
             total.add(partial(codec.encode_moments, network.vae, one), pictures, held)
-            step = max(step, denoise(total, network, params, given, [Span(0, length)], held))
+            step = max(step, denoise(total, network, params, given, [Span(0, length)], held, every))
             total.add(partial(codec.decode_raw, network.vae, latent.to(network.vae.dtype)), length, held)
     flops = sum(windows[length].flops for length in lengths)
     peak = max(total.peak for total in windows.values())
-    return Cost("v2v", flops, weights, resident[preset.offload], peak, output, len(spans), step, resident)
+    return Cost("v2v", flops, weights, _held(resident, preset, "v2v"), peak, output, len(spans), step, resident)
 
 
 def cost_vfi(preset: Preset, size: tuple[int, int], frames: int, device: str = "cuda") -> Cost:
@@ -201,18 +201,26 @@ def _rehearsed(
 ) -> Cost:
     """Of the different calls of a stage, and how many there are of each."""
     total, step = Tally(), 0
-    for call, count in ((call, count) for rehearsal, count in calls for call in rehearsal.calls):
-        with counted_as(device):
-            flops = total.add(call.run, call.times * count)
-        step = max(step, flops if call.times > 1 else 0)
+    for made, count in calls:
+        for call in made.calls:
+            with counted_as(device):
+                flops = total.add(call.run, call.times * count, made.held)
+            step = max(step, flops if call.times > 1 else 0)
     modules = list(calls[0][0].modules.values())
     resident = {offload: resident_bytes(offload, modules, device) for offload in OFFLOADS}
     number, weights = sum(count for _, count in calls), weight_bytes(modules)
-    return Cost(stage, total.flops, weights, resident[preset.offload], total.peak, output, number, step, resident)
+    held = _held(resident, preset, stage)
+    return Cost(stage, total.flops, weights, held, total.peak, output, number, step, resident)
 
 
 def _resident(preset: Preset, network: VideoNetwork, device: str) -> dict[Offload, int]:
-    return {offload: resident_network_bytes(replace(preset, offload=offload), network, device) for offload in OFFLOADS}
+    return {offload: resident_network_bytes(preset, offload, network, device) for offload in OFFLOADS}
+
+
+def _held(resident: Mapping[Offload, int], preset: Preset, stage: StageName) -> int:
+    """Groups of layers take about what single ones do."""
+    offload = preset.speed(stage).offload
+    return resident["layers" if offload == "groups" else offload]
 
 
 def _stand_in(device: str) -> str:

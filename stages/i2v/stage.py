@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
+from stages.model.hub.gang import Gang
 from stages.model.hub.video import HubAnimator
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
@@ -34,14 +35,14 @@ class I2V:
 
     name: StageName = "i2v"
 
-    def __init__(self, maker: VideoNetwork | HubAnimator) -> None:
+    def __init__(self, maker: VideoNetwork | HubAnimator | Gang) -> None:
         self.maker = maker
         self._colours = Colours(maker.vae) if isinstance(maker, VideoNetwork) else None
 
     @property
     def network(self) -> VideoNetwork:
         """The built-in network; raises StageError where a pipeline of the hub is in its place."""
-        if isinstance(self.maker, HubAnimator):
+        if not isinstance(self.maker, VideoNetwork):
             raise StageError(f"{self.maker.who} has no network of ours; leave `i2v_pipeline` out of the preset.")
         return self.maker
 
@@ -53,9 +54,12 @@ class I2V:
         Raises:
             WeightsError: a part is missing, broken or does not fit.
         """
+        speed = preset.speed("i2v")
+        if speed.gpus > 1:
+            return cls(Gang.load(HubAnimator, preset, "i2v", device))
         if "i2v_pipeline" in preset.parts:
             return cls(HubAnimator.load(preset, device))
-        return cls(VideoNetwork.load(preset, device, motion="motion", guide=preset.i2v_guide))
+        return cls(VideoNetwork.load(preset, device, motion="motion", guide=preset.i2v_guide, speed=speed))
 
     @property
     def resumable(self) -> bool:
@@ -82,7 +86,7 @@ class I2V:
         """
         request = (params, seed, image)
         stops = stops_at(self.name, self.maker.facts, request, params.denoising.steps, offer, resume)
-        if isinstance(self.maker, HubAnimator):
+        if not isinstance(self.maker, VideoNetwork):
             return self.maker(image, params=params, seed=seed, report=report, stops=stops)
         if params.frames < 1:
             raise InputError(f"I2V was asked for {params.frames} frames; the least is 1.")
@@ -107,7 +111,7 @@ class I2V:
                 report,
                 spans=spans,
                 generator=steps,
-                reuse_every=params.denoising.reuse_every,
+                reuse_every=network.reuse_every,
                 stops=stops,
                 colours=self._colours,
             )

@@ -85,15 +85,28 @@ def _table(preset: Preset) -> Table:
         table.add_row(name, _source(part), *revision, part.licence, size, state)
     if total:
         table.caption = f"{total:.1f} GB from the hub, each file once; {absent:.1f} GB of it not on this machine"
+        if unsaid := _unsaid(preset):
+            table.caption += f"; how large {' and '.join(unsaid)} is, --pull --dry-run asks the hub"
     return table
+
+
+def _unsaid(preset: Preset) -> list[str]:
+    """Repositories whose size stands in no row."""
+    from stages.model.weights.files import is_hub_id
+
+    parts = [part for part in preset.parts.values() if is_hub_id(part)]
+    whole = {part.source for part in parts if part.size_gb and not (part.subfolder or part.weight_name)}
+    return list(dict.fromkeys(part.source for part in parts if not part.size_gb and part.source not in whole))
 
 
 def _pull(preset: Preset, dry: bool) -> int:
     """Fetch every part that is not ready, or say what that would be; how many could not be fetched."""
-    from stages.model.weights.files import fetch, is_hub_id, local_state, source_of
-    from stages.model.weights.trees import hub_tree, to_fetch
+    from stages.model.weights.files import cache_room, fetch, is_hub_id, local_state, no_room, source_of
+    from stages.model.weights.trees import hub_tree, lacking, to_fetch
 
     failed = 0
+    coming: dict[tuple[str, str], int] = {}
+    ready: list[tuple[str, Part]] = []
     for name, part in preset.parts.items():
         if local_state(name, part) in _READY:
             continue
@@ -104,12 +117,25 @@ def _pull(preset: Preset, dry: bool) -> int:
                     f"Part {name!r} is a folder of this machine, {source_of(part)}, and not all of it is there; "
                     f"copy it there, or name another in the preset."
                 )
-            if dry:
-                found = to_fetch(name, part, hub_tree(name, part))
-                errors.print(f"  {len(found)} files, {sum(found.values()) / 1e9:.3f} GB", soft_wrap=True)
-            else:
-                fetch(name, part)
+            found = to_fetch(name, part, hub_tree(name, part))
+            errors.print(f"  {len(found)} files, {sum(found.values()) / 1e9:.3f} GB", soft_wrap=True)
+            coming |= {(part.source, path): size for path, size in lacking(part, found).items()}
+            ready.append((name, part))
         except WeightsError as error:  # told part by part
+            failed += 1
+            errors.print(str(error), soft_wrap=True)
+    needed, (folder, free) = sum(coming.values()), cache_room()
+    if dry:
+        beside = f", beside {failed} parts that are named above" if failed else ""
+        room = f"{free / 1e9:.1f} GB are free at {folder}"
+        errors.print(f"{needed / 1e9:.1f} GB would come{beside}; {room}.", soft_wrap=True)
+        return failed
+    if needed > free:
+        raise WeightsError(no_room(f"Preset {preset.name!r}", needed))
+    for name, part in ready:
+        try:
+            fetch(name, part)
+        except WeightsError as error:
             failed += 1
             errors.print(str(error), soft_wrap=True)
     return failed

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from stages.base import InputError, Report, StageName, WeightsError, derive_seed, ignore_progress
 from stages.model.hub.classes import takes
-from stages.model.hub.layout import choose_class, load_pipeline
+from stages.model.hub.gang import Gang
+from stages.model.hub.layout import choose_class, load_pipeline, look_up
 from stages.model.hub.limits import check_size, picture_size_rule
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
@@ -34,6 +35,7 @@ from stages.model.weights.fit import check_unet
 from stages.model.weights.loading import compute_dtype, find_part, load_module, settle
 from stages.model.weights.offload import Places
 from stages.presets import Part, Preset, T2IParams
+from stages.speed import EXACT, Speed
 from stages.state import DenoisingState, Offer
 from stages.types import Image, UInt8
 
@@ -64,6 +66,8 @@ class T2I:
         Raises:
             WeightsError: a part is missing or broken.
         """
+        if preset.speed("t2i").gpus > 1:
+            return cls(Gang.load(Pipeline, preset, "t2i", device))
         return cls(Pipeline.load(preset, device) if "t2i" in preset.parts else OwnLoop.load(preset, device))
 
     @property
@@ -123,7 +127,7 @@ class OwnLoop:
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        dtype, places = compute_dtype(preset, device), Places(device, preset.offload)
+        dtype, places = compute_dtype(preset, device), Places(device, preset.speed("t2i").offload)
         facts = facts_of(preset, device)
         preset = settle(preset, device, together=["unet"])
         unet = load_module(preset, "unet", UNet2DConditionModel, "cpu", dtype)
@@ -179,8 +183,8 @@ class OwnLoop:
 class Pipeline:
     """Any text-to-image pipeline of diffusers; the paper's system is "compatible with different T2I models"."""
 
-    def __init__(self, pipeline: Any, facts: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.runner = Runner(pipeline)
+    def __init__(self, pipeline: Any, facts: Mapping[str, str] = MappingProxyType({}), speed: Speed = EXACT) -> None:
+        self.runner = Runner(pipeline, speed)
         self.facts = facts if self.runner.resumable else {}
         self._size_rule = picture_size_rule(pipeline)
 
@@ -198,7 +202,13 @@ class Pipeline:
                     )
 
         facts = facts_of(preset, device)
-        return cls(load_pipeline(preset, "t2i", device, partial(_painter_class, part), judge), facts)
+        pipeline = load_pipeline(preset, "t2i", device, partial(_painter_class, part), judge)
+        return cls(pipeline, facts, preset.speed("t2i"))
+
+    @staticmethod
+    def check(preset: Preset, device: str) -> str:
+        """As `stages.model.hub.video.HubAnimator.check`."""
+        return look_up(preset, "t2i", device, partial(_painter_class, find_part(preset, "t2i")))[2].__name__
 
     @classmethod
     def rehearse(cls, preset: Preset, params: T2IParams, device: str = "meta") -> Rehearsal:

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
 def for_training(preset: Preset) -> Preset:
     """The preset with every part in float32 on one device: what learns is kept in full precision."""
     parts = {name: replace(part, dtype=None, device=None) for name, part in preset.parts.items()}
-    return replace(preset, dtype="float32", offload="none", parts=MappingProxyType(parts))
+    return replace(preset, dtype="float32", parts=MappingProxyType(parts))
 
 
 def _tiny(args: argparse.Namespace) -> None:
@@ -129,7 +129,7 @@ def _video(args: argparse.Namespace, preset: Preset, team: Team) -> None:
         merged = ", ".join(lora.part for lora in preset.loras)
         raise InputError(
             f"Preset {preset.name!r} merges LoRA {merged} into the spatial layers, and would merge it again into "
-            f"trained ones; train spatial with a preset that has no loras, such as paper."
+            f"trained ones; name a preset of yours that is this one with `loras=()`."
         )
     files = _probe(args, preset, team)  # before the network, which takes long
     motion, guide = ("motion_v2v", preset.v2v_guide) if high else ("motion", preset.i2v_guide)

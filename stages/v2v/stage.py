@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stages.base import InputError, Report, StageError, StageName, derive_seed
+from stages.model.hub.gang import Gang
 from stages.model.hub.video import HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
@@ -35,13 +36,13 @@ class V2V:
 
     name: StageName = "v2v"
 
-    def __init__(self, maker: VideoNetwork | HubRedrawer) -> None:
+    def __init__(self, maker: VideoNetwork | HubRedrawer | Gang) -> None:
         self.maker = maker
 
     @property
     def network(self) -> VideoNetwork:
         """The built-in network; raises StageError where a pipeline of the hub is in its place."""
-        if isinstance(self.maker, HubRedrawer):
+        if not isinstance(self.maker, VideoNetwork):
             raise StageError(f"{self.maker.who} has no network of ours; leave `v2v_pipeline` out of the preset.")
         return self.maker
 
@@ -52,9 +53,12 @@ class V2V:
         Raises:
             WeightsError: a part is missing, broken or does not fit.
         """
+        speed = preset.speed("v2v")
+        if speed.gpus > 1:
+            return cls(Gang.load(HubRedrawer, preset, "v2v", device))
         if "v2v_pipeline" in preset.parts:
             return cls(HubRedrawer.load(preset, device))
-        return cls(VideoNetwork.load(preset, device, motion="motion_v2v", guide=preset.v2v_guide))
+        return cls(VideoNetwork.load(preset, device, motion="motion_v2v", guide=preset.v2v_guide, speed=speed))
 
     @property
     def resumable(self) -> bool:
@@ -82,7 +86,7 @@ class V2V:
         """
         request = (params, seed, image, keyframes)
         stops = stops_at(self.name, self.maker.facts, request, params.denoising.steps, offer, resume)
-        if isinstance(self.maker, HubRedrawer):
+        if not isinstance(self.maker, VideoNetwork):
             return self.maker(image, keyframes, params=params, seed=seed, report=report, stops=stops)
         network, clip = self.maker, keyframes.clip
         spans = plan_windows(len(clip.frames), params.windows)
@@ -120,7 +124,7 @@ class V2V:
                 given,
                 report,
                 generator=steps,
-                reuse_every=params.denoising.reuse_every,
+                reuse_every=network.reuse_every,
                 stops=stops,
             )
         done = partial(report, len(timesteps), len(timesteps))

@@ -57,6 +57,7 @@ class VFI:
         Raises:
             WeightsError: a file is missing, broken, of another shape, or cannot make the times that `vfi_factor` needs.
         """
+        preset.speed(cls.name)  # refuses what interpolation does not have
         dtype, target = compute_dtype(preset, device), torch.device(device)
         parts = {name: preset.parts[name] for name in ("flow", *("gan",) * preset.gan) if name in preset.parts}
         fixed = fixed_time_of(parts)

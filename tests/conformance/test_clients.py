@@ -23,19 +23,20 @@ LONG = {"LiteLLM proxy", "AIPerf"}
 def report(request: pytest.FixtureRequest, rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
     """Of the clients that this session asks for."""
     args = rehearsal(laptop(load_config(), data_dir=tmp_path_factory.mktemp("data")), FAST)
-    asked = [item.callspec.params["client"] for item in request.session.items if is_a_clients(item)]
     app = SecondApp(rig, "clients", args)
     try:
         url = str(app.http.base_url).rstrip("/")
-        found = run_programs(url, tmp_path_factory.mktemp("clients"), asked)
+        found = run_programs(url, tmp_path_factory.mktemp("clients"), asked_for(request.session))
         found.rows += run_bodies(url)
         yield found
     finally:
         app.close()
 
 
-def is_a_clients(item: pytest.Item) -> bool:
-    return isinstance(item, pytest.Function) and item.originalname == test_a_client_finds_what_it_wants.__name__
+def asked_for(session: pytest.Session) -> list[str]:
+    own = test_a_client_finds_what_it_wants.__name__
+    tests = [item for item in session.items if isinstance(item, pytest.Function) and item.originalname == own]
+    return [str(test.callspec.params["client"]) for test in tests]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ class Seen(ReplayStage):
     @classmethod
     def load(cls, preset: Preset, device: str, *, folder: str = "", **options: Any) -> Self:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-        Path(folder, options["stage"]).write_text(f"{gpus} {device} {preset.name} {preset.offload} {os.getpid()}")
+        Path(folder, options["stage"]).write_text(
+            f"{gpus} {device} {preset.name} {preset.speed(options['stage']).offload} {os.getpid()}"
+        )
         return super().load(preset, device, **options)
 
 

@@ -113,11 +113,11 @@ def test_a_second_application_of_our_name_is_refused(rig: Rig, tmp_path: Path) -
 def test_pools_are_judged_against_the_living_nodes(rig: Rig) -> None:
     args = rig.args
     check_pools(args, wait_s=0.0)
-    stages = {**args.stages, "i2v": StageArgs(pool="nowhere"), "vfi": StageArgs(num_cpus=0.1, num_gpus=2)}
+    stages = {**args.stages, "i2v": StageArgs(pool="nowhere"), "vfi": StageArgs(num_cpus=0.1, num_gpus=1)}
     with pytest.raises(MissingPoolError) as refused:
         check_pools(args.model_copy(update={"stages": stages}), wait_s=0.0)
     assert "Stage i2v needs a node labelled pool=nowhere" in str(refused.value)
-    assert "Stage vfi needs 1 x (0.1 CPU + 2 GPU)" in str(refused.value)
+    assert "Stage vfi needs 1 x (0.1 CPU + 1 GPU)" in str(refused.value)
     assert "Stage t2i" not in str(refused.value)
 
 

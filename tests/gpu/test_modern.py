@@ -13,7 +13,8 @@ from stages.base import Cancelled, ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
 from stages.presets import Preset, plan
-from stages.settings import DTypeName, Offload
+from stages.settings import DTypeName, with_speeds
+from stages.speed import Offload
 from stages.types import UInt8
 from tests.stages.modern.rig import Log, Shelf, modern_preset, picture
 
@@ -79,11 +80,15 @@ def test_in_single_precision_it_is_the_video_that_a_cpu_makes(shelf: Shelf) -> N
     assert float(np.abs(gpu.astype(float) - cpu.astype(float)).mean()) < 2.0
 
 
-@pytest.mark.parametrize("offload", ["model", "layers"])
+def everywhere(preset: Preset, offload: Offload) -> Preset:
+    return with_speeds(preset, {"t2i": {"offload": offload}, "i2v": {"offload": offload}, "v2v": {"offload": offload}})
+
+
+@pytest.mark.parametrize("offload", ["model", "groups", "layers"])
 def test_offload_gives_the_same_video_and_holds_nothing_between_calls(shelf: Shelf, offload: Offload) -> None:
     preset = whole(shelf)
     expected = video(LocalPipeline.load(preset, "cuda"), preset)
-    pipeline = LocalPipeline.load(replace(preset, offload=offload), "cuda")
+    pipeline = LocalPipeline.load(everywhere(preset, offload), "cuda")
     made = video(pipeline, preset)
     assert float(np.abs(made.astype(float) - expected.astype(float)).mean()) < 1.0
     for stage in (pipeline.i2v, pipeline.v2v):
@@ -92,9 +97,10 @@ def test_offload_gives_the_same_video_and_holds_nothing_between_calls(shelf: She
         assert not [tensor for tensor in weights if tensor.device.type == "cuda"]
 
 
-@pytest.mark.parametrize("offload", ["none", "model"])
+@pytest.mark.parametrize("offload", ["none", "model", "groups"])
 def test_a_call_that_was_stopped_leaves_no_memory_behind(shelf: Shelf, offload: Offload) -> None:
-    preset = replace(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), dtype="bfloat16", offload=offload)
+    preset = replace(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), dtype="bfloat16")
+    preset = with_speeds(preset, {"i2v": {"offload": offload}})
     stage, wanted = I2V.load(preset, "cuda"), plan(preset, "a fox").i2v
     first = stage(picture(), params=wanted, seed=7, report=ignore_progress).clip.frames
     gc.collect()

@@ -24,6 +24,7 @@ VAE = "stabilityai/sd-vae-ft-mse"
 SDXL, SDXL_VAE = "stabilityai/stable-diffusion-xl-base-1.0", "madebyollin/sdxl-vae-fp16-fix"
 SD15, UNET = "stable-diffusion-v1-5/stable-diffusion-v1-5", "mhdang/dpo-sd1.5-text2image-v1"
 MOTION, LCM = "guoyww/animatediff-motion-adapter-v1-5-3", "wangfuyun/AnimateLCM"
+DOMAIN = "guoyww/animatediff-motion-lora-v1-5-3"
 IP, SPARSE, TILE = (
     "h94/IP-Adapter",
     "guoyww/animatediff-sparsectrl-rgb",
@@ -46,6 +47,8 @@ def publish(root: Path) -> None:
     _stable_diffusion(root / SD15)
     _stable_diffusion_xl(root / SDXL)
     parts.make_motion().save_pretrained(root / MOTION)
+    (root / DOMAIN).mkdir(parents=True)
+    save_file(domain_lora(), root / DOMAIN / WHOLE)
     _animate_lcm(root / LCM, unet)
     _ip_adapter(root / IP)
     _sparse(root / SPARSE)
@@ -62,7 +65,7 @@ def rewrite(file: Path, change: Any) -> None:
 def as_cache(root: Path, hub: Path) -> None:
     """The same in the hub's cache: files are links from a snapshot to what is called by its content."""
     pinned = {part.source: part.revision for part in (*PAPER.parts.values(), *PAPER_FAST.parts.values())}
-    for repository in (UNET, VAE, SDXL, SDXL_VAE, SD15, MOTION, LCM, IP, SPARSE, TILE):
+    for repository in (UNET, VAE, SDXL, SDXL_VAE, SD15, MOTION, DOMAIN, LCM, IP, SPARSE, TILE):
         home, revision = hub / f"models--{repository.replace('/', '--')}", pinned[repository]
         for folder in ("blobs", f"snapshots/{revision}"):
             (home / folder).mkdir(parents=True)
@@ -85,6 +88,19 @@ def lcm_lora() -> dict[str, Tensor]:
             tensors[f"{stem}.alpha"] = torch.tensor(RANK / 2).half()
             tensors[f"{stem}.lora_down.weight"] = (0.1 * torch.randn(RANK, columns)).half()
             tensors[f"{stem}.lora_up.weight"] = (0.1 * torch.randn(rows, RANK)).half()
+    return tensors
+
+
+def domain_lora() -> dict[str, Tensor]:
+    """In diffusers' older names, every attention of the spatial layers, single precision."""
+    torch.manual_seed(4)
+    tensors: dict[str, Tensor] = {}
+    for name, layer in parts.make_unet().named_modules():
+        place, _, last = name.removesuffix(".0").rpartition(".")
+        if place.endswith((".attn1", ".attn2")) and hasattr(layer, "weight"):
+            rows, columns = layer.weight.shape
+            tensors[f"{place}.processor.{last}_lora.down.weight"] = 0.1 * torch.randn(RANK, columns)
+            tensors[f"{place}.processor.{last}_lora.up.weight"] = 0.1 * torch.randn(rows, RANK)
     return tensors
 
 

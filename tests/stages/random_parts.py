@@ -198,7 +198,7 @@ def paper_like(folder: Path) -> Preset:
     save_file(patch_adapter(), folder / "appearance" / "appearance.safetensors")
     parts = {name: Part(str(folder / name), "test") for name in [*modules, "t2i", "appearance"]}
     assert json.loads((folder / "t2i" / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
-    return small(replace(PAPER, parts=MappingProxyType({**parts, "flow": PAPER.parts["flow"]})))
+    return small(replace(PAPER, parts=MappingProxyType({**parts, "flow": PAPER.parts["flow"]}), loras=()))
 
 
 def small(preset: Preset) -> Preset:

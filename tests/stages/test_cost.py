@@ -24,7 +24,8 @@ from stages.i2v import I2V
 from stages.model.network.network import VideoNetwork
 from stages.model.sampling.windows import plan_windows
 from stages.presets import PAPER, TINY, Preset, Windows, plan
-from stages.settings import OFFLOADS, Offload
+from stages.settings import with_speeds
+from stages.speed import OFFLOADS, Offload
 from stages.t2i import T2I
 from stages.types import STAGE_NAMES, Clip, Image, Keyframes, Window
 from stages.v2v import V2V
@@ -105,7 +106,8 @@ def test_i2v(preset: Preset, size: tuple[int, int], frames: int) -> None:
 @pytest.mark.slow
 def test_i2v_in_windows_that_share_residuals_and_reuse_deep_layers(tmp_path_factory: pytest.TempPathFactory) -> None:
     like = paper_like(tmp_path_factory.mktemp("windows"))
-    preset = replace(like, i2v_windows=Windows(6, 2), i2v=replace(like.i2v, steps=4, reuse_every=2))
+    preset = replace(like, i2v_windows=Windows(6, 2), i2v=replace(like.i2v, steps=4))
+    preset = with_speeds(preset, {"i2v": {"reuse_every": 2}})
     stage, params = I2V.load(preset, "cpu"), replace(plan(preset, PROMPT).i2v, size=(40, 40), frames=14)
 
     def work() -> Keyframes:
@@ -179,19 +181,19 @@ def test_half_precision_halves_and_a_part_may_differ(paper: VideoNetwork) -> Non
 def test_what_offloading_leaves_on_the_gpu(paper: VideoNetwork) -> None:
     network = paper
     everything, denoisers = weight_bytes(modules_of(network)), weight_bytes([*network.denoisers])
-    assert resident_network_bytes(PAPER, network, "cuda") == everything
-    assert resident_network_bytes(replace(PAPER, offload="model"), network, "cuda") == denoisers
-    layers = resident_network_bytes(replace(PAPER, offload="layers"), network, "cuda")
+    assert resident_network_bytes(PAPER, "none", network, "cuda") == everything
+    assert resident_network_bytes(PAPER, "model", network, "cuda") == denoisers
+    layers = resident_network_bytes(PAPER, "layers", network, "cuda")
     assert everything - denoisers < layers < everything - denoisers + denoisers // 20
     text = {**PAPER.parts, "text_encoder": replace(PAPER.parts["text_encoder"], device="cpu")}
-    stays = resident_network_bytes(replace(PAPER, parts=text), network, "cuda")
+    stays = resident_network_bytes(replace(PAPER, parts=text), "none", network, "cuda")
     assert everything - stays == weight_bytes([network.text.model])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("offload", OFFLOADS)
 def test_a_cost_knows_what_every_offloading_leaves_there(offload: Offload) -> None:
-    preset = replace(TINY, offload=offload)
+    preset = with_speeds(TINY, {"t2i": {"offload": offload}, "i2v": {"offload": offload}})
     costs = [cost_t2i(preset, (64, 64)), cost_i2v(preset, (64, 64), 4), cost_vfi(preset, (64, 64), 3)]
     for cost in costs[:2]:
         assert cost.resident_bytes == cost.resident_if[offload]

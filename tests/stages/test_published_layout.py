@@ -1,6 +1,7 @@
 """Presets `paper` and `paper-fast`, unchanged but for sizes, load from repositories in their published form and run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_every_part_is_found_and_the_pipeline_runs(name: str, models: Path) -> N
 
 
 def test_the_weights_that_run_are_those_of_the_files(models: Path) -> None:
-    network = I2V.load(small(PAPER), "cpu").network
+    network = I2V.load(replace(small(PAPER), loras=()), "cpu").network
     unet: dict[str, Any] = network.unet.state_dict()
     for file in (models / layout.UNET / "unet" / layout.WHOLE, models / layout.MOTION / layout.WHOLE):
         saved = load_file(file)
@@ -85,6 +86,20 @@ def test_the_weights_that_run_are_those_of_the_files(models: Path) -> None:
     adapter = load_file(models / layout.IP / "models" / "ip-adapter-plus_sd15.safetensors")
     first = next(p for p in network.unet.attn_processors.values() if hasattr(p, "to_k_ip"))
     assert torch.equal(first.to_k_ip[0].weight, adapter["ip_adapter.1.to_k_ip.weight"].float())
+
+
+def test_the_domain_adapter_is_merged_into_the_spatial_attention_at_full_weight(models: Path) -> None:
+    unet = I2V.load(small(PAPER), "cpu").network.unet.state_dict()
+    base, lora = load_file(models / layout.UNET / "unet" / layout.WHOLE), layout.domain_lora()
+    merged = 0
+    for name, weight in base.items():
+        place, _, last = name.removesuffix(".weight").removesuffix(".0").rpartition(".")
+        stem, wanted = f"{place}.processor.{last}_lora", weight
+        if f"{stem}.up.weight" in lora and name.endswith(".weight"):
+            wanted, merged = weight + lora[f"{stem}.up.weight"] @ lora[f"{stem}.down.weight"], merged + 1
+        assert torch.allclose(unet[name], wanted, atol=1e-6), name
+    assert 2 * merged == len(lora) > 0
+    assert "domain" not in PAPER_FAST.parts  # AnimateLCM has learnt without it
 
 
 def test_animatelcm_is_a_motion_module_of_half_precision_and_a_merged_lora(models: Path) -> None:

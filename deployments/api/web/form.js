@@ -3,6 +3,7 @@
 import { ApiError, call } from "./api.js";
 import { button, field, h, seconds, select } from "./dom.js";
 import { Given } from "./given.js";
+import { culpritOf, parted, single } from "./single.js";
 import { STAGES, nameOf, stageOptions, titled } from "./stages.js";
 
 const SHOWN = 4; // examples
@@ -39,8 +40,8 @@ export function promptForm(offered, signal) {
       location.hash = `#/video/${video.id}`;
     } catch (refused) {
       error.textContent = refused.message;
-      const culprit = form.elements.namedItem(refused.param ?? "") ?? prompt;
-      culprit.closest("details")?.setAttribute("open", "");
+      const culprit = culpritOf(form, refused) ?? prompt;
+      for (let fold = culprit.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
       culprit.setAttribute("aria-invalid", "true");
       culprit.focus();
     } finally {
@@ -75,9 +76,10 @@ function groups(offered, given) {
       field("Frames per keyframe", number("factor", 2, offered.max_factor, String(offered.factor)), { help: `2 to ${offered.max_factor}; ${offered.factor} give ${fps} frames a second` })),
     group("How it is drawn",
       field("Seed", seed("drawn for you"), { help: "The same seed gives the same video" }),
-      field("Steps", number("steps", 1, offered.max_steps, "the preset's"), { help: `1 to ${offered.max_steps} for every stage; else ${each(offered.steps)}` }),
-      field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "the preset's" }), { help: `1 to 30: how strictly it follows the prompt; else ${each(offered.guidance)}` }),
+      offered.built_in && field("Steps", number("steps", 1, offered.max_steps, "the preset's"), { help: `1 to ${offered.max_steps} for every stage; else ${each(offered.steps)}` }),
+      offered.built_in && field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "the preset's" }), { help: `1 to 30: how strictly it follows the prompt; else ${each(offered.guidance)}` }),
       field("Not in the video", h("input", { name: "negative_prompt", type: "text", maxlength: offered.prompt_chars }), { kind: "wide" })),
+    single(offered),
     group("Where it begins",
       field("Begin with this picture", given.picture, { help: "In the place of the one that would be drawn" }),
       field("Begin with this video", given.video),
@@ -106,16 +108,20 @@ function draws(offered) {
 // What the form says, without what was left empty: as JSON, or as a form when a file goes with it.
 export function bodyOf(form) {
   const filled = [...new FormData(form)].filter(([, value]) => (value instanceof File ? value.name : value) !== "");
+  const { others, stages } = parted(filled);
   const body = new FormData();
-  for (const [name, value] of filled) body.append(name, value);
+  for (const [name, value] of others) body.append(name, value);
   if (!body.has("input_video")) body.delete("enter");
   if (body.has("candidates")) body.append("pause_after", "t2i");
-  if ([...body.values()].some((value) => value instanceof File)) return body;
+  if ([...body.values()].some((value) => value instanceof File)) {
+    if (stages) body.append("stages", JSON.stringify(stages));
+    return body;
+  }
   const plain = Object.fromEntries(body);
   for (const name of ["steps", "guidance", "factor", "candidates"]) {
     if (name in plain) plain[name] = Number(plain[name]);
   }
-  return { prompt: "", ...plain };
+  return { prompt: "", ...plain, ...(stages && { stages }) };
 }
 
 // As text, because an input of numbers rounds large ones.

@@ -14,7 +14,8 @@ export const SIDES = [["Left", "Top"], ["Right", "Bottom"]];
 export function placed(side, after = "") {
   return SIDES[side].map((word, stacked) => h("span", { class: stacked ? "if-stacked" : "if-beside" }, `${word}${after}`));
 }
-export function place(side) { return SIDES[side][Number(STACKED.matches)]; }
+export function stacked() { return STACKED.matches; }
+export function place(side) { return SIDES[side][Number(stacked())]; }
 
 export class CannotPlay extends Error {
   constructor() { super("This browser cannot play one of the videos (H.264 in an mp4 file)."); }

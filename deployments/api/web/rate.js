@@ -134,7 +134,12 @@ function fetchedOf(trial) {
 // What a rater reads of a practice pair before the next: what was understood, and what comes.
 function practised(vote, rating) {
   const said = { left: `${place(0)} is better`, same: "Same", right: `${place(1)} is better` };
-  return [...rating.criteria.map(({ name, question }) => `${question} You said: ${said[vote.choices[name]]}.`),
+  const { expected = {}, reason } = rating.feedback ?? {};
+  const judged = (name) => {
+    if (!expected[name]) return "";
+    return expected[name] === vote.choices[name] ? " That is right." : ` Known is: ${said[expected[name]]}.`;
+  };
+  return [...rating.criteria.map(({ name, question }) => `${question} You said: ${said[vote.choices[name]]}.${judged(name)}`), ...(reason ? [reason] : []),
     `This pair was for practice and is not counted. ${rating.next?.training ? "One more for practice comes." : "From now on every answer counts."}`];
 }
 

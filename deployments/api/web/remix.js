@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { field, h, select } from "./dom.js";
 import { number, refuseUnread, seed } from "./form.js";
+import { culpritOf, parted, single } from "./single.js";
 import { stageOptions } from "./stages.js";
 
 export function remixForm(path, video, offered) {
@@ -18,7 +19,9 @@ export function remixForm(path, video, offered) {
       location.hash = `#/video/${made.id}`;
     } catch (refused) {
       error.textContent = refused.message;
-      form.elements.namedItem(refused.param ?? "")?.focus();
+      const culprit = culpritOf(form, refused);
+      culprit?.closest("details")?.setAttribute("open", "");
+      culprit?.focus();
     } finally {
       submit.disabled = false;
     }
@@ -29,20 +32,22 @@ export function remixForm(path, video, offered) {
     h("div", { class: "fields" },
       field("Run again from", select("from_stage", [["", "where the changes begin"], ...stageOptions()])),
       field("Seed", seed(`as before: ${video.seed}`)),
-      field("Steps", number("steps", 1, offered.max_steps, "as before")),
-      field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "as before" })),
+      offered.built_in && field("Steps", number("steps", 1, offered.max_steps, "as before")),
+      offered.built_in && field("Guidance", h("input", { name: "guidance", type: "number", min: 1, max: 30, step: "any", placeholder: "as before" })),
       field("Frames per keyframe", number("factor", 2, offered.max_factor, "as before"))),
+    single(offered, "as before"),
     error,
     h("p", { class: "actions" }, submit));
   return form;
 }
 
 function changesOf(form, video) {
-  const said = Object.fromEntries(new FormData(form));
-  const body = {};
+  const { others, stages } = parted([...new FormData(form)]);
+  const said = Object.fromEntries(others);
+  const body = stages ? { stages } : {};
   if (said.prompt !== video.prompt) body.prompt = said.prompt;
   if (said.from_stage) body.from_stage = said.from_stage;
   if (said.seed !== "") body.seed = said.seed;
-  for (const name of ["steps", "guidance", "factor"]) if (said[name] !== "") body[name] = Number(said[name]);
+  for (const name of ["steps", "guidance", "factor"]) if (said[name]) body[name] = Number(said[name]);
   return body;
 }

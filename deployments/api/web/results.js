@@ -3,7 +3,8 @@
 import { between, chance, legend, number, percent, stacked, strengths } from "./bars.js";
 import { h } from "./dom.js";
 
-export function resultsOf(results, study) {
+// `more` stands below the automatic numbers.
+export function resultsOf(results, study, more) {
   const asked = Object.fromEntries(study.criteria.map(({ name, question }) => [name, question]));
   asked.all = "All questions together";
   const pairs = grouped(results.comparisons);
@@ -16,7 +17,7 @@ export function resultsOf(results, study) {
       h("div", { class: "row" }, h("b", {}, row.prompt), pairs.length > 1 && h("small", {}, ` ${row.a} against ${row.b}`),
         stacked(row), h("p", { class: "hint" }, counts(row))))),
     results.votes > 0 && h("details", {}, h("summary", {}, "How far the raters can be relied on"), reliance(results, asked)),
-    results.numbers.length > 0 && h("details", {}, h("summary", {}, "Automatic numbers beside the votes"), numbers(results, study)),
+    results.numbers.length > 0 && h("details", {}, h("summary", {}, "Automatic numbers beside the votes"), numbers(results, study), more),
     results.notes.map((note) => h("p", { class: "hint note" }, note)),
   ];
 }
@@ -60,9 +61,10 @@ function reliance({ agreement, side_bias: bias }, asked) {
     h("li", {}, `The left video was named ${bias.left} times, the right one ${bias.right} times${bias.p_value === null ? "" : `, ${chance(bias.p_value)}`}.`));
 }
 
-function numbers({ numbers: rows }, { systems }) {
-  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Automatic numbers" }, h("table", {},
+function numbers({ numbers: rows, between }, { systems }) {
+  const table = h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Automatic numbers" }, h("table", {},
     h("thead", {}, h("tr", {}, ["Number", ...systems, "Goes with the votes"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row.number), systems.map((system) => h("td", {}, number(row.means[system], 3))),
-      h("td", {}, row.correlation === null ? "not known" : `${number(row.correlation)} (Spearman, ${row.pairs} pairs)`))))));
+      h("td", {}, row.correlation === null ? "not known" : `${number(row.correlation)} (Spearman, ${row.pairs} pairs${row.goes_with === "same" ? "; with votes for the same" : ""})`))))));
+  return [table, between.map(({ a, b, numbers: of }) => h("p", { class: "hint" }, `${a} against ${b}: ${Object.entries(of).map(([name, value]) => `${name} ${number(value, 3)}`).join(", ")}`))];
 }

@@ -60,17 +60,40 @@ class StudyView {
 
   // What the votes say. A server without the packages for it says so in a sentence.
   async said() {
-    const saved = [["CSV", "export?format=csv"], ["JSONL", "export?kind=jsonl"], this.study.votes && ["Bars as PNG", "plots/bars"],
+    const saved = [["CSV", "export?format=csv"], ["JSONL", "export?format=jsonl"], this.study.votes && ["Bars as PNG", "plots/bars"],
       this.study.systems.length > 2 && ["Ranking as PNG", "plots/ranking"]].filter(Boolean);
     const save = h("p", { class: "actions" }, saved.map(([text, of]) => h("a", { class: "button", href: `${this.path}/${of}`, download: "" }, text)));
     try {
       const results = await call("GET", `${this.path}/results`);
       this.quality = new Map(results.quality.map((one) => [one.link, one]));
-      fill(this.results, resultsOf(results, this.study), save);
+      fill(this.results, resultsOf(results, this.study, await this.measuring()), save);
     } catch (error) {
       fill(this.results, h("p", { class: "error" }, error.message), save);
     }
     this.list();
+  }
+
+  // More numbers take a model and some seconds a video.
+  async measuring() {
+    const { state } = await call("GET", `${this.path}/numbers`);
+    if (state === "complete") return null;
+    if (state === "measuring") {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.measured(), POLL_MS);
+      return h("p", { class: "hint", role: "status" }, "Warp error, VMAF and distances are being measured.");
+    }
+    return button("Measure warp error, VMAF and distances", async () => {
+      await this.done(() => call("POST", `${this.path}/numbers`), "It is being measured; that takes some seconds a video.");
+      await this.said();
+    });
+  }
+
+  // Looks until it is done, and leaves what is open as it is meanwhile.
+  async measured() {
+    const { state } = await call("GET", `${this.path}/numbers`).catch(() => ({ state: "measuring" }));
+    if (this.signal.aborted) return;
+    if (state === "measuring") this.timer = setTimeout(() => this.measured(), POLL_MS);
+    else await this.said();
   }
 
   async people() {
@@ -103,7 +126,7 @@ class StudyView {
       h("span", { class: "tools" }, !link.revoked && !over && link.url && button("Copy the link", () => copy(link.url, `the link of rater ${link.rater}`), { class: "chip", "aria-label": `Copy the link of rater ${link.rater}` }),
         !link.revoked && sure("Revoke", `Revoke the link of rater ${link.rater}`, () => this.revoke(link))),
       quality && h("small", {}, [quality.identical > 0 && `told ${quality.told_apart} of ${quality.identical} identical pairs apart`,
-        quality.repeated > 0 && `contradicted themselves in ${quality.contradicted} of ${quality.repeated} repeats`, quality.agreement !== null && `votes as most do in ${percent(quality.agreement)}`,
+        quality.repeated > 0 && `contradicted themselves in ${quality.contradicted} of ${quality.repeated} repeats`, quality.spoiled > 0 && `missed what was spoiled in ${quality.missed} of ${quality.spoiled} answers`, quality.agreement !== null && `votes as most do in ${percent(quality.agreement)}`,
         quality.median_watched_s !== null && `watches ${quality.median_watched_s.toFixed(1)} s`, quality.excluded && `left out: ${quality.excluded}`].filter(Boolean).join("; ")));
   }
 

@@ -3,7 +3,7 @@
 
 import { Ballot } from "./ballot.js";
 import { button, fill, h, setText } from "./dom.js";
-import { Pair, place } from "./pair.js";
+import { Pair, place, stacked } from "./pair.js";
 
 const NO_KEYS = "no-single-keys";
 
@@ -93,7 +93,7 @@ export class Trial {
     this.sent = true;
     fill(this.ballot.note, "Saving your answer …");
     try {
-      await this.onVote({ trial: this.trial.id, choices, watched_s: this.pair.watched, replays: this.replays });
+      await this.onVote({ trial: this.trial.id, choices, watched_s: this.pair.watched, replays: this.replays, layout: stacked() ? "stacked" : "beside" });
     } finally {
       this.sent = false;
     }

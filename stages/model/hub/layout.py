@@ -1,7 +1,7 @@
 """A pipeline in the layout of the hub: which class it is, and all of its components with every tensor in place.
 
 Takes a part of a preset: a folder or a hub id with a `model_index.json`, as `save_pretrained` writes it. Gives the
-pipeline on its device, or spread as `Preset.offload` says. Weights come from safetensors alone, classes from diffusers
+pipeline on its device, or spread as `Speed` says. Weights come from safetensors alone, classes from diffusers
 and transformers alone: code that a repository brings is never run. Components are loaded one by one on the CPU, so that
 a gap is one sentence and a GPU's memory is not touched before everything fits. Knows nothing of what a pipeline does.
 """
@@ -19,10 +19,14 @@ import transformers
 from torch import nn
 
 from stages.base import WeightsError
-from stages.model.hub.lora import merge_into_pipeline
+from stages.model.hub.knobs import Kinds, check, prepare, turn
+from stages.model.hub.lora import check_loras, merge_into_pipeline
 from stages.model.weights.files import check_files, find_folder, refuse_pointers
-from stages.model.weights.loading import compute_dtype, find_part
+from stages.model.weights.loading import check_device, compute_dtype, find_part
+from stages.model.weights.offload import offload_on
 from stages.presets import Part, Preset
+from stages.speed import Speed
+from stages.types import StageName
 
 Choice = Callable[[type], bool]  # does a pipeline class do what the stage needs?
 
@@ -103,27 +107,26 @@ def load_pipeline(
 
     Raises:
         WeightsError: a part is missing, broken, a pickle, or does not fit.
+        SpeedError: the class or this machine lacks a knob of the stage's `Speed`.
     """
-    part = find_part(preset, name)
+    part, speed = find_part(preset, name), preset.speed(stage_of(name))
+    root, index, cls, kinds = look_up(preset, name, device, choose)
     other, vae = part_of(preset, name, "vae")
     if other != name and vae.device not in (None, part.device):
         raise WeightsError(
             f"Part {other!r} is to be on {vae.device}, its pipeline {name!r} on {part.device or device}; a pipeline "
             f"is on one device: leave `device` out, or use the preset's `offload`."
         )
-    root = find_folder(name, part)
-    refuse_pointers(name, root)
-    index = read_index(name, part, str(root))
-    cls = choose(str(index["_class_name"]))
-    kinds = component_classes(name, part, index, cls)
     folders = {component: root / component for component in kinds}
     if other != name:
         folders["vae"] = find_folder(other, vae)
+    networks = {key: kind for key, kind in kinds.items() if kind is not None and issubclass(kind, nn.Module)}
     for component, kind in kinds.items():
-        if kind is not None and issubclass(kind, nn.Module):
+        if component in networks:
             check_files(*part_of(preset, name, component), folders[component])
         elif kind is not None:
             refuse_pointers(name, folders[component])
+    check_loras(preset, name, cls, networks, lambda place: empty(networks[place], folders[place]))
 
     def make(component: str, kind: type[Any]) -> Any:
         owner, own = part_of(preset, name, component)
@@ -132,7 +135,36 @@ def load_pipeline(
     pipeline = assemble(cls, index, kinds, make)
     merge_into_pipeline(pipeline, preset, name)
     judge(pipeline)
-    return _place(pipeline, preset, part.device or device)
+    prepare(pipeline, speed, stage_of(name))
+    pipeline = _place(pipeline, speed, part.device or device)
+    turn(pipeline, speed)
+    return pipeline
+
+
+def look_up(
+    preset: Preset, name: str, device: str, choose: Callable[[str], type]
+) -> tuple[Path, Mapping[str, Any], type, Kinds]:
+    """Of part `name`: its folder, its index, the class to build and those of its components. No weights are read.
+
+    Raises:
+        WeightsError: a part is missing, or names a class that cannot be had.
+        SpeedError: the class or this machine lacks a knob of the stage's `Speed`.
+    """
+    part = find_part(preset, name)
+    root = find_folder(name, part)
+    refuse_pointers(name, root)
+    index = read_index(name, part, str(root))
+    cls = choose(str(index["_class_name"]))
+    kinds = component_classes(name, part, index, cls)
+    check_device(preset, part.device or device)
+    check(preset.speed(stage_of(name)), stage_of(name), cls, kinds, part.device or device)
+    return root, index, cls, kinds
+
+
+def stage_of(name: str) -> StageName:
+    """The stage that a pipeline's part is in the place of."""
+    stages: dict[str, StageName] = {"t2i": "t2i", "i2v_pipeline": "i2v", "v2v_pipeline": "v2v"}
+    return stages[name]
 
 
 def part_of(preset: Preset, name: str, component: str) -> tuple[str, Part]:
@@ -163,6 +195,23 @@ def assemble(
     pipeline = cls(**arguments)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def empty(kind: type[Any], place: str | Path, subfolder: str = "", published: Mapping[str, Any] | None = None) -> Any:
+    """A network without weights, of the configuration that is published here or stands in a folder."""
+    with torch.device("meta"):
+        if hasattr(kind, "config_class") and kind.__module__.startswith("transformers"):
+            settings = kind.config_class
+            if published is None:
+                return kind(settings.from_pretrained(str(place), subfolder=subfolder))
+            return kind(settings(**published))
+        known = kind.load_config(str(place), subfolder=subfolder) if published is None else dict(published)
+        return kind.from_config(known)
+
+
+def reads_text(kind: type[Any]) -> bool:
+    """Whether a component is a processor of texts and pictures, of which pipelines here use the tokenizer alone."""
+    return issubclass(kind, transformers.ProcessorMixin)
 
 
 def dtype_of(preset: Preset, part: Part, device: str) -> torch.dtype:
@@ -221,6 +270,8 @@ def _load_component(name: str, part: Part, folder: Path, kind: type[Any], dtype:
     try:
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
+        if reads_text(kind):  # its pictures need torchvision, and no stage shows it one
+            kind = transformers.AutoTokenizer
         made = kind.from_pretrained(str(folder), **options)
         if isinstance(made, transformers.PreTrainedTokenizerBase):
             words = sum(not token.startswith("<") for token in made.get_vocab())
@@ -246,13 +297,17 @@ def _load_component(name: str, part: Part, folder: Path, kind: type[Any], dtype:
     return module.eval().requires_grad_(False)
 
 
-def _place(pipeline: Any, preset: Preset, device: str) -> Any:
-    """On the device; or on the CPU, from where each model or each layer visits the device while it computes."""
+def _place(pipeline: Any, speed: Speed, device: str) -> Any:
+    """On the device; or on the CPU, from where models, groups of layers or layers visit the device to compute."""
     target = torch.device(device)
-    if target.type == "cpu" or preset.offload == "none":
+    offload = offload_on(target, speed.offload)
+    if offload == "none":
         return pipeline.to(target)
-    if preset.offload == "model":
+    if offload == "model":
         pipeline.enable_model_cpu_offload(device=target)
+    elif offload == "groups":
+        streams = target.type == "cuda"  # the next group comes while one computes
+        pipeline.enable_group_offload(onload_device=target, offload_type="leaf_level", use_stream=streams)
     else:
         pipeline.enable_sequential_cpu_offload(device=target)
     return pipeline

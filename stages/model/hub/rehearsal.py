@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from stages.model.hub.layout import assemble, component_classes, dtype_of, part_of, read_index
+from stages.model.hub.layout import assemble, component_classes, dtype_of, empty, part_of, read_index, reads_text
 from stages.model.hub.published import PUBLISHED
 from stages.model.hub.runner import Runner
 from stages.model.weights.loading import find_part, source_of
@@ -54,6 +54,7 @@ class Rehearsal:
 
     modules: dict[str, nn.Module]
     calls: list[Call] = field(default_factory=list)
+    held: int = 0  # bytes that the pipeline holds beside every pass
 
 
 class Maker(Protocol):
@@ -114,12 +115,12 @@ def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type], de
 
     def make(component: str, kind: type[Any]) -> Any:
         own = part_of(preset, name, component)[1]
-        if "Tokenizer" in kind.__name__:
+        if "Tokenizer" in kind.__name__ or reads_text(kind):
             return _Words(_longest(own))
         if not issubclass(kind, nn.Module):
             return _small(own, kind, known.get(component))
-        with torch.device("meta"):
-            module: nn.Module = _empty(own, kind, PUBLISHED.get(own.source, {}).get(component))
+        with OnMeta():  # type: ignore[no-untyped-call]
+            module = empty(kind, source_of(own), own.subfolder, PUBLISHED.get(own.source, {}).get(component))
         module = module.to("meta")  # what is made of plain numbers is on the CPU until here
         _cast(module, dtype_of(preset, own, device))
         return module.eval().requires_grad_(False)
@@ -139,17 +140,6 @@ def _small(part: Part, kind: type[Any], published: Any) -> Any:
     return kind.from_pretrained(source_of(part), subfolder=part.subfolder) if published is None else kind(**published)
 
 
-def _empty(part: Part, kind: type[Any], published: Any) -> nn.Module:
-    source, folder = source_of(part), part.subfolder
-    if hasattr(kind, "config_class") and kind.__module__.startswith("transformers"):
-        settings = kind.config_class
-        config = settings(**published) if published is not None else settings.from_pretrained(source, subfolder=folder)
-        made: nn.Module = kind(config)
-    else:
-        made = kind.from_config(kind.load_config(source, subfolder=folder) if published is None else dict(published))
-    return made
-
-
 def _cast(module: nn.Module, dtype: torch.dtype) -> None:
     """To `dtype`, but for the layers that the libraries keep in float32 when they load the weights."""
     diffusers_own = type(module).__module__.startswith("diffusers")
@@ -164,15 +154,23 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> None:
 class _Words(dict[str, Tensor]):
     """A tokenizer that knows how long its sequences are, and nothing else."""
 
+    pad_token = eos_token = ""
+
     def __init__(self, longest: int, **tensors: Tensor) -> None:
         super().__init__(**tensors)
         self.model_max_length = longest
 
     def __call__(self, text: Any, **options: Any) -> "_Words":
+        """Of one text, or of several: padded all the same."""
         count = 1 if isinstance(text, str) else len(text)
         self.model_max_length = int(options.get("max_length") or self.model_max_length)
         ids = torch.ones((count, self.model_max_length), dtype=torch.long)
         return _Words(self.model_max_length, input_ids=ids, attention_mask=ids)
+
+    def to(self, device: Any) -> "_Words":
+        """Where numbers are; meta has none."""
+        moved = self if str(device) == "meta" else {name: tensor.to(device) for name, tensor in self.items()}
+        return _Words(self.model_max_length, **moved)
 
     def apply_chat_template(self, messages: Any, *, tokenize: bool = True, **options: Any) -> Any:
         """Of one message, or of several: padded all the same."""

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.base import Report, StageError
+from stages.model.hub.knobs import Caching
 from stages.model.hub.noise import Share, shared_noise
 from stages.model.hub.skipping import RESUMABLE, Skip
 from stages.model.sampling.sampler import build_scheduler
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.presets import Denoising
+from stages.speed import EXACT, Speed
 from stages.types import UInt8
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,9 @@ log = logging.getLogger(__name__)
 class Runner:
     """A pipeline that is called again and again, one call at a time."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, speed: Speed = EXACT) -> None:
         self.pipeline = pipeline
+        self._speed, self._caching = speed, Caching(pipeline, speed)
         self.takes = frozenset(inspect.signature(type(pipeline).__call__).parameters)
         self._own_scheduler = getattr(pipeline, "scheduler", None)
         self._own_guider = getattr(pipeline, "guider", None)
@@ -43,8 +46,8 @@ class Runner:
 
     @property
     def resumable(self) -> bool:
-        """Whether a call can stop between two steps and go on elsewhere."""
-        return self.name in RESUMABLE
+        """Whether a call can stop between two steps and go on elsewhere: not with a cache, which no state holds."""
+        return self.name in RESUMABLE and self._speed.cache == "none"
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -88,12 +91,14 @@ class Runner:
             "output_type": "np",
             "use_resolution_binning": False,  # PixArt and Sana would draw another size and crop it
             "sample_audio": False,
+            **({"sigmas": [*denoising.sigmas]} if denoising.sigmas else {}),
         }
         skip = Skip(self.pipeline, stops, generators)
         report(skip.left, steps)
         with (
             self._watched(steps, report, stops, skip) as callback,
             skip.running(),
+            self._caching.on(steps, denoising.guidance),
             shared_noise(self.pipeline, share),
         ):
             if "callback_on_step_end" in self.takes:
@@ -109,7 +114,7 @@ class Runner:
         if denoising.scheduler != "own":
             self.pipeline.scheduler = build_scheduler(denoising)
         elif own is not None:
-            self.pipeline.scheduler = type(own).from_config(own.config, **_shift(own, denoising.flow_shift))
+            self.pipeline.scheduler = type(own).from_config(own.config, **_changes(own, denoising))
 
     @contextmanager
     def _watched(self, steps: int, report: Report, stops: Stops, skip: Skip) -> Iterator[Callable[..., dict[str, Any]]]:
@@ -158,10 +163,13 @@ class Runner:
             clear()
 
 
-def _shift(scheduler: Any, flow_shift: float) -> dict[str, float]:
-    """Under the name that the scheduler has for it."""
+def _changes(scheduler: Any, denoising: Denoising) -> dict[str, Any]:
+    """Of its settings, under the names that the scheduler has for them: noise levels of ours are taken as they are."""
+    changes: dict[str, Any] = {key: denoising.flow_shift for key in ("flow_shift", "shift") if denoising.flow_shift}
+    if denoising.sigmas:
+        changes |= {"use_dynamic_shifting": False, "shift_terminal": None, "shift": 1.0}
     known = inspect.signature(type(scheduler)).parameters
-    return {key: flow_shift for key in ("flow_shift", "shift") if flow_shift and key in known}
+    return {key: value for key, value in changes.items() if key in known}
 
 
 @cache

@@ -34,6 +34,11 @@ RESUMABLE = frozenset(
 _EACH_STEP = ("transformer", "unet", "controlnet")  # how components begin that run at every step
 
 
+def runs_each_step(component: str) -> bool:
+    """Whether a component of a pipeline denoises."""
+    return component.startswith(_EACH_STEP)
+
+
 class Skip:
     """Of one call: the first steps of `stops.state`; nothing without a state."""
 
@@ -47,7 +52,7 @@ class Skip:
     def running(self) -> Iterator[None]:
         """While the pipeline is called."""
         if self.left:
-            networks = {name: part for name, part in self._pipeline.components.items() if name.startswith(_EACH_STEP)}
+            networks = {name: part for name, part in self._pipeline.components.items() if runs_each_step(name)}
             for part in networks.values():
                 if isinstance(part, nn.Module):
                     self._mute(part, "forward", _zeros)

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.transformers.transformer_kandinsky6_sr import apply_rotary
 from diffusers.pipelines.kandinsky6.pipeline_kandinsky6_sr import _tile_positions
+from torch import Tensor
 
 from stages.base import InputError
 from stages.model.hub.limits import spatial_factor
@@ -17,6 +20,34 @@ from stages.types import UInt8
 
 _SCALES = (2, 2.25, 4)  # Kandinsky's; 2.25 is 1.125 of the pixels, then twice
 _OVERLAP = 0.2  # of its tiles
+
+
+class WholeAttention:
+    """Every token of a tile attends to every other, as is the default of Kandinsky's authors in ComfyUI.
+
+    The processor of diffusers attends to blocks that it chooses, in a kernel that must be compiled first: without that
+    it holds the scores of all pairs, which no GPU has room for.
+    """
+
+    _attention_backend: Any = None
+    _parallel_config: Any = None
+
+    def __call__(self, attn: Any, hidden_states: Tensor, rotary_emb: Tensor, sparse_params: Any = None) -> Tensor:
+        said = [layer(hidden_states).unflatten(-1, (attn.num_heads, -1)) for layer in (attn.to_query, attn.to_key)]
+        norms = (attn.query_norm, attn.key_norm)
+        query, key = (apply_rotary(norm(x.float()).type_as(x), rotary_emb) for norm, x in zip(norms, said, strict=True))
+        value = attn.to_value(hidden_states).unflatten(-1, (attn.num_heads, -1))
+        seen = dispatch_attention_fn(
+            query, key, value, backend=self._attention_backend, parallel_config=self._parallel_config
+        )
+        made: Tensor = attn.out_layer(seen.flatten(2, 3))
+        return made
+
+
+def attend_to_all(pipeline: Any) -> None:
+    """Give Kandinsky's upscaler the attention that runs anywhere."""
+    if hasattr(pipeline, "transformer_tile_sizes"):
+        pipeline.transformer.set_attn_processor(WholeAttention())
 
 
 def small_size(pipeline: Any, who: str, size: tuple[int, int], given: tuple[int, int]) -> tuple[float, tuple[int, int]]:
@@ -73,6 +104,12 @@ def count_passes(pipeline: Any, steps: int, scale: float, size: tuple[int, int])
         for side, own in ((size[1], tile[0]), (size[0], tile[1]))
     ]
     return steps * places[0] * places[1]
+
+
+def held_beside(pipeline: Any, frames: int, size: tuple[int, int]) -> int:
+    """Bytes of float32 that Kandinsky's upscaler keeps while it goes from tile to tile: its canvas, and a copy as it
+    is cut from, at half the side."""
+    return frames * 3 * 4 * size[0] * size[1] * 5 // 4 if hasattr(pipeline, "transformer_tile_sizes") else 0
 
 
 def _tile(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:

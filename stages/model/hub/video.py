@@ -21,17 +21,18 @@ import torch
 from stages.base import InputError, Report, WeightsError, derive_seed, ignore_progress
 from stages.model.hub import limits
 from stages.model.hub.classes import ANIMATES, REDRAWS, SEES_REFERENCE, UPSCALES, takes, why_not
-from stages.model.hub.layout import choose_class, load_pipeline
+from stages.model.hub.layout import choose_class, load_pipeline, look_up
 from stages.model.hub.noise import Share
 from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
-from stages.model.hub.upscaling import count_passes, small_size, upscaling
+from stages.model.hub.upscaling import attend_to_all, count_passes, held_beside, small_size, upscaling
 from stages.model.network.pictures import resize_frames
 from stages.model.sampling.stops import NO_STOPS, Stops
 from stages.model.sampling.windows import Span, cut_piece, plan_windows
 from stages.model.weights.facts import facts_of
 from stages.presets import I2VParams, Preset, V2VParams
 from stages.settings import Denoising
+from stages.speed import EXACT, Speed
 from stages.types import Clip, Image, Keyframes, Piece
 
 ResultT = TypeVar("ResultT")
@@ -55,9 +56,9 @@ log = logging.getLogger(__name__)
 class HubAnimator:
     """Image to video by a pipeline that takes `image`."""
 
-    def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN) -> None:
+    def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN, speed: Speed = EXACT) -> None:
         """`facts` say what computes here (`stages.model.weights.facts`), for states that others go on from."""
-        self.runner = Runner(pipeline)
+        self.runner = Runner(pipeline, speed)
         self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"I2V's {self.runner.name}"
         self.frame_rule = limits.frame_rule(pipeline, redraws=False)
@@ -84,7 +85,13 @@ class HubAnimator:
         name = _I2V
         _tell_what_has_no_effect(preset, preset.prior.weight > 0 or bool(preset.i2v_guide.controls), name)
         facts = facts_of(preset, device)
-        return cls(load_pipeline(preset, name, device, partial(_animator_class, preset), judge), facts)
+        pipeline = load_pipeline(preset, name, device, partial(_animator_class, preset), judge)
+        return cls(pipeline, facts, preset.speed("i2v"))
+
+    @staticmethod
+    def check(preset: Preset, device: str) -> str:
+        """Everything that `load` refuses before it reads weights; gives the pipeline's class. Raises as `load` does."""
+        return look_up(preset, _I2V, device, partial(_animator_class, preset))[2].__name__
 
     @classmethod
     def rehearse(cls, preset: Preset, params: I2VParams, device: str = "meta") -> Rehearsal:
@@ -125,8 +132,9 @@ class HubAnimator:
 class HubRedrawer:
     """Video to video by a pipeline that takes `video`: how strongly to change it, or to make it larger."""
 
-    def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN) -> None:
-        self.runner = Runner(pipeline)
+    def __init__(self, pipeline: Any, facts: Mapping[str, str] = _UNKNOWN, speed: Speed = EXACT) -> None:
+        attend_to_all(pipeline)
+        self.runner = Runner(pipeline, speed)
         self.facts = facts if self.runner.resumable else _UNKNOWN
         self.who = f"V2V's {self.runner.name}"
         self.upscales = self.runner.name in UPSCALES
@@ -159,7 +167,13 @@ class HubRedrawer:
         name = _V2V
         _tell_what_has_no_effect(preset, bool(preset.v2v_guide.controls), name)
         facts = facts_of(preset, device)
-        return cls(load_pipeline(preset, name, device, partial(_redrawer_class, preset), judge), facts)
+        pipeline = load_pipeline(preset, name, device, partial(_redrawer_class, preset), judge)
+        return cls(pipeline, facts, preset.speed("v2v"))
+
+    @staticmethod
+    def check(preset: Preset, device: str) -> str:
+        """As `HubAnimator.check`."""
+        return look_up(preset, _V2V, device, partial(_redrawer_class, preset))[2].__name__
 
     @classmethod
     def rehearse(cls, preset: Preset, params: V2VParams, frames: int, device: str = "meta") -> Rehearsal:
@@ -167,7 +181,9 @@ class HubRedrawer:
         made = cls(sketch_pipeline(preset, _V2V, partial(_redrawer_class, preset), device))
         clip = Clip(np.zeros((frames, params.size[1], params.size[0], 3), np.uint8), preset.keyframe_fps)
         image = Image(clip.frames[0])
-        return rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
+        seen = rehearse(made, lambda: made(image, Keyframes(None, clip), params=params, seed=0, report=ignore_progress))
+        seen.held = held_beside(made.runner.pipeline, frames, params.size)
+        return seen
 
     def __call__(
         self,
@@ -338,14 +354,9 @@ def _as_weights_error(preset: Preset, name: str, check: Callable[..., ResultT], 
 
 
 def _tell_what_has_no_effect(preset: Preset, guided: bool, name: str) -> None:
-    if (
-        guided
-        or any(not lora.into for lora in preset.loras)
-        or preset.i2v.reuse_every > 1
-        or preset.v2v.reuse_every > 1
-    ):
+    if guided or any(not lora.into for lora in preset.loras):
         log.warning(
-            "Preset %r has a prior, ControlNets, LoRAs or feature reuse, which the pipeline of part %r does not know; "
+            "Preset %r has a prior, ControlNets or LoRAs, which the pipeline of part %r does not know; "
             "they have no effect there.",
             preset.name,
             name,

@@ -92,7 +92,7 @@ def can_remember(unet: Any, hints: Sequence[Hint], reuse_every: int) -> bool:
     if reuse_every > 1 and not known:
         raise InputError(
             f"reuse_every is {reuse_every}, but this network has layers or offloading hooks that cannot be run in "
-            f"part; set reuse_every to 1, or offload to 'none'."
+            f"part; set reuse_every to 1, or offload to 'none' or 'model'."
         )
     return known
 

@@ -24,6 +24,7 @@ from stages.model.weights.loading import compute_dtype, load_module, settle
 from stages.model.weights.lora import merge_loras
 from stages.model.weights.offload import Places
 from stages.presets import Guide, Preset
+from stages.speed import EXACT, Speed
 
 
 @dataclass
@@ -40,9 +41,10 @@ class VideoNetwork:
     dtype: torch.dtype = torch.float32  # of the latents
     places: Places = field(default_factory=Places)
     facts: Mapping[str, str] = field(default_factory=dict)  # what computes here; empty for one that was not loaded
+    reuse_every: int = 1  # of the steps, how many share their deep layers
 
     @classmethod
-    def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide) -> Self:
+    def load(cls, preset: Preset, device: str, *, motion: str, guide: Guide, speed: Speed = EXACT) -> Self:
         """Build from `preset.video_unet`, the given motion module, `vae`, text, what `guide` names, and the parts
         `appearance` and `image_encoder` where there are such.
 
@@ -76,8 +78,9 @@ class VideoNetwork:
             max_frames=int(adapter.config.motion_max_seq_length),
             device=torch.device(device),
             dtype=dtype,
-            places=Places(device, preset.offload),
+            places=Places(device, speed.offload),
             facts=facts,
+            reuse_every=speed.reuse_every,
         )
         network._place(preset)  # every part is there and fits: only now the device's memory is taken
         return network
@@ -93,7 +96,7 @@ class VideoNetwork:
             self.places.put(module, every_step=True)
 
     def lend(self, *modules: nn.Module) -> AbstractContextManager[None]:
-        """With `modules` on the device; where the preset offloads whole models, they leave it afterwards."""
+        """With `modules` on the device; where whole models are offloaded, they leave it afterwards."""
         return self.places.lend(*modules)
 
     @property

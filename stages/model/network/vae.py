@@ -2,7 +2,8 @@
 
 Takes and gives torch tensors: pictures (N, 3, H, W) float in -1..1, latents (N, C, h, w) multiplied by the scaling
 factor. The public VAEs read pixels as they are. Ours reads blocks of 2x2 pixels as 12 channels, which makes it four
-times as cheap at the same width; how large the blocks are follows from `in_channels`. Knows nothing of frames or time.
+times as cheap at the same width; how large the blocks are follows from `in_channels`. VAE tiling is not used: norms and
+attention look at a whole picture. Knows nothing of frames or time.
 """
 
 import math

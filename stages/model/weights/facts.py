@@ -16,6 +16,7 @@ import torch
 import stages
 from stages.model.weights.identity import identity_of
 from stages.presets import Preset
+from stages.speed import PACKAGES
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 _SHOWN = 16  # digits of a digest
@@ -26,15 +27,23 @@ def facts_of(preset: Preset, device: str) -> Mapping[str, str]:
     weights = hashlib.sha256()
     for name, part in sorted(preset.parts.items()):
         weights.update(f"{name} {identity_of(name, part)}\n".encode())
+    libraries = sorted({PACKAGES[speed.weights] for speed in preset.speeds.values() if speed.weights in PACKAGES})
     settings = hashlib.sha256(repr(preset).encode()).hexdigest()
     kind = torch.device(device).type
     return {
         "preset": f"{preset.name} {settings[:_SHOWN]}",
         "weights": weights.hexdigest()[:_SHOWN],
         "code": _code(),
-        "libraries": ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES),
+        "libraries": ", ".join(f"{name} {_version(name)}" for name in (*_LIBRARIES, *libraries)),
         "device": f"{kind}, threads {torch.get_num_threads()}" if kind == "cpu" else kind,
     }
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 @cache

@@ -6,8 +6,10 @@ of its subfolder and variant. A pickle is recognised by its name and by its firs
 code. Knows nothing of modules.
 """
 
+import errno
 import json
 import os
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from stages.presets import WEIGHTS, Part
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_TEXTS = ("*.json", "*.txt", "*.model")
+_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")  # the last: how a message is laid out for a language model
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
@@ -102,7 +104,7 @@ def find_folder(name: str, part: Part) -> Path:
 
 def local_folder(name: str, part: Part) -> Path | None:
     """Where its repository is on this machine with all that the part needs; None where it is not."""
-    roots = [_mirror(part), _cached(part)] if is_hub_id(part) else [Path(source_of(part))]
+    roots = [_mirror(part), cached_folder(part)] if is_hub_id(part) else [Path(source_of(part))]
     return next((root for root in roots if root is not None and root.is_dir() and _complete(name, part, root)), None)
 
 
@@ -241,7 +243,7 @@ def local_state(name: str, part: Part) -> State:
     copy = _mirror(part) if is_hub_id(part) else Path(part.source).expanduser()
     if copy is not None and _complete(name, part, copy):
         return "broken" if _has_pointer(copy / part.subfolder) else "local"
-    cached = _cached(part) if is_hub_id(part) else None
+    cached = cached_folder(part) if is_hub_id(part) else None
     if cached is not None:
         if _complete(name, part, cached):
             return "broken" if _has_pointer(cached / part.subfolder) else "cached"
@@ -258,7 +260,7 @@ def fetch(name: str, part: Part) -> Path:
         WeightsError: the hub cannot be reached, or its repository holds no safetensors for this part.
     """
     from huggingface_hub import HfApi, snapshot_download  # only for public weights
-    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         folder = Path(snapshot_download(part.source, revision=part.revision, allow_patterns=patterns(name, part)))
@@ -268,7 +270,11 @@ def fetch(name: str, part: Part) -> Path:
         HfApi().list_repo_files(part.source, revision=part.revision)
     except RevisionNotFoundError as error:
         raise WeightsError(no_revision(name, part)) from error
-    except Exception as error:  # offline mode, no route, no such repository, no right to it
+    except RepositoryNotFoundError as error:
+        raise WeightsError(no_repository(name, part)) from error
+    except Exception as error:  # offline mode, no route, no room
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise WeightsError(f"Part {name!r}: {no_room(part.source)}") from error
         copy = _mirror(part)
         if copy is not None:
             _refuse_pickles(name, copy / part.subfolder)
@@ -296,6 +302,33 @@ def no_revision(name: str, part: Part) -> str:
     )
 
 
+def no_repository(name: str, part: Part) -> str:
+    """One sentence for a repository that is not there, or that wants consent first."""
+    return (
+        f"Part {name!r}: the hub shows you no repository {part.source}; check `source` in the preset or, if it wants "
+        f"consent first, give that on https://huggingface.co/{part.source} and run `hf auth login`."
+    )
+
+
+def no_room(what: str, needed: int = 0) -> str:
+    """One sentence for a disk that is full, or would be with `needed` bytes more."""
+    folder, free = cache_room()
+    more = f"{needed / 1e9:.1f} GB more" if needed else "more room"
+    return (
+        f"{what} needs {more}, and {free / 1e9:.1f} GB are free at {folder}; make room there, or set HF_HUB_CACHE to a "
+        f"folder on a larger disk."
+    )
+
+
+def cache_room() -> tuple[Path, int]:
+    """The hub's cache and the bytes that are free there."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return folder, shutil.disk_usage(there).free
+
+
 def _at(part: Part) -> str:
     return "" if part.revision == "main" else f" --revision {part.revision}"
 
@@ -318,7 +351,8 @@ def _mirror(part: Part) -> Path | None:
     return copy if copy is not None and copy.is_dir() else None
 
 
-def _cached(part: Part) -> Path | None:
+def cached_folder(part: Part) -> Path | None:
+    """Where its repository is in the hub's cache, whole or not."""
     from huggingface_hub import snapshot_download
 
     try:

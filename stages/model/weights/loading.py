@@ -6,10 +6,8 @@ fitting on the CPU before a GPU is touched. Gives modules on a device, without g
 are for.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -39,8 +37,6 @@ __all__ = [
     "source_of",
 ]
 
-log = logging.getLogger(__name__)
-
 _LEAST_TOKENS = 10
 _LEAST_CAPABILITY: dict[DTypeName, tuple[int, int]] = {"bfloat16": (8, 0), "float16": (5, 3)}  # of CUDA devices
 
@@ -67,8 +63,6 @@ def check_device(preset: Preset, device: str) -> None:
         target = torch.device(device)
     except RuntimeError as error:
         raise WeightsError(f"Device {device!r} is not one that torch knows; use 'cpu', 'cuda' or 'cuda:1'.") from error
-    if target.type == "cpu" and preset.offload != "none":
-        _tell_once(preset.offload)
     if target.type not in ("cpu", "cuda", "meta") and not _has(target):
         raise WeightsError(f"Device {device!r} does not exist; this machine has none of its kind: use 'cpu'.")
     if target.type != "cuda":
@@ -97,11 +91,6 @@ def _has(target: torch.device) -> bool:
     return kind is not None and kind.type == target.type
 
 
-@cache
-def _tell_once(offload: str) -> None:
-    log.warning("On a CPU there is nothing to offload: `offload=%r` of the preset has no effect.", offload)
-
-
 def settle(preset: Preset, device: str, *, together: Sequence[str] = ()) -> Preset:
     """The preset with the device of every part spelled out, for a stage that runs on `device`.
 
@@ -115,7 +104,7 @@ def settle(preset: Preset, device: str, *, together: Sequence[str] = ()) -> Pres
     parts = {}
     for name, part in preset.parts.items():
         if part.device is not None or part.dtype is not None:
-            check_device(replace(preset, dtype=part.dtype or preset.dtype, offload="none"), part.device or device)
+            check_device(replace(preset, dtype=part.dtype or preset.dtype), part.device or device)
         if part.device is not None and _index(part.device) == _index(device):
             part = replace(part, device=None)
         for what, own, common in (("device", part.device, device), ("dtype", part.dtype, preset.dtype)):

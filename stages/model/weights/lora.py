@@ -10,6 +10,7 @@ of video.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,14 +40,24 @@ def merge_loras(unet: Any, preset: Preset) -> None:
             merge(unet, tensors, lora.scale, lora.part)
 
 
-@torch.no_grad()
-def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str, whose: str = "this UNet") -> int:
-    """Add the changes to the weights; how many layers changed. `whose` names the network, for a message.
+@dataclass(frozen=True)
+class Change:
+    """Of one layer's weight: alpha / rank · up · down; without an alpha, up · down."""
+
+    down: Tensor
+    up: Tensor
+    alpha: float | None
+
+
+def find_changes(
+    unet: Any, tensors: Mapping[str, Tensor], part: str, whose: str = "this UNet"
+) -> tuple[dict[str, Change], dict[str, Tensor]]:
+    """What a LoRA changes, by layer: weights and biases. `whose` names the network, which may have no weights yet.
 
     Raises:
         WeightsError: a change that fits no layer, or a layer of another shape.
     """
-    layers = {_plain(name): layer for name, layer in unet.named_modules() if hasattr(layer, "weight")}
+    layers = _layers(unet)
     biases = {_plain(key.removesuffix(_BIAS)): value for key, value in tensors.items() if key.endswith(_BIAS)}
     pairs = _pairs({key: value for key, value in tensors.items() if not key.endswith(_BIAS)}, part)
     without = sorted(name for name in biases if getattr(layers.get(name), "bias", None) is None)
@@ -59,16 +70,26 @@ def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str, who
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         told = f"changes layers that it has not: {', '.join(unknown[:3])}{more}" if pairs else "holds no change"
         raise WeightsError(f"Part {part!r} is no LoRA of {whose}, it {told}; choose one made for the same base.")
-    for name, (down, up, alpha) in pairs.items():
-        weight, rank = layers[name].weight, len(down)
-        low, high = down.flatten(1).float(), up.flatten(1).float()
-        rows = weight.flatten(1)
-        if (len(high), high.shape[1], low.shape[1]) != (len(rows), rank, rows.shape[1]):
+    for name, change in pairs.items():
+        weight, low, high = layers[name].weight, change.down.flatten(1).shape, change.up.flatten(1).shape
+        rows = weight.flatten(1).shape
+        if (high[0], high[1], low[1]) != (rows[0], low[0], rows[1]):
             raise WeightsError(
-                f"Part {part!r} changes {name} by {tuple(high.shape)} x {tuple(low.shape)}, the layer is "
+                f"Part {part!r} changes {name} by {tuple(high)} x {tuple(low)}, the layer is "
                 f"{tuple(weight.shape)}; choose a LoRA made for the same base."
             )
-        change = (high @ low) * (scale * (rank if alpha is None else alpha) / rank)
+    return pairs, biases
+
+
+@torch.no_grad()
+def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str, whose: str = "this UNet") -> int:
+    """Add the changes to the weights; how many layers changed. Raises as `find_changes` does."""
+    pairs, biases = find_changes(unet, tensors, part, whose)
+    layers = _layers(unet)
+    for name, own in pairs.items():
+        weight, rank = layers[name].weight, len(own.down)
+        change = own.up.flatten(1).float() @ own.down.flatten(1).float()
+        change *= scale * (rank if own.alpha is None else own.alpha) / rank
         weight.copy_((weight.float() + change.view(weight.shape).to(weight.device)).to(weight.dtype))
     for name, change in biases.items():
         bias = layers[name].bias
@@ -76,8 +97,12 @@ def merge(unet: Any, tensors: Mapping[str, Tensor], scale: float, part: str, who
     return len(pairs)
 
 
-def _pairs(tensors: Mapping[str, Tensor], part: str) -> dict[str, tuple[Tensor, Tensor, float | None]]:
-    """Name of a layer -> down, up, alpha."""
+def _layers(network: Any) -> dict[str, Any]:
+    return {_plain(name): layer for name, layer in network.named_modules() if hasattr(layer, "weight")}
+
+
+def _pairs(tensors: Mapping[str, Tensor], part: str) -> dict[str, Change]:
+    """By the name of the layer."""
     result, used = {}, set()
     for key, down in tensors.items():
         ending = next((ending for ending in _DOWN if key.endswith(ending)), None)
@@ -87,7 +112,7 @@ def _pairs(tensors: Mapping[str, Tensor], part: str) -> dict[str, tuple[Tensor, 
         up, alpha = stem + _UP[_DOWN.index(ending)], f"{stem}.alpha"
         if up not in tensors:
             continue
-        result[_plain(stem)] = (down, tensors[up], float(tensors[alpha]) if alpha in tensors else None)
+        result[_plain(stem)] = Change(down, tensors[up], float(tensors[alpha]) if alpha in tensors else None)
         used |= {key, up, alpha}
     if strange := sorted(key for key in tensors if key not in used and not key.startswith(_TEXT)):
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""

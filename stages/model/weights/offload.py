@@ -1,18 +1,22 @@
-"""Where a stage's modules are while nothing runs, and how they visit the device to compute: `Preset.offload`.
+"""Where a stage's modules are while nothing runs, and how they visit the device to compute: `Speed.offload`.
 
 "none": they stay there. "model": a module visits the device while it is lent. "layers": of the modules that run at
 every step, each layer visits the device while it computes (accelerate's hooks); the others stay there. A module whose
 part names a device of its own stays on that one. Takes modules on the CPU. Knows nothing of what they compute.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import accelerate
 import torch
 from torch import nn
 
-from stages.settings import Offload
+from stages.speed import Offload
+
+log = logging.getLogger(__name__)
 
 
 class Places:
@@ -20,7 +24,7 @@ class Places:
 
     def __init__(self, device: str | torch.device = "cpu", offload: Offload = "none") -> None:
         self.device = torch.device(device)
-        self.offload: Offload = "none" if self.device.type == "cpu" else offload  # on a CPU there is nothing to save
+        self.offload: Offload = offload_on(self.device, offload)
         self._apart: list[nn.Module] = []
 
     def put(self, module: nn.Module, home: str | None = None, *, every_step: bool = False) -> None:
@@ -48,3 +52,16 @@ class Places:
         finally:
             for module in guests:
                 module.to("cpu")
+
+
+def offload_on(device: torch.device, offload: Offload) -> Offload:
+    """What is left of it there; the log says it once where that is nothing."""
+    if device.type != "cpu" or offload == "none":
+        return offload
+    _tell_once(offload)
+    return "none"
+
+
+@cache
+def _tell_once(offload: Offload) -> None:
+    log.warning("On a CPU there is nothing to offload: `offload=%r` has no effect.", offload)

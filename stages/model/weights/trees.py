@@ -1,7 +1,7 @@
 """What fetching a part would bring, judged by the list of files of its repository: nothing is fetched.
 
 Takes a part and a tree, path to bytes, as the hub lists it at the part's revision. A file that is not there, a shard of
-a set that is not whole, a pickle alone: told before gigabytes move. Knows nothing of what is on this machine.
+a set that is not whole, a pickle alone: told before gigabytes move.
 """
 
 import re
@@ -9,7 +9,16 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 
 from stages.base import WeightsError
-from stages.model.weights.files import STEMS, is_pipeline, no_network, no_revision, no_safetensors, patterns
+from stages.model.weights.files import (
+    STEMS,
+    cached_folder,
+    is_pipeline,
+    no_network,
+    no_repository,
+    no_revision,
+    no_safetensors,
+    patterns,
+)
 from stages.presets import Part
 
 Tree = Mapping[str, int]  # path in the repository -> bytes; 0 where the hub does not say
@@ -24,12 +33,14 @@ def hub_tree(name: str, part: Part) -> dict[str, int]:
         WeightsError: the hub cannot be reached, or has no such repository or revision.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         info = HfApi().model_info(part.source, revision=part.revision, files_metadata=True)
     except RevisionNotFoundError as error:
         raise WeightsError(no_revision(name, part)) from error
+    except RepositoryNotFoundError as error:
+        raise WeightsError(no_repository(name, part)) from error
     except Exception as error:  # the hub's own kinds
         reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
         raise WeightsError(no_network(name, part, reason)) from error
@@ -52,6 +63,19 @@ def to_fetch(name: str, part: Part, tree: Tree) -> dict[str, int]:
         f"Part {name!r} needs {gap}, which {part.source} does not have at revision {part.revision!r}; check subfolder, "
         f"variant, weight_name and revision in the preset."
     )
+
+
+def lacking(part: Part, wanted: Tree) -> dict[str, int]:
+    """Of the files of a part those that the hub's cache has not, each with the bytes that are still to come."""
+    folder = cached_folder(part)
+    if folder is None:
+        return dict(wanted)
+    absent = {path: size for path, size in wanted.items() if not (folder / path).is_file()}
+    begun = sum(file.stat().st_size for file in (folder.parents[1] / "blobs").glob("*.incomplete"))
+    for path in sorted(absent, key=lambda own: -absent[own]):  # nobody says whose a file is that has begun to come
+        taken = min(begun, absent[path])
+        absent[path], begun = absent[path] - taken, begun - taken
+    return absent
 
 
 def _gaps(name: str, part: Part, tree: Tree) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -81,9 +82,13 @@ class MotionJudge(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits."""
-        seen = torch.cat([clips, 4 * clips.diff(dim=1)], 1)
-        made: Tensor = self.head(F.adaptive_avg_pool2d(self.body(seen), 3).flatten(1))
+        made: Tensor = self.head(F.adaptive_avg_pool2d(self.body(_with_changes(clips)), 3).flatten(1))
         return made
+
+
+def _with_changes(clips: Tensor) -> Tensor:
+    """What the body of the motion judge reads: the frames, and how each differs from the one before."""
+    return torch.cat([clips, 4 * clips.diff(dim=1)], 1)
 
 
 class Judges:
@@ -109,6 +114,15 @@ class Judges:
         said = {axis: names[int(logits[axis].mean(0).argmax())] for axis, names in AXES.items()}
         motion = list(MOTIONS)[int(self._motion(_motions([shown])).argmax())]
         return Verdict(**said, motion=motion)
+
+    @torch.no_grad()
+    def features(self, clip: UInt8) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What both know of (T, H, W, 3) uint8 before they name it: (4, 128) of four frames, (96,) of all."""
+        places = np.linspace(0, len(clip) - 1, FRAMES).round().astype(int)
+        shown = clip[places]
+        frames = self._picture.body(_pictures(shown[:: FRAMES // 4])).mean((-2, -1))
+        moving = self._motion.body(_with_changes(_motions([shown]))).mean((-2, -1))
+        return frames.double().numpy(), moving[0].double().numpy()
 
 
 def _pictures(frames: UInt8) -> Tensor:
@@ -153,6 +167,12 @@ def number_of(scene: Scene, axis: str) -> int:
     """The class of a scene on one axis of `AXES`, or on "motion"."""
     names = tuple(MOTIONS) if axis == "motion" else AXES[axis]
     return names.index(getattr(scene, axis))
+
+
+def judges_folder(cache: Path) -> Path | None:
+    """Where the judges lie that were trained before; None where there are none yet."""
+    folder = cache / f"judges-{len(SUBJECTS)}"
+    return folder if (folder / "motion.safetensors").exists() else None
 
 
 def obtain_judges(cache: Path) -> Judges:

@@ -1,4 +1,5 @@
-"""What the VFI GAN is trained against: pixels, a Laplacian pyramid, and a PatchGAN whose weight adapts.
+"""What the VFI GAN is trained against: pixels, a Laplacian pyramid, and an adversarial loss whose weight adapts, by a
+discriminator (PatchGAN).
 
 Takes made and true frames (N, 3, H, W) in [0, 1]; gives float32 scalars. The published recipe (VQ-FIGAN) adds LPIPS,
 whose backbone is not among the weights that this project may ship; the Laplacian pyramid is in its place.

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import autoscaling, twin
+from benchmarks import autoscaling
 from benchmarks.peer import environment as peer_env
 from benchmarks.peer import ray_data as peer_data
 from benchmarks.peer.work import Work, step
 from benchmarks.tools.bound import Load, alone_s, burst_s
 from benchmarks.tools.ideal import ends_s
 from benchmarks.tools.live import within
+from benchmarks.twin import setups
+from benchmarks.twin.__main__ import overhead_of
 from cluster.experiments.live import check_live
 from cluster.experiments.runs import plan_runs
 from cluster.traffic.measures import RequestRow, StageSample
@@ -47,19 +49,24 @@ def test_in_the_ideal_queue_nobody_is_overtaken_and_idle_servers_wait_for_nobody
 
 
 def test_the_twin_and_the_server_get_the_same_experiment() -> None:
-    for number, about in enumerate(twin.CONFIGURATIONS):
-        spec = about.spec(twin.stream(about, 70, seed=number))
+    for number, about in enumerate(setups.CONFIGURATIONS):
+        spec = about.spec(about.stream(70, seed=number))
         check_live(spec)
         (one,) = plan_runs(spec, Path())
         assert one.replicas == about.replicas
-        assert one.scenario.stages["vfi"].mean_s == pytest.approx(twin.RUN_S["vfi"] * about.windows)
+        assert one.scenario.stages["vfi"].mean_s == pytest.approx(setups.RUN_S["vfi"] * len(about.spans))
         assert 40 < len(one.trace.arrivals) < 100
+        scenario = about.scenario(about.plan(one), 0.02)
+        assert sum(scenario.stages["v2v"].shares) == pytest.approx(1.0)
+        assert bool(scenario.taken) == bool(about.nodes)
+    happening = [(about.urgent, about.drained, about.nodes > 0) for about in setups.CONFIGURATIONS]
+    assert all(any(column) for column in zip(*happening, strict=True))
 
 
 def test_the_overhead_is_what_a_lone_request_takes_beyond_its_stages() -> None:
-    about = twin.CONFIGURATIONS[0]  # two windows on two replicas of V2V: half its seconds
+    about = setups.CONFIGURATIONS[0]  # two windows on two replicas of V2V: half its seconds
     rows = [RequestRow(0, 0.0, 0.0, latency_s, "succeeded", {}) for latency_s in (2.0, 2.1, 9.0)]
-    assert twin.overhead_of(about, rows) == pytest.approx(2.1 - (0.25 + 0.8 + 0.8 + 0.1 + 0.1))
+    assert overhead_of(about, rows) == pytest.approx(2.1 - (0.25 + 0.8 + 0.8 + 0.1 + 0.1))
 
 
 def test_both_sides_of_autoscaling_are_the_same_but_for_who_scales(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from client.cli import app
 from client.schema import StageState
 from deployments.files.mp4 import encode_chunk, join_chunks
 from deployments.jobs.values import Update
+from deployments.studies.votes import RaterBook
 from stages.types import STAGE_NAMES, Clip
 from tests.deployments.api.served import Served
 from tests.deployments.studies.making import FPS, clip
@@ -89,10 +90,13 @@ def test_a_study_of_two_settings_from_the_videos_to_the_results(run: Any, live: 
     assert (again["study"]["id"], again["links"], worker.jobs) == (study["id"], links, 8)
     for link in links:
         base, _, token = link["url"].partition("/rate#")
+        seat = RaterBook(live[0].journal.database).seat(link["id"], closed=False)
         with httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}) as person:
             state = person.get("/v1/rate").json()
             while state["next"]:
-                body = {"trial": state["next"]["id"], "choices": {"overall": "same"}, "watched_s": 2.5}
+                trial = seat.trials[seat.number(state["next"]["id"])]
+                choices = {"overall": "same", **seat.plan.expected(trial)}
+                body = {"trial": state["next"]["id"], "choices": choices, "watched_s": 2.5}
                 state = person.post("/v1/rate/votes", json=body).json()
     results = run("results", study["id"], "--plots", "plots")
     assert results.exit_code == 0, results.stderr
@@ -101,12 +105,12 @@ def test_a_study_of_two_settings_from_the_videos_to_the_results(run: Any, live: 
     assert "18 votes are missing" in results.stdout
     assert [path.read_bytes()[1:4] for path in Path("plots").iterdir()] == [b"PNG"]
     assert run("export", study["id"], "-o", "votes.csv").exit_code == 0
-    assert len(Path("votes.csv").read_text().splitlines()) == 1 + 3 * (4 + 2 + 8 + 2)
+    assert len(Path("votes.csv").read_text().splitlines()) == 1 + 3 * (4 + 2 + 8 + 2 + 4)
     exported = run("export", study["id"], "-o", "-")
-    assert len([json.loads(line) for line in exported.stdout.splitlines()]) == 48
+    assert len([json.loads(line) for line in exported.stdout.splitlines()]) == 60
     assert run("export", study["id"], "-o", "-", "--json").exit_code == 2
     assert run("results", study["id"], "--plots", "votes.csv").stdout == ""
-    assert "3 links, 48 votes" in run("status", study["id"]).stdout
+    assert "3 links, 60 votes" in run("status", study["id"]).stdout
     revoked = run("links", study["id"], "--revoke", links[0]["id"])
     assert "revoked" in revoked.stdout
     assert run("links", study["id"], "--make", "1").exit_code == 0

@@ -11,7 +11,7 @@ from client import Event, Pools
 from cluster.__main__ import main
 from cluster.experiments import calibrate
 from cluster.experiments.calibrate import changed, keep, load_learnt, parse_change, predict, split_of
-from cluster.experiments.journal import Learnt, learn, seen
+from cluster.experiments.journal import Learnt, Seen, learn, seen
 from cluster.experiments.spec import ExperimentError
 from cluster.planner.command import POOLS
 from cluster.pools.file import load_pools
@@ -88,6 +88,39 @@ def test_the_learnt_twin_predicts_what_happened_and_another_split(learnt: Learnt
     truth = simulate(replace(TRUTH, pools={**TRUTH.pools, "v2v": Pool(6)}), TRACE, seed=3).metrics.p95_s
     assert predict(learnt, more).p95_s == pytest.approx(truth, rel=0.1)
     assert truth < run.metrics.p95_s
+
+
+def windowed(number: int, free_s: float) -> tuple[Seen, float]:
+    """A job of two windows on V2V's one replica, of 3 and 7 s, 0.2 s apart, that was sent long before."""
+    at_s = 25.0 * number
+    told: list[tuple[str, float, dict[str, Any]]] = [
+        ("queued", at_s, {}),
+        ("stage_queued", at_s + 0.1, {"stage": "v2v"}),
+    ]
+    for index, run_s in enumerate((3.0, 7.0)):
+        begin_s = max(free_s + 0.2, at_s + 0.3)
+        if index == 0:
+            told.append(("stage_started", begin_s, {"stage": "v2v"}))
+        free_s = begin_s + run_s
+        told.append(("stage_output", free_s, {"stage": "v2v", "index": index, "run_s": run_s, "replica": "x"}))
+    told.append(("completed", free_s + 1.0, {}))
+    events = [Event(id=n, kind=kind, at=moment, data=data) for n, (kind, moment, data) in enumerate(told)]
+    return seen("1280x720", "4", events), free_s
+
+
+def test_windows_keep_their_shares_and_what_lies_between_two_calls_is_learnt() -> None:
+    jobs, free_s = [], 0.0
+    for number in range(12):
+        job, free_s = windowed(number // 2, free_s)  # two at once, then a pause
+        jobs.append(job)
+    learnt = learn(jobs)
+    v2v = learnt.stages["v2v"]
+    assert v2v.shares == pytest.approx((0.3, 0.7))
+    assert (v2v.cv, v2v.windows) == (0.0, 2)
+    assert v2v.mean_s == pytest.approx(10.0, abs=0.5)
+    assert learnt.submit_s == pytest.approx(0.3, abs=0.05)  # of those that found it free
+    twin = learnt.scenario({"v2v": 1})
+    assert simulate(twin, learnt.trace).metrics.p95_s == pytest.approx(learnt.latency_s["p95"], rel=0.05)
 
 
 def test_what_was_learnt_is_kept_and_held_to_another_hour(learnt: Learnt, tmp_path: Path) -> None:

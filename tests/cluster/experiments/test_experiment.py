@@ -52,7 +52,7 @@ def test_the_ready_experiments_have_runs_with_names_of_their_own(name: str, quic
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"policies": ["greedy"]}, ("policies.0", "'greedy'", "fixed, look_ahead, serve_default")),
+        ({"policies": ["greedy"]}, ("policies.0", "'greedy'", "fixed, inferline, look_ahead, serve_default, xenna")),
         ({"policies": [{"name": "look_ahead", "options": {"gaol_s": 3}}]}, ("gaol_s", "it has goal_s")),
         ({"policies": ["fixed", "fixed"]}, ("'fixed'", "label")),
         ({"stages": {"t2i": {"mean_s": 1}}}, ("i2v, v2v, vfi", "profile")),

@@ -147,7 +147,7 @@ def test_redis_and_volumes_are_those_that_the_service_names() -> None:
 def test_no_volume_where_an_object_store_is_and_no_weights_where_they_are_embedded() -> None:
     config = CONFIG.read_text().replace("file:///var/lib/magicvideo/artifacts", "s3://bucket/magicvideo")
     config = config.replace("sqlite:////var/lib/magicvideo/jobs.sqlite", "postgresql://magicvideo@db/magicvideo")
-    files = rendered(config=config.replace("preset: paper", "preset: tiny"))
+    files = rendered(config=config.replace("preset: modern", "preset: tiny"))
     assert "kubernetes/storage.yaml" not in files
     for found, optional in ((files, True), (rendered(), False)):
         variables = service_of(found).spec.rayClusterConfig.headGroupSpec.template.spec.containers[0].env
@@ -234,7 +234,12 @@ def test_machines_of_aws_are_sound() -> None:
         ("v2v: {pool: big,", "v2v: {pool: small,", ("stage v2v on pool=small", "takes only t2i, vfi")),
         ("replicas: 8}", "replicas: 33}", ("v2v may have 33 replicas", "hold 32", "stages.v2v.replicas", "nodes.max")),
         ("max_replicas: 4}", "max_replicas: 99}", ("t2i may have 99", "hold 16", "autoscaling.max_replicas")),
-        ("num_gpus: 2, num_cpus: 8", "num_gpus: 16, num_cpus: 8", ("takes 16 GPU", "has 8 and 190")),
+        ("num_gpus: 2, speed: {gpus: 2,", "num_gpus: 16, speed: {gpus: 16,", ("takes 16 GPU", "has 8 and 190")),
+        (
+            "speed: {gpus: 2, offload: none}",
+            "options: {}",
+            ("num_gpus is 2, of which 1 would compute", "speed.gpus to 2"),
+        ),
         ("replicas: 8}", "replicas: many}", ("args.stages.v2v.replicas", "'many'")),
         ("replicas: 8}", "replicas: 29}\n        x2v: {}", ("args.stages.x2v",)),
         ("replicas: 8}", "replicas: 8, replica: 9}", ("args.stages.v2v.replica:", "(got 9)")),

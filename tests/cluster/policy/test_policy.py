@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.policy.arrivals import ArrivalMeter
-from cluster.policy.look_ahead import POLICIES, Fixed, LookAhead, ServeDefault, make_policy
+from cluster.policy.arrivals import ArrivalMeter, PathMeter
+from cluster.policy.look_ahead import POLICIES, LookAhead, ServeDefault, make_policy
 from cluster.policy.types import Memory, Policy, PolicyError, Snapshot, StageNow, State
 
 SLACK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -65,7 +65,9 @@ look_aheads = st.builds(
     margin=st.floats(0, 3),
     keep_idle=st.floats(0, 5),
     stickiness=st.floats(1, 3),
+    node_gpus=st.sampled_from([0.0, 0.0, 4.0]),
 )
+alone = st.builds(replace, look_aheads, node_gpus=st.just(0.0))  # nodes that are filled take from one stage for another
 
 
 @SLACK
@@ -92,7 +94,7 @@ def test_it_holds_at_every_step_with_a_memory(steps: list[Snapshot], policy: Loo
 
 
 @SLACK
-@given(snapshots(budget=False), st.integers(0, 3), st.integers(1, 50), look_aheads)
+@given(snapshots(budget=False), st.integers(0, 3), st.integers(1, 50), alone)
 def test_more_load_anywhere_never_lowers_a_target(now: Snapshot, where: int, more: int, policy: LookAhead) -> None:
     before = policy.decide(now, {}).targets
     stage = replace(now.stages[where], waiting=now.stages[where].waiting + more)
@@ -105,7 +107,7 @@ def test_more_load_anywhere_never_lowers_a_target(now: Snapshot, where: int, mor
 
 
 @SLACK
-@given(snapshots(budget=False), st.integers(1, 3), look_aheads)
+@given(snapshots(budget=False), st.integers(1, 3), alone)
 def test_jobs_that_end_before_a_stage_are_no_demand_there(now: Snapshot, where: int, policy: LookAhead) -> None:
     def shared(share: float) -> Snapshot:
         found = [replace(own, share=1.0 if at < where else share) for at, own in enumerate(now.stages)]
@@ -134,13 +136,13 @@ def test_what_was_let_go_and_wanted_again_stays_longer(jobs: int, period: int, k
 
 
 @SLACK
-@given(snapshots(), look_aheads)
+@given(snapshots(), alone)
 def test_the_same_snapshot_again_and_again_settles_at_once(now: Snapshot, policy: LookAhead) -> None:
     """Replicas follow, the load stays: no target moves a second time."""
     state: State = {}
     seen: list[dict[str, int]] = []
     for step in range(6):
-        decision = policy.decide(replace(now, now_s=now.now_s + 1000.0 * step), state)
+        decision = policy.decide(replace(now, now_s=now.now_s + 20_000.0 * step), state)
         state = decision.state
         seen.append(dict(decision.targets))
         follow = tuple(
@@ -283,64 +285,36 @@ def test_no_oscillation_on_a_constant_stream(policy: LookAhead) -> None:
     assert len(set(levels[2:])) == 1
 
 
-def serve(
-    now_s: float, calls: int, *, ready: int, target: int, policy: ServeDefault, state: State
-) -> tuple[int, State]:
-    stage = StageNow("a", 1.0, running=calls, ready=ready, target=target, min_replicas=0, max_replicas=20)
-    decision = policy.decide(Snapshot(now_s, (stage,)), state)
-    return decision.targets["a"], decision.state
+def test_the_last_node_is_filled_with_what_is_there_and_then_with_what_is_shortest() -> None:
+    quiet = Snapshot(0.0, tuple(replace(stage, min_replicas=1) for stage in pipeline()), arrivals_per_s=0.05)
+    plain = LookAhead().decide(quiet, {}).targets
+    assert sum(plain.values()) % 8
+    filled = LookAhead(node_gpus=8).decide(quiet, {}).targets
+    assert sum(filled.values()) == math.ceil(sum(plain.values()) / 8) * 8
+    assert all(filled[name] >= plain[name] for name in NAMES)
+    spare = replace(quiet, stages=tuple(replace(s, target=3 if s.name == "vfi" else s.target) for s in quiet.stages))
+    assert LookAhead(node_gpus=8).decide(spare, {}).targets["vfi"] == 3  # nobody pays for it
+    tight = replace(quiet, budget_gpus=sum(plain.values()) + 1.0)
+    assert sum(LookAhead(node_gpus=8).decide(tight, {}).targets.values()) == sum(plain.values()) + 1
 
 
-def test_serve_default_waits_for_its_delays_as_ray_does() -> None:
-    policy = ServeDefault(upscale_delay_s=30, downscale_delay_s=100, look_back_s=1)
-    state: State = {}
-    targets = []
-    for now in (0, 10, 29, 30):
-        target, state = serve(now, 10, ready=2, target=2, policy=policy, state=state)
-        targets.append(target)
-    assert targets == [2, 2, 2, 5]
-    for now, expected in ((40, 5), (100, 5), (139, 5), (140, 1)):
-        target, state = serve(now, 2, ready=5, target=5, policy=policy, state=state)
-        assert target == expected
-    assert serve(150, 0, ready=1, target=1, policy=policy, state=state)[0] == 1
-    assert serve(0, 3, ready=0, target=0, policy=policy, state={})[0] == 1  # from zero at once, one
-
-
-def test_serve_default_goes_to_zero_from_one_only_and_averages() -> None:
-    policy = ServeDefault(upscale_delay_s=0, downscale_delay_s=0, look_back_s=10)
-    assert serve(0, 0, ready=4, target=4, policy=policy, state={})[0] == 1
-    assert serve(0, 0, ready=1, target=1, policy=policy, state={})[0] == 0
-    _, state = serve(0, 0, ready=4, target=4, policy=policy, state={})
-    assert serve(5, 20, ready=4, target=4, policy=policy, state=state)[0] == 5  # half of 20, two for each
-    assert serve(11, 20, ready=4, target=4, policy=policy, state=state)[0] == 10  # the first sample is too old
-
-
-def test_serve_default_agrees_with_ray_s_own_rule() -> None:
-    """The arithmetic of ray 2.60, where it is installed."""
-    rule = pytest.importorskip("ray.serve.autoscaling_policy")
-    config = pytest.importorskip("ray.serve.config").AutoscalingConfig
-    for factor in (0.5, 1.0, 2.0):
-        ray_config = config(
-            upscaling_factor=factor, downscaling_factor=factor, target_ongoing_requests=2, max_replicas=99
-        )
-        ours = ServeDefault(upscaling_factor=factor, downscaling_factor=factor)
-        for current in range(1, 9):
-            for calls in range(40):
-                expected = rule._apply_scaling_factors(calls / 2, current, ray_config)
-                assert ours._step(calls / 2, current) == expected, (factor, current, calls)
-
-
-def test_fixed_leaves_everything_or_does_as_told() -> None:
-    assert Fixed().decide(Snapshot(0.0, pipeline()), {}).targets == dict.fromkeys(NAMES, 1)
-    assert Fixed({"v2v": 7}).decide(Snapshot(0.0, pipeline()), {}).targets["v2v"] == 7
+def test_shares_are_of_the_jobs_of_late() -> None:
+    meter = PathMeter(NAMES)
+    assert meter.read("v2v") == 1.0
+    for number in range(40):
+        meter.add(NAMES if number % 4 == 0 else ("t2i",))
+    assert (meter.read("t2i"), meter.read("v2v")) == pytest.approx((1.0, 0.25))
+    for _ in range(200):
+        meter.add(NAMES)
+    assert meter.read("v2v") > 0.95
 
 
 def test_policies_have_names_and_what_is_wrong_is_said() -> None:
     made: list[Policy] = [make_policy(name) for name in POLICIES]
-    assert len(made) == 3
+    assert len(made) == 5
     assert make_policy("look_ahead", goal_s=30.0) == LookAhead(goal_s=30.0)
     wrong: list[tuple[Callable[[], Policy], str]] = [
-        (lambda: make_policy("oracle"), "no policy 'oracle'; choose fixed, look_ahead, serve_default"),
+        (lambda: make_policy("oracle"), "no policy 'oracle'; choose fixed, inferline, look_ahead, serve_default"),
         (lambda: make_policy("fixed", speed=3), "no option speed; it has replicas"),
         (lambda: make_policy("look_ahead", goal_s=0.0), "goal_s above 0, got 0"),
         (lambda: make_policy("serve_default", target_ongoing_requests=0), "target_ongoing_requests above 0"),

@@ -96,6 +96,18 @@ def test_a_spot_node_lets_calls_end_within_its_notice_and_loses_the_others() -> 
         assert run.metrics.start_ups > 20
 
 
+def test_the_replicas_of_a_node_that_is_taken_leave_once_others_are_ready() -> None:
+    two = replace(FOUR, gpus=1, max_nodes=3, min_nodes=3, notice_s=60.0)
+    trace = Trace("t", tuple(Arrival(10.0 * number) for number in range(20)), 400.0)
+    run = simulate(replace(one_stage(two, 2), taken=((55.0, "n"),)), trace)
+    assert {sample.stages["a"].ready for sample in run.samples} == {2}
+    assert run.metrics.start_ups == 3
+    assert [run.samples[at].nodes["n"] for at in (5, 12)] == [3, 3]  # another one comes for it
+    assert {row.outcome for row in run.rows} == {"succeeded"}
+    with pytest.raises(TwinError, match="A node of 'm' is taken back; there are n"):
+        replace(one_stage(two), taken=((1.0, "m"),))
+
+
 def test_after_an_interruption_the_fallback_takes_what_is_missing() -> None:
     nodes = {"spot": replace(FOUR, gpus=2, life_s=300.0, away_s=1000.0), "sure": replace(FOUR, gpus=2)}
     scenario = replace(one_stage(FOUR), nodes=nodes, pools={"a": Pool(3, on=("spot", "sure"))})

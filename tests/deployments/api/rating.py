@@ -36,7 +36,7 @@ def ready_study(served: Served, pictures: Pictures = frames, names: Sequence[str
         "criteria": OVERALL,
         "raters": 2,
         "min_watch_s": 0.3,
-        **dict.fromkeys(("training", "identical", "swapped"), 0),
+        **dict.fromkeys(("training", "identical", "swapped", "spoiled"), 0),
         "seed": 7,
         **asked,
     }

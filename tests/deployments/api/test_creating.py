@@ -45,6 +45,20 @@ async def test_a_form_says_the_same_as_json(rig: Rig) -> None:
     assert requests == [rig.journal.get(typed.id).request] * 2
 
 
+async def test_a_form_says_steps_and_guidance_of_single_stages(rig: Rig) -> None:
+    single = {"i2v": {"steps": 9}, "v2v": {"steps": 3, "guidance": 4.5}}
+    typed = await rig.create(seed=7, stages=single)
+    fields = {"prompt": "a fox", "seed": "7"}
+    whole = {**fields, "stages": json.dumps(single)}
+    by_form = await rig.http.post("/v1/videos", files={name: (None, value) for name, value in whole.items()})
+    urlencoded = await rig.http.post("/v1/videos", data=whole)
+    made = [rig.journal.get(answer.json()["id"]).request for answer in (by_form, urlencoded)]
+    assert made == [rig.journal.get(typed.id).request] * 2
+    for value, words in (("{", "stages"), ('{"i2v": {"steps": 0}}', "stages.i2v.steps is 0"), ('{"vfi": {}}', "vfi")):
+        answer = await rig.http.post("/v1/videos", files={"prompt": (None, "a fox"), "stages": (None, value)})
+        assert words in error_of(answer, 400).message
+
+
 async def test_a_seed_that_is_not_given_is_drawn_and_said(rig: Rig) -> None:
     seeds = {(await rig.create()).seed for _ in range(3)}
     assert len(seeds) == 3

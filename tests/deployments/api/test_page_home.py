@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from client.schema import STAGES, StageState
 from deployments.api.page import EXAMPLES, offers_of
-from stages.presets import PAPER, TINY, WEIGHTS
+from stages.presets import MODERN, PAPER, TINY, WEIGHTS
 from stages.types import STAGE_NAMES
 from stages.words import load_vocabulary
 from tests.browser import chromium, needs_chromium, opened
@@ -81,6 +81,44 @@ def test_an_example_is_one_click_and_a_surprise_is_never_refused(served: Served,
         expect(page.get_by_text("in a snowy forest", exact=False).last).to_be_visible()
         page.get_by_text("Options", exact=True).click()
         expect(page.get_by_text("1 to 150 for every stage; else picture 14, motion 12, detail 12")).to_be_visible()
+
+
+@needs_chromium
+def test_a_stage_gets_steps_and_guidance_of_its_own(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url, allowed=("400",)) as page:
+        page.get_by_label("What should happen").fill("a fox")
+        page.get_by_text("Options", exact=True).click()
+        page.get_by_text("Steps and guidance of one stage").click()
+        expect(page.get_by_label("Motion, steps")).to_have_attribute("placeholder", "12")
+        page.get_by_label("Motion, steps").fill("999")
+        page.get_by_label("Detail, guidance").fill("4.5")
+        page.get_by_text("Options", exact=True).click()
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.get_by_role("alert").first).to_contain_text("stages.i2v.steps is 999")
+        expect(page.get_by_label("Motion, steps")).to_be_focused()
+        page.get_by_label("Motion, steps").fill("20")
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.locator(".status")).to_contain_text("Queued")
+        page.goto("/")
+        page.get_by_label("What should happen").fill("a fox")
+        page.get_by_text("Options", exact=True).click()
+        page.get_by_text("Steps and guidance of one stage").click()
+        page.get_by_label("Detail, steps").fill("3")
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 64), (30, 120, 200)).save(picture, "PNG")
+        blue = FilePayload(name="blue.png", mimeType="image/png", buffer=picture.getvalue())
+        page.get_by_label("Begin with this picture").set_input_files(blue)
+        page.get_by_role("button", name="Make the video").click()
+        expect(page.locator(".status")).to_contain_text("Queued")
+    said = [job.request.stages for job in served.journal.page(limit=2)[0]]
+    assert [own.model_dump(exclude_none=True) for own in said if own] == [
+        {"v2v": {"steps": 3}},
+        {"i2v": {"steps": 20}, "v2v": {"guidance": 4.5}},
+    ]
+
+
+def test_a_preset_of_pipelines_offers_no_steps_of_all_stages() -> None:
+    assert [offers_of(preset)["built_in"] for preset in (TINY, PAPER, MODERN)] == [True, True, False]
 
 
 @needs_chromium

@@ -77,6 +77,7 @@ def test_a_whole_study_by_keys_alone(served: Served, browser: Browser) -> None:
         page.keyboard.press("3")
         page.keyboard.press("b")
         expect(page.locator(".feedback")).to_contain_text("is not counted")
+        expect(page.locator(".feedback")).to_contain_text("spoiled on purpose")
         expect(page.get_by_role("button", name="Next pair")).to_be_focused()
         page.keyboard.press("Enter")
         for number in range(2, 6):
@@ -228,6 +229,25 @@ def test_nobody_is_left_out_of_a_study(served: Served, browser: Browser, manner:
             if wide > about["viewport"]["width"]:
                 found.append(f"{state}: {wide} pixels wide")
         assert not found, "\n".join(found)
+
+
+def test_back_and_forward_lead_to_the_pair_that_is_next(served: Served, browser: Browser) -> None:
+    study = ready_study(served)
+    link = new_link(served, study)
+    with opened(browser, served.url) as page:
+        page.goto(link.url or "")
+        begun(page)
+        page.keyboard.press("1")
+        expect(page.locator("h1")).to_have_text("Pair 2 of 2")
+        page.go_back()
+        page.go_forward()
+        page.reload()
+        expect(page.locator("h1")).to_have_text("Welcome back")
+        begun(page, "Go on")
+        expect(page.locator("h1")).to_have_text("Pair 2 of 2")
+        page.keyboard.press("3")
+        expect(page.locator("h1")).to_have_text("Thank you")
+    assert [(one.done, one.total) for one in standing_of(served, study)] == [(2, 2)]
 
 
 def test_a_link_that_opens_nothing_says_why(served: Served, browser: Browser) -> None:

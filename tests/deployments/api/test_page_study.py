@@ -43,6 +43,9 @@ def test_links_are_made_copied_and_revoked_and_votes_are_seen(served: Served, br
         expect(page.get_by_text("1 vote of 1 rater")).to_have_count(0)
         expect(page.get_by_text("2 votes of 1 rater count.")).to_be_visible()
         expect(page.get_by_text("2 of 2, until")).to_be_visible()
+        page.get_by_text("Automatic numbers beside the votes").click()
+        page.get_by_role("button", name="Measure warp error").click()
+        expect(page.locator("th", has_text="warp_error")).to_have_count(1, timeout=300_000)
         with page.expect_download() as saved:
             page.get_by_role("link", name="CSV").click()
         rows = list(csv.DictReader(saved.value.path().read_text().splitlines()))

@@ -12,7 +12,7 @@ from deployments.settings.application import AppArgs, ScalingArgs
 from deployments.settings.reading import parse_args
 
 ARGS = AppArgs(
-    stages={"v2v": StageArgs(num_gpus=2.0)},
+    stages={"v2v": StageArgs(num_gpus=0.5)},
     scaling=ScalingArgs(budget_gpus=8, call_s={"v2v": 10.0}, start_up_s={"v2v": 60.0}, policy={"margin": 0.1}),
 )
 
@@ -82,6 +82,20 @@ def test_calls_of_a_batch_share_a_replica_and_its_seconds(journal: Journal) -> N
     assert read(demand).stages["t2i"].batch_s == pytest.approx(6.0)
 
 
+async def test_stages_that_jobs_do_not_reach_are_wanted_less(journal: Journal) -> None:
+    """Seven of ten end as pictures; one begins behind T2I, with a video that was sent."""
+    demand = Demand(ARGS, journal.database)
+    await demand.look()
+    assert {stage.share for stage in read(demand).stages.values()} == {1.0}
+    asked = {"prompt": "a fox", "model": "tiny", "size": "256x256", "seconds": "2"}
+    for seed in range(10):
+        own = {"until": "t2i"} if seed < 7 else {"enter": "v2v"} if seed == 7 else {}
+        journal.submit(NewJob(JobRequest.model_validate({**asked, **own, "seed": seed})))
+    await demand.look()
+    shares = {name: stage.share for name, stage in read(demand).stages.items()}
+    assert shares == pytest.approx({"t2i": 0.9, "i2v": 0.2, "v2v": 0.3, "vfi": 0.3})
+
+
 async def test_it_counts_what_waits_in_the_journal_and_what_arrives(journal: Journal) -> None:
     demand = Demand(ARGS, journal.database)
     await demand.look()
@@ -104,7 +118,7 @@ def test_how_long_replicas_load_is_what_they_say_and_replaces_what_was_said(jour
 def test_the_settings_travel_with_it(journal: Journal) -> None:
     report = read(Demand(ARGS, journal.database))
     assert (report.budget_gpus, report.options, report.max_jobs) == (8, {"margin": 0.1}, ARGS.pipeline.max_jobs)
-    assert (report.stages["v2v"].gpus, report.stages["v2v"].start_up_s) == (2.0, 60.0)
+    assert (report.stages["v2v"].gpus, report.stages["v2v"].start_up_s) == (0.5, 60.0)
     assert list(report.stages) == ["t2i", "i2v", "v2v", "vfi"]
 
 

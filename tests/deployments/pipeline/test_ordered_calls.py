@@ -137,7 +137,8 @@ class Rig:
         return calls, progress, placing
 
     async def made(self, calls: StageCalls) -> tuple[Any, float]:
-        return await asyncio.wait_for(calls.one("i2v", PICTURE, params=PARAMS, seed=3), 120.0)
+        value, info = await asyncio.wait_for(calls.one("i2v", PICTURE, params=PARAMS, seed=3), 120.0)
+        return value, info["run_s"]
 
     async def running(self, placing: Placing, steps: int = 1) -> None:
         """Until its call has made a step."""

@@ -82,7 +82,11 @@ class Looking:
 
     @classmethod
     def load(cls, preset: Preset, device: str) -> Self:
-        Looking.saw = (preset.offload, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER"))
+        Looking.saw = (
+            preset.speed("t2i").offload,
+            os.environ.get("CUDA_VISIBLE_DEVICES"),
+            os.environ.get("CUDA_DEVICE_ORDER"),
+        )
         return cls()
 
     def warm_up(self) -> None:
@@ -385,5 +389,5 @@ def test_a_stage_sees_the_gpu_that_it_was_given_and_is_offloaded_as_said(monkeyp
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     Replica(f"{HERE}:Looking", "tiny")
     assert Looking.saw == ("none", "0,1,2,3", "FASTEST_FIRST")
-    Replica(f"{HERE}:Looking", "tiny", gpu="2", offload="layers")
+    Replica(f"{HERE}:Looking", "tiny", gpu="2", speeds={"t2i": {"offload": "layers"}})
     assert Looking.saw == ("layers", "2", "PCI_BUS_ID")

@@ -89,7 +89,7 @@ def test_a_box_has_the_stages_where_they_were_placed(tmp_path: Path) -> None:
     }
     args = box(load_config(), Placement(places, share=0.5), data_dir=tmp_path, preset="paper", max_jobs=3)
     assert (args.preset, args.pipeline.max_jobs, args.scaling) == ("paper", 3, None)
-    assert {name: (s.gpu, s.offload, s.num_gpus, s.device) for name, s in args.stages.items()} == {
+    assert {name: (s.gpu, s.speed["offload"], s.num_gpus, s.device) for name, s in args.stages.items()} == {
         "t2i": ("0", "model", 0.5, "cuda"),
         "i2v": ("1", "none", 0.5, "cuda"),
         "v2v": ("1", "none", 0.5, "cuda"),
@@ -99,7 +99,7 @@ def test_a_box_has_the_stages_where_they_were_placed(tmp_path: Path) -> None:
     ingress = build(args)._bound_deployment
     made = ingress.init_args[1]._bound_deployment.init_kwargs
     first, second = made["t2i"]._bound_deployment, made["v2v"]._bound_deployment
-    assert (first.init_kwargs["gpu"], first.init_kwargs["offload"]) == ("0", "model")
+    assert (first.init_kwargs["gpu"], first.init_kwargs["speeds"]) == ("0", {"t2i": {"offload": "model"}})
     assert (second.name, second.init_kwargs["gpu"], set(second.init_kwargs["guests"])) == ("i2v", "1", {"v2v"})
     assert first.ray_actor_options["num_gpus"] == 0.5
 
@@ -139,11 +139,29 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
             {"stages": {"v2v": {"lives_with": "i2v", "autoscaling": {"min_replicas": 1, "max_replicas": 2}}}},
             ("v2v lives with i2v", "leave out stages.v2v.autoscaling"),
         ),
+        ({"stages": {"v2v": {"offload": "model"}}}, ("stages.v2v", "write speed: {offload: model}")),
+        ({"stages": {"v2v": {"speed": {"turbo": 1}}}}, ("stages.v2v.speed has 'turbo'", "choose from offload")),
+        ({"stages": {"v2v": {"speed": {"gpus": "two"}}}}, ("stages.v2v", "speed.gpus is 'two'; it must be a whole")),
+        ({"stages": {"v2v": {"speed": "fast"}}}, ("stages.v2v.speed", "valid dictionary", "'fast'")),
+        ({"stages": {"v2v": {"speed": {"cache": "mag"}}}}, ("stages.v2v.speed: cache is 'mag'", "mag_ratios has 0")),
+        ({"stages": {"v2v": {"speed": {"compile": True}}}}, ("speed of v2v: compile is True", "built-in network")),
+        (
+            {"preset": "modern", "stages": {"i2v": {"num_gpus": 2}}},
+            ("stages.i2v", "num_gpus is 2, of which 1 would compute: set it to 1, or speed.gpus to 2"),
+        ),
+        (
+            {"preset": "modern", "stages": {"i2v": {"num_gpus": 1, "speed": {"gpus": 4, "offload": "none"}}}},
+            ("speed.gpus is 4, and num_gpus is 1: set num_gpus to 4",),
+        ),
+        (
+            {"preset": "modern", "stages": {"i2v": {"num_gpus": 2, "speed": {"gpus": 2}}}},
+            ("stages.i2v.speed: gpus is 2 and offload is 'model'; several GPUs",),
+        ),
         ({"pipeline": {"max_jobs": 0}}, ("pipeline.max_jobs", "0")),
         ({"external_scaler": True, "scaling": {}}, ("external_scaler excludes", "it has scaling")),
         (
             {
-                "stages": {"v2v": {"num_gpus": 2, "autoscaling": {"min_replicas": 3, "max_replicas": 4}}},
+                "stages": {"v2v": {"num_gpus": 1, "autoscaling": {"min_replicas": 6, "max_replicas": 7}}},
                 "scaling": {"budget_gpus": 5},
             },
             ("budget_gpus is 5", "take 6 GPUs", "raise it to 6"),

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.errors import ConfigError
 from deployments.settings.placement import Gpu, Need, Placement, needs_of, place
-from stages.settings import Offload
+from stages.speed import Offload
 from stages.types import STAGE_NAMES, StageName
 
 

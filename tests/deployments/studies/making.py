@@ -52,7 +52,9 @@ async def ready(rig: Rig, client: httpx.AsyncClient | None = None, **asked: Any)
     client = client or rig.http
     if "systems" not in asked:
         asked["systems"] = await systems(rig)
-    answer = await client.post("/v1/studies", json={"criteria": OVERALL, "min_watch_s": 0, "seed": 7, **asked})
+    answer = await client.post(
+        "/v1/studies", json={"criteria": OVERALL, "min_watch_s": 0, "seed": 7, "spoiled": 0, **asked}
+    )
     assert answer.status_code == 200, answer.text
     study = await prepared(client, answer.json()["id"])
     assert study.state == "ready", study.error

@@ -79,6 +79,26 @@ def test_a_studys_files_are_its_own_from_the_first_moment(journal: Journal, leas
         assert held_bytes(connection, "studio") == 0
 
 
+def test_a_study_is_swept_with_its_votes_when_nobody_can_vote_any_more(journal: Journal, leases: Leases) -> None:
+    book, raters, study_id = made(journal, leases, raters=2)
+    book.settle(study_id, MEDIA, None)
+    sweeps = Sweeps(journal.database)
+    [first, second] = raters.make(study_id, None, 1.0, tenant="studio")
+    seat = raters.seat(first.id, closed=False)
+    raters.vote(first.id, Vote(trial=seat.name(0), choices={"overall": "left"}, watched_s=1.0), closed=False)
+    assert sweeps.studies(-1.0) == 0  # a link works
+    for link in (first, second):
+        raters.revoke(study_id, link.id)
+    assert sweeps.studies(3600.0) == 0  # it is new, and so is its vote
+    assert sweeps.studies(-1.0) == 1
+    with pytest.raises(StudyNotFoundError):
+        book.get(study_id)
+    with journal.database.read() as connection:
+        for table in (study_links, study_votes):
+            assert connection.execute(select(func.count()).select_from(table)).scalar() == 0
+    assert sweeps.studies(-1.0) == 0
+
+
 def test_what_is_not_there_is_said(journal: Journal, leases: Leases) -> None:
     book, old = StudyBook(journal.database), finished(journal, leases, 1)
     with pytest.raises(UploadNotFoundError):
@@ -106,11 +126,22 @@ def test_many_send_one_vote_and_many_raters_vote_at_once(journal: Journal, lease
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(cast, [link.id for link in links] * 4)) == {1}
-    ballots = raters.ballots(study_id)
+
+    def disagree(number: int) -> bool:
+        seat = raters.seat(links[0].id, closed=False)
+        vote = Vote(trial=seat.name(1), choices={"overall": ("left", "same", "right")[number % 3]}, watched_s=1.0)
+        try:
+            return raters.vote(links[0].id, vote, closed=False).done == 2
+        except StudyStateError as error:
+            return error.code != "vote_differs"
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(disagree, range(3))) == 1
+    ballots = [ballot for ballot in raters.ballots(study_id) if ballot.number == 0]
     assert [(ballot.slot, ballot.number, ballot.choices) for ballot in ballots] == [
         (slot, 0, {"overall": "left"}) for slot in range(4)
     ]
-    assert book.get(study_id).votes == 4
+    assert book.get(study_id).votes == 5
     book.delete(study_id, tenant="studio")
     with journal.database.read() as connection:
         for table in (study_links, study_votes):

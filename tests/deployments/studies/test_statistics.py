@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from client.schema_studies import CreateStudy
+from client.schema_numbers import PairNumbers, StudyNumbers, VideoNumbers
+from client.schema_studies import Choice, CreateStudy
 from deployments.studies import statistics as numbers
 from deployments.studies.counting import count, judge_raters
 from deployments.studies.crowd import Crowd, vote_all
 from deployments.studies.results import power_of, results_of
+from deployments.studies.votes import Ballot
 from tests.deployments.studies.plans import plan_for, record_of
 
 # good, same, bad; the ratio that the paper prints; its interval if votes were independent, if 100 pairs are
@@ -134,3 +136,37 @@ def test_checks_and_training_never_count_and_every_side_is_known() -> None:
 @pytest.mark.parametrize("asked", [CreateStudy.model_fields["identical"].default])
 def test_the_default_number_of_checks_finds_who_does_not_look(asked: int) -> None:
     assert asked >= 8  # three of them told apart are 1 in 25 for who looks at 85 %, and 49 in 50 for who never does
+
+
+def test_numbers_that_go_with_the_votes_are_told_from_those_that_do_not() -> None:
+    plan = plan_for(prompts=12, raters=6, identical=0, swapped=0, training=0, spoiled=0)
+    better = {pair.item: pair.item / 11 for pair in plan.pairs}  # share of raters who vote for a
+    ballots = [
+        Ballot(f"{slot}", slot, number, trial, {"overall": _side(trial.flipped, for_a=for_a)}, 4, 0, 0)
+        for slot, trials in enumerate(plan.raters)
+        for number, trial in enumerate(trials)
+        for for_a in [slot < 6 * better[trial.pair]]
+    ]
+    chance = np.random.default_rng(0)
+    videos = [
+        VideoNumbers(
+            system=name, prompt=prompt, take=0, numbers={"told": (1 - at) * item, "noise": float(chance.random())}
+        )
+        for at, name in enumerate(plan.systems)
+        for item, (prompt, _) in enumerate(plan.items)
+    ]
+    likeness = [
+        PairNumbers(a="one", b="two", prompt=prompt, take=0, numbers={"vmaf": 50.0 + item})
+        for item, (prompt, _) in enumerate(plan.items)
+    ]
+    numbers = StudyNumbers(id="study", state="complete", videos=videos, pairs=likeness)
+    found = {one.number: one for one in results_of(record_of(plan), ballots, numbers).numbers}
+    assert found["told"].correlation == pytest.approx(1, abs=0.05)
+    assert abs(found["noise"].correlation or 0) < 0.7
+    assert found["told"].pairs == found["noise"].pairs == 12
+    assert found["told"].means == {"one": 5.5, "two": 0.0}
+    assert (found["vmaf"].goes_with, found["vmaf"].correlation, found["vmaf"].pairs) == ("same", None, 12)  # no "same"
+
+
+def _side(flipped: bool, *, for_a: bool) -> Choice:
+    return "left" if flipped != for_a else "right"

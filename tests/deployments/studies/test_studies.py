@@ -1,8 +1,11 @@
 """Studies over HTTP, as who asks sees them: made, refused, resumed, read, deleted."""
 
+import asyncio
 import csv
 import io
 import json
+import time
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -10,14 +13,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from client.schema_numbers import StudyNumbers
 from client.schema_studies import Power, Study, StudyResults
-from deployments.errors import ConfigError
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.studies.book import StudyBook
-from deployments.studies.numbers import plugged
-from deployments.studies.preparing import resized
+from deployments.studies.preparing import choose, probe, resized
+from stages.measures.plugs import MeasureError, plugged
 from tests.deployments.rig import Rig, create, error_of
-from tests.deployments.studies.making import links, mp4, prepared, rater, ready, standing, systems, vote
+from tests.deployments.studies.making import PROMPTS, clip, links, mp4, prepared, rater, ready, standing, systems, vote
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +41,7 @@ async def all_votes(rig: Rig, study: Study, choice: str = "left") -> None:
 
 async def test_a_study_from_plan_to_results(rig: Rig) -> None:
     study = await ready(rig, raters=4, training=1, identical=3, swapped=1)
-    assert (study.state, study.systems, study.prepared, study.note) == ("ready", ["steps14", "steps6"], 8, None)
+    assert (study.state, study.systems, study.prepared, study.note) == ("ready", ["steps14", "steps6"], 9, None)
     again = await ready(rig, systems=await systems(rig), raters=4, training=1, identical=3, swapped=1)
     assert again.digest != study.digest  # of other videos
     await all_votes(rig, study)
@@ -166,6 +169,35 @@ async def test_the_same_key_makes_one_study_and_what_was_left_is_taken_up(rig: R
     assert error_of(await rig.http.get(f"/v1/studies/{first['id']}/results"), 404).code == "study_not_found"
 
 
+@pytest.mark.slow
+async def test_numbers_that_take_a_model_are_measured_beside_the_votes(rig: Rig) -> None:
+    sets = await systems(rig, prompts=PROMPTS[:2])
+    study = await ready(rig, systems=sets, training=0, identical=0, swapped=0, raters=3)
+    await all_votes(rig, study)
+    numbers = StudyNumbers.model_validate((await rig.http.get(f"/v1/studies/{study.id}/numbers")).json())
+    assert (numbers.state, "warp_error" in numbers.videos[0].numbers) == ("pixels", False)
+    numbers = StudyNumbers.model_validate((await rig.http.post(f"/v1/studies/{study.id}/numbers")).json())
+    end = time.monotonic() + 300
+    while numbers.state == "measuring":
+        assert time.monotonic() < end, "waited 300 s for the numbers"
+        await asyncio.sleep(0.2)
+        numbers = StudyNumbers.model_validate((await rig.http.get(f"/v1/studies/{study.id}/numbers")).json())
+    assert numbers.state == "complete", numbers
+    assert not any("Nothing was measured" in note for note in numbers.notes), numbers.notes
+    assert [(one.system, one.prompt) for one in numbers.videos] == [
+        (system, prompt) for system in ("steps14", "steps6") for prompt in PROMPTS[:2]
+    ]
+    assert all(one.numbers["warp_error"] >= 0 and one.numbers["motion_energy"] > 0 for one in numbers.videos)
+    assert any("our judges are not trained" in note or "Frechet" in note for note in numbers.notes) or numbers.sets
+    results = StudyResults.model_validate((await rig.http.get(f"/v1/studies/{study.id}/results")).json())
+    assert {"warp_error", "motion_energy"} <= {one.number for one in results.numbers}
+    assert {(one.pairs, one.correlation) for one in results.numbers} == {(2, None)}  # too few pairs for one
+    row = json.loads((await rig.http.get(f"/v1/studies/{study.id}/export")).text.splitlines()[0])
+    assert row["a_warp_error"] == pytest.approx(numbers.videos[PROMPTS.index(row["prompt"])].numbers["warp_error"])
+    assert (await rig.http.delete(f"/v1/studies/{study.id}")).status_code == 200
+    assert list(rig.store.files("studies")) == []
+
+
 async def test_power_is_told_before(rig: Rig) -> None:
     found = Power.model_validate((await rig.http.get("/v1/studies/power?difference=0.2&ties=0.25")).json())
     assert found.independent_votes > 100
@@ -179,8 +211,23 @@ async def test_a_measure_of_ones_own_stands_beside_the_votes(rig: Rig) -> None:
     study = await ready(rig, rig.client())
     measured = StudyBook(rig.database).numbers(study.id)
     assert set(measured[0]) == {"motion_energy", "flicker", "sharpness", "contrast", "loop_jump", "red", "letters"}
-    with pytest.raises(ConfigError, match="names no measure"):
+    with pytest.raises(MeasureError, match="names no measure"):
         plugged("nowhere.at.all:clip")
+
+
+def test_two_encoders_are_told_by_their_files_and_so_all_is_encoded_anew(rig: Rig) -> None:
+    ours, theirs = mp4(rig, 1), io.BytesIO()
+    with av.open(theirs, "w", format="mp4") as film:
+        stream = film.add_stream("libx264", rate=24, options={"profile": "baseline", "crf": "30"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for frame in clip(1):
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        film.mux(stream.encode())
+    facts = [probe(data, "it") for data in (ours, theirs.getvalue())]
+    facts = [replace(one, kbit_s=100.0) for one in facts]
+    assert choose([facts[:1], facts[:1]]).why == ""
+    assert "because the sets differ in coding" in choose([facts[:1], facts[1:]]).why
 
 
 def test_another_shape_is_shown_whole_in_the_middle() -> None:

@@ -38,6 +38,7 @@ def modern_preset(
         strength=0.5,
         i2v_windows=Windows(81, 0),
         v2v_windows=windows or Windows(81, 8),
+        loras=(),
     )
 
 
@@ -52,6 +53,23 @@ class Shelf:
         if folder.is_dir():
             return str(folder)
         return tiny.build(getattr(tiny if hasattr(tiny, name) else tiny_more, name), folder)
+
+    def deep(self, name: str, **changes: Any) -> str:
+        """The same with several blocks, and other settings, in the networks that denoise."""
+        folder = self._folder / f"deep_{name}"
+        if folder.is_dir():
+            return str(folder)
+        make = getattr(tiny if hasattr(tiny, name) else tiny_more, name)
+        return tiny.build(lambda: deepened(make(), changes), folder)
+
+
+def deepened(pipeline: Any, changes: dict[str, Any], blocks: int = 4) -> Any:
+    for name in ("transformer", "transformer_2"):
+        network = getattr(pipeline, name, None)
+        if network is not None:
+            more = {key: blocks for key in ("num_layers", "num_single_layers") if key in network.config}
+            pipeline.register_modules(**{name: type(network).from_config({**network.config, **more, **changes})})
+    return pipeline
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (48, 40)) -> Image:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from stages.base import StageError, WeightsError
 from stages.i2v import I2V
 from stages.presets import Control, Guide, Part, Preset, Windows
+from stages.settings import with_speeds
 from stages.t2i import T2I
 from stages.v2v import V2V
 from tests.stages.modern.rig import Shelf, modern_preset
@@ -80,6 +81,15 @@ def test_a_file_that_is_cut_off(copy: Callable[[str], Path]) -> None:
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
     assert f"Part 'i2v_pipeline' cannot be loaded from {file} (it is cut off after " in refusal("i2v", folder)
+
+
+def test_a_processor_of_texts_and_pictures_is_loaded_as_its_tokenizer(copy: Callable[[str], Path]) -> None:
+    """As Kandinsky 6 is published; its pictures would need torchvision, which is not a dependency here."""
+    folder = copy("kandinsky6_image")
+    edit_index(folder, tokenizer=["transformers", "Qwen2_5_VLProcessor"])
+    preset = modern_preset({"i2v_pipeline": str(folder)}, size=(48, 32), frames=5)
+    pipeline = I2V.load(preset, "cpu").maker.runner.pipeline  # type: ignore[union-attr]
+    assert len(pipeline.tokenizer("a fox").input_ids) > 2
 
 
 def test_a_component_that_is_missing(copy: Callable[[str], Path]) -> None:
@@ -215,9 +225,9 @@ def test_settings_without_an_effect_are_told(shelf: Shelf, caplog: pytest.LogCap
     assert [record for record in caplog.records if "they have no effect there" in record.message]
 
 
-@pytest.mark.parametrize("offload", ["none", "model", "layers"])
+@pytest.mark.parametrize("offload", ["none", "model", "groups", "layers"])
 def test_offload_changes_nothing_on_a_cpu(shelf: Shelf, offload: Any) -> None:
-    preset = replace(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), offload=offload)
+    preset = with_speeds(modern_preset({"i2v_pipeline": shelf["wan_a14b"]}), {"i2v": {"offload": offload}})
     stage = I2V.load(preset, "cpu")
     assert {next(module.parameters()).device.type for module in stage.maker.runner.modules.values()} == {"cpu"}  # type: ignore[union-attr]
 

@@ -1,5 +1,6 @@
 """LoRAs in a pipeline's networks: merged by weight and place when it loads, in the layout of those for Wan."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,44 @@ def test_a_file_that_matches_no_layer(preset: Preset, tmp_path: Path) -> None:
     assert "Part 'high' is no LoRA of a WanImageToVideoPipeline (" in refusal(
         preset, Lora("high", 1.0, "i2v_pipeline.transformer")
     )
+
+
+def test_it_is_told_before_a_weight_of_the_pipeline_is_read(preset: Preset, shelf: Shelf, tmp_path: Path) -> None:
+    """A network whose file lacks its tensors would be refused for that; the LoRA comes first."""
+    folder = shutil.copytree(shelf["wan_a14b"], tmp_path / "copy")
+    save_file(
+        {"none": torch.zeros(1)}, folder / "transformer" / "diffusion_pytorch_model.safetensors", {"format": "pt"}
+    )
+    parts = {**preset.parts, "i2v_pipeline": Part(str(folder), "test")}
+    preset = replace(preset, parts=MappingProxyType(parts))
+    lora, stem = Lora("high", 1.0, "i2v_pipeline.transformer"), "diffusion_model.blocks.7.self_attn.q"
+    assert "lacks the tensors" in refusal(preset, lora)
+    pair = {f"{stem}.lora_down.weight": torch.zeros(RANK, 24), f"{stem}.lora_up.weight": torch.zeros(24, RANK)}
+    save_file(pair, tmp_path / "high.safetensors")
+    assert "it changes layers that it has not: blocks_7_attn1_to_q" in refusal(preset, lora)
+
+
+def test_what_is_named_after_another_network_goes_there(shelf: Shelf, tmp_path: Path) -> None:
+    """As LTX-2's own: the denoiser's layers and the projection of its texts in one file."""
+    base = modern_preset({"i2v_pipeline": shelf["ltx2_image"]}, size=(64, 32))
+    networks = I2V.load(base, "cpu").maker.runner.modules  # type: ignore[union-attr]
+    torch.manual_seed(5)
+    tensors: dict[str, Tensor] = {}
+    places = {
+        "diffusion_model.transformer_blocks.0.attn1.to_q": ("transformer", "transformer_blocks.0.attn1.to_q.weight"),
+        "text_embedding_projection.aggregate_embed": ("connectors", "text_proj_in.weight"),
+    }
+    plain = {stem: networks[place].state_dict()[key] for stem, (place, key) in places.items()}
+    for stem, weight in plain.items():
+        tensors[f"{stem}.lora_A.weight"] = torch.randn(RANK, weight.shape[1])
+        tensors[f"{stem}.lora_B.weight"] = torch.randn(weight.shape[0], RANK)
+    save_file(tensors, tmp_path / "fast.safetensors")
+    parts = {**base.parts, "fast": Part(str(tmp_path), "test", weight_name="fast.safetensors")}
+    loras = (Lora("fast", 0.5, "i2v_pipeline.transformer"),)
+    merged = weights(I2V.load(replace(base, parts=MappingProxyType(parts), loras=loras), "cpu"))
+    for stem, (place, key) in places.items():
+        wanted = plain[stem] + 0.5 * tensors[f"{stem}.lora_B.weight"] @ tensors[f"{stem}.lora_A.weight"]
+        assert torch.allclose(merged[place][key], wanted, atol=1e-5), place
 
 
 def test_a_pipeline_that_takes_none(shelf: Shelf, preset: Preset) -> None:

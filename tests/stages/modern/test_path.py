@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import pytest
 
+from client.single import StageSettings
 from stages.base import Cancelled, ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
-from stages.presets import PRESETS, Preset, Windows, plan
+from stages.presets import PRESETS, Preset, RequestError, Windows, plan
 from stages.types import Clip, StageName
 from tests.stages.modern.rig import OWN, Log, Shelf, modern_preset, picture
 from tests.stages.random_parts import paper_like
@@ -71,15 +71,34 @@ def test_a_stop_in_any_stage(shelf: Shelf, stage: StageName) -> None:
     assert log.steps[-1][0] == 1
 
 
-def test_the_presets_numbers_fit_the_models_it_names(shelf: Shelf) -> None:
+STAND_INS = {
+    "modern": ("wan_a14b", "wan_text", ["flow", "gan", "i2v_vae", "v2v_vae", "i2v_high", "i2v_low"]),
+    "kandinsky-6": ("kandinsky6_image", "kandinsky6_upscaler", ["flow", "gan"]),
+    "ltx-2": ("ltx2_image", "kandinsky6_upscaler", ["flow", "gan", "i2v_distilled"]),
+}
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_the_presets_numbers_fit_the_models_it_names(shelf: Shelf, name: str) -> None:
     """The rules come from configurations; those of the tiny models agree with the public ones in what rules need."""
-    preset = PRESETS["modern"]
-    parts = {"t2i": shelf["z_image"], "i2v_pipeline": shelf["wan_a14b"], "v2v_pipeline": shelf["wan_text"]}
-    stand_in = modern_preset(parts)
-    LocalPipeline.load(replace(preset, parts=stand_in.parts, loras=()))
-    assert {lora.part for lora in preset.loras} == {"i2v_high", "i2v_low"}
-    own = ["flow", "gan", "i2v_vae", "v2v_vae", "i2v_high", "i2v_low"]
-    assert np.array_equal(sorted(preset.parts), sorted([*parts, *own]))
+    preset, (i2v, v2v, own) = PRESETS[name], STAND_INS[name]
+    parts = {"t2i": shelf["z_image"], "i2v_pipeline": shelf[i2v], "v2v_pipeline": shelf[v2v]}
+    LocalPipeline.load(replace(preset, parts=modern_preset(parts).parts, loras=()))
+    assert {lora.part for lora in preset.loras} == {part for part in own if "i2v" in part and "vae" not in part}
+    assert sorted(preset.parts) == sorted([*parts, *own])
+
+
+def test_a_distilled_model_gets_the_noise_levels_that_it_has_learnt(shelf: Shelf) -> None:
+    levels = PRESETS["ltx-2"].i2v
+    base = replace(modern_preset({"i2v_pipeline": shelf["ltx2_image"]}, size=(64, 32)), i2v=levels)
+    stage, log = I2V.load(base, "cpu"), Log()
+    stage(picture(), params=plan(base, "a fox").i2v, seed=1, report=log)
+    scheduler = stage.maker.runner.pipeline.scheduler  # type: ignore[union-attr]
+    assert scheduler.sigmas.tolist() == pytest.approx([*levels.sigmas, 0.0])
+    assert log.steps[-1] == (8, 8)
+    with pytest.raises(RequestError, match=r"stages\.i2v\.steps is 20; preset 'test' has a model"):
+        plan(base, "a fox", stages={"i2v": StageSettings(steps=20)})
+    assert plan(base, "a fox", stages={"i2v": StageSettings(steps=8, guidance=2.0)}).i2v.denoising.guidance == 2.0
 
 
 def test_four_steps_meet_both_networks_of_wan_twice(shelf: Shelf) -> None:

@@ -9,7 +9,7 @@ import torch
 from stages.base import InputError
 from stages.model.sampling.prior import start_latents
 from stages.model.sampling.sampler import build_scheduler
-from stages.presets import TINY, Prior, SchedulerName
+from stages.presets import PAPER, TINY, Prior, SchedulerName
 
 SHAPE = (1, 4, 6, 5, 5)
 
@@ -85,3 +85,10 @@ def test_a_weight_beyond_the_whole_variance_is_refused() -> None:
     reference, noise = draws()
     with pytest.raises(InputError, match="weight 40"):
         start_latents(reference, noise, None, scheduler(), Prior(40.0, 0.0, 0.0))
+
+
+def test_papers_prior_leans_by_a_twentieth_of_the_references_latent() -> None:
+    made = build_scheduler(PAPER.i2v)
+    made.set_timesteps(PAPER.i2v.steps)
+    assert PAPER.prior == Prior(weight=1.0, decay=0.0, shared=0.0)
+    assert float(made.alphas_cumprod[int(made.timesteps[0])].sqrt()) == pytest.approx(0.05, abs=0.002)

@@ -14,10 +14,11 @@ from torch import nn
 
 from stages.base import ignore_progress
 from stages.i2v import I2V
-from stages.model.weights import loading
+from stages.model.weights import offload as offloading
 from stages.model.weights.offload import Places
 from stages.presets import Preset, plan
-from stages.settings import Offload
+from stages.settings import with_speeds
+from stages.speed import Offload
 from stages.t2i import T2I
 from stages.t2i.stage import OwnLoop
 from stages.types import Image, UInt8
@@ -101,12 +102,12 @@ def test_layers_wait_on_the_cpu_under_hooks_and_the_rest_is_on_the_device() -> N
 
 
 def test_on_a_cpu_it_has_no_effect_and_is_told_once(preset: Preset, caplog: pytest.LogCaptureFixture) -> None:
-    loading._tell_once.cache_clear()
+    offloading._tell_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            T2I.load(replace(own_loop(preset), offload="layers"), "cpu")
+            T2I.load(with_speeds(own_loop(preset), {"t2i": {"offload": "layers"}}), "cpu")
     told = [record.getMessage() for record in caplog.records if "offload" in record.getMessage()]
-    assert told == ["On a CPU there is nothing to offload: `offload='layers'` of the preset has no effect."]
+    assert told == ["On a CPU there is nothing to offload: `offload='layers'` has no effect."]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from stages.base import WeightsError
 from stages.local.weights_command import main
 from stages.model.weights.files import fetch, is_hub_id
-from stages.model.weights.trees import to_fetch
+from stages.model.weights.trees import lacking, to_fetch
 from stages.presets import PAPER, PAPER_FAST, PRESETS, Part, Preset
 from tests.stages.model.weights.hub import TREES, serve_trees
 
@@ -80,6 +80,40 @@ def test_a_revision_that_is_not_there_is_told_before_anything_is_fetched() -> No
         f"that name; take a commit that https://huggingface.co/guoyww/animatediff-motion-adapter-v1-5-3/commits lists, "
         f"or 'main', as the part's `revision` in the preset."
     )
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_disk_without_room_is_told_before_anything_is_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    vast = dict.fromkeys(TREES["h94/IP-Adapter"]["files"], 10**16)
+    monkeypatch.setitem(TREES["h94/IP-Adapter"], "files", vast)
+    assert main(["--preset", "paper", "--pull", "--dry-run"]) == 0
+    assert f" GB are free at {tmp_path / 'hub'}." in capsys.readouterr().err
+    assert main(["--preset", "paper", "--pull"]) == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("Error: Preset 'paper' needs 30000")
+    assert "make room there, or set HF_HUB_CACHE to a folder on a larger disk." in told
+    assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_has_come_already_is_not_counted_again(tmp_path: Path) -> None:
+    part = PAPER.parts["motion"]
+    wanted = to_fetch("motion", part, TREES[part.source]["files"])
+    home = tmp_path / "hub" / f"models--{part.source.replace('/', '--')}"
+    (home / "snapshots" / part.revision).mkdir(parents=True)
+    (home / "snapshots" / part.revision / "config.json").write_text("{}")
+    (home / "blobs").mkdir()
+    (home / "blobs" / "abc.incomplete").write_bytes(bytes(1000))
+    weights = "diffusion_pytorch_model.safetensors"
+    assert lacking(part, wanted) == {weights: wanted[weights] - 1000}
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_repository_that_the_hub_does_not_show() -> None:
+    with pytest.raises(WeightsError, match="Part 'motion': the hub shows you no repository nobody/nothing; check `sou"):
+        fetch("motion", Part("nobody/nothing", "test"))
 
 
 SHARDS = {"config.json": 1, **{f"model-{number:05}-of-00003.safetensors": 1 for number in (1, 2, 3)}}

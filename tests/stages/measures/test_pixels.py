@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.tools import measures
+from stages.measures import pixels as measures
 from stages.types import UInt8
 
 

@@ -1,7 +1,8 @@
 """What is measured in the pixels of a clip, without any model: motion, flicker, sharpness, likeness, variety.
 
-Takes clips (T, H, W, 3) uint8 and gives plain numbers. A figure of generated clips means something beside the same
-figure of real ones only; `benchmarks.quality` puts them side by side.
+Takes clips (T, H, W, 3) uint8 and gives plain numbers. None is a quality: a still video has little flicker, a noisy one
+is sharp. A figure of generated clips means something beside the same figure of real ones (`benchmarks.quality`), or
+beside people's votes (`deployments.studies`).
 """
 
 import math
@@ -13,9 +14,21 @@ from numpy.typing import NDArray
 from stages.model.network.pictures import resize_frames
 from stages.types import UInt8
 
-__all__ = ["flicker", "mean_distance", "motion_energy", "psnr_db", "sharpness", "thumbnail"]
+__all__ = ["flicker", "mean_distance", "motion_energy", "of_pixels", "psnr_db", "sharpness", "thumbnail"]
 
 _THUMBNAIL_FRAMES, _THUMBNAIL_PX = 4, 32
+
+
+def of_pixels(clip: UInt8) -> dict[str, float]:
+    """All numbers of one clip, by name."""
+    grey = clip.mean(axis=-1, dtype=np.float32)
+    return {
+        "motion_energy": motion_energy(clip) if len(clip) > 1 else 0.0,
+        "flicker": flicker(clip) if len(clip) > 2 else 0.0,
+        "sharpness": sharpness(clip),
+        "contrast": float(grey.std(axis=(1, 2)).mean()),
+        "loop_jump": float(np.abs(grey[-1] - grey[0]).mean()),
+    }
 
 
 def motion_energy(clip: UInt8) -> float:

@@ -1,0 +1,1 @@
+"""What the knobs of a stage's `Speed` cost and gain. Knows nothing of servers."""

@@ -1,0 +1,1 @@
+"""How well the simulator predicts a live run, of nodes, yields and a drain too: `python -m benchmarks.twin`."""
