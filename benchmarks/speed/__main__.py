@@ -33,10 +33,10 @@ import diffusers
 import numpy as np
 import torch
 
-from benchmarks.denoise import psnr_db
 from benchmarks.tools.result import parser_of, result
 from stages.base import ignore_progress
 from stages.i2v import I2V
+from stages.measures.pixels import psnr_db
 from stages.model.hub.gang import Gang
 from stages.model.hub.knobs import CACHES, denoisers
 from stages.presets import get_preset, plan

@@ -31,7 +31,8 @@ from stages.model.hub.rehearsal import sketch_pipeline
 from stages.model.hub.video import HubAnimator, HubRedrawer, _animator_class, _redrawer_class
 from stages.model.sampling.windows import join, plan_windows
 from stages.presets import Part, Preset, plan
-from stages.settings import OFFLOADS, Guide, Offload
+from stages.settings import Guide, with_speeds
+from stages.speed import OFFLOADS, Offload
 from stages.t2i import T2I
 from stages.t2i.stage import Pipeline, _painter_class
 from stages.types import Piece, StageName
@@ -148,7 +149,7 @@ class Trial:
 
     def t2i(self, offload: Offload) -> T2I:
         if "t2i" not in self.preset.parts:
-            return T2I.load(replace(self.saved_for("motion", self.preset.i2v_guide), offload=offload), self.device)
+            return T2I.load(self.saved_for("t2i", "motion", self.preset.i2v_guide, offload), self.device)
         choose = partial(_painter_class, self.preset.parts["t2i"])
         return T2I(Pipeline(hub_pipeline(self.preset, "t2i", self.device, offload, choose)))
 
@@ -156,16 +157,17 @@ class Trial:
         if "i2v_pipeline" in self.preset.parts:
             choose = partial(_animator_class, self.preset)
             return I2V(HubAnimator(hub_pipeline(self.preset, "i2v_pipeline", self.device, offload, choose)))
-        return I2V.load(replace(self.saved_for("motion", self.preset.i2v_guide), offload=offload), self.device)
+        return I2V.load(self.saved_for("i2v", "motion", self.preset.i2v_guide, offload), self.device)
 
     def v2v(self, offload: Offload) -> V2V:
         if "v2v_pipeline" in self.preset.parts:
             choose = partial(_redrawer_class, self.preset)
             return V2V(HubRedrawer(hub_pipeline(self.preset, "v2v_pipeline", self.device, offload, choose)))
-        return V2V.load(replace(self.saved_for("motion_v2v", self.preset.v2v_guide), offload=offload), self.device)
+        return V2V.load(self.saved_for("v2v", "motion_v2v", self.preset.v2v_guide, offload), self.device)
 
-    def saved_for(self, motion: str, guide: Guide) -> Preset:
-        return saved(self.preset, self.folder, self.device, motion, guide)
+    def saved_for(self, stage: StageName, motion: str, guide: Guide, offload: Offload) -> Preset:
+        preset = saved(self.preset, self.folder, self.device, motion, guide)
+        return with_speeds(preset, {stage: {"offload": offload}})
 
     @contextmanager
     def loaded(self, name: StageName, load: Callable[[Offload], Any]) -> Iterator[Any]:
