@@ -140,7 +140,8 @@ def _complete(made: dict[str, Any], preset: Preset, served_names: Sequence[str])
         for name, field in schemas[model.__name__]["properties"].items():
             _widen(name, field)
         _optional(schemas[model.__name__]["properties"])
-    for model in (*_LITERAL, ErrorBody, ErrorDetail):
+    others: tuple[type[BaseModel], ...] = (*_LITERAL, ErrorBody, ErrorDetail)
+    for model in others:
         _optional(schemas[model.__name__]["properties"])
     for model in _FORMS:
         schemas[_form_name(model)] = _form(model, schemas[model.__name__])

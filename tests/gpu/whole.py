@@ -149,7 +149,7 @@ class Trial:
 
     def t2i(self, offload: Offload) -> T2I:
         if "t2i" not in self.preset.parts:
-            return T2I.load(self.saved_for("t2i", "motion", self.preset.i2v_guide, offload), self.device)
+            return T2I.load(self.saved_for("motion", self.preset.i2v_guide, "t2i", offload), self.device)
         choose = partial(_painter_class, self.preset.parts["t2i"])
         return T2I(Pipeline(hub_pipeline(self.preset, "t2i", self.device, offload, choose)))
 
@@ -157,17 +157,17 @@ class Trial:
         if "i2v_pipeline" in self.preset.parts:
             choose = partial(_animator_class, self.preset)
             return I2V(HubAnimator(hub_pipeline(self.preset, "i2v_pipeline", self.device, offload, choose)))
-        return I2V.load(self.saved_for("i2v", "motion", self.preset.i2v_guide, offload), self.device)
+        return I2V.load(self.saved_for("motion", self.preset.i2v_guide, "i2v", offload), self.device)
 
     def v2v(self, offload: Offload) -> V2V:
         if "v2v_pipeline" in self.preset.parts:
             choose = partial(_redrawer_class, self.preset)
             return V2V(HubRedrawer(hub_pipeline(self.preset, "v2v_pipeline", self.device, offload, choose)))
-        return V2V.load(self.saved_for("v2v", "motion_v2v", self.preset.v2v_guide, offload), self.device)
+        return V2V.load(self.saved_for("motion_v2v", self.preset.v2v_guide, "v2v", offload), self.device)
 
-    def saved_for(self, stage: StageName, motion: str, guide: Guide, offload: Offload) -> Preset:
-        preset = saved(self.preset, self.folder, self.device, motion, guide)
-        return with_speeds(preset, {stage: {"offload": offload}})
+    def saved_for(self, motion: str, guide: Guide, stage: StageName, offload: Offload) -> Preset:
+        own = saved(self.preset, self.folder, self.device, motion, guide)
+        return with_speeds(own, {stage: {"offload": offload}})
 
     @contextmanager
     def loaded(self, name: StageName, load: Callable[[Offload], Any]) -> Iterator[Any]:
