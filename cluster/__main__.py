@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from client._shell.ending import FAILED, OUTSIDE, WRONG, Parser, end
-from cluster.experiments import calibrate
+from cluster.calibration import command as calibrate
 from cluster.experiments import command as experiment
 from cluster.experiments.live import LiveError
 from cluster.experiments.spec import ExperimentError

@@ -136,6 +136,8 @@ def _stage(args: AppArgs, name: StageName) -> Application:
     guests = {other: args.factory(other) for other in STAGE_NAMES if other != name and args.home(other) == name}
     hosted = [stage, *(args.stages[other] for other in guests)]
     placed = {**_placed(stage.num_cpus, stage.labels), "num_gpus": stage.num_gpus}
+    if stage.fallback_labels:
+        placed["fallback_strategy"] = [{"label_selector": labels} for labels in stage.fallback_labels]
     words = _WORDS if name in args.ordered().values() else 0
     options: dict[str, Any] = {
         "name": name,
@@ -157,7 +159,12 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         target = stage.autoscaling.target_ongoing_requests * stage.batch.size
         bounds = {**stage.autoscaling.model_dump(exclude_none=True), "target_ongoing_requests": target}
         options["autoscaling_config"] = {**bounds, **own}
-    finisher = {"finisher": _MP4, "finisher_options": {"artifacts_url": args.storage.artifacts_url}}
+    last = STAGE_NAMES[-1]
+    finisher = {
+        "finisher": _MP4,
+        "finisher_options": {"artifacts_url": args.storage.artifacts_url},
+        **({"finished": last} if name != last else {}),
+    }
     speeds = {one: args.stages[one].speed for one in (name, *guests) if args.stages[one].speed}
     made_of = {
         "factory": args.factory(name),
@@ -169,7 +176,7 @@ def _stage(args: AppArgs, name: StageName) -> Application:
         **({"speeds": speeds} if speeds else {}),
         "guests": {other: (factory, args.stages[other].options) for other, factory in guests.items()},
         "batch": (stage.batch.size, stage.batch.wait_s),
-        **(finisher if name == STAGE_NAMES[-1] else {}),
+        **(finisher if args.home(last) == name else {}),
     }
     told = {
         "stall_limit_s": max(one.stall_limit_s for one in hosted),

@@ -61,11 +61,15 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
         "jobs": Room("pure values and judgements: requests, plans, remix, outlook"),
     },
     "cluster": {
+        "calibration": Room(
+            "a twin learnt from a server's journal; what if; a new profile",
+            ("experiments", "planner", "twin", "policy", "traffic", "pools"),
+        ),
         "experiments": Room(
             "a YAML file becomes runs, simulated or live",
-            ("planner", "twin", "policy", "traffic", "pools"),
+            ("planner", "twin", "policy", "traffic"),
         ),
-        "planner": Room("the cheapest replicas for a goal", ("pools",)),
+        "planner": Room("the cheapest replicas for a goal, held to the twin", ("twin", "traffic", "pools")),
         "twin": Room("the served pipeline in simulated time", ("policy", "traffic")),
         "manifests": Room("Kubernetes, `ray up`, image, alerts, dashboard", ("pools",)),
         "pools": Room("what pools have and stages need; the one room that asks Ray"),
@@ -161,6 +165,7 @@ SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deployments", "client"): ("client.schema", "client.single", "client._shell"),
     ("cluster", "client"): ("client._shell",),
     ("deployments", "cluster"): ("cluster.pools", "cluster.policy", "cluster.server_process"),
+    ("cluster/calibration", "client"): ("client",),
     ("cluster/experiments", "client"): ("client",),
     ("deployments/mcp", "client"): ("client",),
 }

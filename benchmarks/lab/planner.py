@@ -1,8 +1,9 @@
 """Whether the planner's bill is the least there is, and how long it takes.
 
 Fifty small instances made from seeds: one or two kinds of nodes of 1, 2 or 4 GPUs, some of which always stand, stages
-on halves of a GPU, V2V in I2V's replicas, all four taking turns on a GPU. Brute force goes through every combination
-of pools and replicas, packs by itself, and adds up whole nodes.
+on halves of a GPU or on two pools, V2V in I2V's replicas, all four taking turns on a GPU or in one replica, jobs of
+one or two kinds. Brute force goes through every combination of pools and replicas, packs by itself, and adds up whole
+nodes.
 
     bill_error_max    the largest |planner's bill / brute force's - 1|; an instance that one of them holds to be
                       impossible and the other does not counts as 1
@@ -15,7 +16,8 @@ import random
 import time
 from collections.abc import Sequence
 
-from cluster.planner.options import Goal, GoalError, Layout, options_of
+from cluster.planner.kinds import Kind
+from cluster.planner.options import JOINT, Goal, GoalError, Layout, options_of
 from cluster.planner.profiles import AcceleratorProfile, Profile, StageProfile
 from cluster.planner.queueing import percentile
 from cluster.planner.search import make_plan
@@ -57,7 +59,8 @@ def instance(seed: int) -> tuple[Goal, PoolFile, Profile]:
     }
     pools = []
     for name in devices:
-        most = draw.randint(2, 8)
+        spills = len(devices) > 1 and seed % 4 == 0 and seed % 3 > 0  # few GPUs then, for brute force's sake
+        most = min(draw.randint(2, 8), 3 if spills else 8)
         pools.append(
             GpuPool.model_validate(
                 {
@@ -71,23 +74,32 @@ def instance(seed: int) -> tuple[Goal, PoolFile, Profile]:
                     "fraction": {"t2i": 0.5, "vfi": 0.5} if seed % 3 == 0 else {},
                     "lives_with": {"v2v": "i2v"} if seed % 2 else {},
                     "time_shared": seed % 5 == 0,
+                    "monolith": seed % 7 == 0,
+                    "fallback": "b" if name == "a" and spills else None,
                 }
             )
         )
-    return Goal(draw.uniform(0.05, 0.5), draw.uniform(12, 60)), PoolFile(pools=tuple(pools)), profile_of(devices)
+    rate, p95_s = draw.uniform(0.05, 0.5), draw.uniform(12, 60)
+    still = (Kind(0.6), Kind(0.4, ("t2i",)))
+    kinds = still if seed % 6 == 0 else (Kind(),)
+    return Goal(rate, p95_s, kinds), PoolFile(pools=tuple(pools)), profile_of(devices)
 
 
 def cheapest_by_force(goal: Goal, file: PoolFile, profile: Profile) -> float | None:
     """Every combination, in each layout; None where none holds the goal."""
     best: float | None = None
-    layouts: tuple[Layout, ...] = ("apart", "together", "shared")
+    layouts: tuple[Layout, ...] = ("apart", *JOINT)
     all_of_them = [itertools.product(*options_of(goal, file, profile, layout=own).values()) for own in layouts]
     for chosen in itertools.chain(*all_of_them):
         used = {own.name: 0.0 for own in file.pools}
         for choice in chosen:
-            used[choice.pool] += choice.gpus
+            for name, count in choice.places:
+                used[name] += count * choice.share
         nodes = {own.name: max(own.nodes.min, math.ceil(used[own.name] / own.gpus_per_node)) for own in file.pools}
         fits = all(nodes[own.name] <= own.nodes.max for own in file.pools)
+        for spills in (choice for choice in chosen if choice.spilled):  # what stands elsewhere has no room here
+            own = file.named(spills.pool)
+            fits = fits and used[own.name] + spills.share > own.gpus_max + 1e-9
         cost = sum(nodes[own.name] * own.gpus_per_node * own.price_per_hour for own in file.pools)
         if (best is None or cost < best) and fits and percentile([c.station for c in chosen]) <= goal.p95_s:
             best = cost

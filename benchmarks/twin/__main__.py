@@ -35,7 +35,7 @@ from benchmarks.tools.result import parser_of, result
 from benchmarks.twin.nodes import RayNodes, ray_nodes
 from benchmarks.twin.setups import CONFIGURATIONS, NOTICE_S, QUICK, URGENT, Configuration
 from client import Client, CreateOptions
-from cluster.experiments.journal import learn, read_journal
+from cluster.calibration.journal import learn, read_journal
 from cluster.experiments.live import Bench, Site
 from cluster.experiments.runs import RunPlan, plan_runs
 from cluster.experiments.spec import LoadSpec

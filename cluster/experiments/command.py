@@ -1,6 +1,6 @@
 """`python -m cluster experiment SPEC`: every run of an experiment, simulated or on a real server, then its plots.
 
-    SPEC      a file, or a ready one: bottleneck, burst, fanout, monolith (`cluster/experiments`)
+    SPEC      a file, or a ready one: bottleneck, burst, fanout, monolith, nodes (`cluster/experiments`)
     --live    each run on a server of this machine: real Ray, journal, HTTP and encoder; stages that take the given time
     --quick   a shorter version, for a look at whether it works
 

@@ -59,6 +59,11 @@ def check_live(spec: Spec) -> None:
     Raises:
         ExperimentError: one sentence.
     """
+    if spec.nodes or spec.paths:
+        raise ExperimentError(
+            f"{'nodes' if spec.nodes else 'paths'} are simulated only: a live run is on this machine's own node, and "
+            "each request passes every stage; leave out --live, or leave them out."
+        )
     if others := [system for system in spec.systems if system != "pools"]:
         raise ExperimentError(f"System {others[0]!r} is simulated only; leave out --live, or write systems: [pools].")
     for policy in spec.policies:

@@ -5,6 +5,8 @@
     gantt.png        requests from top to bottom, their stages as bars over time
     queues.png       what waits at each stage, and its replicas, over time
     pareto.png       cost of a thousand videos against p95, with the runs that no other beats in both
+    nodes.png        nodes of each kind over time, and what they have cost so far
+    paths.png        percentiles of each kind of jobs
 
 `draw_all` draws those for which the runs have something to say. Simulated and live runs are drawn alike. Knows nothing
 of how they were made; draws without a screen.
@@ -25,6 +27,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from client._shell.outputs import written
+from cluster.experiments.pictures import nodes, paths
 from cluster.experiments.results import Done
 from stages.types import STAGE_NAMES
 
@@ -220,6 +223,8 @@ DRAWERS: Mapping[str, Callable[[Sequence[Done]], Figure | None]] = {
     "gantt": gantt,
     "queues": queues,
     "pareto": pareto,
+    "nodes": lambda runs: nodes([(_panel_title(run, _labels(runs), runs), run) for run in _shown(runs)]),
+    "paths": lambda runs: paths([(_labels(runs)[_key(run)], run) for run in runs]),
 }
 
 

@@ -60,6 +60,10 @@ class Done:
     def gpu_seconds(self) -> float:
         return math.fsum(self.metrics["gpu_s"].values())
 
+    @property
+    def node_hours(self) -> float:
+        return math.fsum(self.metrics.get("node_s", {}).values()) / 3600
+
     def cost_of(self, videos: int) -> float:
         """Of so many videos, in the currency of the prices; NaN where none was completed."""
         made = self.metrics["succeeded"]
@@ -89,6 +93,7 @@ def keep(out: Path, plan: RunPlan, run: Run, *, mode: str, speed: float) -> Done
         "load": plan.trace.name,
         "rate_per_s": plan.trace.rate_per_s,
         "seed": plan.seed,
+        "node_prices": {name: kind.price_per_hour for name, kind in plan.scenario.nodes.items()},
     }
     (half / "plan.json").write_text(json.dumps(about, indent=1) + "\n")
     half.rename(folder)
@@ -111,7 +116,7 @@ def write_results(out: Path, runs: Sequence[Done]) -> None:
             ["run", "mode", "speed", "system", "policy", "varied", "load", "rate_per_s", "seed"]
             + [f"{name}_replicas" for name in names]
             + ["requests", "succeeded", "failed", "cancelled", "duration_s", "throughput_per_s", "latency_mean_s"]
-            + ["p50_s", "p90_s", "p95_s", "p99_s", "gpu_seconds", "cost", "cost_per_1000"]
+            + ["p50_s", "p90_s", "p95_s", "p99_s", "gpu_seconds", "cost", "cost_per_1000", "node_hours", "start_ups"]
         )
         for run in runs:
             plan, metrics = run.plan, run.metrics
@@ -123,6 +128,7 @@ def write_results(out: Path, runs: Sequence[Done]) -> None:
                 + [_short(metrics[key]) for key in ("duration_s", "throughput_per_s", "latency_mean_s")]
                 + [_short(run.percentile(name)) for name in ("p50", "p90", "p95", "p99")]
                 + [_short(run.gpu_seconds), _short(metrics["cost"]), _short(run.cost_of(1000))]
+                + [_short(run.node_hours), metrics.get("start_ups", "")]
             )
 
 

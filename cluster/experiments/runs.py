@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.experiments.spec import ExperimentError, LoadSpec, PolicySpec, Spec, System
+from cluster.experiments.spec import ExperimentError, LoadSpec, NodeSpec, PolicySpec, Spec, System
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy
 from cluster.traffic.traces import Arrival, Trace, TraceError, TraceSpec, kept_specs, make_trace, read_trace
-from cluster.twin.scenario import Pool, Scenario, StageTimes, TwinError
+from cluster.twin.scenario import NodePool, Pool, Scenario, StageTimes, TwinError
 from stages.types import STAGE_NAMES
 
 MONOLITH = "monolith"
@@ -82,12 +82,13 @@ def _plan(
         scenario = _pools(spec, replicas) if system == "pools" else _monolith(spec, system, replicas)
     except TwinError as error:
         raise ExperimentError(
-            f"Replicas {counts} cannot be run: {error} Change stages, replicas or budget_gpus."
+            f"Replicas {counts} cannot be run: {error} Change stages, replicas, nodes, paths or budget_gpus."
         ) from error
-    if unknown := {arrival.kind for arrival in trace.arrivals} - {""}:
+    if unknown := {arrival.kind for arrival in trace.arrivals} - {"", *spec.paths}:
+        known = ", ".join(spec.paths) or "none"
         raise ExperimentError(
-            f"Load {trace.name!r} names the kind {sorted(unknown)[0]!r}, an experiment knows none; leave the column "
-            "`kind` empty."
+            f"Load {trace.name!r} names the kind {sorted(unknown)[0]!r}, `paths` has {known}; add it there, or leave "
+            "the column `kind` empty."
         )
     name = f"{system} {policy.shown} {counts} {trace.name} seed={seed}"
     return RunPlan(
@@ -118,7 +119,8 @@ def _pools(spec: Spec, replicas: Mapping[str, int]) -> Scenario:
         )
         count = replicas[name]
         pools[str(name)] = Pool(
-            count, min(stage.min_replicas, count), max(stage.max_replicas, count), stage.gpus, stage.price_per_hour
+            *(count, min(stage.min_replicas, count), max(stage.max_replicas, count), stage.gpus, stage.price_per_hour),
+            on=stage.nodes or tuple(spec.nodes),
         )
     return _scenario(spec, stages, pools)
 
@@ -134,7 +136,7 @@ def _monolith(spec: Spec, system: System, replicas: Mapping[str, int]) -> Scenar
         raise TwinError(f"The pools' GPUs do not make one monolith of {gpus:g} GPUs.")
     most = spec.budget_gpus or sum(stage.max_replicas * stage.gpus for stage in each)
     times = StageTimes(seconds, cv=spread, start_up_s=sum(stage.start_up_s for stage in each))
-    pool = Pool(slots, min(1, slots), max(slots, int(most / gpus)), gpus, price)
+    pool = Pool(slots, min(1, slots), max(slots, int(most / gpus)), gpus, price, on=tuple(spec.nodes))
     return _scenario(spec, {MONOLITH: times}, {MONOLITH: pool})
 
 
@@ -148,7 +150,16 @@ def _scenario(spec: Spec, stages: Mapping[str, StageTimes], pools: Mapping[str, 
         control_s=spec.control_s,
         sample_s=spec.sample_s,
         rate_window_s=spec.rate_window_s,
+        nodes={name: _nodes(node) for name, node in spec.nodes.items()},
+        packing=spec.packing,
+        paths={kind: tuple(str(name) for name in path) for kind, path in spec.paths.items()},
     )
+
+
+def _nodes(node: NodeSpec) -> NodePool:
+    given = node.model_dump(exclude={"interruptions_per_hour"})
+    often = node.interruptions_per_hour
+    return NodePool(**given, life_s=3600 / often if often else None)
 
 
 def _traces(load: LoadSpec, folder: Path) -> list[Trace]:
@@ -188,14 +199,23 @@ def _trace(load: LoadSpec, folder: Path) -> Trace:
         period_s=load.period_s,
         cancel_share=load.cancel_share,
         patience_s=load.patience_s,
+        kinds=load.kinds,
     )
     trace = make_trace(spec)
     if load.kind != "burst":
         return trace
     sent = load.at_s + np.arange(load.count) * load.burst_s / max(1, load.count)
-    arrivals = sorted([*trace.arrivals, *(Arrival(float(at)) for at in sent)], key=lambda arrival: arrival.time_s)
+    burst = (Arrival(float(at), kind) for at, kind in zip(sent, _kinds(load), strict=True))
+    arrivals = sorted([*trace.arrivals, *burst], key=lambda arrival: arrival.time_s)
     last = arrivals[-1].time_s if arrivals else 0.0
     return Trace(load.name or f"burst-of-{load.count}", tuple(arrivals), max(load.span_s, last))
+
+
+def _kinds(load: LoadSpec) -> list[str]:
+    """Of the requests of a burst."""
+    names, shares = list(load.kinds) or [""], np.array(list(load.kinds.values()) or [1.0])
+    chosen = np.random.default_rng([load.seed, 1]).choice(len(names), load.count, p=shares / shares.sum())
+    return [names[number] for number in chosen]
 
 
 def _stretched(trace: Trace, load: LoadSpec) -> Trace:

@@ -1,6 +1,7 @@
 """What an experiment is: a YAML file, judged whole before anything starts.
 
     title, stages or profile      what is served: seconds, start-ups, GPUs and prices of each stage
+    nodes, packing, paths         simulated: machines that replicas stand on, billed whole; which stages a kind passes
     systems, policies, replicas,  the sweep: every combination is one run
     loads, seeds
     live, quick                   how it is run on a real server; what `--quick` puts in the place of other keys
@@ -23,12 +24,14 @@ from client._shell.texts import read_text
 from cluster.planner.profiles import ProfileError, load_profile
 from cluster.policy.look_ahead import make_policy
 from cluster.policy.types import Policy, PolicyError
+from cluster.twin.scenario import Packing
 from stages.types import STAGE_NAMES, StageName
 
 FOLDER = Path(__file__).parent
 System = Literal["pools", "monolith", "monolith-offload"]
 LoadKind = Literal["poisson", "bursts", "diurnal", "recorded", "burst", "kept"]
 _STAGE_TIMES = ("mean_s", "start_up_s")
+_NODE_TIMES = ("boot_s", "idle_s", "least_bill_s", "notice_s", "away_s")
 _LOAD_TIMES = ("span_s", "burst_s", "pause_s", "period_s", "patience_s", "at_s")
 
 
@@ -37,7 +40,7 @@ class ExperimentError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StageSpec(_Frozen):
@@ -52,7 +55,23 @@ class StageSpec(_Frozen):
     min_replicas: int = Field(default=1, ge=0)
     max_replicas: int = Field(default=64, ge=1)
     gpus: float = Field(default=1.0, gt=0, description="Of one replica.")
-    price_per_hour: float = Field(default=0.0, ge=0, description="Of one GPU.")
+    price_per_hour: float = Field(default=0.0, ge=0, description="Of one GPU; with nodes, those are billed instead.")
+    nodes: tuple[str, ...] = Field(default=(), description="The first that has a place; all when left out.")
+
+
+class NodeSpec(_Frozen):
+    """Nodes of one kind, each billed whole."""
+
+    gpus: int = Field(ge=1)
+    max_nodes: int = Field(ge=1)
+    min_nodes: int = Field(default=0, ge=0)
+    boot_s: float = Field(default=180.0, ge=0)
+    idle_s: float = Field(default=300.0, ge=0, description="An empty one stays so long.")
+    least_bill_s: float = Field(default=60.0, ge=0)
+    price_per_hour: float = Field(default=0.0, ge=0, description="Of a node.")
+    interruptions_per_hour: float = Field(default=0.0, ge=0, description="Of one node; 0: nobody takes it back.")
+    notice_s: float = Field(default=120.0, ge=0, description="Before that.")
+    away_s: float = Field(default=0.0, ge=0, description="No new one after that.")
 
 
 class ProfileSpec(_Frozen):
@@ -115,6 +134,9 @@ class LoadSpec(_Frozen):
     file: str | None = Field(default=None, description="Of a recording, from the folder of the experiment's file.")
     max_gap_s: float | None = Field(default=None, gt=0, description="A longer pause in a recording is a hole.")
     stretch: float = Field(default=1.0, gt=0, description="A recording's seconds are multiplied by it.")
+    kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="Shares of the requests, by the names in `paths`; '' passes every stage."
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "LoadSpec":
@@ -122,6 +144,8 @@ class LoadSpec(_Frozen):
             raise ValueError("a recorded load needs `file`, a CSV with the column time_s")
         if self.kind == "kept" and not self.name:
             raise ValueError("a kept load needs `name`, like burst-of-40")
+        if self.kinds and self.kind in ("recorded", "kept"):
+            raise ValueError(f"kinds go with made loads; one of kind {self.kind} has its own")
         if self.rates_per_s and self.kind != "poisson":
             raise ValueError(f"rates_per_s goes with kind poisson only, not with {self.kind}")
         return self
@@ -156,6 +180,9 @@ class Spec(_Frozen):
     title: str
     profile: ProfileSpec | None = None
     stages: dict[StageName, StageSpec]
+    nodes: dict[str, NodeSpec] = Field(default={}, description="Simulated only.")
+    packing: Packing = "spread"
+    paths: dict[str, tuple[StageName, ...]] = Field(default={}, description="By kind: neighbours; simulated only.")
     systems: tuple[System, ...] = Field(default=("pools",), min_length=1)
     offload_s: float = Field(default=0.0, ge=0, description="monolith-offload: seconds a job to swap weights.")
     policies: tuple[PolicySpec, ...] = Field(default=(PolicySpec(name="fixed"),), min_length=1)
@@ -182,6 +209,16 @@ class Spec(_Frozen):
         shown = [policy.shown for policy in self.policies]
         if twice := sorted({name for name in shown if shown.count(name) > 1}):
             raise ValueError(f"two policies are called {twice[0]!r}; give each a label of its own")
+        for name, stage in self.stages.items():
+            if unknown := [own for own in stage.nodes if own not in self.nodes]:
+                there = ", ".join(self.nodes) or "none"
+                raise ValueError(f"stages.{name}.nodes names {unknown[0]!r}; there are {there}")
+        for load in self.loads:
+            if strangers := [kind for kind in load.kinds if kind and kind not in self.paths]:
+                known = ", ".join(self.paths) or "none"
+                raise ValueError(f"a load has the kind {strangers[0]!r}, and paths has {known}; add it there")
+        if self.paths and self.systems != ("pools",):
+            raise ValueError("paths are those of pools of stages; leave them out, or write systems: [pools]")
         if "monolith-offload" in self.systems and not self.offload_s:
             raise ValueError("monolith-offload needs offload_s above 0, or leave that system out")
         return self
@@ -200,7 +237,8 @@ class Spec(_Frozen):
             policy.model_copy(update={"options": _divided(_timed(policy), speed)}) for policy in self.policies
         )
         loads = tuple(_faster(load, speed) for load in self.loads)
-        changed: dict[str, Any] = {"stages": stages, "policies": policies, "loads": loads}
+        nodes = {name: _faster_node(node, speed) for name, node in self.nodes.items()}
+        changed: dict[str, Any] = {"stages": stages, "policies": policies, "loads": loads, "nodes": nodes}
         changed |= {name: getattr(self, name) / speed for name in ("offload_s", "sample_s", "rate_window_s")}
         return self.model_copy(update=changed)
 
@@ -259,6 +297,7 @@ def _model_at(loc: tuple[Any, ...]) -> type[BaseModel]:
     """The model in which an unknown key stands."""
     models: dict[str, type[BaseModel]] = {
         "stages": StageSpec,
+        "nodes": NodeSpec,
         "profile": ProfileSpec,
         "policies": PolicySpec,
         "loads": LoadSpec,
@@ -300,6 +339,11 @@ def _divided(options: Mapping[str, Any], speed: float) -> dict[str, Any]:
         name: value / speed if name.endswith("_s") and isinstance(value, int | float) else value
         for name, value in options.items()
     }
+
+
+def _faster_node(node: NodeSpec, speed: float) -> NodeSpec:
+    changed: dict[str, Any] = {name: getattr(node, name) / speed for name in _NODE_TIMES}
+    return node.model_copy(update={**changed, "interruptions_per_hour": node.interruptions_per_hour * speed})
 
 
 def _faster(load: LoadSpec, speed: float) -> LoadSpec:

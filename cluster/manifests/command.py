@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
         tell(f"Image {site.image} names no digest, so nodes may run different ones; give --image NAME@sha256:...")
     for name in ray_up.lacking_instances(site):
         tell(f"No ray-up-aws.yaml: pool {name} names no `machine.instance`.")
+    folder = options.out / "kubernetes"
+    tell(f"Next: the secret (cluster/README.md), then `kubectl apply -f {folder}`; without Kubernetes, `ray up`.")
     return 0
 
 
@@ -88,7 +90,7 @@ def render(
         "kubernetes/redis.yaml": to_yaml(beside.redis(site)),
         "prometheus/prometheus.yml": to_yaml([alerts.scrape_config(site)]),
         f"prometheus/{alerts.RULES_FILE}": to_yaml([alerts.rules()]),
-        "grafana/dashboard.json": json.dumps(dashboard(), indent=2) + "\n",
+        "grafana/dashboard.json": json.dumps(dashboard(site.node_prices, file.currency), indent=2) + "\n",
     }
     if budgets := kubernetes.budgets(site):
         files["kubernetes/disruption-budgets.yaml"] = to_yaml(budgets)

@@ -1,8 +1,10 @@
-"""The Grafana dashboard: jobs, stages, what was saved and lost, answers.
+"""The Grafana dashboard: jobs, nodes and their bill, stages, what was saved and lost, answers.
 
-Takes nothing, gives the document. `$__rate_interval` is Grafana's. Every metric that the server exports is on it.
+Takes what a node of each pool costs, gives the document. `$__rate_interval` is Grafana's. Every metric that the server
+exports is on it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,6 +67,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("From claim to end", _both("ray_magicvideo_job_run_s", matching='{state="succeeded"}'), "s"),
         Panel("Until something can be played", _both("ray_magicvideo_job_first_frame_s"), "s"),
         Panel("Age of the oldest that waits", {"age": "magicvideo_oldest_queued_s"}, "s"),
+        Panel("Ended by path, a minute", {"{{path}}": _rate("ray_magicvideo_job_paths_total", "path", 60)},
+              description="The stages that a job was to pass: those that end at a picture, a remix that enters later."),
     ),
     "Stages": (
         Panel("Calls without a device yet", {_S: "magicvideo_stage_waiting"}),
@@ -106,11 +110,31 @@ ROWS: dict[str, tuple[Panel, ...]] = {
 }  # fmt: skip
 
 
-def dashboard() -> dict[str, Any]:
-    """The document, as Grafana imports it."""
+def _of_nodes(prices: Mapping[str, float], currency: str) -> tuple[Panel, ...]:
+    """Nodes by their label, and what these cost at the prices of the pools file."""
+    there = "sum by (pool) (magicvideo_nodes)"
+    panels = [Panel("Nodes", {"{{pool}}": there})]
+    if priced := {pool: price for pool, price in prices.items() if price > 0}:
+        bill = {pool: f'sum(magicvideo_nodes{{pool="{pool}"}}) * {price:.6g}' for pool, price in priced.items()}
+        whole = " + ".join(f"({one} or vector(0))" for one in bill.values())
+        unit = f"{currency} an hour".strip()
+        panels.append(Panel(f"Bill, {unit}", {**bill, "all": whole}, description="Whole nodes."))
+        panels.append(
+            Panel(
+                f"Of a video, {currency or 'at these prices'}",
+                {"now": f'({whole}) / (sum(rate(ray_magicvideo_jobs_total{{state="succeeded"}}{_RATE})) * 3600 > 0)'},
+                description="The bill of an hour over the videos of an hour; empty while none ends.",
+            )
+        )
+    return tuple(panels)
+
+
+def dashboard(prices: Mapping[str, float] | None = None, currency: str = "") -> dict[str, Any]:
+    """The document, as Grafana imports it; `prices` are of a node an hour, by the label of its pool."""
+    rows = {**ROWS, "Nodes": _of_nodes(prices or {}, currency)}
     panels: list[dict[str, Any]] = []
     y = 0
-    for row, members in ROWS.items():
+    for row, members in rows.items():
         panels.append(
             {"id": len(panels) + 1, "type": "row", "title": row, "collapsed": False, "panels": []}
             | {"gridPos": {"x": 0, "y": y, "w": _WIDTH, "h": 1}}

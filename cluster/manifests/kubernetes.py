@@ -25,6 +25,7 @@ from cluster.manifests.pods import (
 )
 from cluster.manifests.site import CONTROL, HEAD, NAME, Group, Site
 
+_SPOT = ("cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority")  # how clouds taint such nodes
 _DRAIN_S = 30  # of nodes without stages: Serve's own 20 s for requests under way, and some
 
 
@@ -114,9 +115,14 @@ def _control(site: Site) -> Json:
 def _pool(site: Site, group: Group) -> Json:
     amounts = resources(cpu=group.cpus, memory_gib=group.memory_gib, gpus=group.gpus)
     ready = serving(site.port)
-    template = pod(site, "ray-worker", group.name, resources=amounts, ready=ready, drain_s=group.slowest_call_s)
+    template = pod(site, "ray-worker", group.name, resources=amounts, ready=ready, drain_s=group.drain_s)
     template["spec"]["nodeSelector"] = {POOL_LABEL: group.name}
-    template["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    template["spec"]["tolerations"] = [
+        {"key": key, "operator": "Exists", "effect": "NoSchedule"}
+        for key in ("nvidia.com/gpu", *(_SPOT if group.notice_s is not None else ()))
+    ]
+    if group.notice_s is not None:  # what is not over by then is killed with the node
+        template["spec"]["terminationGracePeriodSeconds"] = max(1, group.notice_s)
     return {
         "groupName": group.name,
         "replicas": group.nodes_min,

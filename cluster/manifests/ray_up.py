@@ -45,7 +45,7 @@ def ray_up(site: Site) -> dict[str, Any]:
             "max_workers": group.nodes_max,
             "resources": {"CPU": group.cpus, "GPU": group.gpus},
             "labels": dict(group.labels),
-            "node_config": _worker(str(group.machine.instance)),
+            "node_config": _worker(str(group.machine.instance), spot=group.notice_s is not None),
         }
     return {
         "cluster_name": NAME,
@@ -75,8 +75,9 @@ def ray_up(site: Site) -> dict[str, Any]:
     }
 
 
-def _worker(instance: str) -> dict[str, Any]:
-    return {**_node(instance), "IamInstanceProfile": {"Name": PROFILE}}
+def _worker(instance: str, *, spot: bool = False) -> dict[str, Any]:
+    market = {"InstanceMarketOptions": {"MarketType": "spot"}} if spot else {}
+    return {**_node(instance), **market, "IamInstanceProfile": {"Name": PROFILE}}
 
 
 def _node(instance: str) -> dict[str, Any]:

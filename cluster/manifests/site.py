@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from cluster.manifests.machines import machine_of
 from cluster.pools.file import GpuPool, Machine, PoolFile
+from cluster.pools.machines import KEPT_CPUS, machine_of
 from cluster.pools.needs import NodeOffer, StageNeed, find_lacks
 from cluster.pools.stage_args import ServeConfigError, StageArgs, our_application
 from stages.types import STAGE_NAMES, StageName
@@ -22,7 +22,6 @@ from stages.types import STAGE_NAMES, StageName
 NAME = "magicvideo"
 CONTROL = "control"  # nodes without GPUs, for ingress, pipeline and keeper
 HEAD = "head"
-KEPT_CPUS = 2  # of each machine, for Kubernetes' own
 _GROUP = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
@@ -65,6 +64,13 @@ class Group:
     nodes_min: int
     nodes_max: int
     slowest_call_s: int = 0  # what a node that goes away must let end
+    price_per_hour: float = 0.0  # of a node
+    notice_s: int | None = None  # a spot node's, from the warning to the end; None: nobody takes it back
+
+    @property
+    def drain_s(self) -> int:
+        """For which a node that is told to stop lets calls end: no longer than its owner leaves it."""
+        return self.slowest_call_s if self.notice_s is None else min(self.slowest_call_s, self.notice_s)
 
     @property
     def cpus(self) -> int:
@@ -92,10 +98,20 @@ class Site:
     control_cpus: int
     database_in_config: bool  # else it comes from the secret
     artifacts_path: str | None  # the folder that all nodes must share; None: an object store
+    control_price: float = 0.0  # of a node without GPUs, an hour
 
     @property
     def slowest_call_s(self) -> int:
         return max(group.slowest_call_s for group in self.groups)
+
+    @property
+    def node_prices(self) -> dict[str, float]:
+        """By the label `pool`; where several pools carry one, the dearest."""
+        found: dict[str, float] = {}
+        for group in self.groups:
+            label = group.labels.get("pool", group.name)
+            found[label] = max(group.price_per_hour, found.get(label, 0.0))
+        return found | ({CONTROL: self.control_price} if self.control_price else {})
 
     @property
     def image_can_change(self) -> bool:
@@ -132,7 +148,8 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
         groups[name] = replace(group, slowest_call_s=math.ceil(slowest_s))
     used = [pool.name for pool in file.pools if any(pool in pools for pools in homes.values())]
     for stage, pools in homes.items():
-        _judge_growth(stage, args.stages[stage], [groups[pool.name] for pool in pools])
+        if args.stages[stage].lives_with is None:
+            _judge_growth(stage, args.stages[stage], [groups[pool.name] for pool in pools])
     _judge_first(args, [groups[name] for name in used])
     beside = [args.ingress, args.pipeline, *([args.keeper] if args.keeper.enabled else [])]
     return Site(
@@ -148,6 +165,7 @@ def make_site(file: PoolFile, text: str, *, image: str, ray_version: str, source
         control_cpus=1 + max(1, round(sum(part.replicas * part.num_cpus for part in beside))),
         database_in_config=not args.storage.database_url.startswith(("sqlite", "env:")),
         artifacts_path=_shared_folder(args.storage.artifacts_url, source),
+        control_price=file.control.price_per_hour if file.control is not None else 0.0,
     )
 
 
@@ -178,8 +196,10 @@ def _group(pool: GpuPool) -> Group:
                 f"pool {pool.name}: {key}={value} is no label of Kubernetes; use letters, digits, '-', '_' and '.'."
             )
     return Group(
-        pool.name, pool.node_labels, pool.gpus_per_node, machine_of(pool), pool.nodes.min, pool.nodes.max
-    )  # fmt: skip
+        *(pool.name, pool.node_labels, pool.gpus_per_node, machine_of(pool), pool.nodes.min, pool.nodes.max),
+        price_per_hour=pool.node_price_per_hour,
+        notice_s=None if pool.spot is None else int(pool.spot.notice_s),
+    )
 
 
 def _names(pools: list[GpuPool]) -> tuple[str, ...]:
@@ -187,8 +207,18 @@ def _names(pools: list[GpuPool]) -> tuple[str, ...]:
 
 
 def _homes(stage: StageName, args: _Args, file: PoolFile, source: str) -> list[GpuPool]:
-    """The pools that carry the stage's label."""
-    wanted = args.stages[stage].pool if stage in args.stages else None
+    """The pools that carry the stage's label, or its host's; then those of its fallback."""
+    if stage not in args.stages:
+        return _carrying(stage, None, file, source)
+    home = args.stages[stage].lives_with or stage
+    if home not in args.stages or (home != stage and args.stages[home].lives_with is not None):
+        raise SiteError(f"{source}: stage {stage} lives with {home}, which has no replicas of its own; name another.")
+    own = args.stages[home]
+    first = _carrying(stage, own.pool, file, source)
+    return first if own.fallback_pool is None else [*first, *_carrying(stage, own.fallback_pool, file, source)]
+
+
+def _carrying(stage: StageName, wanted: str | None, file: PoolFile, source: str) -> list[GpuPool]:
     there = sorted({pool.node_labels["pool"] for pool in file.pools if "pool" in pool.node_labels})
     if wanted is None:
         raise SiteError(f"{source}: stage {stage} names no pool; set stages.{stage}.pool to one of {', '.join(there)}.")
@@ -226,6 +256,8 @@ def _judge_growth(stage: StageName, need: StageArgs, groups: list[Group]) -> Non
 def _room(need: StageArgs, group: Group) -> int:
     """Replicas on one node."""
     rooms = [group.gpus / need.num_gpus] if need.num_gpus else []
+    if 0 < need.num_gpus < 1:  # of one GPU
+        rooms = [group.gpus * int(1 / need.num_gpus + 1e-9)]
     rooms += [group.cpus / need.num_cpus] if need.num_cpus else []
     return int(min(rooms, default=10_000) + 1e-9)
 
@@ -238,9 +270,11 @@ def _judge_first(args: _Args, groups: list[Group]) -> None:
     ]
     needs = [
         StageNeed(
-            name, {"pool": stage.pool or ""}, {"GPU": stage.num_gpus, "CPU": stage.num_cpus}, stage.least_replicas
+            *(name, {"pool": stage.pool or ""}, {"GPU": stage.num_gpus, "CPU": stage.num_cpus}, stage.least_replicas),
+            fallbacks=stage.fallback_labels,
         )
         for name, stage in args.stages.items()
+        if stage.lives_with is None
     ]
     for lack in find_lacks(needs, offers):
         raise SiteError(lack.sentence)

@@ -1,4 +1,4 @@
-"""From a profile and a goal to the cheapest replicas, by formulas and an exact search.
+"""From a profile and a goal to the cheapest replicas, by formulas and an exact search, then held to the twin.
 
-Knows nothing of time as it passes: that is the twin's.
+What passes while jobs run is the twin's.
 """

@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     show(profile)
     if not is_stdout(path):
         tell(str(path))
+        tell(f"Next: python -m cluster plan --preset {preset.name} --profile {path} --rate 6/min --p95 300", err=True)
     return 0
 
 

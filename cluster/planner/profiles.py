@@ -108,9 +108,25 @@ class Profile(_Frozen):
         if found is None:
             raise ProfileError(
                 f"The profile of preset {self.preset} has no accelerator {accelerator!r}; it has "
-                f"{', '.join(sorted(self.accelerators))}. Measure it there with `python -m cluster profile`."
+                f"{', '.join(sorted(self.accelerators))}. Measure it there with `python -m cluster profile`, or give "
+                f"its data sheet: `plan --gpu {accelerator}=TFLOPS,GB_S,GIB`."
             )
         return found
+
+
+def default_profile(preset: str) -> str:
+    """The name of one of `profiles/` that was made for a preset: the estimate where there is one.
+
+    Raises:
+        ProfileError: none was.
+    """
+    for name in (f"{preset}-estimate", f"cpu-{preset}"):
+        if (FOLDER / f"{name}.json").exists():
+            return name
+    raise ProfileError(
+        f"There is no profile of preset {preset!r}; make one with "
+        f"`python -m cluster profile --preset {preset} --estimate`."
+    )
 
 
 def load_profile(name: str, preset: str | None = None) -> Profile:

@@ -2,8 +2,8 @@
 
 Each stage is a queue with several servers: waiting by Allen and Cunneen's correction of Erlang's C for the spread of
 arrivals (Poisson) and of service. A job's time is the sum over its stages; its 95th percentile is that of a gamma
-distribution with the sum's mean and variance, stages taken as independent. `python -m cluster experiment` simulates the
-same.
+distribution with the sum's mean and variance, stages taken as independent. Jobs of several kinds wait in one queue;
+each kind has its own seconds there, and a percentile is that of the slowest. `cluster.planner.refine` simulates it.
 """
 
 import math
@@ -14,10 +14,20 @@ from scipy.special import gammaincinv
 
 
 @dataclass(frozen=True)
+class Visit:
+    """What one kind of jobs takes at a station."""
+
+    stay_s: float
+    cv: float = 0.0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class Station:
     """One stage: jobs a second that come, seconds a job keeps a server busy, servers, spread of a job's seconds.
 
-    Where jobs are served in batches, those are a job's share of the batch's seconds, and `stay_s` all of them.
+    Where jobs are served in batches, those are a job's share of the batch's seconds, and `stay_s` all of them. With
+    `visits` there are several kinds of jobs, some of which do not come here (None); the seconds above are their mean.
     """
 
     rate: float
@@ -26,6 +36,7 @@ class Station:
     cv: float = 0.0
     parts: int = 1  # calls that a job may spread over idle servers
     stay_s: float | None = None  # that the job itself is served, where a server takes several at once; else service_s
+    visits: tuple[Visit | None, ...] = ()
 
     @property
     def load(self) -> float:
@@ -57,20 +68,29 @@ def wait(station: Station) -> tuple[float, float]:
     return mean, waits * 2 * given**2 - mean**2
 
 
-def sojourn(stations: Sequence[Station]) -> tuple[float, float]:
-    """Mean and variance of a job's seconds through all of them."""
+def sojourn(stations: Sequence[Station], kind: int = 0) -> tuple[float, float]:
+    """Mean and variance of the seconds that a job of a kind takes through all of them."""
     mean = variance = 0.0
     for station in stations:
+        own = station.visits[kind] if station.visits else station
+        if own is None:
+            continue
         waited, waited_variance = wait(station)
-        alone_s = (station.stay_s or station.service_s) / max(1, min(station.parts, _idle(station)))
+        served_s = station.service_s if own.stay_s is None else own.stay_s
+        alone_s = served_s / max(1, min(own.parts, _idle(station)))
         mean += waited + alone_s
-        variance += waited_variance + (station.cv * alone_s) ** 2
+        variance += waited_variance + (own.cv * alone_s) ** 2
     return mean, variance
 
 
+def kinds_of(stations: Sequence[Station]) -> range:
+    """The kinds of jobs that pass them."""
+    return range(max((len(station.visits) for station in stations), default=0) or 1)
+
+
 def percentile(stations: Sequence[Station], share: float = 0.95) -> float:
-    """Seconds within which that share of jobs is done."""
-    return percentile_of(*sojourn(stations), share)
+    """Seconds within which that share of jobs is done, of each kind."""
+    return max(percentile_of(*sojourn(stations, kind), share) for kind in kinds_of(stations))
 
 
 def percentile_of(mean: float, variance: float, share: float = 0.95) -> float:

@@ -12,8 +12,9 @@
         stages: [i2v, v2v]
         fraction: {}                  # share of one GPU: {t2i: 0.7, vfi: 0.3} puts both on the same; 1 if left out
         spot: {interruptions_per_hour: 0.05, notice_s: 120}   # of one node; none if left out
-        fallback: other               # the pool that takes the replicas while this one gives no node
+        fallback: other               # the pool for replicas that find no place here, as it is full or taken back
         time_shared: false            # true: a GPU may have a replica of every stage, which take turns
+        monolith: false               # true: one replica may do all four stages on a GPU, offloading if it must
         lives_with: {v2v: i2v}        # V2V may live in I2V's replicas and hold the common layers once; none if left out
         machine: {cpus: 192, memory_gib: 2048}   # of one node, for manifests; of AWS's machines known without
 
@@ -35,7 +36,7 @@ class PoolFileError(ValueError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Nodes(_Strict):
@@ -83,6 +84,7 @@ class GpuPool(_Strict):
     fraction: dict[StageName, float] = {}
     lives_with: dict[StageName, StageName] = {}
     time_shared: bool = False
+    monolith: bool = False
     spot: Spot | None = None
     fallback: str | None = None
     machine: Machine | None = None
@@ -94,8 +96,10 @@ class GpuPool(_Strict):
                 raise ValueError(f"fraction.{name} is {share}; it must be above 0 and at most 1")
         if strangers := [name for name in self.fraction if name not in self.stages]:
             raise ValueError(f"{strangers[0]} has a fraction, but is not among its stages")
-        if self.time_shared and (absent := [name for name in STAGE_NAMES if name not in self.stages]):
-            raise ValueError(f"time_shared is true, but {absent[0]} is not among its stages; add it, or leave that out")
+        absent = [name for name in STAGE_NAMES if name not in self.stages]
+        for key in ("time_shared", "monolith"):
+            if getattr(self, key) and absent:
+                raise ValueError(f"{key} is true, but {absent[0]} is not among its stages; add it, or leave that out")
         for name, home in self.lives_with.items():
             if (name, home) != ("v2v", "i2v"):
                 raise ValueError(f"lives_with.{name} is {home}; v2v alone can live with another, i2v")

@@ -23,6 +23,7 @@ class StageNeed:
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)  # of one replica: {"GPU": 1.0, "CPU": 4.0}
     replicas: int = 1
+    fallbacks: tuple[Mapping[str, str], ...] = ()  # labels of nodes that will do where those have no place
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,17 @@ class Lack:
 def find_lacks(needs: Sequence[StageNeed], nodes: Sequence[NodeOffer]) -> tuple[Lack, ...]:
     """Every stage whose first replicas no set of nodes can hold, in the order of `needs`.
 
-    Stages that share a pool are judged together: a node's capacity is spent on the stages before.
+    Stages that share a pool are judged together: a node's capacity is spent on the stages before. A share of a GPU is
+    of one GPU.
     """
-    free = [dict(node.resources) for node in nodes]
+    free = [_Room(node.resources) for node in nodes]
     lacks: list[Lack] = []
     for need in needs:
         matching = [
             index
+            for labels in (need.labels, *need.fallbacks)
             for index, node in enumerate(nodes)
-            if all(node.labels.get(key) == value for key, value in need.labels.items())
+            if all(node.labels.get(key) == value for key, value in labels.items())
         ]
         if not matching:
             lacks.append(Lack(need.stage, _no_such_pool(need, nodes)))
@@ -63,13 +66,38 @@ def find_lacks(needs: Sequence[StageNeed], nodes: Sequence[NodeOffer]) -> tuple[
     return tuple(lacks)
 
 
-def _place(need: StageNeed, free: Sequence[dict[str, float]]) -> bool:
-    for room in free:
-        if all(room.get(name, 0.0) + _EPSILON >= amount for name, amount in need.resources.items()):
-            for name, amount in need.resources.items():
-                room[name] = room.get(name, 0.0) - amount
-            return True
-    return False
+class _Room:
+    """What is free on one node."""
+
+    def __init__(self, resources: Mapping[str, float]) -> None:
+        self._free = {name: amount for name, amount in resources.items() if name != "GPU"}
+        self._gpus = [1.0] * int(resources.get("GPU", 0.0) + _EPSILON)
+
+    def take(self, resources: Mapping[str, float]) -> bool:
+        """Spend them, if they are there."""
+        others = {name: amount for name, amount in resources.items() if name != "GPU"}
+        if any(self._free.get(name, 0.0) + _EPSILON < amount for name, amount in others.items()):
+            return False
+        gpus = self._gpus_for(resources.get("GPU", 0.0))
+        if gpus is None:
+            return False
+        for name, amount in others.items():
+            self._free[name] = self._free.get(name, 0.0) - amount
+        for gpu in gpus:
+            self._gpus[gpu] -= min(resources["GPU"], 1.0)
+        return True
+
+    def _gpus_for(self, amount: float) -> Sequence[int] | None:
+        """Where least is left over; None: no room."""
+        if amount < 1:
+            fits = [(room, gpu) for gpu, room in enumerate(self._gpus) if room + _EPSILON >= amount]
+            return [] if amount <= 0 else [min(fits)[1]] if fits else None
+        whole = [gpu for gpu, room in enumerate(self._gpus) if room >= 1 - _EPSILON]
+        return whole[: round(amount)] if len(whole) + _EPSILON >= amount else None
+
+
+def _place(need: StageNeed, free: Sequence[_Room]) -> bool:
+    return any(room.take(need.resources) for room in free)
 
 
 def _subject(need: StageNeed) -> str:

@@ -90,8 +90,11 @@ class StageArgs(Args):
     factory: str | None = Field(default=None, description="module:Class of the stage; its own class when left out.")
     options: dict[str, Any] = Field(default={}, description="Keyword arguments of the factory's load().")
     pool: str | None = Field(default=None, description='Runs only on nodes labelled {"pool": this}.')
+    fallback_pool: str | None = Field(
+        default=None, description="Of replicas that find no place in `pool`: it is full, or its spot nodes are gone."
+    )
     lives_with: StageName | None = Field(
-        default=None, description="v2v may live in i2v's replicas: one process, one device, the common layers once."
+        default=None, description="The stage whose replicas host it: one process, one device, its pool, GPUs, CPUs."
     )
     replicas: int = Field(default=1, ge=1, description="Fixed number; ignored with autoscaling.")
     autoscaling: AutoscalingArgs | None = None
@@ -147,6 +150,10 @@ class StageArgs(Args):
     @property
     def labels(self) -> dict[str, str]:
         return labels_of(self.pool)
+
+    @property
+    def fallback_labels(self) -> tuple[dict[str, str], ...]:
+        return (labels_of(self.fallback_pool),) if self.fallback_pool else ()
 
     @property
     def least_replicas(self) -> int:

@@ -19,13 +19,15 @@ import numpy as np
 
 from cluster.twin.clock import Clock
 from cluster.twin.parts import Replica
-from cluster.twin.scenario import NodePool, Packing, Scenario
+from cluster.twin.scenario import NodePool, Packing, Pool, Scenario
 
 _EPSILON = 1e-9
 
 
 class Owner(Protocol):
     """The stage whose replica it is."""
+
+    pool: Pool
 
     def move(self, replica: Replica) -> None:
         """Another one starts, and this one leaves once that is ready."""
@@ -192,6 +194,8 @@ class Nodes:
             node.free[gpu] -= min(wish.count, 1.0)
         node.replicas[wish.replica] = wish.owner
         wish.replica.node, wish.replica.gpus = node, gpus
+        if wish.owner is not None:
+            wish.replica.slow = wish.owner.pool.slower.get(node.kind, 1.0)
         wish.begin(wish.replica)
         return True
 

@@ -83,7 +83,20 @@ class Replica:
     """One copy of a stage."""
 
     __slots__ = (
-        *("behind", "current", "draining", "gpus", "id", "name", "node", "place", "size", "start_up_s", "state"),
+        *(
+            "behind",
+            "current",
+            "draining",
+            "gpus",
+            "id",
+            "name",
+            "node",
+            "place",
+            "size",
+            "slow",
+            "start_up_s",
+            "state",
+        ),
         "token",
     )
 
@@ -91,6 +104,7 @@ class Replica:
         self.id, self.name, self.start_up_s, self.size = number, name, start_up_s, size
         self.node: Any = None  # `cluster.twin.nodes.Node`, where there are nodes
         self.gpus: tuple[int, ...] = ()  # of it
+        self.slow = 1.0  # on its seconds
         self.state = "waits for a GPU"  # then "starts", "ready", "dead"
         self.draining = False
         self.current: list[Call] = []  # several: a batch

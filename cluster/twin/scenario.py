@@ -110,11 +110,15 @@ class Pool:
     price_per_hour: float = 0.0  # of one GPU
     max_ongoing: int = 2  # calls (of a stage with batches: batches) at a replica: one on the device, others behind it
     on: tuple[str, ...] = ()  # node pools, the first that has a place; the others are its fallback
+    slower: Mapping[str, float] = field(default_factory=dict)  # by node pool: on its seconds there
 
     def __post_init__(self) -> None:
         for name, floor in (("replicas", 0), ("min_replicas", 0), ("max_replicas", 1), ("gpus", 0), ("max_ongoing", 1)):
             _at_least("Pool", name, getattr(self, name), floor)
         _at_least("Pool", "price_per_hour", self.price_per_hour, 0)
+        for name, by in self.slower.items():
+            if not 0 < by < math.inf:
+                raise TwinError(f"Pool needs slower above 0, got {by} on {name}.")
         if self.min_replicas > self.max_replicas:
             raise TwinError(f"Pool has min_replicas {self.min_replicas} above max_replicas {self.max_replicas}.")
 
@@ -219,6 +223,8 @@ class Scenario:
                     f'With an order each window is a call of its own, so spread must be "calls", not "{self.spread}".'
                 )
             for name, times in self.stages.items():
+                if self.pools[name].slower:
+                    raise TwinError(f"With an order a stage is as fast on all nodes; stage {name} is not.")
                 if times.batch > 1:
                     raise TwinError(f"Stage {name} has batches of {times.batch}; with an order they must be of 1.")
         elif self.classes or self.refuses:

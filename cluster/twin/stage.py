@@ -213,7 +213,7 @@ class StagePool:
         for call in calls[1:]:
             seconds += self.times.batch_share * self._jobs.seconds(call, call.parts[call.at])
             begun = max(begun, call.started_s)
-        delay = begun - self._clock.now + seconds
+        delay = begun - self._clock.now + seconds * replica.slow
         replica.token += 1
         self._clock.after(delay, self._on_part, replica, replica.token)
 

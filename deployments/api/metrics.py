@@ -7,6 +7,7 @@ answer, its series are missing, and `magicvideo_scrape_lacks` counts it.
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from fastapi import FastAPI, Response
@@ -19,6 +20,7 @@ from deployments.journal.looks import oldest_queued_s
 from deployments.journal.sweeps import Sweeps
 from deployments.observe.history import NodeTexts
 from deployments.observe.metrics import TABLE
+from deployments.on_ray.agents import POOL
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OURS = "ray_magicvideo_"
@@ -41,8 +43,10 @@ def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes:
         to_erase = services.at_journal.run(Sweeps(database).to_erase)
         pools, texts, oldest_s, files = await asyncio.gather(board.read(), nodes(), oldest, to_erase)
         lacks = sum(text is None for text in texts)
+        there = Counter(_pool_of(text) for text in texts if text is not None)
         lines = [
             *gauges(pools, oldest_s),
+            *_gauge("magicvideo_nodes", "pool", there),
             *_head("magicvideo_files_to_erase"),
             f"magicvideo_files_to_erase {files}",
             *_head("magicvideo_scrape_lacks"),
@@ -50,6 +54,11 @@ def add_metrics_route(app: FastAPI, services: Services, board: PoolBoard, nodes:
             *merged(text for text in texts if text is not None),
         ]
         return Response("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
+
+
+def _pool_of(text: str) -> str:
+    first = text.partition("\n")[0]
+    return first.removeprefix(POOL) if first.startswith(POOL) else "none"
 
 
 def merged(texts: Iterable[str]) -> list[str]:

@@ -46,6 +46,7 @@ TABLE: dict[str, Series] = {
     "magicvideo_checkpoints": Series("counter", "Outputs by how their keeping ended.", ("stage", "outcome")),
     "magicvideo_checkpoint_bytes": Series("counter", "Bytes that were kept.", ("stage",)),
     "magicvideo_jobs": Series("counter", "Jobs by how they ended.", ("state",)),
+    "magicvideo_job_paths": Series("counter", "Jobs that ended, by the stages that they were to pass.", ("path",)),
     "magicvideo_job_wait_s": Series("histogram", "Seconds from a job's acceptance to its first claim."),
     "magicvideo_job_run_s": Series("histogram", "Seconds from the last claim to the end.", ("state",)),
     "magicvideo_job_first_frame_s": Series("histogram", "Seconds from acceptance until something can be played."),
@@ -56,6 +57,7 @@ TABLE: dict[str, Series] = {
     "magicvideo_jobs_in_state": Series("gauge", "Jobs in the journal.", ("state",)),
     "magicvideo_oldest_queued_s": Series("gauge", "Age of the oldest job that waits."),
     "magicvideo_files_to_erase": Series("gauge", "Files that no job names any more and the store still has."),
+    "magicvideo_nodes": Series("gauge", "Living nodes whose numbers are here, by their label `pool`.", ("pool",)),
     "magicvideo_scrape_lacks": Series("gauge", "Nodes whose numbers are missing here."),
     "magicvideo_stage_waiting": Series("gauge", "Calls that were sent and have no device yet.", ("stage",)),
     "magicvideo_stage_computing": Series("gauge", "Calls that compute.", ("stage",)),
@@ -153,8 +155,10 @@ class JobMetrics:
         """`outcome` is sent, failed or dropped."""
         self._counts.add("magicvideo_traces", outcome=outcome)
 
-    def ended(self, state: str, seconds: float) -> None:
+    def ended(self, state: str, seconds: float, path: str) -> None:
+        """`path` names the stages that it was to pass."""
         self._counts.add("magicvideo_jobs", state=state)
+        self._counts.add("magicvideo_job_paths", path=path or "none")
         self._counts.observe("magicvideo_job_run_s", seconds, state=state)
 
     def queued(self, stage: str, seconds: float) -> None:

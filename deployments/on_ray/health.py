@@ -41,6 +41,7 @@ def stage_needs(args: AppArgs) -> tuple[StageNeed, ...]:
             labels=args.stages[name].labels,
             resources={"CPU": args.stages[name].num_cpus, "GPU": args.stages[name].num_gpus},
             replicas=args.stages[name].least_replicas,
+            fallbacks=args.stages[name].fallback_labels,
         )
         for name in STAGE_NAMES
         if args.home(name) == name

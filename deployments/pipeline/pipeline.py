@@ -23,6 +23,7 @@ from client.schema import JobError
 from deployments.errors import JobFailure, LeaseLostError
 from deployments.jobs.outlook import MAX_PRIORITY, Promised
 from deployments.jobs.values import Claim, Event, Job, JobRequest
+from deployments.jobs.work import loads_of
 from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
@@ -63,6 +64,7 @@ class _Running:
     driver: asyncio.Task[None]
     priority: int
     progress: JobProgress
+    path: str
     stop: _Stop | None = None
 
 
@@ -217,7 +219,8 @@ class Pipeline:
         self._recorder.watch(claim, progress)
         work = asyncio.create_task(self._make(claim, job, progress))
         driver = asyncio.create_task(self._drive(claim, work))
-        self._running[claim.job_id] = _Running(claim, work, driver, job.priority, progress)
+        path = "-".join(loads_of(job.request))
+        self._running[claim.job_id] = _Running(claim, work, driver, job.priority, progress, path)
 
     def _stop(self, job_id: str, why: _Stop) -> None:
         running = self._running.get(job_id)
@@ -246,7 +249,7 @@ class Pipeline:
             elif stop == "lost":
                 await self._write(partial(self._leases.release, [claim]))
             elif state is not None:
-                self._metrics.ended(state, time.monotonic() - started)
+                self._metrics.ended(state, time.monotonic() - started, own.path)
                 await self._write(partial(self._leases.finish, last, state, error=error, result=result))
                 logger.info("Job %s %s after %.1f s.", claim.job_id, state, time.monotonic() - started)
                 if self._tracer is not None:

@@ -1,4 +1,4 @@
-"""One plain class that hosts any stage, or two that live together: load, warm up, run, report, stop, stay healthy.
+"""One plain class that hosts any stage, or several that live together: load, warm up, run, report, stop, stay healthy.
 
 Takes the path of a stage's class ("stages.t2i:T2I"), a preset and a device. `run` is an async generator of (payload,
 info) pairs, see `deployments.on_ray.streams`: `started` when the device is free, `progress` at most three times a
@@ -83,6 +83,7 @@ class Replica:
         threads: int | None = None,
         finisher: str | None = None,
         finisher_options: Mapping[str, Any] | None = None,
+        finished: StageName | None = None,
         stall_limit_s: float = 600.0,
         glimpse_every: int = 0,
         batch: tuple[int, float] = (1, 0.0),
@@ -95,8 +96,9 @@ class Replica:
 
         `batch`: how many calls are computed at once at most, and seconds that the first waits for as many.
         `glimpse_every`: denoising steps between two that may be shown as pictures; 0: none is.
-        `guests`: path and options of stages that live here, too. `speeds`: knobs that are turned otherwise than in
-        the preset (`stages.speed`).
+        `finished`: the stage whose values the finisher gets; the replica's own, when left out. `guests`: path and
+        options of stages that live here, too. `speeds`: knobs that are turned otherwise than in the preset
+        (`stages.speed`).
 
         Raises:
             StartError: one sentence on what is wrong with the path, the preset, the weights, the warm-up or the batch.
@@ -114,6 +116,7 @@ class Replica:
         loaded = self._device.submit(_load, asked, preset, device, threads, speeds or {}).result()
         self._stage = loaded[0]
         self._stages: dict[str, Stage] = {stage.name: stage for stage in loaded}
+        self._finished = finished or self._stage.name
         chosen = with_speeds(get_preset(preset), speeds or {})
         self._inexact: dict[str, dict[str, Any]] = {name: chosen.speed(name).inexact for name in STAGE_NAMES}
         self._turns = Turns(*batch)
@@ -166,7 +169,8 @@ class Replica:
         name = stage or self._stage.name
         if name not in self._stages:
             raise ConfigError(f"Stage {name} does not live in this replica, which hosts {', '.join(self._stages)}.")
-        shape = self._batched.shape(params) if self._batched is not None and not inputs else None
+        batches = self._batched if name == self._stage.name and not inputs else None
+        shape = batches.shape(params) if batches is not None else None
         loop = asyncio.get_running_loop()
         own = Call(loop, inputs, params, seed, job, shape, name, call, resume, state_every_s)
         self._turns.add(own)
@@ -309,8 +313,8 @@ class Replica:
             try:
                 call.stop_if_asked()
                 value = compute()
-                finished = self._finisher is not None and call.stage == self._stage.name
-                payload = self._finisher.encode(value) if self._finisher and finished else value
+                finishes = self._finisher is not None and call.stage == self._finished
+                payload = self._finisher.encode(value) if self._finisher and finishes else value
                 run_s = spent_s + time.monotonic() - since
                 call.give(payload, run_s, self._who, batch, self._peak.mb(), self._inexact[call.stage])
                 self._metrics[call.stage].produced(run_s, int(payload.nbytes))

@@ -285,8 +285,11 @@ class AppArgs(Args):
         for name, stage in given.items():
             if name != "t2i" and stage.batch.size > 1:
                 raise ValueError(f"{name}.batch.size is {stage.batch.size}; t2i alone computes several calls at once")
-            if stage.lives_with is not None and (name, stage.lives_with) != ("v2v", "i2v"):
-                raise ValueError(f"{name}.lives_with is {stage.lives_with}; v2v alone can live with another, i2v")
+            if stage.fallback_pool is not None and stage.pool in (None, stage.fallback_pool):
+                raise ValueError(
+                    f"{name}.fallback_pool is {stage.fallback_pool} and its pool {stage.pool}; name two pools, or only "
+                    "a pool"
+                )
         return {name: given.get(name, StageArgs()) for name in STAGE_NAMES}
 
     @model_validator(mode="after")
@@ -294,6 +297,16 @@ class AppArgs(Args):
         for name, stage in self.stages.items():
             if stage.lives_with is None:
                 continue
+            if stage.lives_with == name or self.stages[stage.lives_with].lives_with is not None:
+                raise ValueError(
+                    f"stages.{name}.lives_with is {stage.lives_with}, which has no replicas of its own; name a stage "
+                    "that lives with none"
+                )
+            if stage.batch.size > 1:
+                raise ValueError(
+                    f"stages.{name} lives with {stage.lives_with} and has a batch of {stage.batch.size}; a guest's "
+                    "calls are computed one by one, leave out its batch"
+                )
             if self.scaling is not None:
                 raise ValueError(
                     f"stages.{name}.lives_with is {stage.lives_with}, and `scaling` scales each stage by itself; "

@@ -29,6 +29,7 @@ def laptop(args: AppArgs, *, data_dir: Path, preset: str = "tiny", threads: int 
         name: stage.model_copy(
             update={
                 "pool": None,
+                "fallback_pool": None,
                 "replicas": 1,
                 "autoscaling": None,
                 "num_cpus": 0.1,

@@ -40,7 +40,7 @@ def written(folder: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["bottleneck", "burst", "monolith"])
+@pytest.mark.parametrize("name", ["bottleneck", "burst", "monolith", "nodes"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_ready_experiments_have_runs_with_names_of_their_own(name: str, quick: bool) -> None:
     spec, folder = load_spec(name, quick=quick)
@@ -64,6 +64,13 @@ def test_the_ready_experiments_have_runs_with_names_of_their_own(name: str, quic
         ({"systems": ["monolith-offload"]}, ("offload_s",)),
         ({"budget_gpus": 2}, ("need 5 GPUs", "2", "budget_gpus")),
         ({"loads": []}, ("loads", "at least 1")),
+        ({"nodes": {"n": {"gpus": 0, "max_nodes": 1}}}, ("nodes.n.gpus", "greater than or equal to 1", "0")),
+        ({"nodes": {"n": {"gpus": 1, "max_nodes": 1, "boot_s": float("nan")}}}, ("nodes.n.boot_s", "nan")),
+        ({"nodes": {"n": {"gpus": 1, "max_nodes": 1}}}, ("all its nodes have 1", "Change stages, replicas, nodes")),
+        ({"stages": {**STAGES, "t2i": {"mean_s": 1, "nodes": ["m"]}}}, ("stages.t2i.nodes", "'m'", "there are none")),
+        ({"paths": {"still": ["t2i", "vfi"]}}, ("kind 'still' pass t2i, vfi", "neighbours")),
+        ({"loads": [{**BURST, "kinds": {"still": 1}}]}, ("kind 'still'", "paths has none")),
+        ({"loads": [{**BURST, "kinds": {"": 0}}]}, ("loads.0.kinds", "greater than 0")),
         ({"loads": [{"kind": "poisson", "rate_per_s": 0}]}, ("sends nothing", "rate")),
         ({"loads": [{"kind": "kept", "name": "burst-of-41"}]}, ("'burst-of-41'", "burst-of-40")),
         ({"loads": [{"kind": "recorded", "file": "gone.csv"}]}, ("gone.csv", "cannot be read")),
@@ -104,6 +111,8 @@ def test_a_recording_with_a_hole_is_refused_before_the_first_run(
 def test_a_live_run_refuses_what_a_server_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"systems": ["pools", "monolith"]}, "'monolith' is simulated only"),
+        ({"nodes": {"n": {"gpus": 8, "max_nodes": 1}}}, "nodes are simulated only"),
+        ({"paths": {"still": ["t2i"]}}, "paths are simulated only"),
         ({"stages": {**STAGES, "v2v": {"mean_s": 6.0}, "vfi": {"mean_s": 1.0}}}, "calls it 2 times"),
         ({"policies": [{"name": "serve_default", "options": {"upscaling_factor": 0.5}}]}, "upscaling_factor"),
         ({"live": {"preset": "huge"}}, "live.preset: Unknown preset 'huge'"),
@@ -118,7 +127,7 @@ def test_a_live_run_refuses_what_a_server_cannot_do(tmp_path: Path, capsys: pyte
 
 def test_a_name_that_is_no_experiment_is_answered_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", "bottelneck"]) == 2
-    assert "bottleneck, burst, fanout, monolith" in capsys.readouterr().err
+    assert "bottleneck, burst, fanout, monolith, nodes" in capsys.readouterr().err
 
 
 def checked_png(path: Path) -> None:
@@ -219,6 +228,29 @@ def test_a_monolith_has_the_pools_gpus_and_the_seconds_of_all_stages() -> None:
     assert (whole.stages["monolith"].mean_s, offload.stages["monolith"].mean_s) == (10.0, 13.0)
 
 
+def test_nodes_and_paths_are_on_pictures_and_on_the_bill(tmp_path: Path) -> None:
+    nodes = {"sure": {"gpus": 8, "max_nodes": 1, "min_nodes": 1, "price_per_hour": 36.0, "boot_s": 1}}
+    load = {**BURST, "kinds": {"": 1, "still": 1}, "count": 20, "span_s": 100}
+    changes = {"nodes": nodes, "packing": "pack", "paths": {"still": ["t2i"]}, "loads": [load], "sample_s": 5}
+    out = tmp_path / "out"
+    assert main(["experiment", str(written(tmp_path, **changes)), "--out", str(out)]) == 0
+    for name in ("nodes", "paths"):
+        with Image.open(out / f"{name}.png") as picture:
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+    (row,) = list(csv.DictReader((out / "results.csv").open()))
+    assert float(row["cost"]) == pytest.approx(36.0 * float(row["node_hours"]), rel=1e-3)
+    (run,) = (out / "runs").iterdir()
+    kinds = {own.kind: set(own.spans) for own in read_requests(run / "requests.csv")}
+    assert kinds == {"": {"t2i", "i2v", "v2v", "vfi"}, "still": {"t2i"}}
+
+
+def test_nodes_are_sped_with_the_rest() -> None:
+    spec, _ = load_spec("nodes")
+    fast = spec.sped(10.0)
+    assert fast.nodes["spot"].boot_s == spec.nodes["spot"].boot_s / 10
+    assert fast.nodes["spot"].interruptions_per_hour == spec.nodes["spot"].interruptions_per_hour * 10
+
+
 def test_the_frontier_holds_what_no_other_point_beats() -> None:
     assert frontier([(1, 9), (2, 5), (2, 4), (3, 6), (4, 1), (5, 1)]) == [(1, 9), (2, 4), (4, 1)]
 
@@ -235,4 +267,4 @@ def test_the_server_accepts_the_config_of_every_policy(tmp_path: Path, name: str
 
 
 def test_specs_are_where_the_command_looks() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"bottleneck", "burst", "fanout", "monolith"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"bottleneck", "burst", "fanout", "monolith", "nodes"}

@@ -45,6 +45,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "status": ("200", "503"),
     "code": ("queue_full",),
     "what": ("files",),
+    "pool": ("big", "small", "control"),
+    "path": ("t2i", "t2i-i2v-v2v-vfi"),
 }
 _EDGES = ("0.1", "1.0", "10.0", "+Inf")
 _OF_RAY = {"application": "magicvideo", "deployment": "some", "replica": "a1b2"}  # what Serve adds to what is counted

@@ -13,9 +13,9 @@ import yaml
 from cluster.__main__ import main
 from cluster.manifests.command import ray_version, render
 from cluster.manifests.image import FOLDERS
-from cluster.manifests.machines import AWS
 from cluster.manifests.site import SiteError
 from cluster.pools.file import PoolFileError, load_pools
+from cluster.pools.machines import AWS
 from cluster.pools.needs import NodeOffer, StageNeed, find_lacks
 from tests.cluster.manifests.kuberay import RayService, WorkerGroup
 

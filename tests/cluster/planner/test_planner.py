@@ -10,11 +10,13 @@ import pytest
 from benchmarks.lab import planner
 from benchmarks.lab.planner import profile_of, stage
 from cluster.__main__ import main
-from cluster.planner.command import POOLS, parse_rate, write_config
+from cluster.planner.command import POOLS
+from cluster.planner.kinds import parse_rate
 from cluster.planner.monoliths import Monolith, judge, make_monolith
 from cluster.planner.options import Goal, GoalError, fits
 from cluster.planner.profiles import ProfileError, StageProfile, fitted, load_profile
 from cluster.planner.search import make_plan, neighbours
+from cluster.planner.writing import write_config
 from cluster.pools.bill import gpus_for
 from cluster.pools.file import Control, GpuPool, Nodes, PoolFile, PoolFileError, load_pools
 from deployments.settings.reading import CONFIG_PATH, load_config
@@ -35,7 +37,10 @@ def test_the_instances_are_of_all_kinds() -> None:
     files = [planner.instance(seed)[1] for seed in range(planner.INSTANCES)]
     pools = [pool for file in files for pool in file.pools]
     assert {pool.gpus_per_node for pool in pools} == {1, 2, 4}
-    assert {bool(pool.fraction) for pool in pools} == {bool(pool.nodes.min) for pool in pools} == {True, False}
+    for has in ("fraction", "fallback", "monolith", "time_shared", "lives_with"):
+        assert {bool(getattr(pool, has)) for pool in pools} == {True, False}
+    assert {bool(pool.nodes.min) for pool in pools} == {True, False}
+    assert {len(planner.instance(seed)[0].kinds) for seed in range(planner.INSTANCES)} == {1, 2}
 
 
 def test_shares_of_gpus_are_packed_into_the_fewest() -> None:
@@ -173,12 +178,14 @@ def test_a_monolith_is_said_to_be_as_good_where_it_is() -> None:
     file = PoolFile(pools=(pool("a", 1.0, nodes=32, gpus_per_node=1),))
     monolith = make_monolith(goal, file, same, offload=False)
     assert monolith is not None
-    assert "is cheaper" in judge(make_plan(goal, file, same), [monolith])
+    said = judge(make_plan(goal, file, same), [monolith], file)
+    assert "is cheaper" in said
+    assert "`monolith: true` in pool a lets the plan be that" in said
     cheap: dict[StageName, StageProfile] = {name: stage(4.0, gib=2.0) for name in STAGE_NAMES}
     dear = PoolFile(pools=(pool("a", 10.0, nodes=8), pool("b", 0.1, nodes=8, stages=("vfi",), gib=16.0)))
     plan = make_plan(goal, dear, profile_of({"a": dict(same.accelerators["a"].stages), "b": cheap}))
-    assert "times as much" in judge(plan, [Monolith("a", 20, False, 200.0, 50.0)])
-    assert "None" not in judge(plan, [])
+    assert "times as much" in judge(plan, [Monolith("a", 20, False, 200.0, 50.0)], dear)
+    assert "None" not in judge(plan, [], dear)
 
 
 def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
@@ -197,6 +204,8 @@ def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
         ("stages: [t2i, zzz]", "pool p: stages.1"),
         ("stages: [t2i]", "no pool takes the stage i2v"),
         ("gang: {v2v: 2}", "pool p: gang: Extra inputs"),
+        ("price_per_hour: .inf", "price_per_hour: .*finite"),
+        ("gib: .nan", "gib: .*finite"),
         ("fallback: q", "p.fallback is 'q'; name another pool"),
         ("spot: {interruptions_per_hour: 0}", "spot.interruptions_per_hour: .*greater than 0"),
         ("fraction: {vfi: 1.5}", "fraction.vfi is 1.5"),
@@ -289,7 +298,7 @@ def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.Captur
     goal = ["--rate", "6/min", "--p95", "300"]
     assert main(["plan", *goal, "--json", "--write", str(config)]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["goal"] == {"rate_per_s": 0.1, "p95_s": 300.0}
+    assert (said["goal"]["rate_per_s"], said["goal"]["p95_s"]) == (0.1, 300.0)
     assert said["profile"]["kind"] == "estimate"
     text = config.read_text()
     assert "# the dearest" in text
@@ -303,17 +312,19 @@ def test_the_command_says_it_and_writes_it(tmp_path: Path, capsys: pytest.Captur
         assert bounds.min_replicas <= planned["replicas"] < bounds.max_replicas
         assert after.stages[name].pool == planned["pool"]
     changed = set(text.splitlines()) ^ set(CONFIG_PATH.read_text().splitlines())
-    assert all(re.search(r"^ +(pool|num_gpus|autoscaling):", line) for line in changed)  # else not a comma moved
-    assert main(["plan", "--rate", "60/min", "--p95", "300", "--json", "--write", str(config)]) == 0
+    assert all(re.search(r"^ +(pool|num_[gc]pus|autoscaling):", line) for line in changed)  # else not a comma moved
+    assert main(["plan", "--rate", "60/min", "--p95", "300", "--json", "--formulas", "--write", str(config)]) == 0
     dearer = json.loads(capsys.readouterr().out)
     raised = load_config(config).scaling
     assert raised is not None
     assert raised.budget_gpus is not None
     assert raised.budget_gpus >= dearer["gpus"] > 24
-    assert main(["plan", *goal]) == 0
+    assert main(["plan", *goal, "--formulas"]) == 0
     shown = capsys.readouterr().out
     assert "ESTIMATE" in shown
-    assert "Optimal: " in shown
+    assert "Optimal by the formulas: " in shown
+    assert "USD an hour" in shown
+    assert "Next: the same with --write serve_config.yaml, then `python -m cluster render" in shown
     assert main(["plan", "--rate", "1/s", "--p95", "1"]) == 2
     assert "nearest p95" in capsys.readouterr().err
     assert main(["plan", "--rate", "often", "--p95", "1"]) == 2

@@ -48,5 +48,20 @@ def test_stages_of_one_pool_are_judged_together() -> None:
     assert [lack.stage for lack in lacks] == ["vfi"]
 
 
+def test_a_share_is_of_one_gpu() -> None:
+    large = need("t2i", "p", 0.7, replicas=2, cpus=0.1)
+    (lack,) = find_lacks([large], [node("p")])
+    assert "room for 1" in lack.sentence
+    assert find_lacks([large, need("vfi", "p", 0.3, replicas=2, cpus=0.1)], [node("p", 2.0)]) == ()
+    assert find_lacks([need("v2v", "p", 2.0), need("vfi", "p", 0.5)], [node("p", 2.0)])[0].stage == "vfi"
+
+
+def test_nodes_of_the_fallback_will_do() -> None:
+    asks = StageNeed("v2v", {"pool": "spot"}, {"GPU": 1.0}, 2, ({"pool": "sure"},))
+    assert find_lacks([asks], [node("spot"), node("sure")]) == ()
+    assert find_lacks([asks], [node("sure", 2.0)]) == ()
+    assert [lack.stage for lack in find_lacks([asks], [node("spot"), node("other")])] == ["v2v"]
+
+
 def test_fractions_that_add_up_to_a_whole_fit() -> None:
     assert find_lacks([need("t2i", gpus=0.1, replicas=10)], [node()]) == ()

@@ -85,6 +85,14 @@ def test_the_fallback_takes_what_the_first_pool_has_no_place_for() -> None:
     assert run.samples[-1].nodes == {"spot": 1, "sure": 2}
 
 
+def test_a_stage_on_two_kinds_of_nodes_is_slower_where_they_are() -> None:
+    nodes = {"fast": replace(FOUR, max_nodes=1, gpus=1), "slow": replace(FOUR, gpus=1)}
+    pools = {"a": Pool(2, on=("fast", "slow"), slower={"slow": 3.0})}
+    trace = Trace("two", (Arrival(0.0), Arrival(0.0)), 100.0)
+    run = simulate(replace(one_stage(FOUR), nodes=nodes, pools=pools), trace)
+    assert sorted(row.latency_s for row in run.rows) == pytest.approx([10.0, 30.0])
+
+
 def test_a_spot_node_lets_calls_end_within_its_notice_and_loses_the_others() -> None:
     trace = make_trace(TraceSpec("p", "poisson", 4000.0, 3, 0.08))
     for notice_s, least in ((100.0, 0), (2.0, 3)):
@@ -204,6 +212,7 @@ def test_senseless_nodes_are_refused() -> None:
         (lambda: Scenario(stage, {"a": Pool()}, nodes={"n": FOUR}), "on no nodes; put it on one of n"),
         (lambda: Scenario(stage, {"a": Pool(13, on=("n",))}, nodes={"n": FOUR}), "13 replicas of 1 GPUs.* have 12"),
         (lambda: Scenario(stage, {"a": Pool(gpus=5, on=("n",))}, nodes={"n": FOUR}), "takes 5 GPUs, .* has 4"),
+        (lambda: Pool(slower={"n": 0.0}), "slower above 0, got 0.0 on n"),
         (lambda: Scenario(stage, {"a": Pool()}, paths={"k": ("b",)}), "kind 'k' pass b; name neighbours of a"),
     ):
         with pytest.raises(TwinError, match=words):

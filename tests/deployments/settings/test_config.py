@@ -133,7 +133,11 @@ def test_a_rehearsal_replaces_the_stages_alone(tmp_path: Path) -> None:
         ({"stages": {"t2i": {"batch": {"size": 0}}}}, ("stages.t2i.batch.size", "greater than or equal to 1", "0")),
         ({"stages": {"t2i": {"batch": {"wait_s": -1}}}}, ("stages.t2i.batch.wait_s", "-1")),
         ({"stages": {"v2v": {"batch": {"size": 2}}}}, ("v2v.batch.size is 2", "t2i alone")),
-        ({"stages": {"vfi": {"lives_with": "t2i"}}}, ("vfi.lives_with is t2i", "v2v alone")),
+        ({"stages": {"vfi": {"lives_with": "vfi"}}}, ("vfi.lives_with is vfi", "no replicas of its own")),
+        ({"stages": {"vfi": {"lives_with": "v2v"}, "v2v": {"lives_with": "i2v"}}}, ("vfi.lives_with is v2v",)),
+        ({"stages": {"t2i": {"lives_with": "i2v", "batch": {"size": 2}}}}, ("a batch of 2", "leave out its batch")),
+        ({"stages": {"v2v": {"pool": "a", "fallback_pool": "a"}}}, ("v2v.fallback_pool is a", "name two pools")),
+        ({"stages": {"v2v": {"fallback_pool": "a"}}}, ("v2v.fallback_pool is a and its pool None",)),
         ({"stages": {"v2v": {"lives_with": "i2v"}}, "scaling": {}}, ("v2v.lives_with is i2v", "leave out one")),
         (
             {"stages": {"v2v": {"lives_with": "i2v", "autoscaling": {"min_replicas": 1, "max_replicas": 2}}}},

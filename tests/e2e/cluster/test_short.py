@@ -9,8 +9,16 @@ import pytest
 import yaml
 
 from client.schema import Video
+from cluster.manifests.command import render
+from cluster.planner.options import Goal
+from cluster.planner.profiles import load_profile
+from cluster.planner.search import make_plan
+from cluster.planner.writing import write_config
+from cluster.pools.file import PoolFile
 from cluster.server_process import ServerProcess
-from tests.e2e.cluster.nodes import ONCE, STAGES, Nodes, rehearsed
+from deployments.settings.reading import CONFIG_PATH
+from stages.types import STAGE_NAMES
+from tests.e2e.cluster.nodes import ONCE, ONE, STAGES, Nodes, rehearsed
 from tests.e2e.rig import wait_for
 
 pytestmark = pytest.mark.slow
@@ -94,6 +102,43 @@ def test_a_node_that_dies_under_a_call_costs_that_call_alone(nodes: Nodes) -> No
     made = nodes.computed(video_id)
     assert (made["t2i"], made["i2v"]) == (1, 1)
     wait_for("every replica", lambda: nodes.ask("/healthz").json().get("stages") == STAGES)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [{"fraction": {"t2i": 0.5, "vfi": 0.5}, "gpus_per_node": 5}, {"monolith": True, "gpus_per_node": 1}],
+    ids=("shares", "monolith"),
+)
+def test_a_plan_is_rendered_and_served(nodes: Nodes, layout: dict[str, object], tmp_path: Path) -> None:
+    """Stages on halves of a GPU, and all four in one replica."""
+    if ONE not in nodes.nodes:
+        nodes.add(ONE)
+    kind = {"accelerator": "H100", "gib": 80, "machine": {"cpus": 10, "memory_gib": 64}}
+    given = {"name": ONE, **kind, "nodes": {"max": 4}, "price_per_hour": 3.0, "stages": STAGE_NAMES, **layout}
+    file = PoolFile.model_validate({"pools": [given]})
+    config = tmp_path / "serve_config.yaml"
+    config.write_text(CONFIG_PATH.read_text())
+    plan = make_plan(Goal(0.01, 600.0), file, load_profile("paper-estimate", "paper"))
+    write_config(plan, file, config)
+    files, _ = render(file, config.read_text(), image_name="magicvideo:1")
+    service = yaml.safe_load(files["kubernetes/rayservice.yaml"])
+    application = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]
+    args = nodes.args()
+    args["scaling"] = application["args"].get("scaling")
+    for name, stage in args["stages"].items():
+        kept = {key: stage[key] for key in ("factory", "options")}
+        args["stages"][name] = {**application["args"]["stages"][name], **kept}
+    if "autoscaling_policy" not in application:
+        nodes.document["applications"][0].pop("autoscaling_policy", None)
+    nodes.deploy(args)
+    video_id = nodes.create(seed=9)
+    nodes.ended(video_id)
+    assert nodes.computed(video_id) == ONCE
+    assert nodes.ask(f"/v1/videos/{video_id}/content").status_code == 200
+    there = {name for name in STAGE_NAMES if name in nodes.running()}
+    assert there == ({"i2v"} if "monolith" in layout else set(STAGE_NAMES))
+    for name in there:
+        assert {nodes.pool_of(one["node_id"]) for one in nodes.replicas(name)} == {ONE}
 
 
 def test_the_command_that_serves_finds_every_pool_and_ends_on_sigterm(nodes: Nodes, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
     --journal URL      the server's address; its API key, where it wants one, is in MAGICVIDEO_API_KEY
     --what-if v2v=+2   the same requests on another split: so many more, fewer (=-1), or so many (=4); POOL behind an @
-    --pools FILE       what nodes cost, for both bills
+    --pools FILE       the nodes that pools have, and what they cost
     --out FILE         keeps what was learnt; where the file is there, its twin is first held to what happened since
+    --fit FILE         a profile with the seconds that were seen, to plan again with
+    --plot FILE        latencies that were seen, and the twin's
 
 The twin gets the arrivals, paths and seconds of the journal. It says its own error against the latencies that were
 seen, and then what would be otherwise. Replicas are those of now: they are taken to have been so all the time.
@@ -11,38 +13,28 @@ seen, and then what would be otherwise. Replicas are those of now: they are take
 
 import argparse
 import json
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rich.progress import Progress
 from rich.table import Table
 
-from client import Client, MagicVideoError, Pools
+from client import Client, MagicVideoError
 from client._shell.outputs import OutputError, is_stdout, judge_output, written
 from client._shell.terminal import make_console, tell
 from client._shell.texts import read_text
-from cluster.experiments.journal import Learnt, LearntStage, learn, read_journal
+from cluster.calibration.fitting import fitted_to, rates_of
+from cluster.calibration.journal import Learnt, LearntStage, Seen, learn, read_journal
+from cluster.calibration.what_if import Predicted, Split, bill_of, changed, parse_change, predict, split_of
 from cluster.experiments.live_load import LiveError
+from cluster.experiments.pictures import latencies
 from cluster.experiments.spec import ExperimentError
-from cluster.pools.bill import nodes_for
+from cluster.planner.profiles import default_profile, load_profile, save_profile
 from cluster.pools.file import PoolFile, load_pools
 from cluster.traffic.traces import Arrival, Trace
-from cluster.twin.simulator import simulate
-from stages.types import STAGE_NAMES, StageName
-
-Split = Mapping[str, Mapping[str, int]]  # stage -> pool -> replicas
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """One run of the twin."""
-
-    p50_s: float
-    p95_s: float
-    per_s: float
 
 
 def add_command(commands: Any) -> None:
@@ -52,110 +44,100 @@ def add_command(commands: Any) -> None:
     command.add_argument("--journal", required=True, metavar="URL", help="the server's address")
     command.add_argument("--hours", type=float, default=1.0, help="how far back (%(default)s)")
     command.add_argument("--what-if", action="append", default=[], metavar="STAGE=[+-]N[@POOL]", help="another split")
-    command.add_argument("--pools", type=Path, help="a pools file, for the bills")
+    command.add_argument("--pools", type=Path, help="a pools file, for nodes and bills")
     command.add_argument("--out", type=Path, metavar="JSON", help="keep it; compare with what is there")
+    command.add_argument("--fit", type=Path, metavar="JSON", help="write a profile with these seconds, for `plan`")
+    command.add_argument("--plot", type=Path, metavar="PNG", help="draw the latencies, seen and predicted")
 
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    if not options.hours > 0:
-        raise ExperimentError(f"--hours is {options.hours:g}; it must be above 0, like 1 or 24.")
-    if options.out is not None:
-        judge_output(options.out)
-        if is_stdout(options.out):
-            raise OutputError("--out is stdout, where the report goes; name a file.", path=options.out)
+    if not 0 < options.hours < math.inf:
+        raise ExperimentError(f"--hours is {options.hours:g}; it must be above 0 and finite, like 1 or 24.")
+    for path, kinds in ((options.out, ()), (options.fit, ()), (options.plot, [".png"])):
+        if path is not None:
+            judge_output(path, kinds)
+            if is_stdout(path):
+                raise OutputError("A file is stdout, where the report goes; name another.", path=path)
     changes = [parse_change(text) for text in options.what_if]
     file = load_pools(options.pools) if options.pools is not None else None
     before = load_learnt(options.out) if options.out is not None and options.out.is_file() else None
-    now_s = time.time()
     try:
         with Client(options.journal) as client:
-            split = split_of(client.pools())
-            other = changed(split, changes, file)
-            with Progress(console=make_console(stderr=True), transient=True) as progress:
-                task = progress.add_task("events")
-                jobs = read_journal(
-                    client,
-                    now_s - 3600 * options.hours,
-                    now_s,
-                    lambda done, total: progress.update(task, completed=done, total=total),
+            preset, split = client.health().model, split_of(client.pools())
+            if before is not None and before.preset not in ("", preset):
+                raise ExperimentError(
+                    f"{options.out} was learnt of preset {before.preset}, and {options.journal} serves {preset}; "
+                    "choose another --out."
                 )
+            other = changed(split, changes, file)
+            if file is not None:
+                bill_of(split, file)  # whether it has every pool that is served
+            base = load_profile(default_profile(preset), preset) if options.fit is not None else None
+            jobs = _read(client, options.hours, preset)
     except MagicVideoError as error:
         raise LiveError(f"{options.journal}: {error}") from error
-    learnt = learn(jobs)
+    learnt = learn(jobs, preset)
     show(learnt, split)
-    found = predict(learnt, split)
-    if learnt.outcomes.get("completed"):
+    found = predict(learnt, split, file=file)
+    lines = {"seen": [job.ended_s - job.arrived_s for job in jobs if job.outcome == "completed"]}
+    if lines["seen"]:
         if before is not None:
-            told_error("The twin of before", predict(before, split, learnt.trace), learnt)
+            told_error("The twin of before", predict(before, split, learnt.trace, file), learnt)
         told_error("The twin", found, learnt)
     else:
         tell("No video was completed in that time: there is no latency to hold the twin to.")
+    lines["the twin"] = list(found.latencies_s)
     if changes:
-        told_other(found, predict(learnt, other), split, other, file)
+        then = predict(learnt, other, file=file)
+        told_other(found, then, split, other, file)
+        lines[f"with {' '.join(options.what_if)}"] = list(then.latencies_s)
+    if base is not None:
+        save_profile(fitted_to(learnt, base, split, file), options.fit)
+        print(f"Wrote {options.fit}: the profile of preset {preset} with the seconds that were seen.")
+    if options.plot is not None:
+        latencies(options.plot, f"Latencies seen and simulated, preset {preset}", lines)
+        print(f"Drew {options.plot}.")
     if options.out is not None:
         keep(learnt, options.out)
         tell(f"Wrote {options.out}; the same command says later how right this twin was.")
-    elif not changes:
-        print("Next: --what-if v2v=+2 --pools pools.yaml, or --out learnt.json to hold it to what happens next.")
+    print(next_step(options, learnt))
     return 0
 
 
-def parse_change(text: str) -> tuple[str, str, int, str | None]:
-    """Stage, sign or "", count, pool.
-
-    Raises:
-        ExperimentError: another form.
-    """
-    stage, _, rest = text.partition("=")
-    count, _, pool = rest.partition("@")
-    digits = count.lstrip("+-")
-    if stage not in STAGE_NAMES or not digits.isdecimal() or len(count) - len(digits) > 1:
-        known = ", ".join(STAGE_NAMES)
-        raise ExperimentError(f"--what-if is {text!r}; write a stage ({known}) and a number, v2v=+2 or v2v=4@spot.")
-    return stage, count.removesuffix(digits), int(digits), pool or None
+def next_step(options: argparse.Namespace, learnt: Learnt) -> str:
+    """What to do with it."""
+    pools = options.pools or "pools.yaml"
+    if options.fit is not None:
+        rates = " ".join(f"--rate {rate}" for rate in rates_of(learnt))
+        goal_s = math.ceil(learnt.latency_s["p95"]) if learnt.outcomes.get("completed") else 300
+        plan = f"python -m cluster plan {rates} --p95 {goal_s} --preset {learnt.preset} --profile {options.fit}"
+        return f"Next: `{plan} --pools {pools}`."
+    if not options.what_if:
+        return f"Next: --what-if v2v=+2 --pools {pools} for another split, or --fit profile.json to plan again."
+    return f"Next: change the replicas in the Serve config, or --fit profile.json to plan again with {pools}."
 
 
-def split_of(pools: Pools) -> dict[str, dict[str, int]]:
-    """As it is served now."""
-    return {state.stage: {state.pool or "": max(1, state.replicas)} for state in pools.stages}
-
-
-def changed(split: Split, changes: list[tuple[str, str, int, str | None]], file: PoolFile | None) -> Split:
-    """Another one.
-
-    Raises:
-        ExperimentError: a stage would have no replica, or a pool does not take it.
-    """
-    made = {stage: dict(pools) for stage, pools in split.items()}
-    for stage, sign, count, pool in changes:
-        name = pool if pool is not None else next(iter(made[stage]))
-        there = made[stage].get(name, 0)
-        made[stage][name] = {"+": there + count, "-": there - count, "": count}[sign]
-        total = sum(made[stage].values())
-        if min(made[stage].values()) < 0 or total < 1:
-            raise ExperimentError(
-                f"--what-if leaves stage {stage} with {total} replicas, of {sum(split[stage].values())} now; keep 1."
-            )
-        if pool is None or file is None:
-            continue
-        names = [own.name for own in file.pools if stage in own.stages]
-        if pool not in names:
-            raise ExperimentError(f"Pool {pool!r} does not take stage {stage}; choose one of {', '.join(names)}.")
-    return made
-
-
-def predict(learnt: Learnt, split: Split, trace: Trace | None = None) -> Predicted:
-    """What the twin makes of the requests; of another hour's, kinds that it has not learnt are left out."""
-    counts = {stage: sum(pools.values()) for stage, pools in split.items()}
-    given = learnt.trace if trace is None else trace
-    known = tuple(own for own in given.arrivals if own.kind in learnt.paths)
-    metrics = simulate(learnt.scenario(counts), replace(given, arrivals=known)).metrics
-    return Predicted(metrics.latency_s["p50"], metrics.p95_s, metrics.throughput_per_s)
+def _read(client: Client, hours: float, preset: str) -> list[Seen]:
+    now_s = time.time()
+    with Progress(console=make_console(stderr=True), transient=True) as progress:
+        task = progress.add_task("events")
+        return read_journal(
+            client,
+            now_s - 3600 * hours,
+            now_s,
+            lambda done, total: progress.update(task, completed=done, total=total),
+            preset=preset,
+        )
 
 
 def told_error(who: str, found: Predicted, learnt: Learnt) -> None:
     """Against what happened."""
+    if not found.latencies_s:
+        print(f"{who} knows none of the kinds of jobs that came: nothing to compare.")
+        return
+    if found.requests < len(learnt.trace.arrivals):
+        print(f"{who} knows {found.requests} of the {len(learnt.trace.arrivals)} requests' kinds; the others are new.")
     seen_s = learnt.latency_s["p95"]
     error = found.p95_s / seen_s - 1
     print(f"{who} says a p95 of {found.p95_s:.1f} s, {seen_s:.1f} s was seen: {error:+.1%}.")
@@ -173,25 +155,8 @@ def told_other(now: Predicted, then: Predicted, split: Split, other: Split, file
         print("Give --pools for the bills.")
         return
     bills = bill_of(split, file), bill_of(other, file)
-    print(f"The bill, in whole nodes: {bills[1]:.2f} {file.currency} an hour in the place of {bills[0]:.2f}.")
-
-
-def bill_of(split: Split, file: PoolFile) -> float:
-    """Of an hour.
-
-    Raises:
-        ExperimentError: the file has no such pool.
-    """
-    total = file.control_per_hour
-    used: dict[str, list[tuple[float, int]]] = {}
-    for stage, pools in split.items():
-        for name, count in pools.items():
-            found = next((own for own in file.pools if own.node_labels.get("pool") == name or own.name == name), None)
-            if found is None:
-                names = ", ".join(own.name for own in file.pools)
-                raise ExperimentError(f"Stage {stage} is served in pool {name!r}, the pools file has {names}; add it.")
-            used.setdefault(found.name, []).append((found.fraction.get(cast(StageName, stage), 1.0), count))
-    return total + sum(nodes_for(own, used.get(own.name, [])) * own.node_price_per_hour for own in file.pools)
+    unit = f"{file.currency} an hour".strip()
+    print(f"The bill, in whole nodes: {bills[1]:.2f} {unit} in the place of {bills[0]:.2f} {unit}.")
 
 
 def show(learnt: Learnt, split: Split) -> None:

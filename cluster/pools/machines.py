@@ -5,6 +5,7 @@ CPUs are vCPUs and memory is GiB, as AWS's EC2 pages list them. Knows nothing of
 
 from cluster.pools.file import GpuPool, Machine, PoolFileError
 
+KEPT_CPUS = 2  # of each machine, for Kubernetes' own
 AWS: dict[tuple[str, int], Machine] = {
     ("T4", 1): Machine(cpus=16, memory_gib=64, instance="g4dn.4xlarge"),
     ("T4", 4): Machine(cpus=48, memory_gib=192, instance="g4dn.12xlarge"),

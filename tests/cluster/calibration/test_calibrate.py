@@ -9,15 +9,21 @@ import pytest
 
 from client import Event, Pools
 from cluster.__main__ import main
-from cluster.experiments import calibrate
-from cluster.experiments.calibrate import changed, keep, load_learnt, parse_change, predict, split_of
-from cluster.experiments.journal import Learnt, Seen, learn, seen
+from cluster.calibration.command import keep, load_learnt
+from cluster.calibration.fitting import fitted_to, rates_of
+from cluster.calibration.journal import Learnt, Seen, learn, seen
+from cluster.calibration.what_if import bill_of, changed, parse_change, predict, split_of
+from cluster.experiments.pictures import latencies
 from cluster.experiments.spec import ExperimentError
 from cluster.planner.command import POOLS
-from cluster.pools.file import load_pools
+from cluster.planner.kinds import parse_kinds
+from cluster.planner.profiles import load_profile
+from cluster.pools.file import PoolFile, load_pools
 from cluster.traffic.measures import RequestRow
 from cluster.traffic.traces import TraceSpec, make_trace
 from cluster.twin.simulator import Pool, Run, Scenario, StageTimes, simulate
+from stages.presets import get_preset
+from stages.types import STAGE_NAMES
 
 REPLICAS = {"t2i": 1, "i2v": 2, "v2v": 4, "vfi": 1}
 TRUTH = Scenario(
@@ -64,6 +70,7 @@ def learnt(run: Run) -> Learnt:
     return learn([seen(*SIZES[row.kind], events_of(row, 1.7e9)) for row in run.rows])
 
 
+FILE = load_pools(POOLS)
 SPLIT = {name: {"": count} for name, count in REPLICAS.items()}
 
 
@@ -135,23 +142,81 @@ def test_what_was_learnt_is_kept_and_held_to_another_hour(learnt: Learnt, tmp_pa
         load_learnt(path)
 
 
+def test_spot_nodes_of_a_split_are_taken_back_in_the_twin(learnt: Learnt) -> None:
+    seconds = {}
+    for name, often in (("stormy", 60.0), ("calm", 1e-6)):
+        given = {"accelerator": "H100", "gib": 80, "gpus_per_node": 1, "nodes": {"max": 20}, "price_per_hour": 1}
+        spot = {"name": "spot", "stages": STAGE_NAMES, "spot": {"interruptions_per_hour": often}}
+        file = PoolFile.model_validate({"pools": [{**given, **spot}]})
+        seconds[name] = predict(learnt, {own: {"spot": count} for own, count in REPLICAS.items()}, file=file).p95_s
+    assert seconds["stormy"] > 1.5 * seconds["calm"]
+    assert seconds["calm"] == pytest.approx(predict(learnt, SPLIT).p95_s, rel=0.1)
+
+
+def test_a_profile_is_corrected_by_what_was_seen() -> None:
+    base, preset = load_profile("paper-estimate", "paper"), get_preset("paper")
+    size, length, own = preset.default_size, preset.default_seconds, base.on("H100").stages["v2v"]
+    jobs = []
+    for number in range(5):
+        events: list[tuple[str, float, dict[str, Any]]] = [("queued", 0.0, {})]
+        for window in range(own.calls):
+            made = {"stage": "v2v", "index": window, "run_s": 1.5 * own.call_s(), "replica": "x", "bytes": 1}
+            events += [("stage_started", 1.0, {"stage": "v2v"}), ("stage_output", 2.0 + window, made)]
+        events.append(("completed", 9.0, {}))
+        told = [Event(id=n, kind=kind, at=at + 100 * number, data=data) for n, (kind, at, data) in enumerate(events)]
+        jobs.append(seen(size, length, told))
+    found = learn(jobs, "paper")
+    others = {name: {"i2v": 1} for name in ("t2i", "i2v", "vfi")}
+    fitted = fitted_to(found, base, {"v2v": {"v2v": 2}, **others}, FILE)
+    for accelerator in ("H100", "L40S"):
+        was, now = (profile.on(accelerator).stages for profile in (base, fitted))
+        assert now["v2v"].call_s() == pytest.approx(1.5 * was["v2v"].call_s(), rel=1e-3)
+        assert now["t2i"] == was["t2i"]  # nobody passed it
+    assert "v2v 1.50" in fitted.note
+    with pytest.raises(ExperimentError, match="--fit needs --pools"):
+        fitted_to(found, base, SPLIT, None)
+    (rate,) = rates_of(found)
+    assert rate.endswith(f",size={size},seconds={length},from=v2v,until=v2v")
+    parse_kinds([rate], "paper")
+
+
+def test_what_another_preset_left_is_told_apart(learnt: Learnt, tmp_path: Path) -> None:
+    path = tmp_path / "learnt.json"
+    keep(replace(learnt, preset="paper"), path)
+    assert load_learnt(path).preset == "paper"
+    other = replace(learnt, paths={"1x1 1s": ("t2i",)})
+    assert predict(other, SPLIT, learnt.trace).latencies_s == ()
+
+
+def test_latencies_are_drawn(tmp_path: Path) -> None:
+    latencies(tmp_path / "x.png", "both", {"seen": [1.0, 2.0, 9.0], "the twin": [1.1, 2.1], "none": []})
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_bill_of_a_split_is_of_whole_nodes() -> None:
     state = {"wanted": 1, "queued": 0, "running": 0, "utilisation": 0.0}
     pools = Pools.model_validate(
         {"stages": [{"stage": name, "pool": name, "replicas": count, **state} for name, count in REPLICAS.items()]}
     )
     split, file = split_of(pools), load_pools(POOLS)
-    assert calibrate.bill_of(split, file) == 8 * 3.0 + 4 * 1.0 + 2 * 4 * 0.6
+    assert bill_of(split, file) == 8 * 3.0 + 4 * 1.0 + 2 * 4 * 0.6
     more = changed(split, [parse_change("v2v=+5")], file)
-    assert calibrate.bill_of(more, file) == calibrate.bill_of(split, file) + 8 * 3.0
+    assert bill_of(more, file) == bill_of(split, file) + 8 * 3.0
     with pytest.raises(ExperimentError, match=r"pool 'gone', the pools file has v2v, i2v"):
-        calibrate.bill_of({"v2v": {"gone": 1}}, file)
+        bill_of({"v2v": {"gone": 1}}, file)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--hours", "0"], "--hours is 0; it must be above 0"),
+        (["--hours", "nan"], "--hours is nan; it must be above 0"),
+        (["--hours", "inf"], "--hours is inf; it must be above 0 and finite"),
+        (["--what-if", "v2v=+99999999999"], "at most 10,000 replicas"),
+        (["--what-if", "v2v=-+2"], "--what-if is 'v2v=-+2'"),
+        (["--what-if", "v2v=2@"], "--what-if is 'v2v=2@'"),
+        (["--plot", "x.jpg"], "x.jpg ends in .jpg"),
+        (["--pools", "gone.yaml"], "gone.yaml cannot be read"),
         (["--what-if", "v3v=+2"], "--what-if is 'v3v=+2'; write a stage (t2i, i2v, v2v, vfi)"),
         (["--what-if", "v2v=two"], "v2v=+2 or v2v=4@spot"),
     ],
@@ -164,5 +229,7 @@ def test_what_cannot_be_asked_is_one_sentence(words: list[str], said: str, capsy
 def test_a_split_that_cannot_be_is_refused_with_the_nearest() -> None:
     with pytest.raises(ExperimentError, match="leaves stage v2v with 0 replicas, of 4 now; keep 1"):
         changed(SPLIT, [parse_change("v2v=-4")], None)
+    with pytest.raises(ExperimentError, match=r"needs 13 nodes of pool v2v, which may have 8; ask for fewer"):
+        changed({"v2v": {"v2v": 4}}, [parse_change("v2v=+100")], FILE)
     with pytest.raises(ExperimentError, match="Pool 'vfi' does not take stage v2v; choose one of v2v, i2v"):
         changed(SPLIT, [parse_change("v2v=+1@vfi")], load_pools(POOLS))

@@ -110,6 +110,7 @@ class Learnt:
     latency_s: Mapping[str, float]  # of those that were completed
     outcomes: Mapping[str, int]
     retries: int
+    preset: str = ""
 
     def scenario(self, replicas: Mapping[str, int], start_up_s: Mapping[str, float] | None = None) -> Scenario:
         """The twin of it, in the order that servers have by default."""
@@ -131,20 +132,27 @@ class Learnt:
 
 
 def read_journal(
-    client: Client, since_s: float, until_s: float, told: Callable[[int, int], object] = lambda done, total: None
+    client: Client,
+    since_s: float,
+    until_s: float,
+    told: Callable[[int, int], object] = lambda done, total: None,
+    preset: str = "",
 ) -> list[Seen]:
-    """Every job that arrived in that time and has ended, the first one first.
+    """Every job of the preset that arrived in that time and has ended, the first one first.
 
     Raises:
         ExperimentError: there is none.
     """
-    wanted, newest_s = list[Video](), 0.0
+    wanted, newest_s, others = list[Video](), 0.0, Counter[str]()
     for video in client.videos.iterate(order="desc", page_size=100):
         newest_s = max(newest_s, float(video.created_at))
         if video.created_at < since_s - 1:
             break
         if video.created_at <= until_s and video.status in ("completed", "failed", "cancelled"):
-            wanted.append(video)
+            if preset in ("", video.model):
+                wanted.append(video)
+            else:
+                others[video.model] += 1
     found = list[Seen]()
     with ThreadPoolExecutor(_THREADS) as threads:
         told_of = threads.map(lambda own: list(client.videos.events(own.id)), wanted)
@@ -153,6 +161,13 @@ def read_journal(
             told(len(found), len(wanted))
     kept = sorted((job for job in found if since_s <= job.arrived_s <= until_s), key=lambda job: job.arrived_s)
     if not any(job.path for job in kept):
+        if others:
+            named = ", ".join(f"{count} of preset {model}" for model, count in others.items())
+            raise ExperimentError(
+                f"No video of preset {preset}, which is served, has been computed in the "
+                f"{(until_s - since_s) / 3600:g} h that were asked for, only {named}; wait for some, or give a longer "
+                "--hours."
+            )
         ago = f"the newest came {max(0.0, until_s - newest_s) / 3600:.1f} h before that" if newest_s else "it has none"
         raise ExperimentError(
             f"No video of the {(until_s - since_s) / 3600:g} h that were asked for has been computed and ended; {ago}; "
@@ -188,7 +203,7 @@ def seen(size: str, seconds: str, events: Sequence[Event]) -> Seen:
     return replace(job, kind=f"{size} {seconds}s{way}")
 
 
-def learn(jobs: Sequence[Seen]) -> Learnt:
+def learn(jobs: Sequence[Seen], preset: str = "") -> Learnt:
     """What they have in common. At least one has been computed."""
     whole = [job for job in jobs if job.path and job.outcome == "completed"] or [job for job in jobs if job.path]
     begun_s = jobs[0].arrived_s
@@ -219,6 +234,7 @@ def learn(jobs: Sequence[Seen]) -> Learnt:
         latency_s=percentiles(done),
         outcomes=dict(Counter(job.outcome for job in jobs)),
         retries=sum(job.retries for job in jobs),
+        preset=preset,
     )
 
 
