@@ -1,30 +1,36 @@
 """How well the tiny preset follows a prompt, and what each mechanism adds: `python -m benchmarks.quality [--quick]`.
 
 Videos of scenes that were held out of training are generated and judged by classifiers that were trained on composed
-clips alone (`stages.training.tiny.judges`: built by this script when they are not in the cache), beside real clips of
-the same scenes over backgrounds that neither generator nor judges have seen. What is judged are the keyframes after
-V2V: VFI keeps them bit for bit, and `benchmarks.vfi_quality` measures what it adds. Figures:
+clips alone (`benchmarks.worlds`, which its vocabulary names; built by this script when they are not in the cache),
+beside real clips of the same scenes over backgrounds that neither generator nor judges have seen. What is judged are
+the keyframes after V2V: VFI keeps them bit for bit, and `benchmarks.vfi_quality` measures what it adds. Figures:
 
     subject_top1, background_top1, motion_top1   share of generated videos in which the judge sees what was asked for
+    style_top1                                   }
+    subject_last_frame, subject_worst_frame      the same of the subject in the last frame, in every single one
     judge_subject_top1 and so on                 the same of the real clips: what the judges are worth
+    frechet_ratio_frames, frechet_ratio_clips    distance to real clips, over that of other real clips to them
     motion_energy_ratio, flicker_ratio           generated against real: mean first and second difference over time
+    smear_ratio                                  the same: sharpness of what moves
     first_frame_psnr_db                          the first frame against the reference picture
+    vae_psnr_db_256                              the VAE alone on frames of real held-out clips of 256 pixels
     v2v_gain_db                                  PSNR of V2V less that of bicubic upscaling, both of the keyframes that
-                                                 the VAE keeps of a real held-out clip, against that clip
+                                                 the VAE keeps of a real held-out clip at half its size, against it
     sharpness_ratio                              V2V against bicubic upscaling of the same generated keyframes
     diversity_ratio                              distance of two videos of one prompt, generated against real
 
 Then the table of ablations: the same prompts and seeds with one mechanism taken away. Two of them need weights of their
-own (`python -m stages.training --ablations`) and are passed over where these are not in the cache. Every video is
-seeded and remembered in the cache, under a digest of weights and settings: a stopped run goes on where it was.
-About an hour on two cores from nothing, half of it the judges' lesson.
+own (`python -m stages.training --ablations`) and are passed over where these are not in the cache. Then every style and
+every motion by itself. Every video is seeded and remembered in the cache, under a digest of weights and settings: a
+stopped run goes on where it was. From nothing an hour on two cores with the first world, half of it the judges' lesson,
+and several with the wide one.
 """
 
 import hashlib
 import json
 import multiprocessing
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -39,30 +45,30 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.tools.prompts import asked
 from benchmarks.tools.result import parser_of, result
+from benchmarks.worlds.scores import frechet_ratio, moving_sharpness, told
+from benchmarks.worlds.tables import Measured, Turns, features, figures_of, print_parts, print_table, read, summary
+from benchmarks.worlds.worlds import World, world_of
 from stages.base import ignore_progress
 from stages.i2v import I2V
 from stages.local.pipeline import LocalPipeline
-from stages.measures.pixels import flicker, mean_distance, motion_energy, psnr_db, sharpness, thumbnail
+from stages.measures.pixels import flicker, motion_energy, psnr_db, sharpness, thumbnail
 from stages.model.network import vae as codec
 from stages.model.network.pictures import BICUBIC, resize_frames
 from stages.model.sampling.windows import join, plan_windows
 from stages.presets import TINY, WEIGHTS, Part, Plan, Preset, plan
 from stages.settings import without
 from stages.t2i import T2I
-from stages.training.scenes.captions import SUBJECTS, Scene, plain_caption
-from stages.training.scenes.data import Scenes
+from stages.training.scenes.captions import SUBJECTS
 from stages.training.scenes.fetch import cache_folder
-from stages.training.tiny.judges import Judges, obtain_judges
 from stages.types import Clip, Image, Keyframes, UInt8
 
-VIDEOS, SCENES = 200, 160  # scenes 0 to 39 come twice, with other seeds
 ABLATION_VIDEOS, ABLATION_SCENES = 24, 18
 GAIN_CLIPS = 24
-REAL_VARIANTS = range(2000, 2008)  # backgrounds that nothing was trained on
+_KEPT_AS = 2  # changes when other things are kept of a video
+PX = 256  # of real clips; larger videos are made as small before they are measured
 FRAMES = TINY.keyframes[TINY.default_seconds]
-FULL = "full"
+FULL, REAL = "full", ("real", "more")
 
 
 def setting(name: str) -> Preset | None:
@@ -82,7 +88,11 @@ def _with_parts(parts: Mapping[str, Part]) -> Preset:
     return replace(TINY, parts=MappingProxyType({**TINY.parts, **parts}))
 
 
-SWITCHES = {"noise prior": "prior", "ControlNet": "control"}  # the appearance encoder is off
+SWITCHES = {
+    name: switch
+    for name, switch in (("noise prior", "prior"), ("ControlNet", "control"), ("reference beside the noise", "beside"))
+    if without(TINY, [switch]) != TINY and (switch != "beside" or TINY.beside)
+}
 ABLATIONS = (
     *SWITCHES,
     "joint image training",
@@ -100,8 +110,11 @@ class Row:
     place: bool
     motion: bool
     style: bool
+    last: bool
+    worst: bool
     energy: float
     flicker: float
+    smear: float
     first_frame_db: float | None = None
     sharpness_ratio: float | None = None
 
@@ -125,19 +138,18 @@ def redraw(pipeline: LocalPipeline, image: Image, keyframes: Keyframes, work: Pl
     return np.concatenate(frames)
 
 
-def judge(judges: Judges, clip: UInt8, scene: Scene) -> dict[str, Any]:
+def judge(world: World, clip: UInt8, scene: Any) -> dict[str, Any]:
     """The part of a row that any clip has."""
-    said = judges.verdict(clip)
-    right = {axis: getattr(said, axis) == getattr(scene, axis) for axis in ("subject", "place", "motion", "style")}
-    return {**right, "energy": motion_energy(clip), "flicker": flicker(clip)}
+    right = world.see(clip).beside(world.names(scene))
+    return {**right, "energy": motion_energy(clip), "flicker": flicker(clip), "smear": moving_sharpness(clip)}
 
 
 # In a worker process: loaded once.
 
 
 @cache
-def _judges() -> Judges:
-    return obtain_judges(cache_folder())
+def _world() -> World:
+    return world_of(TINY)
 
 
 @cache
@@ -152,22 +164,17 @@ def _pipeline(name: str) -> LocalPipeline:
     return pipeline
 
 
-@cache
-def _scenes() -> Scenes:
-    return Scenes(cache_folder(), REAL_VARIANTS)
-
-
 def _begin() -> None:
     torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One video to make and judge: `name` is an ablation, `full`, `real`, or `gain`."""
+    """One video to make and judge: `name` is an ablation, `full`, `real`, `more` real ones, or `gain`."""
 
     name: str
     seed: int
-    scene: Scene
+    scene: Any
     file: Path
     picture: Path | None = None
 
@@ -177,32 +184,35 @@ def do(job: Job) -> Path:
     if job.file.exists() and (job.picture is None or job.picture.exists()):
         return job.file
     if job.name == "gain":
-        kept: dict[str, Any] = {"gain_db": _gain(job)}
-        small: NDArray[np.uint8] = np.zeros(1, np.uint8)
+        kept: dict[str, Any] = _gain(job)
+        arrays: dict[str, NDArray[Any]] = {}
     else:
         clip, more = _made(job)
-        kept = asdict(Row(**judge(_judges(), clip, job.scene), **more))
-        small = thumbnail(clip)
+        kept = asdict(Row(**judge(_world(), clip, job.scene), **more))
+        shown, moving = told(clip)
+        arrays = {"thumbnail": thumbnail(clip), "frames": shown, "clip": moving}
         if job.picture is not None:
             strip = resize_frames(clip[np.linspace(0, len(clip) - 1, 6).round().astype(int)], (128, 128))
             job.picture.parent.mkdir(parents=True, exist_ok=True)
             PIL.Image.fromarray(np.concatenate(list(strip), 1)).save(job.picture)
     job.file.parent.mkdir(parents=True, exist_ok=True)
     draft = job.file.with_suffix(".tmp.npz")
-    np.savez(draft, row=json.dumps(kept), thumbnail=small)
+    kept["names"] = _world().names(job.scene)
+    np.savez(draft, row=json.dumps(kept), **arrays)  # type: ignore[arg-type]
     draft.replace(job.file)
     return job.file
 
 
 def _made(job: Job) -> tuple[UInt8, dict[str, Any]]:
-    if job.name == "real":
-        return _scenes().clip(job.scene, FRAMES, random.Random(f"real/{job.seed}")), {}
-    pipeline, work = _pipeline(job.name), plan(TINY, plain_caption(job.scene))
+    if job.name in REAL:
+        return _world().real(job.scene, FRAMES, random.Random(f"{job.name}/{job.seed}")), {}
+    pipeline, work = _pipeline(job.name), plan(TINY, _world().prompt(job.scene))
     work = _settings(job.name, work)
     clip, image, keyframes = generate(pipeline, work, job.seed)
     upscaled = resize_frames(keyframes.clip.frames, (clip.shape[2], clip.shape[1]), BICUBIC)
-    return clip, {
-        "first_frame_db": psnr_db(clip[0], image.pixels),
+    picture = resize_frames(image.pixels[None], (clip.shape[2], clip.shape[1]))[0]
+    return resize_frames(clip, (PX, PX)), {
+        "first_frame_db": psnr_db(clip[0], picture),
         "sharpness_ratio": sharpness(clip) / sharpness(upscaled),
     }
 
@@ -217,31 +227,42 @@ def _settings(name: str, work: Plan) -> Plan:
     )
 
 
-def _gain(job: Job) -> float:
-    pipeline, work = _pipeline(FULL), plan(TINY, plain_caption(job.scene))
-    real = _scenes().clip(job.scene, FRAMES, random.Random(f"gain/{job.seed}"))
-    vae = pipeline.i2v.network.vae
-    small = resize_frames(real, work.i2v.size)
-    with torch.no_grad():
-        frames = codec.decode(vae, codec.encode(vae, codec.to_tensor(small)))
+def _gain(job: Job) -> dict[str, float]:
+    pipeline, work = _pipeline(FULL), plan(TINY, _world().prompt(job.scene))
+    real = _world().real(job.scene, FRAMES, random.Random(f"gain/{job.seed}"))
+    small = resize_frames(real, (PX // 2, PX // 2))
+    frames, whole = _kept(pipeline, small), _kept(pipeline, real)
     keyframes = Keyframes(None, Clip(frames, work.i2v.fps))
+    work = replace(work, v2v=replace(work.v2v, size=(PX, PX), strength=TINY.strength))
     clip = redraw(pipeline, Image(real[0]), keyframes, work, job.seed)
-    upscaled = resize_frames(frames, (real.shape[2], real.shape[1]), BICUBIC)
-    return psnr_db(clip, real) - psnr_db(upscaled, real)
+    upscaled = resize_frames(frames, (PX, PX), BICUBIC)
+    return {"gain_db": psnr_db(clip, real) - psnr_db(upscaled, real), "vae_db": psnr_db(whole, real)}
+
+
+@torch.no_grad()
+def _kept(pipeline: LocalPipeline, frames: UInt8) -> UInt8:
+    """What the VAE keeps of them."""
+    vae = pipeline.i2v.network.vae
+    return codec.decode(vae, codec.encode(vae, codec.to_tensor(frames)))
 
 
 def digest() -> str:
     """Of everything that a video depends on: weights and settings, not code."""
-    hashed = hashlib.sha256(repr((TINY, FRAMES)).encode())
+    hashed = hashlib.sha256(repr((TINY, FRAMES, _KEPT_AS)).encode())
     for part in sorted({part.source for part in TINY.parts.values()}):
         for file in sorted((WEIGHTS / part.removeprefix("embedded:")).rglob("*.safetensors")):
             hashed.update(file.read_bytes())
     return hashed.hexdigest()[:12]
 
 
+@cache
+def _dealt() -> list[Any]:
+    return _world().asked()
+
+
 def jobs_of(name: str, count: int, distinct: int, home: Path, pictures: Path | None) -> list[Job]:
     """`count` videos of `distinct` scenes."""
-    scenes = asked(SCENES)[:distinct]
+    scenes = _dealt()[:distinct]
     slug = name.replace(" ", "-").replace("'", "")
     return [
         Job(
@@ -255,52 +276,19 @@ def jobs_of(name: str, count: int, distinct: int, home: Path, pictures: Path | N
     ]
 
 
-def read(files: Iterable[Path]) -> list[tuple[dict[str, Any], NDArray[np.uint8]]]:
-    """Rows and thumbnails."""
-    found = []
-    for file in files:
-        with np.load(file) as kept:
-            found.append((json.loads(str(kept["row"])), kept["thumbnail"]))
-    return found
-
-
-def summary(rows: Sequence[tuple[dict[str, Any], NDArray[np.uint8]]], distinct: int) -> dict[str, float]:
-    """Means over the videos of one setting; energies and distances are not ratios yet."""
-    keys = [key for key, value in rows[0][0].items() if value is not None]
-    told = {key: float(np.mean([row[key] for row, _ in rows])) for key in keys}
-    pairs = [(rows[index][1], rows[index + distinct][1]) for index in range(len(rows) - distinct)]
-    if pairs:
-        told["distance"] = float(np.mean([mean_distance(pair) for pair in pairs]))
-    return told
-
-
-def figures_of(made: Mapping[str, float], real: Mapping[str, float]) -> dict[str, float | None]:
-    """The figures of one setting beside real clips."""
-    return {
-        "subject_top1": made["subject"],
-        "background_top1": made["place"],
-        "motion_top1": made["motion"],
-        "style_top1": made["style"],
-        "motion_energy_ratio": made["energy"] / real["energy"],
-        "first_frame_psnr_db": made["first_frame_db"],
-        "flicker_ratio": made["flicker"] / real["flicker"],
-        "sharpness_ratio": made["sharpness_ratio"],
-        "diversity_ratio": made["distance"] / real["distance"] if "distance" in made and "distance" in real else None,
-    }
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
     parser = parser_of("quality", __doc__, quick="eight videos, two clips through V2V, no ablation")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each (default 2)")
     parser.add_argument("--pictures", type=Path, default=Path("out/quality"), help="where pictures of videos are kept")
     options = parser.parse_args(arguments)
-    obtain_judges(cache_folder())
-    count, distinct = (8, 6) if options.quick else (VIDEOS, SCENES)
+    world = _world()
+    world.see(world.real(_dealt()[0], FRAMES, random.Random(0)))  # the judges are trained by one process
+    count, distinct = (8, 6) if options.quick else (world.videos, world.scenes)
     home = cache_folder() / "quality" / digest()
-    wanted = {"real": jobs_of("real", count, distinct, home, options.pictures)}
+    wanted = {name: jobs_of(name, count, distinct, home, options.pictures) for name in REAL}
     wanted[FULL] = jobs_of(FULL, count, distinct, home, options.pictures)
-    wanted["gain"] = jobs_of("gain", 2 if options.quick else GAIN_CLIPS, SCENES, home, None)
+    wanted["gain"] = jobs_of("gain", 2 if options.quick else GAIN_CLIPS, world.scenes, home, None)
     if not options.quick:
         for part in ABLATIONS:
             if setting(part) is None:
@@ -310,7 +298,9 @@ def main(arguments: list[str] | None = None) -> None:
     found = _run(wanted, options.workers)
     real = summary(found["real"], distinct)
     main_figures = figures_of(summary(found[FULL], distinct), real)
-    _print_table({name: rows for name, rows in found.items() if name != "gain"}, options.quick)
+    turns = Turns(count, distinct, distinct) if options.quick else Turns(ABLATION_VIDEOS, ABLATION_SCENES, distinct)
+    print_table({name: rows for name, rows in found.items() if name not in ("gain", "more")}, FULL, turns)
+    print_parts(found[FULL], found["real"])
     result(
         "quality",
         {
@@ -318,12 +308,18 @@ def main(arguments: list[str] | None = None) -> None:
             "judge_subject_top1": real["subject"],
             "judge_background_top1": real["place"],
             "judge_motion_top1": real["motion"],
+            "judge_style_top1": real["style"],
+            "judge_subject_last_frame": real["last"],
+            "judge_subject_worst_frame": real["worst"],
+            "frechet_ratio_frames": frechet_ratio(*(features(found[name], "frames") for name in (FULL, *REAL))),
+            "frechet_ratio_clips": frechet_ratio(*(features(found[name], "clip") for name in (FULL, *REAL))),
             "v2v_gain_db": float(np.mean([row["gain_db"] for row, _ in found["gain"]])),
+            "vae_psnr_db_256": float(np.mean([row["vae_db"] for row, _ in found["gain"]])),
         },
     )
 
 
-def _run(wanted: Mapping[str, list[Job]], workers: int) -> dict[str, list[tuple[dict[str, Any], NDArray[np.uint8]]]]:
+def _run(wanted: Mapping[str, list[Job]], workers: int) -> dict[str, list[Measured]]:
     """All jobs, a setting after the other, so that a worker loads each setting's weights once."""
     everything = [job for jobs in wanted.values() for job in jobs]
     context = multiprocessing.get_context("spawn")
@@ -331,34 +327,6 @@ def _run(wanted: Mapping[str, list[Job]], workers: int) -> dict[str, list[tuple[
         for _ in track(pool.map(do, everything), "videos", len(everything), console=Console(stderr=True)):
             pass
     return {name: read(job.file for job in jobs) for name, jobs in wanted.items()}
-
-
-def _print_table(found: Mapping[str, Sequence[tuple[dict[str, Any], NDArray[np.uint8]]]], quick: bool) -> None:
-    """One line a setting; ablations beside the full model's and the real clips' same first videos."""
-    print("| setting | videos | subject | place | motion | style |", end="")
-    print(" energy | first frame dB | flicker | sharpness | diversity |\n|" + "---|" * 11)
-    count, distinct = (8, 6) if quick else (ABLATION_VIDEOS, ABLATION_SCENES)
-    for name, rows in found.items():
-        if name == "real":
-            continue
-        full = len(rows) > count
-        size = SCENES if full else distinct
-        real = summary(found["real"] if full else _same(found["real"], distinct, count), size)
-        _print_line(name if name == FULL else f"without {name}", len(rows), figures_of(summary(rows, size), real))
-        if full:
-            real = summary(_same(found["real"], distinct, count), distinct)
-            shown = summary(_same(rows, distinct, count), distinct)
-            _print_line(f"{name}, the ablations' prompts", count, figures_of(shown, real))
-
-
-def _same(rows: Sequence[Any], distinct: int, count: int) -> list[Any]:
-    """The rows of the prompts that the ablations have: the first `distinct`, and those that come again."""
-    return [*rows[:distinct], *rows[SCENES : SCENES + count - distinct]]
-
-
-def _print_line(name: str, count: int, figures: Mapping[str, float | None]) -> None:
-    cells = [f"{value:.2f}" if value is not None else "-" for value in figures.values()]
-    print(f"| {name} | {count} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

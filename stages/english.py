@@ -45,7 +45,9 @@ WITHIN = AT | _words(
     "toward towards with next opposite up out after before during like for about against via unlike "
     "inside"
 )
-ADVERBS = _words("downtown uptown outdoors indoors")  # of place: they make nothing else of a noun before them
+ADVERBS = _words(
+    "downtown uptown outdoors indoors underwater"
+)  # of place: they make nothing else of a noun before them
 NEGATORS = _words(
     "no not without never none nobody nothing neither nor minus lacking except excluding avoid isn't "
     "aren't wasn't don't doesn't didn't cannot can't won't ain't hasn't haven't"
@@ -60,6 +62,9 @@ _IRREGULAR = {
     "octopi": "octopus",
     "cacti": "cactus",
     "children": "child",
+    "men": "man",
+    "women": "woman",
+    "people": "person",
 }
 
 

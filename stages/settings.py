@@ -167,6 +167,7 @@ class Preset:
     image_mode: ImageMode = "single_frame"
     beside: bool = False  # the UNets read the reference's latents beside the noise (`stages.model.network.reference`)
     share_spatial: bool = True  # I2V and V2V hold the spatial layers once where they share a process
+    bf16: bool = False  # I2V and V2V multiply in bfloat16 on a CPU that can: 1.8 times as fast; weights stay float32
     gan: bool = False  # VFI uses its GAN beside the flow model; the shipped one gains too little for its time
     max_steps: int = 150
     negative_prompt: str = ""  # of a request that brings none

@@ -13,6 +13,7 @@ from stages.english import Token
 __all__ = ["Tongues"]
 
 _LEAST_STEM, _LONGEST_ENDING = 4, 2  # letters
+_BEGINS = 3  # letters that no ending changes
 _DENIES_LAST = ("ja", "ko", "hi", "bn")  # languages that deny what they have named
 _PART = re.compile("[^,.;:!?\u3001\u3002\uff0c\uff01\uff1f\n]+")
 _KANA, _HAN, _HANGUL, _THAI = "\u30a1-\u30fa\u30fc", "\u3400-\u9fff", "\uac00-\ud7af", "\u0e00-\u0e7f"
@@ -34,7 +35,6 @@ class Tongues:
     ) -> None:
         self._names, self._is_english = names, is_english
         self._small = {tongue: frozenset(words.replace("|", " ").split()) for tongue, words in small.items()}
-        self._patterns: dict[str, re.Pattern[str]] = {}
         self._denying = {tongue: frozenset(words.partition("|")[2].split()) for tongue, words in small.items()}
 
     def names_in(self, prompt: str, words: Sequence[Token]) -> list[tuple[int, int, str]] | None:
@@ -72,11 +72,13 @@ class Tongues:
         return best
 
     def _of(self, tongue: str, text: str) -> list[tuple[int, int, str]]:
-        """(start, end, ours) of every name in a text."""
-        if tongue not in self._patterns:
-            self._patterns[tongue] = re.compile("|".join(f"({_form(name)})" for name in self._names[tongue]))
-        ours = list(self._names[tongue].values())
-        matches = self._patterns[tongue].finditer(text.lower())
+        """(start, end, ours) of every name in a text; an expression of all names would take a second to compile."""
+        text = text.lower()
+        begun = {name: ours for name, ours in self._names[tongue].items() if name[:_BEGINS] in text}
+        if not begun:
+            return []
+        ours = list(begun.values())
+        matches = re.finditer("|".join(f"({_form(name)})" for name in begun), text)
         return [(*match.span(), ours[(match.lastindex or 1) - 1]) for match in matches]
 
 

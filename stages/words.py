@@ -10,7 +10,7 @@ A preset whose text encoder knows the language has no vocabulary. Knows nothing 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from stages.english import (
     with_articles,
 )
 from stages.tongues import Tongues
+from stages.unsaid import Found, left_out
 
 _PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # what CLIP's tokenizer cuts a text into: at least a token each
 
@@ -42,6 +43,8 @@ _LEAST_LETTERS = 5  # of a word that may be a misspelling of another
 _LONGEST = 6  # words of a phrase
 _SHOWN = 8
 _ONCE = ("motion", "place", "time", "weather", "camera", "style")  # slots that a caption has once, in its order
+_LOOKS = ("count", "look", "colour")  # slots of a subject, in the order of its noun phrase
+_JOINS = frozenset({"and", "with", "next", "beside"})  # stand between two subjects that are both drawn
 
 
 @dataclass(frozen=True)
@@ -71,21 +74,8 @@ class Reading:
         return f"{said} No subject that it knows is left.".strip() if self.without_subject else said
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A phrase of the prompt that fills a slot; `ours` is empty for what is known to be something else."""
-
-    slot: str
-    start: int  # tokens
-    end: int
-    ours: str
-    taught: bool = False
-    many: bool = False
-    misspelt: bool = False
-
-
 class Vocabulary:
-    """What `stages.training.tiny.words` writes; its `build_words` says what each entry is."""
+    """What `stages.training.tiny.words` and `stages.training.default.words` write; the latter says what entries are."""
 
     def __init__(self, table: Mapping[str, Any]) -> None:
         self._read: Mapping[str, Mapping[str, str]] = table["read"]
@@ -95,9 +85,18 @@ class Vocabulary:
             frozenset(table.get(name, ()))
             for name in ("weak", "strict", "blocked", "heads", "verbs", "through", "spelt")
         )
+        self._deeds, self._coloured, self._lone, self._meets = (
+            frozenset(table.get(name, ())) for name in ("deeds", "coloured", "lone", "meets")
+        )
+        self._instead: Mapping[str, Sequence[str]] = table.get("instead", {})
+        self._does: Mapping[str, str] = table.get("does", {})
+        self._plurals: Mapping[str, str] = table.get("plurals", {})
+        self._many = {_plain(many): ours for ours, many in self._plurals.items() if many != ours}
+        self._bare_plural: str = table.get("bare_plural", "")
         self._near: Mapping[str, Sequence[str]] = table.get("near", {})
         self._most: int = table.get("most_subjects", 1)
         self.examples: Sequence[str] = table.get("examples", ())
+        self.world: str = table.get("world", "first")  # the made-up world that the weights beside it were trained on
         self._tongues = Tongues(table.get("names", {}), table.get("small", {}), self._is_english)
         self._listed = spelt_words(
             self._taught.get("subject", ()), self._read.get("place", ()), self._read.get("time", ())
@@ -111,17 +110,22 @@ class Vocabulary:
         names = self._tongues.names_in(prompt, [token for token in tokens if token.word])
         if names is not None:
             return self._read_foreign(prompt, names)
-        negated = negated_in(tokens)
         found = [*self._phrases(tokens)]
+        inside = {at for one in found for at in range(one.start, one.end) if tokens[at].word in NEGATORS}
+        negated = negated_in([replace(token, word="-") if at in inside else token for at, token in enumerate(tokens)])
         wanted = [one for one in found if one.start not in negated]
         heroes = self._heroes(tokens, [one for one in wanted if one.slot == "subject"])
         used = {slot: one for slot in _ONCE if (one := self._best(slot, wanted)) is not None}
-        looks = [one for one in wanted if one.slot in ("look", "count") and self._adjoins(tokens, one, heroes)]
+        for one in (one for one in wanted if one.slot == "place" and one is not used["place"]):
+            slot, ours = self._instead.get(one.ours, ("place", ""))
+            used.setdefault(slot, replace(one, slot=slot, ours=ours, taught=False))
+        looks = [one for one in wanted if one.slot in _LOOKS and self._adjoins(tokens, one, heroes)]
         kept = [*heroes, *used.values(), *looks]
-        barred = [one for one in found if one.start in negated and one.slot not in ("look", "count")]
-        replaced = [self._told(prompt, tokens, one, looks) for one in sorted(kept, key=lambda one: one.start)]
+        barred = [one for one in found if one.start in negated and one.slot not in _LOOKS]
+        lone = len(heroes) == 1
+        replaced = [self._told(prompt, tokens, one, looks, lone) for one in sorted(kept, key=lambda one: one.start)]
         texts = [prompt[tokens[one.start].start : tokens[one.end - 1].end] for one in barred]
-        unknown = _left_out(prompt, tokens, kept, barred)
+        unknown = left_out(prompt, tokens, kept, barred, _JOINS if len(heroes) > 1 else ())
         text = self._sentence(heroes, used, looks)
         return Reading(
             text,
@@ -137,7 +141,7 @@ class Vocabulary:
         """Of a negative prompt, what the model knows, in its own words, and what is left out."""
         tokens = tokens_of(prompt)
         found = [*self._phrases(tokens)]
-        return tuple(dict.fromkeys(self._bare(one) for one in found)), _left_out(prompt, tokens, found, ())
+        return tuple(dict.fromkeys(self._bare(one) for one in found)), left_out(prompt, tokens, found, ())
 
     @property
     def draws(self) -> Mapping[str, Sequence[str]]:
@@ -163,7 +167,7 @@ class Vocabulary:
             text, (), replaced, tuple(words for words in rest if not self._tongues.says_nothing(words)), (), not kept
         )
 
-    def _phrases(self, tokens: Sequence[Token]) -> Iterator[_Found]:
+    def _phrases(self, tokens: Sequence[Token]) -> Iterator[Found]:
         """What is named, from left to right, the longest phrase first."""
         index = 0
         while index < len(tokens):
@@ -172,12 +176,13 @@ class Vocabulary:
                 yield found
             index = index + 1 if found is None else found.end
 
-    def _entry_at(self, tokens: Sequence[Token], index: int) -> _Found | None:
+    def _entry_at(self, tokens: Sequence[Token], index: int) -> Found | None:
         """The longest phrase that begins there, whatever it means there."""
         if not tokens[index].word or tokens[index].word in ARTICLES:
             return None
         words: list[str] = []
         ends: list[int] = []
+        crossed = 0
         for end in range(index, len(tokens)):
             word = tokens[end].word
             if not word or len(words) == _LONGEST:
@@ -185,26 +190,44 @@ class Vocabulary:
             if word not in ARTICLES:
                 words.append(word)
                 ends.append(end + 1)
+            elif words[-1].endswith("ing"):
+                crossed = crossed or len(words)  # "man riding a horse", which is no "riding horse"
             elif words[-1] not in WITHIN and words[-1] != "of":
                 break
-        entries = (self._known(words[:count], index, ends[count - 1]) for count in range(len(words), 0, -1))
+        entries = (
+            self._known(tokens, words[:count], index, ends[count - 1], whole=not crossed or count <= crossed)
+            for count in range(len(words), 0, -1)
+        )
         return next((found for found in entries if found is not None), None)
 
-    def _known(self, words: Sequence[str], start: int, end: int) -> _Found | None:
+    def _known(
+        self, tokens: Sequence[Token], words: Sequence[str], start: int, end: int, *, whole: bool
+    ) -> Found | None:
         """The entry for exactly these words, or for the singular of the last."""
         *before, last = words
         for number, form in enumerate((last, *singulars(last))):
             phrase = " ".join((*before, form))
-            if phrase in self._blocked:
-                return _Found("", start, end, "")
+            if whole and phrase in self._blocked:
+                return Found("", start, end, "")
+            if number == 0 and phrase in self._many:
+                ours = self._many[phrase]
+                return Found("subject", start, end, ours, _plain(ours) in self._taught["subject"], True)
             for slot, entries in self._read.items():
+                if slot == "subject" and len(words) == 1 and last in self._deeds and self._is_deed(tokens, start):
+                    continue
                 if phrase in entries and (number == 0 or slot in ("subject", "place")):
                     many = slot == "subject" and number > 0
-                    return _Found(slot, start, end, entries[phrase], phrase in self._taught.get(slot, ()), many)
+                    return Found(slot, start, end, entries[phrase], phrase in self._taught.get(slot, ()), many)
         if len(words) == 1 and not self._is_english(last) and (meant := self._misspelt(last)):
             slot = next(slot for slot, entries in self._read.items() if meant in entries)
-            return _Found(slot, start, end, self._read[slot][meant], True, False, True)
+            return Found(slot, start, end, self._read[slot][meant], True, False, True)
         return None
+
+    def _is_deed(self, tokens: Sequence[Token], index: int) -> bool:
+        """Whether a word that may be a noun or a verb is a verb: "birds fly", and not "a fly", "two black flies"."""
+        before = tokens[index - 1].word if index else ""
+        opens = before in ARTICLES | WITHIN | SILENT or not before
+        return not opens and not any(before in self._read.get(slot, ()) for slot in _LOOKS)
 
     def _misspelt(self, word: str) -> str | None:
         """The word that the model was taught, one letter away."""
@@ -212,7 +235,7 @@ class Vocabulary:
             return None
         return next((ours for ours in self._listed if one_letter_apart(word, ours)), None)
 
-    def _holds(self, tokens: Sequence[Token], found: _Found) -> bool:
+    def _holds(self, tokens: Sequence[Token], found: Found) -> bool:
         """Whether the phrase means here what it names: a verb no noun, and not the first half of "cat food"."""
         before = tokens[found.start - 1].word if found.start else ""
         after = tokens[found.end].word if found.end < len(tokens) else ""
@@ -238,7 +261,7 @@ class Vocabulary:
         bare = found.slot == "motion" and found.end == found.start + 1 and not word.endswith(("ing", "ed"))
         return not (bare and (before in ARTICLES or before in WITHIN))
 
-    def _is_first_half(self, tokens: Sequence[Token], found: _Found) -> bool:
+    def _is_first_half(self, tokens: Sequence[Token], found: Found) -> bool:
         """Whether the next noun makes something else of a subject: "dog house", "horse farm", "robot dog"."""
         after = tokens[found.end].word if found.end < len(tokens) else ""
         forms = {after, *singulars(after)}
@@ -250,7 +273,7 @@ class Vocabulary:
         named = found.start > 0 and tokens[found.start - 1].word in ARTICLES
         return other.slot == "subject" or (other.slot == "place" and named)
 
-    def _heroes(self, tokens: Sequence[Token], subjects: Sequence[_Found]) -> list[_Found]:
+    def _heroes(self, tokens: Sequence[Token], subjects: Sequence[Found]) -> list[Found]:
         """The subjects that are drawn: first what is not said to be beside, on or under something."""
         if not subjects:
             return []
@@ -259,45 +282,57 @@ class Vocabulary:
         chosen = [first]
         for one in subjects[subjects.index(first) + 1 :]:
             between = {token.word for token in tokens[chosen[-1].end : one.start]} - ARTICLES
-            joined = between & {"and", "with"} and not between & (WITHIN - {"with"})
+            joined = between & (_JOINS | self._meets) and not between & (WITHIN - _JOINS)
             if len(chosen) < self._most and joined and one.ours != first.ours:
                 chosen.append(one)
         return chosen
 
-    def _best(self, slot: str, found: Sequence[_Found]) -> _Found | None:
+    def _best(self, slot: str, found: Sequence[Found]) -> Found | None:
         mine = [one for one in found if one.slot == slot]
         return min(mine, key=lambda one: (one.ours in self._weak, not one.taught), default=None)
 
-    def _adjoins(self, tokens: Sequence[Token], look: _Found, heroes: Sequence[_Found]) -> bool:
+    def _adjoins(self, tokens: Sequence[Token], look: Found, heroes: Sequence[Found]) -> bool:
         """Whether only words of the same noun phrase stand between an adjective or a count and its subject."""
         hero = next((one for one in heroes if one.start >= look.end), None)
         between = tokens[look.end : hero.start] if hero is not None else ()
         stops = SILENT | WITHIN
-        return hero is not None and all(token.word and token.word not in stops for token in between)
+        if hero is None or not all(token.word and token.word not in stops for token in between):
+            return False
+        plain = look.slot == "colour" and hero.ours not in self._coloured
+        return not plain and not (look.slot in self._lone and len(heroes) > 1)
 
     def _told(
-        self, prompt: str, tokens: Sequence[Token], one: _Found, looks: Sequence[_Found]
+        self, prompt: str, tokens: Sequence[Token], one: Found, looks: Sequence[Found], lone: bool
     ) -> tuple[str, str] | None:
         """What the note says of a phrase; None where the model was taught it."""
         counted = any(look.slot == "count" and self._adjoins(tokens, look, [one]) for look in looks)
         theirs = prompt[tokens[one.start].start : tokens[one.end - 1].end]
         if one.slot == "subject" and one.many and not counted:
-            return theirs, with_articles(f"a {one.ours}")
+            said = f"{self._bare_plural} {self._plural(one.ours)}" if self._bare_plural and lone else f"a {one.ours}"
+            return theirs, with_articles(said)
         if one.taught and not one.misspelt:
             return None
         article, _, bare = self._bare(one).partition(" ")
         return theirs, bare if article in AT else self._bare(one)
 
-    def _sentence(self, heroes: Sequence[_Found], used: Mapping[str, _Found], looks: Sequence[_Found]) -> str:
+    def _sentence(self, heroes: Sequence[Found], used: Mapping[str, Found], looks: Sequence[Found]) -> str:
         """The caption."""
         nouns = []
         for number, hero in enumerate(heroes):
             start = heroes[number - 1].end if number else -1
-            mine = [look for look in looks if start <= look.start < hero.start]
+            mine = sorted(
+                (look for look in looks if start <= look.start < hero.start), key=lambda look: _LOOKS.index(look.slot)
+            )
             counted = any(look.slot == "count" for look in mine)
-            said = " ".join((*dict.fromkeys(look.ours for look in mine), plural(hero.ours) if counted else hero.ours))
+            words = [look.ours for look in mine]
+            if hero.many and not counted and self._bare_plural and len(heroes) == 1:
+                counted, words = True, [self._bare_plural, *words]
+            said = " ".join((*dict.fromkeys(words), self._plural(hero.ours) if counted else hero.ours))
             nouns.append(said if counted else f"a {said}")
-        moves = used["motion"].ours in self._through if "motion" in used else False
+        deed = used["motion"].ours if "motion" in used else self._does.get(heroes[0].ours, "") if heroes else ""
+        if deed and "motion" not in used:
+            used = {**used, "motion": Found("motion", 0, 0, deed)}
+        moves = deed in self._through
         parts = [" and ".join(nouns)]
         tails: list[str] = []
         for slot in _ONCE:
@@ -307,7 +342,10 @@ class Vocabulary:
                 (tails if text.startswith(",") else parts).append(text)
         return with_articles(" ".join(part for part in parts if part) + "".join(tails)).strip(", ")
 
-    def _bare(self, one: _Found) -> str:
+    def _plural(self, ours: str) -> str:
+        return self._plurals.get(ours) or plural(ours)
+
+    def _bare(self, one: Found) -> str:
         return str(self._write.get(one.slot, {}).get(one.ours, (one.ours,))[0]).strip(", ")
 
     def _offers(self, tokens: Sequence[Token]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -332,7 +370,7 @@ def cut_prompt(text: str, most: int) -> tuple[str, str]:
 
 @cache
 def load_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary in a file that `stages.training.tiny.words` wrote."""
+    """The vocabulary in a file of a weights folder."""
     return Vocabulary(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -342,49 +380,9 @@ def read_prompt(path: Path, prompt: str) -> Reading:
     return load_vocabulary(path).read(prompt)
 
 
-def _left_out(
-    prompt: str, tokens: Sequence[Token], kept: Sequence[_Found], barred: Sequence[_Found]
-) -> tuple[str, ...]:
-    """Runs of words that say something and fill no slot, as they stand in the prompt."""
-    used = {at for one in (*kept, *barred) for at in range(one.start, one.end)}
-    starts = {one.start for one in kept if one.slot in ("time", "style", "weather")}
-    nouns = starts | {one.start for one in kept if one.slot == "place"}
-    runs: list[list[int]] = [[]]
-    for at, token in enumerate(tokens):
-        if not token.word or at in used:
-            runs.append([])
-        else:
-            runs[-1].append(at)
-    said = []
-    for run in runs:
-        silent = {at for at in run if _is_silent(tokens, at, run, starts, barred)}
-        alone = [at for at in run if tokens[at].word in WITHIN][1:] == [] and run[-1:] and run[-1] + 1 in nouns
-        while (
-            run and run[0] in silent and (tokens[run[0]].word not in WITHIN or (alone and tokens[run[0]].word in AT))
-        ):  # "in a dark" forest
-            run = run[1:]
-        while run and run[-1] in silent:
-            run = run[:-1]
-        if any(at not in silent for at in run):
-            said.append(prompt[tokens[run[0]].start : tokens[run[-1]].end])
-    return tuple(dict.fromkeys(said))
-
-
-def _is_silent(
-    tokens: Sequence[Token], at: int, run: Sequence[int], starts: set[int], barred: Sequence[_Found]
-) -> bool:
-    """Whether a word says nothing by itself: "the", "and", "in", "under" before a time, "no" before what is barred."""
-    word = tokens[at].word
-    if word in NEGATORS or word in ("free", "instead", "rather"):
-        return any(at < one.start <= run[-1] + 1 for one in barred)
-    if (
-        word in WITHIN
-        and run[-1] + 1 in starts
-        and all(tokens[other].word in ARTICLES for other in range(at + 1, run[-1] + 1))
-    ):
-        return True
-    mark = len(word) == 1 and not word.isalnum() and (ord(word) < 0x2190 or word in "\u200d\ufe0f")
-    return mark or word in SILENT or word in AT or word in ("with", "during", "from", "for", "like", "than")
+def _plain(text: str) -> str:
+    """As a prompt is compared with it: without articles."""
+    return " ".join(token.word for token in tokens_of(text) if token.word not in ARTICLES)
 
 
 def spelt_words(*phrases: Iterable[str]) -> list[str]:

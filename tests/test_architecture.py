@@ -98,7 +98,7 @@ ROOMS: Mapping[str, Mapping[str, Room]] = {
             "the next default weights, of every animated emoji: autoencoder, text and pictures, clips",
             (
                 *("training/tiny", "training/vfi", "training/video", "training/loop", "training/scenes"),
-                *("i2v", "model/sampling", "model/network"),
+                *("i2v", "model/sampling", "model/network", "model/weights"),
             ),
         ),
         "training/tiny": Room(
@@ -147,7 +147,7 @@ GROUND: Mapping[str, frozenset[str]] = {
     "stages": frozenset(
         {
             *("__init__", "types", "base", "state", "settings", "speed", "presets", "paper", "modern"),
-            *("words", "english", "tongues", "sheets", "commands"),
+            *("words", "unsaid", "english", "tongues", "sheets", "commands"),
         }
     ),
 }

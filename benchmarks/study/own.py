@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--out", type=Path, default=Path("out/study"))
     parser.add_argument("--prompts", type=int, default=PROMPTS)
+    parser.add_argument("--numbers", action="store_true", help="also measure what takes a model")
     parser.add_argument("--screenshot", type=Path, help="also a JPEG of the first pair of each, in Chromium")
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seen: dict[bytes, tuple[bool, float]] = {}
             for link in links:
                 rate(link, seen)
-            measured = client.studies.measure(study.id)
+            measured = client.studies.measure(study.id) if args.numbers else client.studies.numbers(study.id)
             while measured.state == "measuring":
                 time.sleep(POLL_S)
                 measured = client.studies.numbers(study.id)

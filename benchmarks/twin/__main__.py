@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     result(
         "twin",
         {
-            **{f"{name}_max": max(errors.values(), default=0.0) for name, errors in known.items()},
+            **{f"{name}_max": max(errors.values()) for name, errors in known.items() if errors},
             **{f"{name}_{number}": error for name, errors in known.items() for number, error in errors.items()},
             "live_yields": sum(own["yields"] for own in found.values()),
         },

@@ -5,7 +5,7 @@ Takes a preset and the names of the parts that differ between the two stages. Wh
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from stages.model.network.control import ControlNet, PlainControl, load_controls
 from stages.model.network.text import TextEncoder
 from stages.model.weights.facts import facts_of
 from stages.model.weights.fit import check_adapter, check_control, check_motion, check_unet
-from stages.model.weights.loading import compute_dtype, load_module, settle
+from stages.model.weights.loading import compute_dtype, load_module, multiplies_in_bf16, settle
 from stages.model.weights.lora import merge_loras
 from stages.model.weights.offload import Places
 from stages.presets import Guide, Preset
@@ -41,6 +41,7 @@ class VideoNetwork:
     dtype: torch.dtype = torch.float32  # of the latents
     places: Places = field(default_factory=Places)
     facts: Mapping[str, str] = field(default_factory=dict)  # what computes here; empty for one that was not loaded
+    bf16: bool = False  # its products are bfloat16's
     reuse_every: int = 1  # of the steps, how many share their deep layers
 
     @classmethod
@@ -80,6 +81,7 @@ class VideoNetwork:
             dtype=dtype,
             places=Places(device, speed.offload),
             facts=facts,
+            bf16=multiplies_in_bf16(preset, device),
             reuse_every=speed.reuse_every,
         )
         network._place(preset)  # every part is there and fits: only now the device's memory is taken
@@ -98,6 +100,10 @@ class VideoNetwork:
     def lend(self, *modules: nn.Module) -> AbstractContextManager[None]:
         """With `modules` on the device; where whole models are offloaded, they leave it afterwards."""
         return self.places.lend(*modules)
+
+    def products(self) -> AbstractContextManager[None]:
+        """In which a step runs."""
+        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
 
     @property
     def denoisers(self) -> tuple[nn.Module, ...]:

@@ -128,7 +128,9 @@ def denoise(
     def ask(step: int, t: Tensor, window: int, scaled: Tensor) -> Tensor:
         if memory is None:
             return predict(network, scaled, t, conditions[window])
-        return _guide(memory.run(step, window, scaled, t), given)
+        with network.products():
+            said = memory.run(step, window, scaled, t)
+        return _guide(said.to(scaled), given)
 
     done, total = stops.enter(scheduler, drawing, latents.device), len(timesteps)
     report(done, total)
@@ -162,7 +164,7 @@ def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions)
     text = text.repeat_interleave(scaled.shape[2], 0)  # (k·B·F, L, C)
     inputs = torch.cat([scaled] * given.copies)
     down, mid = add_up(given.hints, inputs, t, text)
-    with nullcontext() if given.motion else bypass_motion(network.unet):
+    with network.products(), nullcontext() if given.motion else bypass_motion(network.unet):
         said: Tensor = network.unet(
             put_beside(network.unet, inputs, given.planes),
             t,
@@ -171,7 +173,7 @@ def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions)
             down_block_additional_residuals=down,
             mid_block_additional_residual=mid,
         ).sample
-    return _guide(said, given)
+    return _guide(said.to(scaled), given)
 
 
 def _guide(said: Tensor, given: Conditions) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 
 import stages
 from stages.model.weights.identity import identity_of
+from stages.model.weights.loading import multiplies_in_bf16
 from stages.presets import Preset
 from stages.speed import PACKAGES
 
@@ -30,12 +31,13 @@ def facts_of(preset: Preset, device: str) -> Mapping[str, str]:
     libraries = sorted({PACKAGES[speed.weights] for speed in preset.speeds.values() if speed.weights in PACKAGES})
     settings = hashlib.sha256(repr(preset).encode()).hexdigest()
     kind = torch.device(device).type
+    cpu = f"{kind}, threads {torch.get_num_threads()}" + ", bfloat16" * multiplies_in_bf16(preset, device)
     return {
         "preset": f"{preset.name} {settings[:_SHOWN]}",
         "weights": weights.hexdigest()[:_SHOWN],
         "code": _code(),
         "libraries": ", ".join(f"{name} {_version(name)}" for name in (*_LIBRARIES, *libraries)),
-        "device": f"{kind}, threads {torch.get_num_threads()}" if kind == "cpu" else kind,
+        "device": cpu if kind == "cpu" else kind,
     }
 
 

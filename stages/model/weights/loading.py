@@ -8,6 +8,7 @@ are for.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from stages.model.weights.files import (
     refuse_pointers,
     source_of,
 )
+from stages.model.weights.packed import is_packed, unpacked
 from stages.presets import DTypeName, Part, Preset
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "load_module",
     "load_tensors",
     "load_tokenizer",
+    "multiplies_in_bf16",
     "settle",
     "source_of",
 ]
@@ -51,6 +54,12 @@ def compute_dtype(preset: Preset, device: str) -> torch.dtype:
     """
     check_device(preset, device)
     return torch.float32 if torch.device(device).type == "cpu" else getattr(torch, preset.dtype)
+
+
+def multiplies_in_bf16(preset: Preset, device: str) -> bool:
+    """Whether the denoisers' products are bfloat16's on `device`: a CPU that has instructions for it, if asked for."""
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return preset.bf16 and torch.device(device).type == "cpu" and bool(has)
 
 
 def check_device(preset: Preset, device: str) -> None:
@@ -158,12 +167,30 @@ def load_module(preset: Preset, name: str, cls: type[ModuleT], device: str, dtyp
     if part.variant:
         options["variant"] = part.variant
     try:
-        module, info = cls.from_pretrained(str(folder), **options)  # type: ignore[attr-defined]
+        if (file := _packed_file(folder)) is not None:
+            module, info = _built(cls, folder), {"missing_keys": (), "mismatched_keys": (), "unexpected_keys": ()}
+            module.load_state_dict(unpacked(file))
+            module.to(dtype)
+        else:
+            module, info = cls.from_pretrained(str(folder), **options)  # type: ignore[attr-defined]
     except Exception as error:  # the libraries' loaders raise a dozen kinds; to a user they are one
         raise WeightsError(_sentence(name, part, error)) from error
     _judge(name, part, cls, info)
     loaded: ModuleT = module.to(device).eval().requires_grad_(False)
     return loaded
+
+
+def _packed_file(folder: Path) -> Path | None:
+    """The one file of a part some of whose tensors are packed."""
+    files = list(folder.glob("*.safetensors"))
+    return files[0] if len(files) == 1 and is_packed(files[0]) else None
+
+
+def _built(cls: Any, folder: Path) -> Any:
+    """A module as its config.json says, still without weights."""
+    if cls.__module__.startswith("transformers"):
+        return cls(cls.config_class.from_pretrained(str(folder)))
+    return cls.from_config(cls.load_config(str(folder)))
 
 
 def load_tensors(preset: Preset, name: str) -> dict[str, Tensor]:

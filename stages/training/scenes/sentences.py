@@ -129,7 +129,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (140, 74, 190), "pink": (238, 124, 172), "brown": (134, 86, 50), "black": (46, 46, 54),
     "white": (236, 238, 242), "golden": (222, 174, 60),
 }  # fmt: skip
-_ADJECTIVES = ("", "", "", "", "", "cute", "little", "happy", "fat", "funny", "lovely", "young", "big")
+ADJECTIVES = ("", "", "", "", "", "cute", "little", "happy", "fat", "funny", "lovely", "young", "big")
 _OPENINGS = ("a {}", "a {}", "a {}", "the {}", "one {}", "a video of a {}", "{}")
 _NUMBERS = {2: ("two", "two", "a pair of"), 3: ("three", "three", "a group of three")}
 _PLURALS = {
@@ -201,7 +201,7 @@ def write_caption(scene: Scene, rng: random.Random) -> str:
     def said(name: str, count: int = 1) -> str:
         words = table[name].words
         noun = words[0] if rng.random() < 0.5 else rng.choice(words)
-        adjective = rng.choice(_ADJECTIVES) if rng.random() < 0.5 else ""
+        adjective = rng.choice(ADJECTIVES) if rng.random() < 0.5 else ""
         return f"{adjective} {scene.colour} {noun if count == 1 else plural(noun)}"
 
     first, *others = scene.subjects
@@ -224,6 +224,23 @@ def write_caption(scene: Scene, rng: random.Random) -> str:
     rng.shuffle(tails)
     sentence = ", ".join(part for part in (" ".join(" ".join(words).split()), *tails) if part)
     return with_articles(sentence) + rng.choice(("", "", "."))
+
+
+def plain_caption(scene: Scene) -> str:
+    """The one that says each thing by its first words."""
+    table = subjects()
+    first, *others = scene.subjects
+    if others and others[0] == first:
+        who = f"{_NUMBERS[len(scene.subjects)][0]} {plural(first)}"
+    else:
+        nouns = [" ".join(f"{scene.colour} {table[name].name}".split()) for name in scene.subjects]
+        who = " and ".join(f"a {noun}" for noun in nouns)
+    verb = next((verb for verb in MOTIONS[scene.motion] if verb), "") if scene.motion not in ("still", "zoom") else ""
+    through = scene.motion in ("walking", "running") and scene.place in THROUGH
+    place = (THROUGH if through else PLACES)[scene.place][0]
+    words = (who, verb, place, TIMES[scene.time][0], WEATHER[scene.weather][0])
+    tails = (CAMERA[0] if scene.motion == "zoom" else "", next(filter(None, STYLES[scene.style])))
+    return with_articles(", ".join(part for part in (" ".join(filter(None, words)), *tails) if part))
 
 
 def plural(noun: str) -> str:

@@ -7,7 +7,7 @@ two emoji of the same animal share. Gives language -> name -> subject, and the s
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from stages.training.scenes.captions import SUBJECTS
@@ -61,42 +61,48 @@ SMALL = {
 }  # fmt: skip
 
 
-def names_of_subjects(cache_folder: Path) -> dict[str, dict[str, str]]:
-    """language -> name in lower case -> subject; fetches the names on first use."""
+def names_of_subjects(
+    cache_folder: Path, codes: Mapping[str, str] = SUBJECTS, alone: Collection[str] = _LABEL_ALONE
+) -> dict[str, dict[str, str]]:
+    """language -> name in lower case -> subject, of `codes`: subject -> code points; fetches the names on first use.
+
+    Keywords within its label are no names of a subject of `alone`.
+    """
     with tarfile.open(fetch_archive(*EMOJI, cache_folder / "data")) as archive:
         found: dict[str, dict[str, str]] = {}
         for language in _LANGUAGES.split():
             file = archive.extractfile(f"package/{language}/compact.json")
             assert file is not None
-            emoji = {entry["hexcode"]: entry for entry in json.load(file)}
-            own = dict(_names(emoji))
+            emoji = {entry["hexcode"].replace("-FE0F", ""): entry for entry in json.load(file)}
+            own = dict(_names(emoji, codes, alone))
             found[language] = {name: own[name] for name in sorted(own, key=lambda name: (-len(name), name))}
     return found
 
 
-def _names(emoji: Mapping[str, dict[str, object]]) -> Iterator[tuple[str, str]]:
+def _names(
+    emoji: Mapping[str, dict[str, object]], subjects: Mapping[str, str], alone: Collection[str]
+) -> Iterator[tuple[str, str]]:
     labels = {code: str(entry["label"]).lower() for code, entry in emoji.items()}
     tags = {code: {str(tag).lower() for tag in _tags(entry)} for code, entry in emoji.items()}
-    codes = {subject: _code(code, emoji) for subject, code in SUBJECTS.items()}
+    codes = {subject: _code(code) for subject, code in subjects.items()}
+    codes = {subject: code for subject, code in codes.items() if code in emoji}
     for subject, code in codes.items():
-        if code is None:
-            continue
         label = re.sub(r"\(.*\)|,.*", "", labels[code]).strip()
         twin = _TWINS.get(subject, "")
         inside = []
         for tag in sorted(tags[code]):
             family = {code, twin}
             others = sum(tag in its for at, its in tags.items() if at not in family)
-            foreign = any(tag in labels[at] for name, at in codes.items() if at is not None and name != subject)
+            foreign = any(tag in labels[at] for name, at in codes.items() if name != subject)
             stem = tag if re.search("[\u0e00-\u0e7f\u3040-\ud7af]", tag) else tag[: max(3, len(tag) - 2)]
-            general = any(tag in tags[at] for name, at in codes.items() if at is not None and name != subject)
+            general = any(tag in tags[at] for name, at in codes.items() if name != subject)
             if stem in label and " " not in tag and not foreign and others <= _MANY and not _NO_NAME.search(tag):
                 inside.append(tag)
             elif twin in tags and tag in tags[twin] and not foreign and tag not in _NO_TWIN and not general:
                 yield tag, subject
         if subject in _LONGEST:
             inside = sorted(inside, key=len)[-1:]
-        for name in {_FACE.sub("", label), *(inside if subject not in _LABEL_ALONE else ())}:
+        for name in {_FACE.sub("", label), *(inside if subject not in alone else ())}:
             if len(name) > 1 or not name.isascii():
                 yield name, subject
 
@@ -107,5 +113,5 @@ def _tags(entry: Mapping[str, object]) -> list[str]:
     return found
 
 
-def _code(code: str, emoji: Mapping[str, object]) -> str | None:
-    return next((form for form in (code.upper(), code.upper().replace("-FE0F", "")) if form in emoji), None)
+def _code(code: str) -> str:
+    return code.upper().replace("-FE0F", "")

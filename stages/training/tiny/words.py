@@ -6,7 +6,7 @@ of subjects in other languages from the CLDR. Knows nothing of models.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stages.english import ARTICLES, SILENT, WITHIN
@@ -56,7 +56,7 @@ def build_words(cache_folder: Path) -> dict[str, object]:
             read[slot].setdefault(phrase, ours)
     for ours, verbs in meanings.MOTIONS.items():
         for form in (
-            form for verb in _split(verbs) for form in _forms(verb) if ours.startswith(verb.removesuffix("e"))
+            form for verb in _split(verbs) for form in forms_of(verb) if ours.startswith(verb.removesuffix("e"))
         ):
             taught["motion"].setdefault(form, ours)
     subjects = {word for word in read["subject"] if " " not in word}
@@ -138,7 +138,7 @@ def _others() -> Iterator[tuple[str, str, str]]:
     for ours, phrases in meanings.PLACES.items():
         yield from (("place", phrase, ours) for phrase in (ours, *_split(phrases)))
     for ours, verbs in meanings.MOTIONS.items():
-        yield from (("motion", form, ours) for verb in _split(verbs) for form in _forms(verb))
+        yield from (("motion", form, ours) for verb in _split(verbs) for form in forms_of(verb))
 
 
 def _split(phrases: str) -> list[str]:
@@ -151,10 +151,10 @@ def _plain(text: str) -> str:
     return " ".join(word for word in text.split() if word not in ARTICLES)
 
 
-def _forms(verb: str) -> Iterable[str]:
-    """The forms of a verb."""
-    if verb in meanings.FORMS:
-        return (verb, *_split(meanings.FORMS[verb]))
+def forms_of(verb: str, known: Mapping[str, str] = meanings.FORMS) -> Iterable[str]:
+    """The forms of a verb; `known` has those that are not made by a rule, between commas."""
+    if verb in known:
+        return (verb, *_split(known[verb]))
     stem = verb.removesuffix("e")
     return verb, verb + ("es" if verb.endswith(("sh", "ch")) else "s"), stem + "ing", stem + "ed"
 

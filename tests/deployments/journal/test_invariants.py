@@ -38,9 +38,9 @@ def fleet(url: str, tmp_path: Path, journal: Journal) -> Iterator[Fleet]:
 @pytest.mark.slow
 def test_jobs_whose_executors_are_killed_end_once_and_run_no_stage_twice(fleet: Fleet) -> None:
     for owner in "abc":
-        fleet.start(owner, stage_s=0.2, lease_s=STEADY_S)
+        fleet.start(owner, stage_s=0.4, lease_s=STEADY_S)
     fleet.ready()
-    ids = fleet.submit(12)
+    ids = fleet.submit(18)
     for owner in "ab":
         until(f"{owner} to have kept something", lambda owner=owner: _kept_by(fleet, owner))  # type: ignore[misc]
         fleet.strike(owner, signal.SIGKILL)
