@@ -65,7 +65,11 @@ def build(args: Mapping[str, Any] | AppArgs) -> Application:
         max_ongoing_requests=_MANY,
     )(serve.ingress()(Ingress))
     made_of, told = built_of(typed), live(typed)
-    driven = _rolled(pipeline, made_of, told).bind(typed, **stages, **keeper)
+    guests = {
+        name: typed.home(name) for name in STAGE_NAMES if typed.home(name) != name
+    }  # it holds others' handles then
+    rolled = _rolled(pipeline, {**made_of, "guests": guests} if guests else made_of, told)
+    driven = rolled.bind(typed, **stages, **keeper)
     return _rolled(ingress, made_of, told).bind(typed, driven, **keeper)
 
 
