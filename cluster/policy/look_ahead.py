@@ -106,6 +106,12 @@ class LookAhead:
         given = [min(stage.busy, floor) for stage, floor in zip(now.stages, floors, strict=True)]
         room -= sum(count * stage.gpus for count, stage in zip(given, now.stages, strict=True))
         room = _deal(now.stages, given, floors, [1.0] * len(given), room, 1.0)
+        # Where calls wait and nobody can take them, nothing would ever come of them, nor go to the stages behind.
+        works = [stage.waiting + stage.running > 0 for stage in now.stages]
+        if now.queued_jobs and now.stages:
+            works[0] = works[0] or now.stages[0].share > 0
+        first = [max(own, min(_most(s), int(work))) for own, work, s in zip(given, works, now.stages, strict=True)]
+        room = _deal(now.stages, given, first, [float(index + 1) for index in range(len(given))], room, 1.0)
         # Everything that is on its way is dealt out, so that the first stages leave what the last ones will need soon.
         due = [min(_most(s), math.ceil(need - _ROUNDING)) for s, need in zip(now.stages, needs, strict=True)]
         fair = list(given)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -78,6 +79,19 @@ def test_targets_are_within_bounds_and_budget_and_never_under_what_computes(now:
         assert max(stage.min_replicas, stage.busy) <= targets[stage.name] <= stage.max_replicas
     held = sum((targets[stage.name] + stage.stopping) * stage.gpus for stage in now.stages)
     assert held <= (now.budget_gpus or 0.0) + 1e-6
+
+
+@SLACK
+@given(snapshots(), st.integers(0, 3), st.integers(1, 5), st.integers(1, 8), look_aheads)
+def test_calls_that_wait_get_a_replica_before_others_get_more(
+    now: Snapshot, where: int, waiting: int, spare: int, policy: LookAhead
+) -> None:
+    asleep: dict[str, Any] = {"ready": 0, "starting": 0, "pending": 0, "target": 0, "min_replicas": 0, "waiting": 0}
+    none = [replace(stage, running=0, busy=0, remaining_s=0.0, **asleep) for stage in now.stages]
+    none[where] = replace(none[where], waiting=waiting)
+    stopping = sum(stage.stopping for stage in none)
+    targets = policy.decide(replace(now, stages=tuple(none), budget_gpus=float(stopping + spare)), {}).targets
+    assert targets[NAMES[where]] >= 1
 
 
 @pytest.mark.slow
@@ -198,6 +212,13 @@ def test_idle_gpus_move_to_the_bottleneck() -> None:
     targets = LookAhead().decide(Snapshot(1.0, idle, budget_gpus=14.0), memory).targets
     assert targets["v2v"] >= 10
     assert sum(targets.values()) <= 14
+
+
+def test_the_first_stage_is_not_starved_for_what_it_will_send() -> None:
+    """V2V's share of the budget is kept for later, I2V's stands idle: nothing would come to either."""
+    waits = pipeline(t2i={"waiting": 12, "ready": 0, "target": 0}, i2v={"ready": 3, "target": 3})
+    now = Snapshot(0.0, waits, queued_jobs=90, budget_gpus=14.0)
+    assert LookAhead().decide(now, {}).targets["t2i"] >= 1
 
 
 def test_superfluous_replicas_go_after_a_start_up_and_not_before() -> None:
