@@ -44,7 +44,7 @@ serve: setup
 	$(BIN)/python -m deployments serve --preset $(PRESET) $(if $(GPUS),--gpus $(GPUS)) --port $(PORT)
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not bench and not cluster"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not bench and not cluster"
 
 test-cluster: setup
 	$(BIN)/python -m pytest tests/e2e/cluster tests/e2e/test_box.py

@@ -1,8 +1,8 @@
 """What holds for all tests: one torch thread a process, since two on a loaded machine spin in turn; Ctrl-C; and order.
 
-`make test` shares the tests among three processes, a file to each at a time. Those that share one server (`rig`) mostly
-wait, so one process has them all and begins with them; those that start servers of their own mostly wait too, and a
-second process has them all; the others compute meanwhile.
+`make test` shares the tests between two processes, a file to each at a time. Those that share one server (`rig`) mostly
+wait, so one process has them all and begins with them; those that start servers of their own mostly wait too, and the
+other process begins with them. A third process gained nothing on two cores.
 
 A shell starts what it puts in the background with SIGINT ignored, and children inherit that; tests that send a child
 SIGINT would then wait for ever.

@@ -212,7 +212,7 @@ def test_speed_gives_its_figures() -> None:
     assert all(figure > 0 for figure in figures.values())
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))
     speeds = {f"exact_speedup_{size}" for size in ("mid", "mid_control", "mid_sparse", "tiny")}

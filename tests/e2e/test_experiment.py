@@ -66,7 +66,7 @@ def test_the_walk_of_the_readme_from_a_profile_to_a_live_experiment(tmp_path: Pa
         )
         assert done.returncode == 0, f"{line}: {done.stderr}"
         said.append(done.stdout)
-    assert "busiest: i2v" in said[1]
+    assert "busiest: v2v" in said[1]
     bottleneck, twin, live = (tmp_path / "out" / name for name in ("bottleneck", "twin", "live"))
     for folder in (bottleneck, twin):
         assert_picture(folder / "throughput.png")

@@ -19,8 +19,8 @@ from tests.e2e.rig import PROFILES, Rig, SecondApp, wait_for
 
 pytestmark = pytest.mark.slow
 
-I2V_S, STEPS = 5.0, 40
-URGENT_S = 4.6  # more than an urgent job takes, and less than it takes behind a film that began a second ago
+I2V_S, STEPS = 10.0, 40
+URGENT_S = 6.0  # more than an urgent job takes, and less than it takes behind a film that began five seconds ago
 FILM: dict[str, Any] = {"seconds": "2", "seed": 5}
 SHORT: dict[str, Any] = {"seconds": "2", "seed": 9, "steps": 3}
 SHORT_S = 1.0
@@ -90,7 +90,15 @@ def film_with_urgent(app: SecondApp, tier: str = "priority") -> tuple[str, str]:
     """A film that was computing, and the urgent job for which it has stopped."""
     film = app.create(**FILM)
     wait_for("a step of the film", partial(computes, app, film))
-    urgent = app.create(**SHORT, service_tier=tier, deadline_s=URGENT_S)
+    body = {"prompt": "a fox", **SHORT, "service_tier": tier, "deadline_s": URGENT_S}
+
+    def accepted() -> str | None:
+        """Once whoever promises has seen the film at work, which may yield: a moment after its first step."""
+        answer = app.http.post("/v1/videos", json=body)
+        assert answer.status_code in (200, 429), answer.text
+        return str(answer.json()["id"]) if answer.status_code == 200 else None
+
+    urgent = wait_for("a promise", accepted)
     wait_for("the film to stop", lambda: app.told(film, "stage_yielded", "i2v") or None)
     return film, urgent
 

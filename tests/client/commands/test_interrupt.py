@@ -1,5 +1,6 @@
 """Ctrl-C at a terminal: the command asks whether to cancel the job, and does not wait long for an answer."""
 
+import codecs
 import os
 import pty
 import select
@@ -26,6 +27,7 @@ class Terminal:
     def __init__(self, wire: Wire, *words: str, program: Sequence[str] = ("-m", "client")) -> None:
         self._main, side = pty.openpty()
         self.seen = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode  # a piece may end within a letter
         self.process = subprocess.Popen(
             [sys.executable, *program, *words],
             cwd=ROOT,
@@ -41,7 +43,7 @@ class Terminal:
         while text not in self.seen:
             assert time.monotonic() < deadline, f"{text!r} never came: {self.seen[-500:]!r}"
             if select.select([self._main], [], [], 0.1)[0]:
-                self.seen += os.read(self._main, 65536).decode()
+                self.seen += self._decode(os.read(self._main, 65536))
 
     def press(self, keys: str) -> None:
         os.write(self._main, keys.encode())
@@ -56,7 +58,7 @@ class Terminal:
             assert time.monotonic() < deadline, f"it does not end: {self.seen[-500:]!r}"
             if select.select([self._main], [], [], 0.1)[0]:
                 try:
-                    self.seen += os.read(self._main, 65536).decode()
+                    self.seen += self._decode(os.read(self._main, 65536))
                 except OSError:  # the other end is closed
                     break
         return self.process.wait(timeout=DEADLINE_S)
