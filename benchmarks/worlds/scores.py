@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.measures.judged import frechet_distance
 from stages.training.default.features import Features, fetch_features
 from stages.training.default.judges import see
 from stages.training.scenes.fetch import cache_folder
@@ -42,15 +43,7 @@ def frechet_ratio(made: Floats, real: Floats, more: Floats) -> float:
     """
     _, _, directions = np.linalg.svd(real - real.mean(0), full_matrices=False)
     made, real, more = (some @ directions[:_KEPT].T for some in (made, real, more))
-    return _distance(made, real) / _distance(more, real)
-
-
-def _distance(one: Floats, other: Floats) -> float:
-    """Frechet's, of two sets taken as normal distributions."""
-    gap = one.mean(0) - other.mean(0)
-    first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
-    roots = np.sqrt(np.linalg.eigvals(first @ second).astype(np.complex128)).real.sum()
-    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * roots)
+    return frechet_distance(made, real) / frechet_distance(more, real)
 
 
 def moving_sharpness(clip: UInt8) -> float:

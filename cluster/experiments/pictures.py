@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -42,8 +43,8 @@ def nodes(shown: Sequence[tuple[str, Done]]) -> Figure | None:
             for (one, after), count in zip(pairwise(times), counts, strict=False):
                 paid.append(paid[-1] + price * count * (after - one))
             below.plot(times, paid, lw=1.8, **style)
-        _finish(above, title, "", "")
-        _finish(below, f"in all {run.metrics['cost']:.2f}", "time since the start (s)", "")
+        finish(above, title, "", "")
+        finish(below, f"in all {run.metrics['cost']:.2f}", "time since the start (s)", "")
         below.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         above.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     for row in panels:
@@ -76,7 +77,7 @@ def paths(runs: Sequence[tuple[str, Done]]) -> Figure | None:
             label = f"{group} p{share}".strip()
             axes.bar(at, tall, width * 0.92, color=COLOURS[number % len(COLOURS)], alpha=alpha, label=label)
     axes.set_xticks(range(len(kinds)), [kind or "every stage" for kind in kinds])
-    _finish(axes, "Latency of each kind of jobs", "", "seconds from the intended send")
+    finish(axes, "Latency of each kind of jobs", "", "seconds from the intended send")
     axes.legend(frameon=False)
     return figure
 
@@ -96,13 +97,14 @@ def latencies(path: Path, title: str, lines: Mapping[str, Sequence[float]]) -> N
     axes.axhline(0.95, color="#999999", lw=1.0, linestyle="--")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1.02)
-    _finish(axes, title, "seconds from arrival to end", "share of the videos")
+    finish(axes, title, "seconds from arrival to end", "share of the videos")
     axes.legend(frameon=False, loc="lower right")
     with written(path) as draft:
         figure.savefig(draft, format="png", dpi=_DPI, metadata={"Software": ""})
 
 
-def _finish(axes: Any, title: str, x: str, y: str) -> None:
+def finish(axes: Axes, title: str, x: str, y: str) -> None:
+    """What all plots have: a title, names of the axes, a quiet grid."""
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -20,14 +20,13 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from client._shell.outputs import written
-from cluster.experiments.pictures import nodes, paths
+from cluster.experiments.pictures import finish, nodes, paths
 from cluster.experiments.results import Done
 from stages.types import STAGE_NAMES
 
@@ -75,7 +74,7 @@ def throughput(runs: Sequence[Done]) -> Figure | None:
         return None
     base = _base(runs)
     others = ", ".join(f"{name} {count}" for name, count in base.items())
-    _finish(
+    finish(
         axes, _titled("Throughput against the replicas of one stage", runs), "replicas of that stage", "videos a minute"
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -105,7 +104,7 @@ def latency(runs: Sequence[Done]) -> Figure | None:
         return None
     for name, (line, mark) in styles.items():
         axes.plot([], [], linestyle=line, marker=mark, color=GREY, label=name)
-    _finish(axes, _titled("Latency against load, from the intended send", runs), "requests a minute", "latency (s)")
+    finish(axes, _titled("Latency against load, from the intended send", runs), "requests a minute", "latency (s)")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -138,7 +137,7 @@ def gantt(runs: Sequence[Done]) -> Figure | None:
                     stages.append(stage)
             if row.outcome != "succeeded":
                 axes.plot([row.ended_s], [place], "x", color="black", ms=4, zorder=4)
-        _finish(axes, _panel_title(run, labels, runs), "time since the start (s)", "")
+        finish(axes, _panel_title(run, labels, runs), "time since the start (s)", "")
         axes.set_xlim(0, longest * 1.02)
         axes.grid(axis="y", visible=False)
     panels[0].set_ylabel("request, by arrival")
@@ -175,8 +174,8 @@ def queues(runs: Sequence[Done]) -> Figure | None:
             if stage not in stages:
                 stages.append(stage)
         above.plot(times, [sample.queued_jobs for sample in samples], color="black", lw=1.0, linestyle="--")
-        _finish(above, _panel_title(run, labels, runs), "", "")
-        _finish(below, "", "time since the start (s)", "")
+        finish(above, _panel_title(run, labels, runs), "", "")
+        finish(below, "", "time since the start (s)", "")
         for axes in (above, below):
             axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     for row in panels:  # once all is drawn: panels of a row share their axis
@@ -210,7 +209,7 @@ def pareto(runs: Sequence[Done]) -> Figure | None:
     ring: dict[str, Any] = {"marker": "o", "ms": 11, "mfc": "none", "lw": 1, "linestyle": "--"}
     axes.plot([x for x, _ in best], [y for _, y in best], color="black", label="no run beats these", **ring)
     unit = "cost of 1,000 videos (currency of the prices)" if priced else "GPU-hours of 1,000 videos"
-    _finish(axes, _titled("Cost against p95", runs), unit, "95th percentile of latency (s)")
+    finish(axes, _titled("Cost against p95", runs), unit, "95th percentile of latency (s)")
     axes.set_xlim(0, 1.08 * max(x for x, _, _ in points))
     axes.set_ylim(0, 1.08 * max(y for _, y, _ in points))
     axes.legend(frameon=False, title="number: replicas of the varied stage" if _varies(runs) else None)
@@ -323,12 +322,3 @@ def _cost(run: Done, priced: bool) -> float:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
-
-
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color="#DDDDDD", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
