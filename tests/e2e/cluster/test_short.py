@@ -106,8 +106,8 @@ def test_a_node_that_dies_under_a_call_costs_that_call_alone(nodes: Nodes) -> No
 
 @pytest.mark.parametrize(
     "layout",
-    [{"fraction": {"t2i": 0.5, "vfi": 0.5}, "gpus_per_node": 5}],
-    ids=("shares",),
+    [{"fraction": {"t2i": 0.5, "vfi": 0.5}, "gpus_per_node": 5}, {"monolith": True, "gpus_per_node": 1}],
+    ids=("shares", "monolith"),
 )
 def test_a_plan_is_rendered_and_served(nodes: Nodes, layout: dict[str, object], tmp_path: Path) -> None:
     """Stages on halves of a GPU, and all four in one replica."""
