@@ -1,5 +1,6 @@
 // The questions of a pair, one after the other, each with three answers: by touch, by 1 2 3 or by G S B (good, same,
-// bad, said of the first). Its buttons stay while pairs come and go, so that focus stays where it was.
+// bad, said of the first). Its buttons stay while pairs come and go, so that focus stays where it was; the second click
+// of a double one, or a key that is held, answers nothing more.
 
 import { button, fill, h, setText } from "./dom.js";
 import { placed } from "./pair.js";
@@ -13,7 +14,7 @@ export class Ballot {
     Object.assign(this, { criteria, onVote, onEarly, say });
     this.question = h("span");
     this.step = h("small");
-    this.buttons = CHOICES.map((choice, index) => button("", () => this.answer(choice), { "aria-disabled": "true", "data-choice": choice,
+    this.buttons = CHOICES.map((choice, index) => button("", (event) => { if (event.detail < 2) this.answer(choice); }, { "aria-disabled": "true", "data-choice": choice,
       "aria-keyshortcuts": `${index + 1} ${"GSB"[index]}` }));
     this.buttons.forEach((one, index) => fill(one, h("kbd", { class: "keys", "aria-hidden": "true" }, String(index + 1)),
       index === 1 ? "Same" : placed(index / 2, " is better")));

@@ -130,6 +130,7 @@ export class Trial {
 
   key(event) {
     const name = event.key.toLowerCase();
+    if (event.repeat && name === "enter" && this.ballot.element.contains(event.target)) event.preventDefault();
     if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || !this.hasKeys || !this.element.isConnected) return;
     if (name === "p" || (name === " " && event.target.tagName !== "BUTTON")) this.pair.toggle();
     else if (name === "r") this.replay();

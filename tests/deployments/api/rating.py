@@ -117,7 +117,7 @@ def rating_looks(served: Served, page: Page, pictures: Pictures = frames) -> Ite
     yield "no videos"
     yield from played(page)
     yield "practice"
-    page.locator("[data-choice=left]").click()
+    page.locator("[data-choice=left]").dblclick()
     expect(page.get_by_text("Question 2 of 3", exact=True)).to_be_visible()
     yield "second question"
     page.locator("[data-choice=same]").click()

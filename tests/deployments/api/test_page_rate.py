@@ -70,8 +70,12 @@ def test_a_whole_study_by_keys_alone(served: Served, browser: Browser) -> None:
         answerable(page)
         assert sent == []
         page.keyboard.press("r")
-        for key in "gs":
-            page.keyboard.press(key)
+        page.locator("[data-choice=left]").focus()
+        for _ in range(3):
+            page.keyboard.down("Enter")  # it is held
+        page.keyboard.up("Enter")
+        expect(page.get_by_text("Question 2 of 3", exact=True)).to_be_visible()
+        page.keyboard.press("s")
         expect(page.get_by_text("Question 3 of 3", exact=True)).to_be_visible()
         page.keyboard.press("Backspace")
         page.keyboard.press("3")
