@@ -60,14 +60,16 @@ class Exclusion(BaseModel):
 
     model_config = _TAKES
 
-    max_told_apart: float = Field(default=0.35, ge=0, le=1, description="Share of identical pairs that may be.")
-    max_contradicted: float = Field(
-        default=0.75, ge=0, le=1, description="Share of repeats that may be answered for the other side."
+    lapses: float = Field(
+        default=0.1, gt=0, lt=1, description="Share of checks, identical and spoiled ones, that who looks may fail."
+    )
+    error: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="How often one who fails that share is left out at most: of an exact binomial test.",
     )
     max_one_side: float = Field(default=0.95, ge=0.5, le=1, description="Share of answers that may name one side.")
-    max_missed: float = Field(
-        default=0.5, ge=0, le=1, description="Share of checks with a spoiled copy that may not name the sound side."
-    )
 
 
 class CreateStudy(BaseModel):
@@ -85,7 +87,7 @@ class CreateStudy(BaseModel):
     identical: int = Field(default=8, ge=0, le=50, description="Checks with one video on both sides.")
     swapped: int = Field(default=4, ge=0, le=50, description="Checks that repeat a pair with its sides swapped.")
     spoiled: int = Field(
-        default=4,
+        default=6,
         ge=0,
         le=50,
         description="Checks with a video beside a spoiled copy, whose answer is known for the paper's questions and "
@@ -294,6 +296,8 @@ class RaterQuality(Answer):
     contradicted: int = Field(description="Those of them that were for the other video than before.")
     spoiled: int = Field(default=0, description="Answers to checks with a spoiled copy.")
     missed: int = Field(default=0, description="Those of them that did not name the sound side.")
+    checks: int = Field(default=0, description="Identical and spoiled pairs that were answered, whatever was asked.")
+    failed: int = Field(default=0, description="Those of them of which most answers were wrong.")
     left: float | None = Field(description="Share of left among the answers that name a side.")
     one_side: float | None = Field(description="Share of the side that was named more often, among all answers.")
     agreement: float | None = Field(description="Share of votes that are those of most others on that pair.")

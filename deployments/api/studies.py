@@ -14,7 +14,7 @@ What a rater is sent names no system, job or file. The gate has judged the signa
 import hashlib
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Annotated, Literal
 
@@ -46,7 +46,6 @@ from deployments.journal.sweeps import Sweeps
 from deployments.settings.application import IngressArgs
 from deployments.studies.book import NewStudy, Plans, Record, StudyBook
 from deployments.studies.errors import StudyStateError, StudyVideoGoneError, TrialNotFoundError, needing_packages
-from deployments.studies.export import as_csv, as_jsonl
 from deployments.studies.measuring import measure_study, numbers_of
 from deployments.studies.plan import ids_of, make_plan
 from deployments.studies.preparing import prepare
@@ -200,7 +199,7 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         "/v1/studies/{study_id}/export",
         summary="Every vote, with the ids and seeds of its videos",
         response_class=Response,
-        responses={200: binary("The votes", "application/x-ndjson", "text/csv"), **errors(400, 404)},
+        responses={200: binary("The votes", "application/x-ndjson", "text/csv"), **errors(400, 404, 501)},
     )
     async def export_study(study_id: str, tenant: Tenant, kind: _Format = "jsonl") -> Response:
         """Training, checks and raters that are left out too; `counts` says which ones the results have."""
@@ -208,7 +207,7 @@ def add_study_routes(app: FastAPI, services: Services) -> None:
         ballots = await services.at_journal.run(raters.ballots, study_id)
         measured = await services.at_store.run(numbers_of, book, services.store, study)
         by_video = {video: one.numbers for video, one in enumerate(measured.videos)}
-        text = await services.at_decoder.run(as_csv if kind == "csv" else as_jsonl, study, ballots, by_video)
+        text = await at_statistics.run(_exported, study, ballots, by_video, kind)
         named = {"Content-Disposition": f'attachment; filename="{study_id}.{kind}"'}
         return Response(text, headers=named, media_type="text/csv" if kind == "csv" else "application/x-ndjson")
 
@@ -363,6 +362,12 @@ def _results(study: Record, ballots: Sequence[Ballot], measured: StudyNumbers | 
     with needing_packages():
         from deployments.studies.results import results_of
     return results_of(study, ballots, measured)
+
+
+def _exported(study: Record, ballots: Sequence[Ballot], numbers: Mapping[int, Mapping[str, float]], kind: str) -> str:
+    with needing_packages():
+        from deployments.studies.export import as_csv, as_jsonl
+    return (as_csv if kind == "csv" else as_jsonl)(study, ballots, numbers)
 
 
 def _power(difference: float, ties: float, power: float) -> Power:

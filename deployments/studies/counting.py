@@ -1,6 +1,9 @@
 """Ballots as arrays: which system each vote is for, and what each rater's answers are worth by the plan's rule.
 
-A vote names a side; the plan knows which system was there. Votes on training and checks never count. Pure.
+A vote names a side; the plan knows which system was there. Votes on training and checks never count. Who fails so many
+checks as hardly anybody would who looks is left out, by scipy's exact binomial test. A check is one trial, however many
+questions it has: who does not look answers all of them blindly. Repeats leave nobody out: who looks and sees no
+difference contradicts themselves as often as who does not look. Pure.
 """
 
 import statistics
@@ -11,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from client.schema_studies import Choice, RaterQuality
 from deployments.studies.plan import Plan, PlannedTrial
 from deployments.studies.votes import Ballot
 
-LEAST_CHECKS = 3  # before one is left out for them
 LEAST_ANSWERS = 10  # before one is left out for always naming one side
 _MIRRORED: Mapping[Choice, Choice] = {"left": "right", "same": "same", "right": "left"}
 
@@ -104,37 +107,38 @@ def _quality(
         if ballot.trial.pair in first
         for name, choice in ballot.choices.items()
     ]
-    told_apart = [choice != "same" for ballot in alike for choice in ballot.choices.values()]
+    told_apart = [[choice != "same" for choice in ballot.choices.values()] for ballot in alike]
     contradicted = ["same" not in both and both[1] != _MIRRORED[both[0]] for both in repeats]
     sides = Counter(choice for ballot in counted for choice in ballot.choices.values())
-    known = [
-        choice != ballot.choices[name]
+    missed = [
+        [choice != ballot.choices[name] for name, choice in plan.expected(ballot.trial).items()]
         for ballot in by_kind["spoiled"]
-        for name, choice in plan.expected(ballot.trial).items()
     ]
     answers, named = sides.total(), sides["left"] + sides["right"]
     one_side = max(sides["left"], sides["right"]) / answers if answers else None
     with_most = [agrees for ballot in counted for agrees in _with_most(ballot, crowd)]
-    rule = plan.exclusion
+    failed = [sum(2 * sum(wrong) > len(wrong) for wrong in checks) for checks in (told_apart, missed)]
+    checks, rule = len(told_apart) + len(missed), plan.exclusion
     excluded = None
-    if len(told_apart) >= LEAST_CHECKS and sum(told_apart) > rule.max_told_apart * len(told_apart):
-        excluded = f"told {sum(told_apart)} of {len(told_apart)} identical pairs apart"
-    elif len(contradicted) >= LEAST_CHECKS and sum(contradicted) > rule.max_contradicted * len(contradicted):
-        excluded = f"contradicted {sum(contradicted)} of {len(contradicted)} own answers"
-    elif len(known) >= LEAST_CHECKS and sum(known) > rule.max_missed * len(known):
-        excluded = f"did not see the spoiled video in {sum(known)} of {len(known)} answers"
+    if checks and stats.binomtest(sum(failed), checks, rule.lapses, alternative="greater").pvalue < rule.error:
+        excluded = (
+            f"failed {sum(failed)} of {checks} checks: told {failed[0]} of {len(told_apart)} identical pairs apart, "
+            f"missed {failed[1]} of {len(missed)} spoiled videos"
+        )
     elif one_side is not None and answers >= LEAST_ANSWERS and one_side > rule.max_one_side:
         excluded = f"named one side in {one_side:.0%} of {answers} answers"
     return RaterQuality(
         rater=own[0].slot + 1,
         link=link_id,
         votes=len(counted),
-        identical=len(told_apart),
-        told_apart=sum(told_apart),
+        identical=sum(map(len, told_apart)),
+        told_apart=sum(map(sum, told_apart)),
         repeated=len(contradicted),
         contradicted=sum(contradicted),
-        spoiled=len(known),
-        missed=sum(known),
+        spoiled=sum(map(len, missed)),
+        missed=sum(map(sum, missed)),
+        checks=checks,
+        failed=sum(failed),
         left=sides["left"] / named if named else None,
         one_side=one_side,
         agreement=statistics.fmean(with_most) if with_most else None,

@@ -67,7 +67,7 @@ _SIDES: tuple[Any, Any] = ("left", "right")
 def _shown(plan: Plan, video: int, trial: PlannedTrial) -> str:
     """What a rater saw on one side."""
     if video >= len(plan.systems) * len(plan.items):
-        return f"{plan.systems[plan.pairs[trial.pair].a]}, spoiled"
+        return f"{plan.systems[plan.sound(trial.pair) // len(plan.items)]}, spoiled"
     return plan.systems[video // len(plan.items)]
 
 

@@ -57,7 +57,7 @@ class Pair(BaseModel):
 
 
 class PlannedTrial(BaseModel):
-    """A pair as one rater sees it. `flipped`: b, or a's spoiled copy, is left. Of an identical pair: which is shown."""
+    """A pair as one rater sees it. `flipped`: b, or the spoiled copy, is left. Of an identical pair: which is shown."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,7 +81,7 @@ class Plan(BaseModel):
     min_watch_s: float
     show_prompt: bool
     seed: int
-    spoiled: tuple[int, ...] = ()  # pairs of whose a there is a spoiled copy
+    spoiled: tuple[int, ...] = ()  # pairs with a spoiled copy of one of their videos
 
     @cached_property
     def digest(self) -> str:
@@ -100,9 +100,16 @@ class Plan(BaseModel):
         """The number of the video that a rater sees there."""
         pair = self.pairs[trial.pair]
         shows_b = trial.flipped if trial.kind == "identical" else trial.flipped == (side == "left")
-        if shows_b and self.is_spoiled(trial):
-            return self.copy_of(trial.pair)
+        if self.is_spoiled(trial):
+            return self.copy_of(trial.pair) if shows_b else self.sound(trial.pair)
         return self.video(pair.b if shows_b else pair.a, pair.item)
+
+    def sound(self, pair: int) -> int:
+        """The number of the video that a pair's spoiled copy is of. Its a and its b take turns: practice says that it
+        is the better one, and so must not favour a system.
+        """
+        own = self.pairs[pair]
+        return self.video(own.b if (self.spoiled.index(pair) + self.seed) % 2 else own.a, own.item)
 
     @property
     def videos(self) -> int:
@@ -110,7 +117,7 @@ class Plan(BaseModel):
         return len(self.systems) * len(self.items) + len(self.spoiled)
 
     def copy_of(self, pair: int) -> int:
-        """The number of the spoiled copy of a pair's a."""
+        """The number of a pair's spoiled copy."""
         return len(self.systems) * len(self.items) + self.spoiled.index(pair)
 
     def is_spoiled(self, trial: PlannedTrial) -> bool:

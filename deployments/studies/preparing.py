@@ -105,13 +105,12 @@ def _add_copies(book: StudyBook, store: ArtifactStore, study: Record, media: Med
     """The spoiled copies that the plan shows; False where the study was deleted meanwhile."""
     ready = book.shown(study.id)
     for place in study.plan.spoiled:
-        pair, number = study.plan.pairs[place], study.plan.copy_of(place)
+        number, sound = study.plan.copy_of(place), study.plan.sound(place)
         if number in ready:
             continue
-        key = str(ready[study.plan.video(pair.a, pair.item)]["key"])
-        frames = _frames(
-            b"".join(store.read(key, 0, store.size(key))), _called(study, study.plan.sources[pair.a][pair.item])
-        )
+        key = str(ready[sound]["key"])
+        source = [video for own in study.plan.sources for video in own][sound]
+        frames = _frames(b"".join(store.read(key, 0, store.size(key))), _called(study, source))
         made = strip(encode_chunk(Clip(spoiled(frames, media.fps), media.fps), kbit_s=media.kbit_s).data)
         kept = store.put_bytes(made, f"studies/{study.id}/{number}-{secrets.token_hex(4)}.mp4", "video/mp4")
         record = {"key": kept.key, "bytes": kept.size_bytes, "sha256": kept.sha256}

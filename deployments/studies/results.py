@@ -54,13 +54,14 @@ def results_of(study: Record, ballots: Sequence[Ballot], measured: StudyNumbers 
             f"{stacked} of {len(counted)} votes were given on a narrow screen, where what is called left was above."
         )
     left, right = (int((votes.left == side).sum()) for side in (1, -1))
-    enough = len(votes) >= LEAST_VOTES
+    raters = len(np.unique(votes.rater))
+    enough = len(votes) >= LEAST_VOTES * len(plan.criteria) and raters >= LEAST_RATERS
     return StudyResults(
         id=study.id,
         title=study.title,
         digest=study.digest,
         votes=len(votes) // len(plan.criteria),
-        raters=len(np.unique(votes.rater)),
+        raters=raters,
         comparisons=comparisons,
         prompts=_prompts(plan, votes),
         agreement=[

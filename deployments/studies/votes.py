@@ -199,6 +199,11 @@ class RaterBook:
             raise _over("was revoked", "link_revoked")
         if row.expires_at <= row.now:
             raise _over("has expired", "link_expired")
+        if row.state == "failed":
+            raise StudyStateError(
+                "The videos of this study could not be prepared; tell whoever sent you the link.",
+                code="study_failed",
+            )
         if row.state != "ready" or row.media is None:
             raise StudyStateError(
                 "The videos of this study are still being prepared; open your link again in a few minutes.",

@@ -23,6 +23,7 @@ const REFUSALS = { // beside what the server says
   link_expired: ["This link has expired", "What you rated until then is kept."],
   link_revoked: ["This link was withdrawn", "What you rated until then is kept."],
   study_not_found: ["This study is gone", "There is nothing left to rate."],
+  study_failed: ["This study cannot begin", "Nothing was asked of you yet."],
 };
 
 function say(text) {

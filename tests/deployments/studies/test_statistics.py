@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from client.schema_numbers import PairNumbers, StudyNumbers, VideoNumbers
-from client.schema_studies import Choice, CreateStudy
+from client.schema_studies import Choice
 from deployments.studies import statistics as numbers
 from deployments.studies.counting import count, judge_raters
 from deployments.studies.crowd import Crowd, vote_all
@@ -92,7 +92,7 @@ def test_a_known_preference_is_recovered_a_null_kept_and_spammers_are_found() ->
     assert sum(recovered for recovered, *_ in made) >= 4
     assert sum(kept for _, kept, *_ in made) == 0
     assert sum(caught for *_, caught, _ in made) >= 28  # of 30
-    assert sum(wronged for *_, wronged in made) <= 27  # of 275
+    assert sum(wronged for *_, wronged in made) <= 11  # of 275, of whom some look less than the rule supposes
     assert sum(crowd_results(seed, (0.35, 0.30, 0.35))[1] for seed in range(5)) >= 4
 
 
@@ -105,6 +105,10 @@ def test_too_few_votes_say_how_many_are_missing_and_no_p_value() -> None:
     assert (found.p_value, found.ratio_interval, found.preference_interval) == (None, None, None)
     [nothing] = results_of(record_of(plan), []).comparisons
     assert (nothing.missing, nothing.ratio, nothing.p_value) == (30, None, None)
+    plan = plan_for(prompts=2, raters=4, criteria=None, systems=("one", "two", "three"))
+    results = results_of(record_of(plan), vote_all(plan, Crowd(reliability=1.0))[0])
+    assert (results.votes, results.raters) == (24, 4)  # of three questions each
+    assert (results.side_bias.p_value, results.ranking) == (None, [])
 
 
 def test_six_thousand_votes_on_three_questions_and_systems_are_ranked() -> None:
@@ -131,11 +135,6 @@ def test_checks_and_training_never_count_and_every_side_is_known() -> None:
     assert votes.left.sum() == 0  # a was on the left in half of them
     quality = judge_raters(plan, ballots)
     assert all((one.told_apart, one.contradicted, one.excluded) == (0, 0, None) for one in quality)
-
-
-@pytest.mark.parametrize("asked", [CreateStudy.model_fields["identical"].default])
-def test_the_default_number_of_checks_finds_who_does_not_look(asked: int) -> None:
-    assert asked >= 8  # three of them told apart are 1 in 25 for who looks at 85 %, and 49 in 50 for who never does
 
 
 def test_numbers_that_go_with_the_votes_are_told_from_those_that_do_not() -> None:

@@ -49,7 +49,9 @@ async def test_a_study_from_plan_to_results(rig: Rig) -> None:
     results = StudyResults.model_validate_json(answer.content)
     assert results.digest == study.digest
     assert (results.votes, results.raters) == (0, 0)  # all of them told identical pairs apart
-    assert {rater.excluded for rater in results.quality} == {"told 3 of 3 identical pairs apart"}
+    assert {rater.excluded for rater in results.quality} == {
+        "failed 3 of 3 checks: told 3 of 3 identical pairs apart, missed 0 of 0 spoiled videos"
+    }
     [found] = results.comparisons
     assert (found.verdict, found.missing, found.p_value) == ("too few votes", 30, None)
     assert {"motion_energy", "flicker", "sharpness"} <= {one.number for one in results.numbers}
@@ -115,7 +117,7 @@ async def test_a_video_that_cannot_be_decoded_fails_the_study_with_its_name(rig:
     assert study.error is not None
     assert f"The video of 'a fox', take 0, of 'steps6' ({broken}) cannot be decoded" in study.error
     [link] = await links(rig.http, study.id, count=1)
-    assert error_of(await rater(rig, link).get("/v1/rate"), 409).code == "study_not_ready"
+    assert error_of(await rater(rig, link).get("/v1/rate"), 409).code == "study_failed"  # nobody waits for it
 
 
 async def test_bad_bodies_are_one_sentence(rig: Rig) -> None:
