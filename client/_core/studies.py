@@ -6,6 +6,7 @@ A study is made of completed videos and of files that were sent; `client.studies
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from ..errors import InvalidArgumentError
-from ..schema import File
+from ..schema import File, FileList
 from ..schema_numbers import StudyNumbers
 from ..schema_studies import (
     CreateStudy,
@@ -32,6 +33,7 @@ from .uploads import File as Upload
 from .uploads import video_of
 
 _ROOT = "/v1/studies"
+PURPOSE = "study"  # of files that are sent
 
 
 def create_request(systems: Sequence[StudySystem | Mapping[str, Any]], options: Mapping[str, Any]) -> Request:
@@ -74,12 +76,21 @@ def power_request(difference: float, ties: float, power: float) -> Request:
     return Request("GET", f"{_ROOT}/power", params={name: f"{value:g}" for name, value in asked.items()})
 
 
-def send_request(path: Path) -> Request:
-    """`POST /v1/files` of a video. No name of a local file is sent."""
+def to_send(path: Path) -> Upload:
+    """A video as it is sent, named by its content and so known again. The name of a local file is never sent."""
     file = video_of(path)
     if not isinstance(file, Upload):
         raise InvalidArgumentError(f"{path} is no file of a video.")
-    return Request("POST", "/v1/files", form={"purpose": "study"}, files={"file": file})
+    return replace(file, name=f"{hashlib.sha256(file.data).hexdigest()}.{file.name.rpartition('.')[2]}")
+
+
+def send_request(path: Path) -> Request:
+    """`POST /v1/files` of a video."""
+    return Request("POST", "/v1/files", form={"purpose": PURPOSE}, files={"file": to_send(path)})
+
+
+def sent_request() -> Request:
+    return Request("GET", "/v1/files", params={"purpose": PURPOSE})
 
 
 def _path(study_id: str, below: str = "") -> str:
@@ -149,6 +160,10 @@ class Studies:
     def send(self, path: Path) -> File:
         """Send a video of another system, whose id a study can name."""
         return self._call(send_request(path), File)
+
+    def sent(self) -> FileList:
+        """The videos that were sent and are still kept; each is named by the SHA-256 of its content."""
+        return self._call(sent_request(), FileList)
 
     def _call(self, request: Request, model: type[ModelT]) -> ModelT:
         found: ModelT = self._run(flows.call(self._context, request, model))
@@ -220,6 +235,10 @@ class AsyncStudies:
     async def send(self, path: Path) -> File:
         """Send a video of another system."""
         return await self._call(send_request(path), File)
+
+    async def sent(self) -> FileList:
+        """The videos that were sent and are still kept."""
+        return await self._call(sent_request(), FileList)
 
     async def _call(self, request: Request, model: type[ModelT]) -> ModelT:
         found: ModelT = await self._run(flows.call(self._context, request, model))

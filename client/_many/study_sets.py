@@ -5,7 +5,8 @@
                             LINE.mp4 and LINE-TAKE.mp4, counted from 1
     ids.txt                 earlier jobs, an id on each line; prompts are theirs
 
-Jobs have keys of their own: run again, the same words make nothing twice.
+Jobs have keys of their own, and files are known by their content: run again, the same words make and send nothing
+twice, but a job that failed is made anew.
 """
 
 import hashlib
@@ -13,12 +14,14 @@ import json
 import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._core.job_options import CreateOptions
+from .._core.studies import create_request, links_request, to_send
 from .._shell.texts import read_lines, read_text
 from ..errors import BadRequestError, InvalidArgumentError
 from ..schema_studies import StudySystem, StudyVideo
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from .._core.client import Client
 
 AT_ONCE = 8  # unfinished jobs
+MAX_NAME = 80  # as the server has it
 _RENAMED = {"preset": "model"}
 _WHOLE = frozenset({"steps", "factor", "priority"})
 _NUMBERS = frozenset({"guidance"})
@@ -63,25 +67,40 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def understand(said: str) -> Wanted:
-    """What a system is.
+def understand(said: Sequence[str]) -> list[Wanted]:
+    """What each system is; two folders of one name are called by all of their paths.
 
     Raises:
-        InvalidArgumentError: it is neither options, nor a folder, nor a file of ids.
+        InvalidArgumentError: one is neither options, nor a folder, nor a file of ids, or two are the same.
     """
+    found = [_understood(one) for one in said]
+    names = Counter(one.name for one in found)
+    found = [
+        replace(one, name=text[-MAX_NAME:]) if names[one.name] > 1 else one
+        for one, text in zip(found, said, strict=True)
+    ]
+    if twice := [name for name, count in Counter(one.name for one in found).items() if count > 1]:
+        raise InvalidArgumentError(f"{twice[0]!r} is named twice; compare it with another set.")
+    return found
+
+
+def _understood(said: str) -> Wanted:
     path = Path(said)
     if path.is_dir():
-        return Wanted(path.name or said, folder=path)
+        return Wanted((path.name or said)[:MAX_NAME], folder=path)
     if path.is_file():
         ids = tuple(line.strip() for _, line in read_lines(path, InvalidArgumentError))
         if not ids:
             raise InvalidArgumentError(f"{path} names no video; write the id of one on each line.")
-        return Wanted(path.stem, ids=ids)
+        return Wanted(path.stem[:MAX_NAME], ids=ids)
     if "=" not in said:
         raise InvalidArgumentError(
             f"{said!r} is no folder of mp4s, no file with ids of videos, and no options like preset=tiny,steps=14."
         )
-    return Wanted(said, options=dict(_option(part) for part in said.split(",")))
+    options = [_option(part) for part in said.split(",")]
+    if twice := [name for name, count in Counter(name for name, _ in options).items() if count > 1]:
+        raise InvalidArgumentError(f"{said!r} says {twice[0]} twice; say it once.")
+    return Wanted(said[:MAX_NAME], options=dict(options))
 
 
 def _option(part: str) -> tuple[str, Any]:
@@ -96,40 +115,68 @@ def _option(part: str) -> tuple[str, Any]:
         raise InvalidArgumentError(f"{part!r} needs a number, like {name}=14.") from None
 
 
+def judge(wanted: Sequence[Wanted], options: Mapping[str, Any], days: float) -> None:
+    """Refuse what the server would refuse of the study, before a video is made.
+
+    Raises:
+        InvalidArgumentError: a number or a text of `options`, or `days`, is none that may be.
+    """
+    create_request([{"name": one.name, "videos": [{"prompt": "any", "video_id": "any"}]} for one in wanted], options)
+    links_request("any", None, days)
+
+
 def obtain(
     client: "Client", wanted: Sequence[Wanted], prompts: Sequence[str], seeds: int, first_seed: int, told: Told
 ) -> list[StudySystem]:
-    """All systems with their videos, which are made, sent or looked up.
+    """All systems with their videos, which are looked up, sent, or made; whether they pair is judged before.
 
     Raises:
-        InvalidArgumentError: a folder does not fit the prompts, or there are none where they are needed.
+        InvalidArgumentError: the sets do not pair, a folder does not fit the prompts, or prompts are missing.
         VideoFailedError: a job failed.
     """
-    folders = [one for one in wanted if one.folder is not None]
-    if not prompts and any(one.options is not None for one in wanted):
+    asked = {one.name: one.options for one in wanted if one.options is not None}
+    if asked and not prompts:
         raise InvalidArgumentError("--prompts is missing: a file with a prompt on each line, of which videos are made.")
-    named = {one.name: _in_folder(one.folder, prompts) for one in folders if one.folder is not None}
-    made = []
-    for one in wanted:
-        if one.folder is not None:
-            videos = []
-            for path, prompt, take in named[one.name]:
-                told(f"sends {path}")
-                videos.append(StudyVideo(prompt=prompt, take=take, file_id=_sent(client, path)))
-        elif one.options is not None:
-            videos = _made(client, one.options, prompts, range(first_seed, first_seed + seeds), told)
-        else:
-            videos = _earlier(client, one.ids)
-        made.append(StudySystem(name=one.name, videos=videos))
-    return made
+    files = {one.name: _in_folder(one.folder, prompts) for one in wanted if one.folder is not None}
+    videos = {one.name: _earlier(client, one.ids) for one in wanted if one.ids}
+    items = {name: [(prompt, take) for prompt in prompts for take in range(seeds)] for name in asked}
+    items |= {name: [(prompt, take) for _, prompt, take in own] for name, own in files.items()}
+    items |= {name: [(video.prompt, video.take) for video in own] for name, own in videos.items()}
+    _judge_items({one.name: set(items[one.name]) for one in wanted})
+    firsts = {  # options that the server refuses are refused now
+        name: _job(client, options, prompts[0], first_seed) for name, options in asked.items()
+    }
+    sent = {file.filename: file.id for file in client.studies.sent().data} if files else {}
+    for name, own in files.items():
+        videos[name] = [
+            StudyVideo(prompt=prompt, take=take, file_id=_sent(client, path, sent, told)) for path, prompt, take in own
+        ]
+    for name, options in asked.items():
+        own_seeds = range(first_seed, first_seed + seeds)
+        videos[name] = _made(client, options, prompts, own_seeds, told, firsts[name])
+    return [StudySystem(name=one.name, videos=videos[one.name]) for one in wanted]
 
 
-def _sent(client: "Client", path: Path) -> str:
-    """The id of a file that the server has decoded."""
-    try:
-        return client.studies.send(path).id
-    except BadRequestError as error:
-        raise InvalidArgumentError(f"{path} is no video that the server can decode ({error})") from error
+def _judge_items(items: Mapping[str, set[tuple[str, int]]]) -> None:
+    for whole, lacks in permutations(items, 2):
+        if missing := sorted(items[whole] - items[lacks]):
+            prompt, take = missing[0]
+            raise InvalidArgumentError(
+                f"The sets do not pair: {lacks!r} lacks {len(missing)} of the {len(items[whole])} videos of {whole!r}, "
+                f"the first of them number {take + 1} of {prompt!r}; give both the same prompts and as many of each."
+            )
+
+
+def _sent(client: "Client", path: Path, sent: dict[str, str], told: Told) -> str:
+    """The id of a file that the server has decoded, now or before: those in `sent`, by name."""
+    name = to_send(path).name
+    if name not in sent:
+        told(f"sends {path}")
+        try:
+            sent[name] = client.studies.send(path).id
+        except BadRequestError as error:
+            raise InvalidArgumentError(f"{path} is no video that the server can decode ({error})") from error
+    return sent[name]
 
 
 def _in_folder(folder: Path, prompts: Sequence[str]) -> list[tuple[Path, str, int]]:
@@ -153,9 +200,9 @@ def _in_folder(folder: Path, prompts: Sequence[str]) -> list[tuple[Path, str, in
 
 
 def _made(
-    client: "Client", options: dict[str, Any], prompts: Sequence[str], seeds: range, told: Told
+    client: "Client", options: dict[str, Any], prompts: Sequence[str], seeds: range, told: Told, first: str
 ) -> list[StudyVideo]:
-    """A job for each prompt and seed, some at once."""
+    """A job for each prompt and seed, some at once; the first of them is there."""
     videos, waiting = [], deque[tuple[str, str, int]]()
     total = len(prompts) * len(seeds)
 
@@ -169,13 +216,22 @@ def _made(
         for take, seed in enumerate(seeds):
             if len(waiting) >= AT_ONCE:
                 finish()
-            said = json.dumps([options, prompt, seed], sort_keys=True)
-            key = f"study-{hashlib.sha256(said.encode()).hexdigest()}"
-            video = client.videos.create(prompt, seed=seed, idempotency_key=key, **options)
-            waiting.append((video.id, prompt, take))
+            began = bool(waiting or videos)
+            waiting.append((_job(client, options, prompt, seed) if began else first, prompt, take))
     while waiting:
         finish()
     return videos
+
+
+def _job(client: "Client", options: dict[str, Any], prompt: str, seed: int) -> str:
+    """The id of a new job, or of that of an earlier run; one that failed there is made anew."""
+    said, failed = json.dumps([options, prompt, seed], sort_keys=True), ""
+    while True:
+        key = f"study-{hashlib.sha256((said + failed).encode()).hexdigest()}"
+        video = client.videos.create(prompt, seed=seed, idempotency_key=key, **options)
+        if video.status != "failed":
+            return video.id
+        failed = video.id
 
 
 def _earlier(client: "Client", ids: Sequence[str]) -> list[StudyVideo]:

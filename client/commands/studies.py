@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,14 +51,24 @@ def create(
     As in: magicvideo study create --a preset=tiny,steps=14 --b preset=tiny,steps=6 --prompts prompts.txt --seeds 3
     """
     with reporting(wishes.as_json, lambda: _AGAIN):
-        from .._many.study_sets import obtain, read_prompts, understand
+        from .._many.study_sets import judge, obtain, read_prompts, understand
         from ..errors import InvalidArgumentError
         from ..schema_studies import QUESTIONS
 
         if seeds < 1 or first_seed < 0:
             raise InvalidArgumentError(f"--seeds is {seeds} from {first_seed} on; it must be at least 1, from 0 on.")
-        wanted = [understand(said) for said in (a, b, *(also or ()))]
+        wanted = understand((a, b, *(also or ())))
         lines = read_prompts(prompts) if prompts is not None else []
+        asked: dict[str, Any] = {
+            "title": title,
+            "instructions": instructions,
+            "raters": raters,
+            "show_prompt": show_prompt,
+        }
+        asked |= {} if trials is None else {"trials": trials}
+        if overall:
+            asked["criteria"] = [{"name": "overall", "question": QUESTIONS["overall"]}]
+        judge(wanted, asked, days)
 
         def told(sentence: str) -> None:
             if not wishes.quiet:
@@ -66,10 +76,6 @@ def create(
 
         with connect(wishes) as client:
             systems = obtain(client, wanted, lines, seeds, first_seed, told)
-            asked = {"title": title, "instructions": instructions, "raters": raters, "show_prompt": show_prompt}
-            asked |= {} if trials is None else {"trials": trials}
-            if overall:
-                asked["criteria"] = [{"name": "overall", "question": QUESTIONS["overall"]}]
             study = client.studies.create(systems, **asked)
             told(f"{study.id}: its {study.videos} videos are prepared")
             study = _prepared(client, study)
@@ -220,7 +226,11 @@ def _tell_study(study: "Study") -> None:
     typer.echo(f"{study.pairs} pairs of {study.prompts} prompts: {plain(' against '.join(study.systems))}")
     trials = f"{study.trials} trials, {study.checks} checks and {study.training} for training each"
     typer.echo(f"{study.raters} raters, {trials}; {study.links} links, {study.votes} votes")
-    typer.echo(f"plan {study.digest[:16]}")
+    rule = study.exclusion
+    typer.echo(
+        f"plan {study.digest[:16]}; left out is who fails so many checks as {100 * rule.error:g} % of those would who "
+        f"fail {100 * rule.lapses:g} %, or names one side in over {100 * rule.max_one_side:g} %"
+    )
     for said in (study.note, study.error):
         if said:
             typer.echo(plain(said))
