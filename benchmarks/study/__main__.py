@@ -53,7 +53,7 @@ from deployments.studies.book import Record
 from deployments.studies.crowd import Crowd, vote_all
 from deployments.studies.plan import Kept, Plan, ids_of, make_plan
 from deployments.studies.results import results_of
-from deployments.studies.statistics import ratio
+from deployments.studies.statistics import ratio, supposed_interval
 from deployments.studies.tokens import token_of
 from deployments.studies.votes import RaterBook
 from deployments.tenants.links import Links
@@ -237,6 +237,12 @@ def main() -> None:
         return
     error = max(abs(round(float(ratio(*counts)), 2) - printed) for counts, printed in PAPER.values())
     console.print(f"ratios of the paper: off by {error:.2f} at most")
+    for name, (counts, printed) in PAPER.items():
+        if_votes, if_pairs = (supposed_interval(*counts, independent=many) for many in (sum(counts), 100))
+        console.print(
+            f"{name}: {printed}, {if_votes[0]:.2f}-{if_votes[1]:.2f} were votes independent, "
+            f"{if_pairs[0]:.2f}-{if_pairs[1]:.2f} if only 100 pairs are"
+        )
     count = 2 if args.quick else 100
     found = crowds(count)
     console.print(f"of {count} crowds {found.recovered} are recovered, of {count} without preference {found.kept} kept")
