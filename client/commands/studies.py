@@ -83,6 +83,7 @@ def create(
                 raise InvalidArgumentError(study.error)
             known = client.studies.links(study.id)
             made = known if known.data else client.studies.make_links(study.id, days=days)
+            study = client.studies.retrieve(study.id)  # with its links
         if wishes.as_json:
             print_json({"study": study.model_dump(mode="json"), "links": made.model_dump(mode="json")["data"]})
         elif wishes.quiet:

@@ -91,6 +91,7 @@ def test_a_study_of_two_settings_from_the_videos_to_the_results(run: Any, live: 
     study, links = told["study"], told["links"]
     assert (study["pairs"], study["prompts"], len(links), worker.jobs) == (4, 2, 3, 8)
     assert study["systems"] == ["preset=tiny,steps=14", "preset=tiny,steps=6"]
+    assert study["links"] == 3
     again = json.loads(run("create", *SETS, "--raters", "3", "--overall", "--json", "-q").stdout)
     assert (again["study"]["id"], again["links"], worker.jobs) == (study["id"], links, 8)
     for link in links:
