@@ -44,7 +44,7 @@ def bars(results: StudyResults) -> bytes:
     for name, colour in (("Good", _GOOD), ("Same", _SAME), ("Bad", _BAD)):
         axes.barh(0, 0, color=colour, label=name)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
-    axes.text(101, -0.75, "(G+S)/(B+S)", fontsize=9)
+    axes.text(101, 1.03, "(G+S)/(B+S)", transform=axes.get_xaxis_transform(), fontsize=9)
     return _png(figure)
 
 
