@@ -177,6 +177,9 @@ class Scenario:
     With `nodes` every pool says on which of them it stands, and bills are of nodes; else GPUs are there as soon as the
     budget has them. `paths` says which of the stages jobs of a kind pass, all of them where it says nothing: the others
     are left out, at the beginning or at the end.
+
+    With an `order` a stage may live in the replicas of another, its host (`hosts`): calls of both wait in one line, and
+    its own `pools` entry is that of the host.
     """
 
     stages: Mapping[str, StageTimes]
@@ -202,6 +205,7 @@ class Scenario:
     packing: Packing = "spread"
     taken: tuple[tuple[float, str], ...] = ()  # (s, kind): a node of the kind is taken back then, the fullest
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by kind
+    hosts: Mapping[str, str] = field(default_factory=dict)  # of the stages that live with another
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -229,12 +233,14 @@ class Scenario:
                     raise TwinError(f"Stage {name} has batches of {times.batch}; with an order they must be of 1.")
         elif self.classes or self.refuses:
             raise TwinError("Classes and refusals need an order, which is None.")
-        held = sum(pool.replicas * pool.gpus for pool in self.pools.values())
-        least = sum(pool.min_replicas * pool.gpus for pool in self.pools.values())
+        own = [pool for name, pool in self.pools.items() if name not in self.hosts]
+        held = sum(pool.replicas * pool.gpus for pool in own)
+        least = sum(pool.min_replicas * pool.gpus for pool in own)
         if self.budget_gpus is not None and max(held, least) > self.budget_gpus:
             raise TwinError(f"The first replicas need {max(held, least):g} GPUs, the budget is {self.budget_gpus:g}.")
         _judge_nodes(self)
         _judge_paths(self)
+        _judge_hosts(self)
         for first, second in pairwise(self.stages.items()):
             if second[1].windows not in (1, first[1].windows) and first[1].windows != 1:
                 raise TwinError(
@@ -258,6 +264,14 @@ def _judge_nodes(about: Scenario) -> None:
             raise TwinError(
                 f"Stage {name} begins with {pool.replicas} replicas of {pool.gpus:g} GPUs, all its nodes have {room}."
             )
+
+
+def _judge_hosts(about: Scenario) -> None:
+    for guest, host in about.hosts.items():
+        if guest not in about.stages or host not in about.stages or host in about.hosts:
+            raise TwinError(f"Stage {guest!r} lives with {host!r}; both must be stages, and the host its own.")
+        if about.order is None or about.refuses or about.pools[guest] != about.pools[host]:
+            raise TwinError(f"Stage {guest} lives with {host}: that needs an order that refuses nobody, and one pool.")
 
 
 def _judge_paths(about: Scenario) -> None:
