@@ -365,6 +365,13 @@ def test_the_meter_knows_the_rate_its_trend_and_does_not_take_a_burst_for_a_rate
         at += max(0.1, 5.0 - number / 50)
         rising.add(at)
     assert rising.read(at)[1] > 0
+    early = ArrivalMeter(300.0)
+    early.add(50.0)
+    assert early.read(50.0) == (1 / 15, 0.0)  # the first of a stream, as far as anybody knows
+    assert early.read(200.0)[0] == pytest.approx(1 / 150)  # and then not
+    for number in range(30):
+        early.add(140.0 + 2 * number)
+    assert early.read(199.0)[1] > 0  # half a window is enough to see a ramp
     assert rising.read(at + 10_000.0) == (0.0, 0.0)
 
 
