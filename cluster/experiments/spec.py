@@ -24,12 +24,15 @@ from client._shell.texts import read_text
 from cluster.planner.profiles import ProfileError, load_profile
 from cluster.policy.look_ahead import make_policy
 from cluster.policy.types import Policy, PolicyError
+from cluster.traffic.traces import LONGEST_S, MOST
 from cluster.twin.scenario import Packing
 from stages.types import STAGE_NAMES, StageName
 
 FOLDER = Path(__file__).parent
 System = Literal["pools", "monolith", "monolith-offload"]
 LoadKind = Literal["poisson", "bursts", "diurnal", "recorded", "burst", "kept"]
+_MOST_REPLICAS = 10_000  # of a stage
+_MOST_WINDOWS = 1_000
 _STAGE_TIMES = ("mean_s", "start_up_s")
 _NODE_TIMES = ("boot_s", "idle_s", "least_bill_s", "notice_s", "away_s")
 _LOAD_TIMES = ("span_s", "burst_s", "pause_s", "period_s", "patience_s", "at_s")
@@ -49,10 +52,10 @@ class StageSpec(_Frozen):
     mean_s: float = Field(gt=0)
     cv: float = Field(default=0.0, ge=0, description="Spread of a call; a replayed stage has none.")
     start_up_s: float = Field(default=0.0, ge=0)
-    windows: int = Field(default=1, ge=1, description="Calls of one job.")
+    windows: int = Field(default=1, ge=1, le=_MOST_WINDOWS, description="Calls of one job.")
     bytes_out: int = Field(default=300_000, ge=1)
-    replicas: int = Field(default=1, ge=0, description="At the start; under `fixed` for ever.")
-    min_replicas: int = Field(default=1, ge=0)
+    replicas: int = Field(default=1, ge=0, le=_MOST_REPLICAS, description="At the start; under `fixed` for ever.")
+    min_replicas: int = Field(default=1, ge=0, le=_MOST_REPLICAS)
     max_replicas: int = Field(default=64, ge=1)
     gpus: float = Field(default=1.0, gt=0, description="Of one replica.")
     price_per_hour: float = Field(default=0.0, ge=0, description="Of one GPU; with nodes, those are billed instead.")
@@ -118,11 +121,11 @@ class LoadSpec(_Frozen):
 
     kind: LoadKind
     name: str = ""
-    span_s: float = Field(default=3600.0, gt=0)
+    span_s: float = Field(default=3600.0, gt=0, le=LONGEST_S)
     rate_per_s: float = Field(default=0.0, ge=0)
     rates_per_s: tuple[Annotated[float, Field(gt=0)], ...] = ()
     seed: int = 0
-    count: int = Field(default=0, ge=0)
+    count: int = Field(default=0, ge=0, le=MOST)
     at_s: float = Field(default=0.0, ge=0)
     burst_size: float = Field(default=0.0, ge=0)
     burst_s: float = Field(default=1.0, gt=0)
@@ -154,8 +157,8 @@ class LoadSpec(_Frozen):
 class ReplicasSpec(_Frozen):
     """What the sweep sets: single stages, one at a time (`vary`), whole sets, or nothing: what `stages` says."""
 
-    vary: dict[StageName, tuple[Annotated[int, Field(ge=1)], ...]] = {}
-    sets: tuple[dict[StageName, Annotated[int, Field(ge=1)]], ...] = ()
+    vary: dict[StageName, tuple[Annotated[int, Field(ge=1, le=_MOST_REPLICAS)], ...]] = {}
+    sets: tuple[dict[StageName, Annotated[int, Field(ge=1, le=_MOST_REPLICAS)]], ...] = ()
 
 
 class LiveSpec(_Frozen):
@@ -276,7 +279,8 @@ def parse_spec(document: Mapping[str, Any], source: str) -> Spec:
     except ProfileError as error:
         raise ExperimentError(f"{source}: {error}") from error
     except ValidationError as error:
-        raise ExperimentError(f"{source}: {'; '.join(_told(item) for item in error.errors())}.") from error
+        own = [item for item in error.errors() if not (item["type"] == "too_short" and item["input"])]  # by others of it
+        raise ExperimentError(f"{source}: {'; '.join(_told(item) for item in own)}.") from error
 
 
 def _told(item: Any) -> str:
