@@ -6,6 +6,8 @@ Seconds are those of a known GPU times the larger of both ratios, for either may
 """
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 from cluster.planner.kinds import GoalError
 from cluster.planner.profile_command import GPUS
@@ -29,6 +31,17 @@ def parse_gpu(text: str) -> tuple[str, tuple[float, float, float]]:
     if not name or not all(0 < number < math.inf for number in (tflops, gb_s, gib)):
         raise GoalError(f"--gpu is {text!r}; {_FORM}, each above 0 and finite.")
     return name, (tflops, gb_s, gib)
+
+
+def judge_used(name: str, accelerators: Sequence[str], pools: Path) -> None:
+    """Of the pools file.
+
+    Raises:
+        GoalError: no pool has it.
+    """
+    if name not in accelerators:
+        found = ", ".join(sorted(set(accelerators)))
+        raise GoalError(f"--gpu names {name}, but the pools of {pools} have {found}; add a pool, or leave it out.")
 
 
 def with_gpu(profile: Profile, name: str, sheet: tuple[float, float, float]) -> Profile:

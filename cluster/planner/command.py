@@ -18,7 +18,7 @@ from typing import Any
 
 from client._shell.outputs import OutputError, is_stdout, judge_output
 from client._shell.terminal import make_console, tell
-from cluster.planner.accelerators import parse_gpu, with_gpu
+from cluster.planner.accelerators import judge_used, parse_gpu, with_gpu
 from cluster.planner.budget import judge_budget, within
 from cluster.planner.kinds import parse_kinds, parse_money
 from cluster.planner.monoliths import make_monolith
@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile or default_profile(options.preset), options.preset)
     for text in options.gpu:
         profile = with_gpu(profile, *parse_gpu(text))
+        judge_used(parse_gpu(text)[0], [pool.accelerator for pool in file.pools], options.pools)
     with _telling() as told:
         search = options.p95 is not None or budget is None
         plan = make_plan(goal, file, profile) if search else within(budget or 0.0, goal, file, profile)

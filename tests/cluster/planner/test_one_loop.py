@@ -295,6 +295,8 @@ def test_an_unknown_accelerator_is_as_fast_as_the_slower_of_its_two_numbers() ->
         (["--rate", "1/min", "--p95", "60", "--gpu", "B200"], "--gpu is 'B200'; write it like B200=2250,8000,180"),
         (["--rate", "1/min", "--p95", "60", "--gpu", "B=1,nan,2"], "each above 0 and finite"),
         (["--rate", "1/min", "--p95", "60", "--gpu", "B=1,0,2"], "each above 0 and finite"),
+        (["--rate", "1/min", "--p95", "60", "--gpu", "B=1,1,2"], "--gpu names B, but the pools of"),
+        (["--rate", "1/min", "--p95", "60", "--plot", "-"], "A file is stdout, where the plan goes"),
         (["--rate", "1/min", "--p95", "60", "--preset", "huge"], "no profile of preset 'huge'"),
         (["--rate", "1/min", "--p95", "60", "--plot", "x.txt"], "x.txt ends in .txt"),
     ],
