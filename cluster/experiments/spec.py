@@ -279,7 +279,7 @@ def parse_spec(document: Mapping[str, Any], source: str) -> Spec:
     except ProfileError as error:
         raise ExperimentError(f"{source}: {error}") from error
     except ValidationError as error:
-        own = [item for item in error.errors() if not (item["type"] == "too_short" and item["input"])]  # by others of it
+        own = [item for item in error.errors() if not (item["type"] == "too_short" and item["input"])]  # for one within
         raise ExperimentError(f"{source}: {'; '.join(_told(item) for item in own)}.") from error
 
 
