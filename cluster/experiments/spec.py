@@ -53,6 +53,7 @@ class StageSpec(_Frozen):
     cv: float = Field(default=0.0, ge=0, description="Spread of a call; a replayed stage has none.")
     start_up_s: float = Field(default=0.0, ge=0)
     windows: int = Field(default=1, ge=1, le=_MOST_WINDOWS, description="Calls of one job.")
+    steps: int = Field(default=1, ge=1, description="Of a call, between which it can yield, where there are classes.")
     bytes_out: int = Field(default=300_000, ge=1)
     replicas: int = Field(default=1, ge=0, le=_MOST_REPLICAS, description="At the start; under `fixed` for ever.")
     min_replicas: int = Field(default=1, ge=0, le=_MOST_REPLICAS)
@@ -75,6 +76,13 @@ class NodeSpec(_Frozen):
     interruptions_per_hour: float = Field(default=0.0, ge=0, description="Of one node; 0: nobody takes it back.")
     notice_s: float = Field(default=120.0, ge=0, description="Before that.")
     away_s: float = Field(default=0.0, ge=0, description="No new one after that.")
+
+
+class ClassSpec(_Frozen):
+    """What jobs of a kind are promised."""
+
+    deadline_s: float | None = Field(default=None, gt=0, description="From arrival; none: no promise.")
+    priority: int = 0
 
 
 class ProfileSpec(_Frozen):
@@ -186,6 +194,9 @@ class Spec(_Frozen):
     nodes: dict[str, NodeSpec] = Field(default={}, description="Simulated only.")
     packing: Packing = "spread"
     paths: dict[str, tuple[StageName, ...]] = Field(default={}, description="By kind: neighbours; simulated only.")
+    classes: dict[str, ClassSpec] = Field(
+        default={}, description="By kind: then calls wait in the server's order, and may yield; simulated only."
+    )
     systems: tuple[System, ...] = Field(default=("pools",), min_length=1)
     offload_s: float = Field(default=0.0, ge=0, description="monolith-offload: seconds a job to swap weights.")
     policies: tuple[PolicySpec, ...] = Field(default=(PolicySpec(name="fixed"),), min_length=1)
@@ -217,14 +228,21 @@ class Spec(_Frozen):
                 there = ", ".join(self.nodes) or "none"
                 raise ValueError(f"stages.{name}.nodes names {unknown[0]!r}; there are {there}")
         for load in self.loads:
-            if strangers := [kind for kind in load.kinds if kind and kind not in self.paths]:
-                known = ", ".join(self.paths) or "none"
-                raise ValueError(f"a load has the kind {strangers[0]!r}, and paths has {known}; add it there")
-        if self.paths and self.systems != ("pools",):
-            raise ValueError("paths are those of pools of stages; leave them out, or write systems: [pools]")
+            if strangers := [kind for kind in load.kinds if kind and kind not in self.named_kinds]:
+                known = ", ".join(self.named_kinds) or "none"
+                raise ValueError(
+                    f"a load has the kind {strangers[0]!r}, and paths has {known}; add it there, or to classes"
+                )
+        if self.named_kinds and self.systems != ("pools",):
+            raise ValueError("paths and classes are those of pools; leave them out, or write systems: [pools]")
         if "monolith-offload" in self.systems and not self.offload_s:
             raise ValueError("monolith-offload needs offload_s above 0, or leave that system out")
         return self
+
+    @property
+    def named_kinds(self) -> tuple[str, ...]:
+        """Of jobs, beside the usual one."""
+        return tuple(dict.fromkeys(kind for kind in (*self.paths, *self.classes) if kind))
 
     def sped(self, speed: float) -> "Spec":
         """The same with every time of stages, loads and policies divided. What the server does by itself keeps its
@@ -241,7 +259,12 @@ class Spec(_Frozen):
         )
         loads = tuple(_faster(load, speed) for load in self.loads)
         nodes = {name: _faster_node(node, speed) for name, node in self.nodes.items()}
+        classes = {
+            kind: own.model_copy(update={"deadline_s": None if own.deadline_s is None else own.deadline_s / speed})
+            for kind, own in self.classes.items()
+        }
         changed: dict[str, Any] = {"stages": stages, "policies": policies, "loads": loads, "nodes": nodes}
+        changed |= {"classes": classes}
         changed |= {name: getattr(self, name) / speed for name in ("offload_s", "sample_s", "rate_window_s")}
         return self.model_copy(update=changed)
 

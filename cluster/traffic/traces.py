@@ -72,9 +72,7 @@ class Trace:
         if not math.isfinite(self.span_s) or self.span_s < before:
             raise TraceError(f"Trace {self.name!r} spans {self.span_s:g} s, but its last arrival is at {before:g} s.")
         if self.span_s > LONGEST_S:
-            raise TraceError(
-                f"Trace {self.name!r} spans {self.span_s:g} s, at most {LONGEST_S:g} are simulated."
-            )
+            raise TraceError(f"Trace {self.name!r} spans {self.span_s:g} s, at most {LONGEST_S:g} are simulated.")
 
     @property
     def rate_per_s(self) -> float:

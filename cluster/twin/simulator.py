@@ -98,8 +98,7 @@ class _Twin:
         self._paths = PathMeter(self._names)
         self._journal: deque[Job] = deque()
         self._queued = self._in_flight = self._ended = self._arrived = self._stuck = 0
-        self._meter = ArrivalMeter(scenario.rate_window_s)
-        self._may_raise = scenario.faults.call_failure > 0
+        self._meter, self._may_raise = ArrivalMeter(scenario.rate_window_s), scenario.faults.call_failure > 0
         self._samples: list[Sample] = []
         self._told = told
         self._state: State = {}
@@ -131,6 +130,7 @@ class _Twin:
             node_s=self._nodes.node_s if self._nodes is not None else None,
             node_prices_per_hour={name: kind.price_per_hour for name, kind in self._scenario.nodes.items()},
             start_ups=sum(pool.started for pool in self._pools),
+            yields=sum(job.yields for job in self._jobs),
         )
         yields = tuple(job.yields for job in self._jobs) if self._scenario.order is not None else ()
         return Run(rows, tuple(self._samples), metrics, tuple(self._names), yields)
