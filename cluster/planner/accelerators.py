@@ -13,7 +13,7 @@ from cluster.planner.kinds import GoalError
 from cluster.planner.profile_command import GPUS
 from cluster.planner.profiles import AcceleratorProfile, Profile
 
-_GB_S = {"H100": 3350.0, "A100": 2039.0, "L40S": 864.0, "A10G": 600.0}  # of the makers' data sheets
+_GB_S = {"H100": 3350.0, "A100": 2039.0, "H200": 4800.0, "L40S": 864.0, "A10G": 600.0}  # of the makers' data sheets
 _FORM = "write it like B200=2250,8000,180: its name, dense BF16 TFLOP/s, GB/s of its memory, GiB"
 
 

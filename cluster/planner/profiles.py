@@ -55,6 +55,15 @@ class StageProfile(_Frozen):
         work = (frames or self.frames) * (pixels or self.pixels) / (self.frames * self.pixels)
         return self.fixed_s + (self.step_s * (steps or self.steps) + self.encode_s) * work
 
+    def on_share(self, share: float) -> "StageProfile":
+        """The same on so much of a GPU: what is computed there takes longer, encoding does not."""
+        if share == 1:
+            return self
+        batch_s = None if self.batch_s is None else self.batch_s / share
+        return self.model_copy(
+            update={"fixed_s": self.fixed_s / share, "step_s": self.step_s / share, "batch_s": batch_s}
+        )
+
     @model_validator(mode="after")
     def _timed(self) -> "StageProfile":
         if (self.batch > 1) != (self.batch_s is not None):

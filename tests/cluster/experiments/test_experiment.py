@@ -285,4 +285,6 @@ def test_the_server_accepts_the_config_of_every_policy(tmp_path: Path, name: str
 
 
 def test_specs_are_where_the_command_looks() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"bottleneck", "burst", "fanout", "monolith", "nodes"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {
+        *("bottleneck", "burst", "fanout", "monolith", "nodes", "urgent"),
+    }

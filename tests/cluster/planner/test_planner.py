@@ -88,8 +88,8 @@ def test_one_gpu_that_holds_all_models_serves_all_stages_in_turns(tmp_path: Path
     args = load_config(config)
     assert {(stage.num_gpus, stage.replicas, stage.pool) for stage in args.stages.values()} == {(0.25, 1, "box")}
     assert args.scaling is None
-    small = PoolFile(pools=(pool("box", 3.0, 1, **{**one, "gib": 40.0}, time_shared=True),))
-    with pytest.raises(GoalError, match="take turns"):  # 42 GiB
+    small = PoolFile(pools=(pool("box", 3.0, 1, **{**one, "gib": 32.0}, time_shared=True),))
+    with pytest.raises(GoalError, match="take turns"):  # 35 GiB
         make_plan(Goal(0.005, 300.0), small, profile)
 
 
@@ -194,6 +194,8 @@ def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
     plan = make_plan(Goal(0.05, 100.0), halves, profile)
     vfi = next(choice for choice in plan.choices if choice.stage == "vfi")
     assert (vfi.gpus, vfi.station.service_s, vfi.cost_per_hour) == (0.5, 4.0, 0.5)
+    own = profile.on("a").stages["vfi"].model_copy(update={"encode_s": 3.0})
+    assert own.on_share(0.5).call_s() == 2 * own.call_s() - 3.0  # encoding needs no GPU
 
 
 @pytest.mark.parametrize(
