@@ -64,6 +64,10 @@ class LookAhead:
                 raise PolicyError(f"look_ahead needs {name} of 0 or more, got {getattr(self, name):g}.")
         if not self.stickiness >= 1:
             raise PolicyError(f"look_ahead needs a stickiness of 1 or more, got {self.stickiness:g}.")
+        if not 0 <= self.haste <= 1:
+            raise PolicyError(f"look_ahead needs a haste between 0 and 1, got {self.haste:g}.")
+        if endless := [name for name, own in vars(self).items() if own is not None and math.isinf(own)]:
+            raise PolicyError(f"look_ahead needs a finite {endless[0]}, got inf.")
 
     def decide(self, now: Snapshot, state: State) -> Decision:
         """Targets within each stage's bounds, and within the budget unless what computes now already exceeds it."""

@@ -217,8 +217,9 @@ class Scenario:
         for name in ("control_s", "sample_s", "rate_window_s"):
             if not getattr(self, name) > 0:
                 raise TwinError(f"Scenario needs {name} above 0, got {getattr(self, name)}.")
-        if self.max_jobs is not None:
-            _at_least("Scenario", "max_jobs", self.max_jobs, 1)
+        for name, floor in (("max_jobs", 1), ("budget_gpus", 0)):
+            if getattr(self, name) is not None:
+                _at_least("Scenario", name, getattr(self, name), floor)
         if self.bytes_per_s is not None and not self.bytes_per_s > 0:
             raise TwinError(f"Scenario needs bytes_per_s above 0, got {self.bytes_per_s}.")
         if self.order is not None:

@@ -338,6 +338,8 @@ def test_policies_have_names_and_what_is_wrong_is_said() -> None:
         (lambda: make_policy("oracle"), "no policy 'oracle'; choose fixed, inferline, look_ahead, serve_default"),
         (lambda: make_policy("fixed", speed=3), "no option speed; it has replicas"),
         (lambda: make_policy("look_ahead", goal_s=0.0), "goal_s above 0, got 0"),
+        (lambda: make_policy("look_ahead", margin=math.inf), "a finite margin, got inf"),
+        (lambda: make_policy("look_ahead", haste=math.nan), "haste between 0 and 1, got nan"),
         (lambda: make_policy("serve_default", target_ongoing_requests=0), "target_ongoing_requests above 0"),
     ]
     for call, words in wrong:
