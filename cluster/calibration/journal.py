@@ -210,7 +210,7 @@ def learn(jobs: Sequence[Seen], preset: str = "") -> Learnt:
     whole = [job for job in jobs if job.path and job.outcome == "completed"] or [job for job in jobs if job.path]
     begun_s = jobs[0].arrived_s
     hosts = _hosts(jobs)
-    home = {name: hosts.get(name, name) for name in STAGE_NAMES}
+    home = {str(name): hosts.get(name, name) for name in STAGE_NAMES}
     lines = {name: _Line(jobs, name, [own for own in STAGE_NAMES if home[own] == home[name]]) for name in STAGE_NAMES}
     hop_s = _mean(_hops(whole, lines)) + _mean(_ways(whole))
     turns = {name: line.turn_s for name, line in lines.items()}
@@ -243,7 +243,7 @@ def learn(jobs: Sequence[Seen], preset: str = "") -> Learnt:
     )
 
 
-def _hosts(jobs: Sequence[Seen]) -> dict[StageName, StageName]:
+def _hosts(jobs: Sequence[Seen]) -> dict[str, str]:
     """Of stages that computed in replicas of another: that one, I2V where it is among them, as the planner has it."""
     groups = list[tuple[set[StageName], set[str]]]()
     for name in STAGE_NAMES:

@@ -66,9 +66,9 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    for path, kinds in ((options.write, ()), (options.plot, [".png"])):
+    for path, endings in ((options.write, ()), (options.plot, [".png"])):
         if path is not None:
-            judge_output(path, kinds)
+            judge_output(path, endings)
             if is_stdout(path):
                 raise OutputError("A file is stdout, where the plan goes; name another.", path=path)
     budget = None if options.budget is None else parse_money(options.budget)
