@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     server = Receiver([200])
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # else its end takes half a second
     thread.start()
     yield server
     server.shutdown()
@@ -173,7 +173,7 @@ class _SlowHandler(socketserver.BaseRequestHandler):
 @contextmanager
 def slow(beginning: bytes, again: bytes, pause_s: float = 0.05) -> Iterator[Slow]:
     with Slow(beginning, again, pause_s) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 
