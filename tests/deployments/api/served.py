@@ -19,6 +19,7 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.settings.application import AppArgs
+from tests import routes as routes  # for what it does
 from tests.journals import sqlite_journal
 
 
