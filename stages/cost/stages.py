@@ -173,7 +173,7 @@ def cost_vfi(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         given = Candidates(encoded.frame, encoded.frame, found.frame, found.flow, found.mask, time)
         return gan.between(given, features, features)
 
-    with OnMeta(), torch.no_grad():  # type: ignore[no-untyped-call]
+    with OnMeta(outermost=True), torch.no_grad():
         encoded, features = see()
     held = 2 * sum(tensor.nbytes for tensor in (encoded.frame, *encoded.context, *features))
     if factor > 1:
