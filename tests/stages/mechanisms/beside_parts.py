@@ -26,8 +26,7 @@ def make_spatial() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=8, in_channels=CHANNELS, out_channels=CHANNELS, block_out_channels=WIDTHS, layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=parts.TEXT, attention_head_dim=4, norm_num_groups=8, addition_embed_type="text_time",
-        addition_time_embed_dim=8, projection_class_embeddings_input_dim=parts.TEXT + 2 * 8,
+        cross_attention_dim=parts.TEXT, attention_head_dim=4, norm_num_groups=8, **parts.TOLD,
     )  # fmt: skip
 
 
