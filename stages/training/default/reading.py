@@ -52,7 +52,7 @@ __all__ = [
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_CONTEXT = 192, 3, 4, 32
 TOKENS = 3000
-STEPS, RATE, BATCH, EVERY = 1000, 2e-3, 128, 100
+STEPS, RATE, BATCH, EVERY = 1500, 2e-3, 128, 100
 AXES: dict[str, tuple[str, ...]] = {
     "place": tuple(PLACES),
     "time": tuple(TIMES),
