@@ -32,7 +32,7 @@ DOWN = ("CrossAttnDownBlock2D", "DownBlock2D")
 UP = ("UpBlock2D", "CrossAttnUpBlock2D")
 
 
-TOLD = {
+TOLD: dict[str, Any] = {
     "addition_embed_type": "text_time",
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": TEXT + 2 * 8,

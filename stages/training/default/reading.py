@@ -10,7 +10,7 @@ import argparse
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -119,8 +119,8 @@ def look_at(store: SpriteStore, features: Features, codes: Sequence[str]) -> Ten
         rows.append(torch.cat([F.adaptive_avg_pool2d(seen, 3).flatten(1), 0.3 * colours.flatten(1)], 1).mean(0))
     looks = torch.stack(rows)
     left, weights, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
-    main = left[:, :_LOOK] * weights[:_LOOK]
-    return main / main.std()
+    told = left[:, :_LOOK] * weights[:_LOOK]
+    return told / told.std()
 
 
 class Heads(nn.Module):
@@ -145,7 +145,8 @@ def loss_function(
         captions = [write_caption(scene, rng) for scene in scenes]
         with torch.autocast("cpu", torch.bfloat16):
             told = read(modules["text"], tokenizer, captions).pooled
-        pooled, heads = told.float(), modules["heads"]
+        pooled = told.float()
+        heads: Any = modules["heads"]
         wanted = torch.zeros(batch, len(at))
         for row, scene in zip(wanted, scenes, strict=True):
             kinds = set(scene.subjects)
@@ -193,8 +194,8 @@ def obtain_reader(cache: Path, tokenizer: Any, steps: int = STEPS) -> CLIPTextMo
             work,
             options=Options(optimizer=lambda parameters, rate: build_optimizer(modules, parameters, rate)),
         )
-        draft: Any = kept.with_suffix(".tmp")
-        modules["text"].save_pretrained(draft)  # type: ignore[operator]
+        draft, taught = kept.with_suffix(".tmp"), cast(CLIPTextModel, modules["text"])
+        taught.save_pretrained(draft)
         draft.replace(kept)
     text: CLIPTextModel = CLIPTextModel.from_pretrained(kept, dtype=torch.float32)
     if (known := int(text.config.vocab_size)) != len(tokenizer):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_parts_of_t2i_alone_are_packed_loaded_and_run(tmp_path: Path, monkeypatc
     build_vae(widths=(16,)).save_pretrained(cache / "autoencoder" / "finished" / "vae")
     parts.make_tokenizer().save_pretrained(cache / "pictures" / "tokenizer")
     modules = nn.ModuleDict({"text": parts.make_text(), "unet": make_spatial()})
-    unet = modules["unet"]
+    unet: Any = modules["unet"]
 
     def loss_of(step: int, rng: object) -> torch.Tensor:
         return sum((parameter.square().mean() for parameter in modules.parameters()), torch.zeros(()))
@@ -46,7 +47,7 @@ def test_parts_of_t2i_alone_are_packed_loaded_and_run(tmp_path: Path, monkeypatc
     made = {name: Part(str(out / name), "test") for name in ("unet", "motion", "vae", "text_encoder", "tokenizer")}
     mine = replace(preset, parts=MappingProxyType({**preset.parts, **made, "motion_v2v": made["motion"]}))
     network = I2V.load(mine, "cpu").network
-    for name, tensor in unet.add_embedding.state_dict().items():  # type: ignore[union-attr,operator]
+    for name, tensor in unet.add_embedding.state_dict().items():
         torch.testing.assert_close(network.unet.add_embedding.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
     picture = T2I.load(mine, "cpu")(params=plan(mine, "a fox", size="64x64").t2i, seed=1, report=ignore_progress)
     assert picture.pixels.shape == (64, 64, 3)

@@ -1,6 +1,7 @@
 """T2I's recipe of the next default model, narrow: it hears pooled text and size, and its text encoder learns slowly."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def test_it_learns_from_pooled_text_and_size_and_another_model_is_refused(
 ) -> None:
     latents = np.random.default_rng(0).standard_normal((2, CHANNELS, 4, 4)).astype(np.float16)
     loss_of, heard = loss_function(modules, parts.make_tokenizer(), latents, SCENES), list[torch.Tensor]()
-    modules["unet"].add_time_proj.register_forward_pre_hook(lambda _, given: heard.append(given[0]))  # type: ignore[operator,union-attr]
+    unet: Any = modules["unet"]
+    unet.add_time_proj.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
     before = {name: tensor.clone() for name, tensor in modules.state_dict().items()}
     options = Options(optimizer=lambda parameters, rate: build_optimizer(modules, parameters, rate))
     train("pictures", modules, loss_of, Schedule(2, 1e-3, warmup=1, every=1), tmp_path, options=options)
