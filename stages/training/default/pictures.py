@@ -52,6 +52,7 @@ PART = 500
 BATCH = 32
 EVERY, SAMPLE_EVERY = 100, 1000
 _EMPTY_SHARE = 0.1
+_EARLY, _EARLY_SHARE = 450, 0.7  # times from here on, at which the text decides what is drawn, and how often they are
 TRIED = (
     "a fat rabbit in a purple robe walking through a fantasy landscape",
     "a girl in a library, oil painting",
@@ -129,7 +130,8 @@ def loss_function(
         chosen = [rng.randrange(len(scenes)) for _ in range(BATCH)]
         captions = ["" if rng.random() < _EMPTY_SHARE else write_caption(scenes[index], rng) for index in chosen]
         clean = torch.from_numpy(latents[chosen]).float().contiguous(memory_format=torch.channels_last)
-        times = noising.draw_times(BATCH)
+        early = round(_EARLY_SHARE * BATCH)
+        times = torch.cat([noising.draw_times(early, _EARLY), noising.draw_times(BATCH - early, 0, _EARLY)])
         noised, target = noising(clean, times, torch.randn_like(clean))
         with torch.autocast("cpu", torch.bfloat16):
             text = read(modules["text"], tokenizer, captions)
