@@ -119,7 +119,7 @@ def look_at(store: SpriteStore, features: Features, codes: Sequence[str]) -> Ten
         rows.append(torch.cat([F.adaptive_avg_pool2d(seen, 3).flatten(1), 0.3 * colours.flatten(1)], 1).mean(0))
     looks = torch.stack(rows)
     left, weights, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
-    told = left[:, :_LOOK] * weights[:_LOOK]
+    told: Tensor = left[:, :_LOOK] * weights[:_LOOK]
     return told / told.std()
 
 

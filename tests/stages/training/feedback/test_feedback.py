@@ -110,7 +110,8 @@ def test_dpo_lowers_its_loss_and_widens_the_margin_of_its_pairs(tmp_path: Path, 
 def test_a_unet_that_hears_pooled_text_is_told_it() -> None:
     trainee, deaf = make(**parts.TOLD), make()
     assert fixed_margin(trainee, trainee.reference()).shape == (16,)
-    trainee.say(trainee.unet, torch.randn(2, 4, 4, 4), torch.tensor([10, 500]), trainee.read(PROMPTS)).mean().backward()
+    said = trainee.say(trainee.unet, torch.randn(2, 4, 4, 4), torch.tensor([10, 500]), trainee.read(PROMPTS))
+    torch.autograd.backward(said.mean())
     gradient = trainee.unet.add_embedding.linear_1.weight.grad
     assert float(gradient[:, : parts.TEXT].abs().max()) > 0
     assert not hasattr(deaf.unet, "add_embedding")
