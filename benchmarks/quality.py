@@ -158,9 +158,9 @@ def _pipeline(name: str) -> LocalPipeline:
     assert preset is not None
     pipeline = LocalPipeline.load(TINY if name in ONE_STAGE else preset)
     if name == "feedback":
-        pipeline.t2i = T2I.load(preset, "cpu")
+        pipeline.stages["t2i"] = T2I.load(preset, "cpu")
     if name == "joint image training":
-        pipeline.i2v = I2V.load(preset, "cpu")
+        pipeline.stages["i2v"] = I2V.load(preset, "cpu")
     return pipeline
 
 

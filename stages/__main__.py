@@ -149,7 +149,7 @@ def _run(
 
         return report
 
-    pipeline = LocalPipeline.load(preset, args.device)
+    pipeline = LocalPipeline.load(preset, args.device, begun.given.enters if begun else "t2i")
     clips = pipeline.run(work, seed, report_for, begun.outputs() if begun else ())
     return write_mp4(video, clips, begun.sound if begun else None)
 

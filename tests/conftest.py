@@ -33,6 +33,8 @@ SERVED = (  # what uses the one server
     *("tests/packaging/test_wheel.py", "tests/test_readme.py"),
 )
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles all that it imports of ours anew
+sys.dont_write_bytecode = False
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by torch at import, here and in every process that a test starts
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test downloads a model

@@ -7,10 +7,14 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import pytest
 from sqlalchemy import make_url
 
 from deployments.journal.database import Database
 from tests.postgres import new_database
+
+KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
+"""Of databases; `make quick` starts no server for one."""
 
 
 def sqlite_journal(folder: Path) -> str:

@@ -66,8 +66,10 @@ def environment(peer: Peer) -> Path:
         return python
     print(f"Installing {', '.join(peer.packages)} into {home}, once.", flush=True)
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, capture_output=True, text=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.packages]
+        bare = [sys.executable, "-m", "venv", "--without-pip", str(home)]
+        subprocess.run(bare, check=True, capture_output=True, text=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+        pip += ["--disable-pip-version-check", *peer.packages]
         subprocess.run(pip, check=True, capture_output=True, text=True, timeout=INSTALL_S)
     except (subprocess.SubprocessError, OSError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()

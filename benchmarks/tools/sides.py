@@ -171,7 +171,7 @@ def tiny_case(frames: int, width: int) -> Case:
     network = VideoNetwork.load(TINY, "cpu", motion="motion", guide=Guide(1.0, (Control("control"),)))
     assert network.appearance is not None
     picture = np.random.default_rng(1).integers(0, 256, (width, width, 3)).astype(np.uint8)
-    text, image = network.text.encode(("", "a fox in the snow")), network.appearance.encode(picture)
+    text, image = network.text.encode(("", "a fox in the snow")).states, network.appearance.encode(picture)
     channels, side = network.channels, width // network.reduction
     return Case(network, "plain", text, image, picture, _draw(1, channels, frames, side, side))
 

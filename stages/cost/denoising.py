@@ -23,6 +23,7 @@ from stages.model.network.memory import Memory
 from stages.model.network.network import VideoNetwork
 from stages.model.network.reference import planes_for
 from stages.model.network.reuse import is_full
+from stages.model.network.text import Text, beside_time
 from stages.model.sampling.sampler import build_scheduler, tail_timesteps
 from stages.model.sampling.windows import Span
 from stages.settings import I2VParams, V2VParams
@@ -35,6 +36,7 @@ class Guidance:
     text: Tensor  # (2, L, C)
     image: list[Tensor]  # (2, 1, ...); none without an appearance encoder
     hints: list[Hint]
+    added: dict[str, Tensor]  # beside the time, two rows each
     planes: Tensor | None  # (1, C + 1, F, h, w)
 
     @property
@@ -44,6 +46,7 @@ class Guidance:
         return _held(
             self.text,
             *self.image,
+            *self.added.values(),
             *([] if self.planes is None else [self.planes]),
             *(value for value in told if isinstance(value, Tensor)),
         )
@@ -64,12 +67,12 @@ def counted_as(device: str) -> Iterator[None]:
         COUNTED_AS.reset(token)
 
 
-def encode_prompts(tally: Tally, encoder: Any, dtype: torch.dtype) -> Tensor:
-    """(2, L, C) for the negative and the positive prompt, as long as they are padded to."""
+def encode_prompts(tally: Tally, encoder: Any, dtype: torch.dtype) -> Text:
+    """Of the negative and the positive prompt, as long as they are padded to."""
     context, width = int(encoder.config.max_position_embeddings), int(encoder.config.hidden_size)
     ids = torch.ones((2, context), dtype=torch.long, device="meta")
     tally.add(lambda: encoder(ids)[0])
-    return empty((2, context, width), dtype)
+    return Text(empty((2, context, width), dtype), empty((2, width), dtype))
 
 
 def guide(tally: Tally, network: VideoNetwork, params: I2VParams | V2VParams, frames: int) -> Guidance:
@@ -84,7 +87,8 @@ def guide(tally: Tally, network: VideoNetwork, params: I2VParams | V2VParams, fr
     )
     height, width = (side // network.reduction for side in params.size[::-1])
     reference = empty((1, network.channels, height, width), network.dtype) if params.guide.latents else None
-    return Guidance(text, image, hints, planes_for(network.unet, reference, frames, first=True))
+    added = beside_time(network.unet, text.pooled, params.size)
+    return Guidance(text.states, image, hints, added, planes_for(network.unet, reference, frames, first=True))
 
 
 def _look(tally: Tally, appearance: Appearance, dtype: torch.dtype) -> Tensor:
@@ -125,7 +129,11 @@ def denoise(
         made.append(
             Memory(
                 network.unet,
-                (given.text[-copies:], [image[-copies:] for image in given.image]),
+                (
+                    given.text[-copies:],
+                    [image[-copies:] for image in given.image],
+                    {name: tensor[-copies:] for name, tensor in given.added.items()},
+                ),
                 [[_cut(hint, span, spans[0].start) for hint in given.hints] for span in spans],
                 [None if given.planes is None else given.planes[:, :, : len(span)] for span in spans],
                 copies=copies,

@@ -32,6 +32,7 @@ from stages.model.hub.video import HubAnimator, HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
 from stages.model.network.reference import put_beside, reads_reference
+from stages.model.network.text import beside_time
 from stages.model.sampling.windows import Span, plan_windows
 from stages.presets import Preset, plan
 from stages.speed import OFFLOADS, Offload
@@ -75,10 +76,16 @@ def cost_t2i(preset: Preset, size: tuple[int, int], device: str = "cuda") -> Cos
     text = sketch_module(preset, "text_encoder", CLIPTextModel, dtype)
     unet = sketch_module(preset, "unet", UNet2DConditionModel, dtype)
     vae = sketch_module(preset, "vae", AutoencoderKL, dtype)
-    states = encode_prompts(total, text, dtype)
+    read = encode_prompts(total, text, dtype)
     latent = codec.latent_size("T2I", codec.reduction(vae), size)
     pair = empty((2, int(vae.config.latent_channels), *latent), dtype)
-    step = total.add(lambda: unet(put_beside(unet, pair), 500, states).sample, params.denoising.steps, pair.nbytes)
+    added = beside_time(unet, read.pooled, size)
+
+    def ask() -> Tensor:
+        said: Tensor = unet(put_beside(unet, pair), 500, read.states, added_cond_kwargs=added).sample
+        return said
+
+    step = total.add(ask, params.denoising.steps, pair.nbytes)
     total.add(lambda: codec.decode_raw(vae, pair[:1]), held=pair.nbytes)
     weights = weight_bytes([text, unet, vae])
     resident: dict[Offload, int] = {
@@ -173,7 +180,7 @@ def cost_vfi(preset: Preset, size: tuple[int, int], frames: int, device: str = "
         given = Candidates(encoded.frame, encoded.frame, found.frame, found.flow, found.mask, time)
         return gan.between(given, features, features)
 
-    with OnMeta(), torch.no_grad():  # type: ignore[no-untyped-call]
+    with OnMeta(outermost=True), torch.no_grad():
         encoded, features = see()
     held = 2 * sum(tensor.nbytes for tensor in (encoded.frame, *encoded.context, *features))
     if factor > 1:

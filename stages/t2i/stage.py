@@ -26,7 +26,7 @@ from stages.model.hub.rehearsal import Rehearsal, rehearse, sketch_pipeline
 from stages.model.hub.runner import Runner, expect
 from stages.model.network import vae as codec
 from stages.model.network.reference import put_beside
-from stages.model.network.text import TextEncoder
+from stages.model.network.text import TextEncoder, beside_time
 from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.sampler import build_scheduler, draw_noise, draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops, stops_at
@@ -157,7 +157,10 @@ class OwnLoop:
         latents = stops.latents(start, device)
         with self._places.lend(self._text.model):  # each alone, so that all that a batch shares is the UNet's rounding
             pairs = [self._text.encode([own.negative_prompt, own.prompt]) for own, _ in requests]
-        text = torch.cat([pair[side : side + 1] for side in (0, 1) for pair in pairs]).to(device, dtype)
+        rows = [(pair, slice(side, side + 1)) for side in (0, 1) for pair in pairs]
+        text = torch.cat([pair.states[row] for pair, row in rows]).to(device, dtype)
+        pooled = torch.cat([pair.pooled[row] for pair, row in rows]).to(device, dtype)
+        added = beside_time(self._unet, pooled, params.size)
         steps = [torch.Generator("cpu").manual_seed(derive_seed(seed, "t2i", "steps")) for _, seed in requests]
         draws = {"generator": steps} if draws_noise(scheduler) else {}
         drawing = steps if draws else []
@@ -169,7 +172,8 @@ class OwnLoop:
             for step, t in enumerate(scheduler.timesteps[done:], done):
                 stops.reach(step, total, latents, scheduler, drawing)
                 pair = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-                without, given = self._unet(put_beside(self._unet, pair), t, text).sample.chunk(2)
+                said = self._unet(put_beside(self._unet, pair), t, text, added_cond_kwargs=added).sample
+                without, given = said.chunk(2)
                 guided = without + params.denoising.guidance * (given - without)
                 stepped = scheduler.step(guided, t, latents, **draws)
                 latents = stepped.prev_sample.contiguous()

@@ -213,6 +213,7 @@ def test_speed_gives_its_figures() -> None:
 
 
 @pytest.mark.bench
+@pytest.mark.slow
 def test_denoise_gives_its_figures() -> None:
     figures = figures_of(run("denoise", "--quick"))
     speeds = {f"exact_speedup_{size}" for size in ("mid", "mid_control", "mid_sparse", "tiny")}

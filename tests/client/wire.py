@@ -38,6 +38,7 @@ from deployments.journal.tables import jobs, metadata
 from deployments.settings.application import AppArgs, IngressArgs, WebhookArgs
 from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
+from tests import routes as routes  # for what it does
 from tests.client.standin import Standin, video
 
 ARGS = AppArgs(

@@ -66,8 +66,9 @@ def program(name: str, command: str) -> Path:
 
 def _commands(name: str, folder: Path) -> list[list[str]]:
     if name != "node":
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        return [[sys.executable, "-m", "venv", str(folder)], [*pip, *KITS[name]]]
+        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
+        bare = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
+        return [bare, [*pip, "--disable-pip-version-check", *KITS[name]]]
     if missing := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
         raise NoKitError(f"{' and '.join(missing)} cannot be found; install Node.js 20 or newer.")
     folder.mkdir()

@@ -10,10 +10,10 @@ from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from tests.deployments.api.served import Served
 from tests.deployments.rig import Rig
-from tests.journals import postgres_journal, sqlite_journal
+from tests.journals import KINDS, postgres_journal, sqlite_journal
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()
 

@@ -18,6 +18,7 @@ from deployments.journal.leases import Leases
 from deployments.settings.application import AppArgs, IngressArgs
 from deployments.tenants.keys import KeyBook
 from stages.types import STAGE_NAMES
+from tests import routes as routes  # for what it does
 from tests.journals import sqlite_journal
 
 BODY = {"prompt": "a fox"}

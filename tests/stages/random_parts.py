@@ -32,7 +32,14 @@ DOWN = ("CrossAttnDownBlock2D", "DownBlock2D")
 UP = ("UpBlock2D", "CrossAttnUpBlock2D")
 
 
-def make_unet() -> UNet2DConditionModel:
+TOLD: dict[str, Any] = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": TEXT + 2 * 8,
+}  # of a UNet that hears text and size beside the time
+
+
+def make_unet(**more: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=WIDTHS,
@@ -42,6 +49,7 @@ def make_unet() -> UNet2DConditionModel:
         cross_attention_dim=TEXT,
         attention_head_dim=4,
         norm_num_groups=8,
+        **more,
     )
 
 

@@ -102,12 +102,17 @@ def test_a_video_goes_to_stdout_and_its_sheet_into_a_link(tmp_path: Path) -> Non
     (tmp_path / "link.png").symlink_to("real.png")
     own = tmp_path / "own.mp4"
     write_mp4(own, [Clip(np.full((2, 64, 64, 3), 90, np.uint8), 8.0)])
-    command = [sys.executable, "-m", "stages", "a fox", "--video", str(own), "--enter", "vfi", "-o", "-"]
+    code = (
+        "import sys; from stages.__main__ import main; code = main(); print(*sys.modules, file=sys.stderr); exit(code)"
+    )
+    command = [sys.executable, "-c", code, "a fox", "--video", str(own), "--enter", "vfi", "-o", "-"]
     done = subprocess.run(
         [*command, "--contact-sheet", str(tmp_path / "link.png")], cwd=ROOT, capture_output=True, check=True
     )
     assert len(even_frames(io.BytesIO(done.stdout), 2)) == 2
     assert b"stdout: " in done.stderr
+    assert b" torch " in done.stderr
+    assert b" diffusers " not in done.stderr, "stages that do not run were loaded"
     assert (tmp_path / "link.png").is_symlink()
     assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
 

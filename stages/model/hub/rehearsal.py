@@ -44,7 +44,7 @@ class Call:
 
     def run(self) -> Any:
         """Once; under whatever meters the caller has switched on."""
-        with OnMeta(), torch.no_grad():  # type: ignore[no-untyped-call]
+        with OnMeta(), torch.no_grad():
             return self.function(*self.arguments, **self.options)
 
 
@@ -68,18 +68,81 @@ class _Finished(Exception):  # noqa: N818 - it ends the rehearsal where only pix
 
 
 class OnMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tensors of the CPU go to meta where they meet one there; a number read from meta is 1."""
+    """Tensors of the CPU go to meta where they meet one there; a number read from meta is 1.
+
+    `outermost`: no meter is outside of it, which could not see what is looked up here (`_shaped`).
+    """
+
+    def __init__(self, *, outermost: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._outermost = outermost
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         there = {tensor.is_meta for tensor in tensors_in((args, kwargs))}
-        if True in there:
-            if func is torch.ops.aten._local_scalar_dense.default:
-                return 1
-            if func is torch.ops.aten.index.Tensor:
-                args = (args[0], [_whole(index) for index in args[1]])
-            if False in there:
-                args, kwargs = _to_meta((args, kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        if True not in there:
+            return func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1
+        if func is torch.ops.aten.index.Tensor:
+            args = (args[0], [_whole(index) for index in args[1]])
+        if False in there:
+            args, kwargs = _to_meta((args, kwargs or {}))
+        return _shaped(func, args, kwargs or {}) if self._outermost else func(*args, **(kwargs or {}))
+
+
+@functools.cache
+def _is_pure(func: Any) -> bool:
+    """Whether an operation says that it changes nothing and gives nothing that it was given."""
+    schema = func._schema
+    return all(value.alias_info is None for value in (*schema.arguments, *schema.returns))
+
+
+_Made = tuple[torch.Size, tuple[int, ...], torch.dtype]
+_made: dict[Any, tuple[type | None, list[_Made]]] = {}  # what operations give, by what they are given
+
+
+def _shaped(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The operation's result on meta. Most are those of layers before, of the same shapes, and torch's own way to find
+    a shape takes twenty times as long as to look it up.
+    """
+    if not _is_pure(func):
+        return func(*args, **kwargs)
+    key = (func, _about(args), _about(tuple(kwargs.items())))
+    if (known := _made.get(key)) is not None:
+        kind, about = known
+        tensors = [torch.empty_strided(size, steps, dtype=dtype, device="meta") for size, steps, dtype in about]
+        return tensors[0] if kind is None else kind(tensors)
+    result = func(*args, **kwargs)
+    tensors = [result] if isinstance(result, Tensor) else result
+    if isinstance(tensors, (tuple, list)) and _are_new(tensors, [*tensors_in((args, kwargs))]):
+        kind = None if tensors is not result else type(result)
+        _made[key] = kind, [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]
+    return result
+
+
+def _about(value: Any) -> Any:
+    """All that a result's shape depends on; 1 and 1.0 are not the same."""
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype
+    if isinstance(value, (tuple, list)):
+        return tuple(_about(one) for one in value)
+    return type(value), value
+
+
+def _are_new(tensors: Any, given: list[Tensor]) -> bool:
+    """Whether these are tensors on meta that fill storages of their own."""
+    if not all(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors):
+        return False
+    storages = {tensor.untyped_storage()._cdata for tensor in (*tensors, *given)}
+    own = len({tensor.untyped_storage()._cdata for tensor in given}) + len(tensors) == len(storages)
+    return own and all(
+        tensor.storage_offset() == 0
+        and torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        .untyped_storage()
+        .nbytes()
+        == tensor.untyped_storage().nbytes()
+        for tensor in tensors
+    )
 
 
 def _whole(index: Any) -> Any:
@@ -119,7 +182,7 @@ def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type], de
             return _Words(_longest(own))
         if not issubclass(kind, nn.Module):
             return _small(own, kind, known.get(component))
-        with OnMeta():  # type: ignore[no-untyped-call]
+        with OnMeta():
             module = empty(kind, source_of(own), own.subfolder, PUBLISHED.get(own.source, {}).get(component))
         module = module.to("meta")  # what is made of plain numbers is on the CPU until here
         _cast(module, dtype_of(preset, own, device))
@@ -239,7 +302,7 @@ def rehearse(maker: Maker, call: Callable[[], object]) -> Rehearsal:
     pipeline = maker.runner.pipeline
     maker.runner = _Rehearser(pipeline)
     rehearsal = Rehearsal(dict(maker.runner.modules))
-    with _recording(pipeline, rehearsal), OnMeta(), torch.no_grad():  # type: ignore[no-untyped-call]
+    with _recording(pipeline, rehearsal), OnMeta(outermost=True), torch.no_grad():
         try:
             call()
         except _Finished:

@@ -4,6 +4,7 @@ Takes the modules of diffusers and the latents of B requests once, although k co
 classifier-free guidance); gives what the modules would give for all copies. What is saved, exactly:
 
 - everything before the first cross-attention is computed for one copy, a ControlNet without cross-attention wholly;
+  where the UNet hears the text beside the time, its copies differ from the first resnet on;
 - SparseCtrl sees no latents: its frames without a picture are computed once until its first motion module;
 - keys and values of text and reference are computed once a request, not at every step and for every frame;
 - attention and feed-forward stay in a CPU's cache (`stages.model.network.layers`).
@@ -12,7 +13,7 @@ classifier-free guidance); gives what the modules would give for all copies. Wha
 nothing of schedules; what reuses deep features is in `stages.model.network.reuse`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,7 +41,7 @@ def can_run(network: Any) -> bool:
         and all(type(block).__name__ in _BLOCKS for block in blocks)
         and all(_is_known(module) for module in network.modules())
         and not any(getattr(block, "s1", None) for block in blocks)  # FreeU
-        and not config.get("addition_embed_type")
+        and config.get("addition_embed_type") in (None, "text_time" if hasattr(network, "up_blocks") else None)
         and not config.get("class_embed_type")
         and not config.get("global_pool_conditions")
         and config.get("controlnet_conditioning_channel_order", "rgb") == "rgb"
@@ -74,11 +75,20 @@ def _is_simple(attention: Any) -> bool:
     )
 
 
-def embed_time(network: Any, t: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
-    """(1, D), computed for `rows` equal rows as diffusers does, because a product of one row may round otherwise."""
+def embed_time(
+    network: Any, t: Tensor, rows: int, dtype: torch.dtype, added: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """(1, D), computed for `rows` equal rows as diffusers does, because a product of one row may round otherwise.
+
+    With what `stages.model.network.text.beside_time` gives for each of them: (rows, D).
+    """
     times = torch.as_tensor(t, device=network.device)[None].expand(rows)
     embedded: Tensor = network.time_embedding(network.time_proj(times).to(dtype))
-    return embedded[:1]
+    if not added:
+        return embedded[:1]
+    sizes = network.add_time_proj(added["time_ids"].flatten()).reshape(rows, -1)
+    told: Tensor = network.add_embedding(torch.cat([added["text_embeds"], sizes], -1).to(embedded.dtype))
+    return embedded + told
 
 
 def spread(latents: Tensor, copies: int) -> Frames:
@@ -118,7 +128,7 @@ def descend(block: Any, frames: Frames, call: Call, *, shrink: bool = True) -> S
 def turn(block: Any, frames: Frames, call: Call) -> Frames:
     """The block between the way down and the way up."""
     if type(block).__name__ == "UNetMidBlock2D":
-        return frames.map(lambda states: block(states, call.time.repeat(len(states), 1)))
+        return frames.map(lambda states: block(states, call.times(len(states))))
     frames = resnet(block.resnets[0], frames, call)
     motions = getattr(block, "motion_modules", (None,) * len(block.attentions))
     for attention, motion, layer in zip(block.attentions, motions, block.resnets[1:], strict=True):

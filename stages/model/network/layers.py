@@ -1,7 +1,7 @@
 """The layers of diffusers' video UNets and ControlNets, each piece of work done once.
 
 Takes the modules as they are, and `Frames`: features in which copies and frames that are still equal stand only once.
-The two halves of classifier-free guidance are equal until the first cross-attention, frames without a picture of
+The two halves of classifier-free guidance are equal until they first hear the text, frames without a picture of
 SparseCtrl until the first motion module. Keys and values of text and reference are made once a request (`Tokens`). On a
 CPU attention and feed-forward run in chunks that stay in the cache. Every row is computed by the operations that the
 modules' own `forward` uses, so the results are theirs. Knows nothing of steps, requests or schedules.
@@ -108,9 +108,13 @@ class Call:
 
     copies: int
     frames: int
-    time: Tensor  # (1, D): the embedded timestep
+    time: Tensor  # the embedded timestep: (1, D), or (k·B, D) where text is told beside it
     tokens: Tokens
     motion: bool = True
+
+    def times(self, rows: int) -> Tensor:
+        """(rows, D) for the rows of `Frames` whose copies stand as far apart as their times do."""
+        return self.time.repeat_interleave(rows // len(self.time), 0)
 
 
 def reads_pictures(attention: Any) -> bool:
@@ -119,10 +123,12 @@ def reads_pictures(attention: Any) -> bool:
 
 
 def resnet(layer: Any, frames: Frames, call: Call) -> Frames:
-    """A ResnetBlock2D."""
+    """A ResnetBlock2D; where text is told beside the time, the copies stand apart afterwards."""
+    if len(call.time) > 1:
+        frames = frames.apart(call.copies)
 
     def run(states: Tensor) -> Tensor:
-        made: Tensor = layer(states, call.time.repeat(len(states), 1))
+        made: Tensor = layer(states, call.times(len(states)))
         return made
 
     return frames.map(run) if layer.conv_shortcut is None else frames.map_whole(run, call.copies)

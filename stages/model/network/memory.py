@@ -6,7 +6,7 @@ window of it: nothing is shared between requests. Windows whose SparseCtrl sees 
 at every step. Knows nothing of schedulers, guidance or how windows are blended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ class Memory:
     def __init__(
         self,
         unet: Any,
-        speaking: tuple[Tensor, list[Tensor]],
+        speaking: tuple[Tensor, list[Tensor], Mapping[str, Tensor]],
         hints: Sequence[Sequence[Hint]],
         planes: Sequence[Tensor | None],
         *,
@@ -35,9 +35,9 @@ class Memory:
         steps: int,
         reuse_every: int,
     ) -> None:
-        """`speaking` is the text (k·B, L, C) and the `image_embeds` of all copies; `hints` and
-        `planes` are those of each window."""
-        text, image = speaking
+        """`speaking` is the text (k·B, L, C), the `image_embeds` and what is heard beside the time, of all copies;
+        `hints` and `planes` are those of each window."""
+        text, image, self._added = speaking
         self._unet, self._copies, self._motion = unet, copies, motion
         self._steps, self._every = steps, reuse_every
         self._tokens = Tokens(text, unet.encoder_hid_proj(image) if unet.encoder_hid_proj is not None else None)
@@ -57,7 +57,7 @@ class Memory:
         if window == 0:
             self._lent.clear()
         batch, frames = latents.shape[0], latents.shape[2]
-        time = embed_time(self._unet, t, self._copies * batch, self._unet.dtype)
+        time = embed_time(self._unet, t, self._copies * batch, self._unet.dtype, self._added)
         call = Call(self._copies, frames, time, self._tokens, self._motion)
         control = partial(self._control, window, latents, t)
         kept = self._kept[window] if self._every > 1 else None

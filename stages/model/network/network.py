@@ -135,7 +135,10 @@ def inflate(spatial: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotion
     """
     check_motion(spatial, adapter)
     try:
-        return UNetMotionModel.from_unet2d(spatial, adapter)
+        unet = UNetMotionModel.from_unet2d(spatial, adapter)
+        if spatial.config.addition_embed_type:  # its layers `from_unet2d` leaves as they were drawn
+            unet.add_embedding.load_state_dict(spatial.add_embedding.state_dict())
+        return unet
     except (RuntimeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"The motion module does not fit the UNet ({reason}); choose one made for it.") from error

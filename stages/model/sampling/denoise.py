@@ -7,9 +7,9 @@ the windows say about the frames they share is blended before the step is taken.
 elsewhere, with the same bytes (`stages.model.sampling.stops`). Knows nothing of where the latents came from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from stages.model.network.memory import Memory, can_remember
 from stages.model.network.network import VideoNetwork, bypass_motion
 from stages.model.network.reference import put_beside
 from stages.model.network.reuse import is_full
+from stages.model.network.text import beside_time
 from stages.model.sampling.glimpses import Colours
 from stages.model.sampling.sampler import draws_noise
 from stages.model.sampling.stops import NO_STOPS, Stops
@@ -39,6 +40,7 @@ class Conditions:
     guidance: float
     image_scale: float
     motion: bool = True
+    added: Mapping[str, Tensor] = field(default_factory=dict)  # beside the time (`text.beside_time`), rows as `text`
     planes: Tensor | None = None  # (B, C + 1, F, h, w) beside the noise (`stages.model.network.reference`)
 
     @property
@@ -46,11 +48,12 @@ class Conditions:
         """How often the latents are denoised: for the negatives and the positives, or without guidance once."""
         return 2 if self.guidance > 1 else 1
 
-    def speaking(self) -> tuple[Tensor, list[Tensor]]:
-        """Text and image of the copies that are denoised."""
+    def speaking(self) -> tuple[Tensor, list[Tensor], Mapping[str, Tensor]]:
+        """Text, image and what is added to the time, of the copies that are denoised."""
         if self.copies == 2:
-            return self.text, self.image
-        return self.text.chunk(2)[1], [tensor.chunk(2)[1] for tensor in self.image]
+            return self.text, self.image, self.added
+        added = {name: tensor.chunk(2)[1] for name, tensor in self.added.items()}
+        return self.text.chunk(2)[1], [tensor.chunk(2)[1] for tensor in self.image], added
 
     def cut(self, span: Span) -> "Conditions":
         """What guides the frames of `span` alone."""
@@ -61,20 +64,29 @@ class Conditions:
 
 
 def condition(
-    network: VideoNetwork, prompts: tuple[str, str], reference: UInt8, *, guidance: float, image_scale: float
+    network: VideoNetwork,
+    prompts: tuple[str, str],
+    reference: UInt8,
+    size: tuple[int, int],
+    *,
+    guidance: float,
+    image_scale: float,
 ) -> Conditions:
     """What text and reference say, still without a ControlNet.
 
     Args:
         prompts: negative, positive.
         reference: (H, W, 3) uint8, for the appearance encoder.
+        size: (width, height) in pixels of what is denoised.
     """
+    text = network.text.encode(prompts)
     return Conditions(
-        text=network.text.encode(prompts),
+        text=text.states,
         image=[] if network.appearance is None else network.appearance.encode(reference),
         hints=(),
         guidance=guidance,
         image_scale=image_scale,
+        added=beside_time(network.unet, text.pooled, size),
     )
 
 
@@ -160,7 +172,7 @@ def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions)
 
     It repeats work that `stages.model.network.fast` does once; `denoise` calls it where that cannot run.
     """
-    text, image = given.speaking()
+    text, image, added = given.speaking()
     text = text.repeat_interleave(scaled.shape[2], 0)  # (k·B·F, L, C)
     inputs = torch.cat([scaled] * given.copies)
     down, mid = add_up(given.hints, inputs, t, text)
@@ -169,7 +181,7 @@ def predict(network: VideoNetwork, scaled: Tensor, t: Tensor, given: Conditions)
             put_beside(network.unet, inputs, given.planes),
             t,
             text,
-            added_cond_kwargs={"image_embeds": image},
+            added_cond_kwargs={"image_embeds": image, **added},
             down_block_additional_residuals=down,
             mid_block_additional_residual=mid,
         ).sample

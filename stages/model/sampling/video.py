@@ -67,6 +67,7 @@ def guide_request(
             network,
             (params.negative_prompt, params.prompt),
             image.pixels,
+            params.size,
             guidance=params.denoising.guidance,
             image_scale=params.guide.image_scale,
         )
@@ -74,6 +75,7 @@ def guide_request(
             given,
             text=given.text.to(network.device, network.dtype),
             image=[tensor.to(network.device, network.dtype) for tensor in given.image],
+            added={name: tensor.to(network.device) for name, tensor in given.added.items()},
             hints=prepare_hints(network.controls, params.guide.controls, pictures, params.size, frames),
             planes=planes_for(network.unet, reference if params.guide.latents else None, frames, first=first),
             motion=params.motion and not (frames == 1 and params.image_mode == "bypass"),

@@ -13,6 +13,8 @@ from stages.base import WeightsError
 
 Shape = tuple[int, ...]
 
+SIZES = 2  # that a UNet with 'text_time' hears beside the pooled text: height and width in pixels
+
 _GLOBAL, _PLUS = "proj.weight", "latents"  # the tensor that tells the form of an appearance adapter
 
 
@@ -26,16 +28,23 @@ def check_unet(unet: Any, text_width: int, latent_channels: int, *, beside: bool
         WeightsError: it does not.
     """
     config = unet.config
-    if config.addition_embed_type or config.class_embed_type or config.encoder_hid_dim_type:
-        wanted = config.addition_embed_type or config.class_embed_type or config.encoder_hid_dim_type
+    added = config.addition_embed_type
+    if wanted := (None if added == "text_time" else added) or config.class_embed_type or config.encoder_hid_dim_type:
         raise WeightsError(
-            f"Part 'unet' is of a kind that wants {wanted!r} beside the text (SDXL's do); I2V and V2V take UNets of "
-            f"the SD1.5 kind, which want nothing else: choose one of those."
+            f"Part 'unet' is of a kind that wants {wanted!r} beside the text; T2I, I2V and V2V take UNets of the SD1.5 "
+            f"kind, which want nothing else or 'text_time': choose one of those."
         )
     if (width := _one(config.cross_attention_dim)) != text_width:
         raise WeightsError(
             f"Part 'unet' reads text of width {width}, part 'text_encoder' gives {text_width}; "
             f"choose the text encoder that the UNet was trained with."
+        )
+    told = text_width + SIZES * (config.addition_time_embed_dim or 0)
+    if added and config.projection_class_embeddings_input_dim != told:
+        raise WeightsError(
+            f"Part 'unet' reads {config.projection_class_embeddings_input_dim} numbers beside the time, but gets "
+            f"{told}: {text_width} of pooled text, {config.addition_time_embed_dim} each of height and width (SDXL's "
+            f"want more); choose a UNet that was trained with this text encoder and these two."
         )
     wide = 2 * latent_channels + 1
     if beside and config.in_channels != wide:

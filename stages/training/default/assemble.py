@@ -18,7 +18,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from stages.base import InputError
 from stages.model.weights.packed import pack
 from stages.training.default.clips import build_motion, widened
-from stages.training.default.pictures import WIDTHS, build_text, build_unet
+from stages.training.default.pictures import WIDTHS, build_unet
+from stages.training.default.reading import build_text
 from stages.training.default.words import TARGET
 from stages.training.loop.loop import load_average
 from stages.training.scenes.fetch import cache_folder

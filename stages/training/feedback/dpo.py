@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.base import InputError
+from stages.model.network.text import Text
 from stages.settings import Denoising
 from stages.training.feedback.spatial import SpatialTrainee
 from stages.training.loop.loop import Options, Schedule, train
@@ -77,12 +78,13 @@ def margin(
     noising: Noising,
 ) -> Tensor:
     """(B,): by how much training has moved the network in favour of the better latents (B, C, h, w); 0 before it."""
-    states = trainee.read(captions).repeat(2, 1, 1)
+    told = trainee.read(captions)
+    text = Text(told.states.repeat(2, 1, 1), told.pooled.repeat(2, 1))
     noised, target = noising(torch.cat([better, worse]), times.repeat(2), noise.repeat(2, 1, 1, 1))
     both = times.repeat(2).to(noised.device)
     with torch.no_grad(), trainee.as_before():
-        before = _error(reference(noised, both, states).sample, target)
-    now = _error(trainee.unet(noised, both, states).sample, target)
+        before = _error(trainee.say(reference, noised, both, text), target)
+    now = _error(trainee.say(trainee.unet, noised, both, text), target)
     better_now, worse_now = now.chunk(2)
     better_before, worse_before = before.chunk(2)
     return (worse_now - better_now) - (worse_before - better_before)

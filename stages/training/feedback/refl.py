@@ -64,18 +64,18 @@ def train_refl(
 
     def loss_of(step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         chosen = [rng.choice(prompts) for _ in range(recipe.batch)]
-        states = trainee.read(chosen)
+        text = trainee.read(chosen)
         scheduler = build_scheduler(noise)
-        scheduler.set_timesteps(recipe.steps, device=states.device)
+        scheduler.set_timesteps(recipe.steps, device=text.states.device)
         last = rng.randrange(recipe.first, recipe.steps)
-        latents = torch.randn(shape).to(states.device)
+        latents = torch.randn(shape).to(text.states.device)
         with torch.no_grad():
             for t in scheduler.timesteps[:last]:
-                said = trainee.unet(scheduler.scale_model_input(latents, t), t, states).sample
+                said = trainee.say(trainee.unet, scheduler.scale_model_input(latents, t), t, text)
                 latents = scheduler.step(said.float(), t, latents).prev_sample
         torch.clear_autocast_cache()  # else the step with gradients meets weights that were cast without
         times = scheduler.timesteps[last].expand(recipe.batch)
-        said = trainee.unet(latents, times, states).sample.float()
+        said = trainee.say(trainee.unet, latents, times, text).float()
         pictures = trainee.draw_pictures(noising.clean_from(latents, said, times)).float()
         rewards = ask(reward, pictures, chosen)
         return recipe.scale * F.relu(recipe.margin - rewards).mean(), {"reward": float(rewards.detach().mean())}

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from stages.model.network import vae as codec
-from stages.model.network.text import TextEncoder, tokenize
+from stages.model.network.text import Text, TextEncoder, beside_time, read
 from stages.model.weights.loading import load_module
 from stages.presets import Preset
 from stages.settings import Denoising
@@ -61,11 +61,16 @@ class SpatialTrainee:
         return self.lora.off() if self.lora is not None else nullcontext()
 
     @torch.no_grad()
-    def read(self, prompts: Sequence[str]) -> Tensor:
-        """(B, L, C)."""
-        text = self.text
-        states: Tensor = text.model(tokenize(text.tokenizer, prompts, text.context).to(text.model.device))[0]
-        return states
+    def read(self, prompts: Sequence[str]) -> Text:
+        """What the text encoder, which does not learn, makes of them."""
+        return read(self.text.model, self.text.tokenizer, prompts)
+
+    def say(self, unet: Any, noised: Tensor, times: Tensor, text: Text) -> Tensor:
+        """What `unet`, this one or its reference, says about latents (B, C, h, w)."""
+        height, width = (side * codec.reduction(self.vae) for side in noised.shape[2:])
+        added = beside_time(unet, text.pooled, (width, height))
+        said: Tensor = unet(noised, times, text.states, added_cond_kwargs=added).sample
+        return said
 
     def draw_pictures(self, latents: Tensor) -> Tensor:
         """(B, 3, H, W) in about -1..1 from scaled latents; with gradients."""

@@ -226,12 +226,17 @@ def _check_fit(file: Path, saved: list[Tensor], parameters: list[nn.Parameter]) 
 
 
 def load_average(name: str, modules: nn.Module, folder: Path) -> int:
-    """Put the averaged weights of an unfinished run into `modules`; the step they come from, 0 if there is none."""
+    """Put the averaged weights of an unfinished run into `modules`; the step they come from, 0 if there is none.
+
+    Raises:
+        InputError: a checkpoint of another model.
+    """
     file = folder / f"{name}.pt"
     if not file.exists():
         return 0
     state = torch.load(file, weights_only=True)
     parameters = [p for p in modules.parameters() if p.requires_grad]
+    _check_fit(file, state["parameters"], parameters)
     with torch.no_grad():
         for parameter, mean in zip(parameters, state["average"], strict=True):
             parameter.copy_(mean)

@@ -3,7 +3,7 @@
 The momentum of a weight, taken as a matrix of (outputs, inputs x kernel), is replaced by the nearest matrix whose
 singular values are about one, by five rounds of a Newton-Schulz iteration (K. Jordan et al., "Muon: an optimizer for
 hidden layers in neural networks", 2024), scaled so that a step is about as long as AdamW's (arXiv 2502.16982, section
-2.2). Vectors, and the parameters named `plain`, take AdamW's steps.
+2.2). Vectors, and the parameters named `plain`, take AdamW's steps; those named `slow` learn at a share of the rate.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,8 @@ _TINY = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """Over `parameters`; those in `plain` and all vectors by AdamW, with `plain_gain` times the rate for the former."""
+    """Over `parameters`; those in `plain` and all vectors by AdamW. The rate of those in `plain` is multiplied by
+    `plain_gain`, that of those in `slow` by `slow_gain`."""
 
     def __init__(
         self,
@@ -30,20 +31,24 @@ class Muon(torch.optim.Optimizer):
         *,
         plain: Iterable[nn.Parameter] = (),
         plain_gain: float = 1.0,
+        slow: Iterable[nn.Parameter] = (),
+        slow_gain: float = 1.0,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.01,
     ) -> None:
         every, apart = list(parameters), {id(parameter) for parameter in plain}
+        slowed = {id(parameter) for parameter in slow}
         kinds = {
             "muon": [p for p in every if p.ndim > 1 and id(p) not in apart],
             "adamw": [p for p in every if p.ndim < 2 and id(p) not in apart],
             "plain": [p for p in every if id(p) in apart],
         }
         groups = [
-            {"params": chosen, "kind": kind, "gain": plain_gain if kind == "plain" else 1.0}
-            for kind, chosen in kinds.items()
-            if chosen
+            {"params": chosen, "kind": kind, "gain": (plain_gain if kind == "plain" else 1.0) * gain}
+            for kind, each in kinds.items()
+            for is_slow, gain in ((False, 1.0), (True, slow_gain))
+            if (chosen := [p for p in each if (id(p) in slowed) == is_slow])
         ]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})
 

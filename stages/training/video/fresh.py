@@ -12,6 +12,8 @@ from torch import nn
 from stages.model.network.control import PlainControl
 from stages.model.network.network import VideoNetwork, is_temporal
 
+_BESIDE_TIME = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+
 
 def renew_motion(network: VideoNetwork) -> None:
     """Every layer of the motion module as diffusers makes it, its output projections zero."""
@@ -26,8 +28,11 @@ def renew_motion(network: VideoNetwork) -> None:
 
 
 def renew_control(network: VideoNetwork, part: str, spatial: UNet2DConditionModel) -> None:
-    """A ControlNet over RGB in the place of `part`, whatever its kind was."""
+    """A ControlNet over RGB in the place of `part`, whatever its kind was; it hears no text beside the time."""
     control = ControlNetModel.from_unet(spatial).to(network.unet.device).eval()
+    if spatial.config.addition_embed_type:
+        control.register_to_config(**dict.fromkeys(_BESIDE_TIME))
+        del control.add_embedding
     network.controls[part] = PlainControl(control)
 
 

@@ -30,7 +30,7 @@ from stages.model.network.appearance import flatten_adapter, normalise, read_ada
 from stages.model.network.control import PlainControl, PlainHint, SparseHint
 from stages.model.network.network import VideoNetwork, bypass_motion, is_temporal
 from stages.model.network.reference import planes_for, put_beside, reads_reference
-from stages.model.network.text import tokenize
+from stages.model.network.text import Text, beside_time, read
 from stages.settings import Control, ImageMode
 from stages.training.video.batches import Batch
 from stages.training.video.noising import Noising
@@ -128,7 +128,10 @@ class Trainee:
         noised, target = noising(clean, times, noising.draw_noise(clean, batch.softened, batch.anchors))
         noised, times = noised.transpose(1, 2), times.to(clean.device)  # (B, C, F, h, w)
         planes = self.planes(batch, with_picture)
-        states = self.read(captions).repeat_interleave(frames, 0)
+        text = self.read(captions)
+        states = text.states.repeat_interleave(frames, 0)
+        height, width = (side * self.network.reduction for side in noised.shape[3:])
+        added = beside_time(unet, text.pooled, (width, height))
         set_scale(unet, 1.0)
         bypassed = frames == 1 and self.image_mode == "bypass"
         with bypass_motion(unet) if bypassed else nullcontext():
@@ -137,18 +140,16 @@ class Trainee:
                 put_beside(unet, noised, planes),
                 times,
                 states,
-                added_cond_kwargs={"image_embeds": self.look(batch.references, with_picture)},
+                added_cond_kwargs={"image_embeds": self.look(batch.references, with_picture), **added},
                 down_block_additional_residuals=down,
                 mid_block_additional_residual=mid,
             ).sample
         return F.mse_loss(said.transpose(1, 2).float(), target)
 
     @torch.no_grad()
-    def read(self, captions: Sequence[str]) -> Tensor:
-        """(B, L, C): what the text encoder, which does not learn, makes of them."""
-        text = self.network.text
-        states: Tensor = text.model(tokenize(text.tokenizer, captions, text.context).to(text.model.device))[0]
-        return states
+    def read(self, captions: Sequence[str]) -> Text:
+        """What the text encoder, which does not learn, makes of them."""
+        return read(self.network.text.model, self.network.text.tokenizer, captions)
 
     def planes(self, batch: Batch, kept: Sequence[bool]) -> Tensor | None:
         """What stands beside the noise, as `stages.model.network.reference` says: zeros for what is not kept.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import certifi
 import pydantic
 import pytest
 
@@ -352,6 +353,17 @@ def test_an_address_may_end_in_v1_as_other_clients_want_it(make: MakeClient) -> 
     for url in ("http://host:8000", "http://host:8000/", "http://host:8000/v1", "http://host:8000/v1/"):
         assert make(url).base_url == "http://host:8000"
     assert make("https://host/films/v1").base_url == "https://host/films"
+
+
+def test_a_server_on_this_machine_is_asked_without_loading_certificates(
+    make: MakeClient, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(certifi, "where", lambda: "/missing")
+    assert make(wire.url).health().status == "ok"
+    with pytest.raises(InvalidArgumentError, match="cannot be used"):
+        make("https://server.example")
 
 
 def test_bad_settings(make: MakeClient) -> None:

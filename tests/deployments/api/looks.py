@@ -1,8 +1,10 @@
 """Every state that the page can be in, one after the other: for tests of how it looks and whom it leaves out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import httpx
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
 from stages.types import UInt8
@@ -11,6 +13,27 @@ from tests.deployments.api.served import Served
 
 Pictures = Callable[[int, int], UInt8]
 """(count, hue) to frames."""
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+
+
+def faults(page: Page, states: Iterable[str]) -> list[str]:
+    """What axe-core finds in each state, and what is wider than the window: on a desktop and then on a phone.
+
+    Every state is reached on a `PHONE`, the harder way. It has a mouse here: without one less is shown.
+    """
+    axe, found = Axe(), []
+    for state in states:
+        for name, manner in (("desktop", DESKTOP), ("phone", PHONE)):
+            page.set_viewport_size(manner["viewport"])
+            page.emulate_media(color_scheme=manner["color_scheme"])
+            where = f"{name}, {state}"
+            broken = axe.run(page).response["violations"]
+            found += [f"{where}: {one['id']} at {node['html'][:120]}" for one in broken for node in one["nodes"]]
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > manner["viewport"]["width"]:
+                found.append(f"{where}: {wide} pixels wide")
+    return found
 
 
 def looks(served: Served, page: Page, pictures: Pictures = frames) -> Iterator[str]:

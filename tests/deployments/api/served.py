@@ -19,13 +19,15 @@ from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.settings.application import AppArgs
+from tests import routes as routes  # for what it does
+from tests.journals import sqlite_journal
 
 
 class Served:
     """The application on a port of its own, and its journal."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal = Journal(Database(f"sqlite:///{folder}/jobs.sqlite"))
+        self.journal = Journal(Database(sqlite_journal(folder)))
         self.leases = Leases(self.journal.database)
         self.glimpses: dict[str, bytes] = {}  # what the pipeline shows of a job
         self.store = ArtifactStore(f"file://{folder}/artifacts")

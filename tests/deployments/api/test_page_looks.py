@@ -1,7 +1,6 @@
 """The page in every state: open to everybody (axe-core finds nothing), narrow enough for a phone, and small."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
@@ -10,17 +9,13 @@ from playwright.sync_api import Browser, expect
 from deployments.api.page import reached, read_parts
 from deployments.tenants.keys import KeyBook
 from tests.browser import chromium, needs_chromium, opened
-from tests.deployments.api.looks import looks
+from tests.deployments.api.looks import PHONE, faults, looks
 from tests.deployments.api.served import Served
 
 pytestmark = pytest.mark.slow
 
 BUDGET_BYTES = 150_000  # of all that the page is made of, as it is on disk
 RATE_BYTES = 65_000  # of all that a rater's page loads
-MANNERS: dict[str, dict[str, Any]] = {
-    "desktop, light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "phone, dark": {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True},
-}
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +33,10 @@ def test_the_page_is_small_and_its_files_too() -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("manner", MANNERS)
-def test_nobody_is_left_out_in_any_state(served: Served, browser: Browser, manner: str) -> None:
-    about = MANNERS[manner]
-    with opened(browser, served.url, reduced_motion="reduce", **about) as page:
-        axe, found = Axe(), []
-        for state in looks(served, page):
-            broken = axe.run(page).response["violations"]
-            found += [f"{state}: {one['id']} at {node['html'][:120]}" for one in broken for node in one["nodes"]]
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > about["viewport"]["width"]:
-                found.append(f"{state}: {wide} pixels wide")
-        assert not found, "\n".join(found)
+def test_nobody_is_left_out_in_any_state(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url, reduced_motion="reduce", **PHONE) as page:
+        found = faults(page, looks(served, page))
+    assert not found, "\n".join(found)
 
 
 @needs_chromium

@@ -7,14 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from client.schema_studies import RaterLink, Study
 from tests.browser import chromium, needs_chromium, opened
+from tests.deployments.api import looks
 from tests.deployments.api.rating import PROMPTS, SIDES, SYSTEMS, answerable, begun, new_link, rating_looks, ready_study
 from tests.deployments.api.served import Served
-from tests.deployments.api.test_page_looks import MANNERS
 from tests.e2e.rig import wait_for
 
 pytestmark = [needs_chromium, pytest.mark.slow]
@@ -221,18 +220,10 @@ def test_what_was_rated_elsewhere_is_not_rated_again(served: Served, browser: Br
     assert [one.done for one in standing_of(served, study)] == [1]
 
 
-@pytest.mark.parametrize("manner", MANNERS)
-def test_nobody_is_left_out_of_a_study(served: Served, browser: Browser, manner: str) -> None:
-    about = MANNERS[manner]
-    with opened(browser, served.url, start="/rate", allowed=("403", "503", "ERR_"), **about) as page:
-        axe, found = Axe(), []
-        for state in rating_looks(served, page):
-            broken = axe.run(page).response["violations"]
-            found += [f"{state}: {one['id']} at {node['html'][:120]}" for one in broken for node in one["nodes"]]
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > about["viewport"]["width"]:
-                found.append(f"{state}: {wide} pixels wide")
-        assert not found, "\n".join(found)
+def test_nobody_is_left_out_of_a_study(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url, start="/rate", allowed=("403", "503", "ERR_"), **looks.PHONE) as page:
+        found = looks.faults(page, rating_looks(served, page))
+    assert not found, "\n".join(found)
 
 
 def test_back_and_forward_lead_to_the_pair_that_is_next(served: Served, browser: Browser) -> None:

@@ -4,13 +4,12 @@ import csv
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
 from tests.browser import chromium, needs_chromium, opened
+from tests.deployments.api.looks import PHONE, faults
 from tests.deployments.api.rating import SYSTEMS, crowd, owner_looks, ready_study
 from tests.deployments.api.served import Served
-from tests.deployments.api.test_page_looks import MANNERS
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -56,15 +55,7 @@ def test_links_are_made_copied_and_revoked_and_votes_are_seen(served: Served, br
         expect(page.get_by_text("There is none yet")).to_be_visible()
 
 
-@pytest.mark.parametrize("manner", MANNERS)
-def test_nobody_is_left_out_of_the_results(served: Served, browser: Browser, manner: str) -> None:
-    about = MANNERS[manner]
-    with opened(browser, served.url, allowed=("404",), **about) as page:
-        axe, found = Axe(), []
-        for state in owner_looks(served, page):
-            broken = axe.run(page).response["violations"]
-            found += [f"{state}: {one['id']} at {node['html'][:120]}" for one in broken for node in one["nodes"]]
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > about["viewport"]["width"]:
-                found.append(f"{state}: {wide} pixels wide")
-        assert not found, "\n".join(found)
+def test_nobody_is_left_out_of_the_results(served: Served, browser: Browser) -> None:
+    with opened(browser, served.url, allowed=("404",), **PHONE) as page:
+        found = faults(page, owner_looks(served, page))
+    assert not found, "\n".join(found)

@@ -14,6 +14,7 @@ from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import metadata
 from tests.deployments.journal.job_acts import claim, finished, kept, submit
+from tests.journals import KINDS
 from tests.postgres import new_database
 
 
@@ -36,7 +37,7 @@ def filled(journal: Journal, leases: Leases) -> Journal:
     return journal
 
 
-@pytest.mark.parametrize("into", ["sqlite", "postgres"])
+@pytest.mark.parametrize("into", KINDS)
 def test_a_backup_goes_back_whole_and_the_journal_goes_on(filled: Journal, into: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.gz"
     count = back_up(filled.database, path)

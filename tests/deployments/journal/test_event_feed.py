@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,17 +13,10 @@ from deployments.journal.feed import EventFeed
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.steps import log_event
-from tests.journals import postgres_journal, sqlite_journal
+from tests.journals import postgres_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 DEADLINE_S = 120.0
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(Database(sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()))
-    yield opened
-    opened.database.close()
 
 
 @pytest.fixture

@@ -21,12 +21,13 @@ from deployments.journal.database import SCHEMA, Database, driver_url
 from deployments.journal.journal import Journal
 from deployments.journal.outputs import held_bytes
 from deployments.journal.tables import metadata
+from tests.journals import KINDS
 from tests.postgres import new_database
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/jobs.sqlite" if request.param == "sqlite" else new_database()
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,13 +22,11 @@ from client.schema import JobError
 from deployments.api.answers import webhook_answer
 from deployments.errors import InvalidRequestError
 from deployments.jobs.values import JobRequest, NewJob, Update
-from deployments.journal.database import Database
 from deployments.journal.journal import Journal
 from deployments.journal.leases import Leases
 from deployments.journal.tables import deliveries
 from deployments.tenants.addresses import PrivateAddressError, public_address
 from deployments.tenants.webhooks import AT_ONCE, PER_TENANT, RETRY_S, Courier, judge_url
-from tests.journals import postgres_journal, sqlite_journal
 
 REQUEST = JobRequest(prompt="a fox", model="tiny", size="256x256", seconds="2", seed=7)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -68,19 +65,12 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     server = Receiver([200])
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # else its end takes half a second
     thread.start()
     yield server
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(Database(sqlite_journal(tmp_path) if request.param == "sqlite" else postgres_journal()))
-    yield opened
-    opened.database.close()
 
 
 def row(journal: Journal, job_id: str | None = None) -> Any:
@@ -183,7 +173,7 @@ class _SlowHandler(socketserver.BaseRequestHandler):
 @contextmanager
 def slow(beginning: bytes, again: bytes, pause_s: float = 0.05) -> Iterator[Slow]:
     with Slow(beginning, again, pause_s) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 

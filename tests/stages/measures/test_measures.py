@@ -120,8 +120,8 @@ def test_the_command_measures_folders(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MAGICVIDEO_CACHE", str(tmp_path / "cache"))
     for number in range(2):
-        write(Path(f"ours/{number}.mp4"), moving(16))
-        write(Path(f"theirs/{number}.mp4"), noisy(moving(16), number), kbit_s=600)
+        write(Path(f"ours/{number}.mp4"), moving(6))
+        write(Path(f"theirs/{number}.mp4"), noisy(moving(6), number), kbit_s=600)
     PIL.Image.fromarray(moving(1)[0]).save("ours/0.png")
     Path("prompts.json").write_text('{"0": "a fox"}')
     own = ("--prompts", "prompts.json", "--measure", f"{__name__}:loudness")

@@ -1,4 +1,5 @@
-"""A preset as the next default one: one UNet for T2I, I2V and V2V, which reads the reference beside the noise.
+"""A preset as the next default one: one UNet for T2I, I2V and V2V, which reads the reference beside the noise and hears
+the pooled text beside the time.
 
 Random, narrow parts on disk; an autoencoder of eight pixels a latent in blocks, no ControlNet, no appearance encoder.
 """
@@ -25,7 +26,7 @@ def make_spatial() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=8, in_channels=CHANNELS, out_channels=CHANNELS, block_out_channels=WIDTHS, layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=parts.TEXT, attention_head_dim=4, norm_num_groups=8,
+        cross_attention_dim=parts.TEXT, attention_head_dim=4, norm_num_groups=8, **parts.TOLD,
     )  # fmt: skip
 
 

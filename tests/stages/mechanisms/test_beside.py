@@ -54,10 +54,10 @@ def animate(pipeline: LocalPipeline, params: I2VParams, image: Image = REFERENCE
 
 
 @contextmanager
-def first_layer(unet: Any) -> Iterator[list[Tensor]]:
-    """What its first layer reads while the context lasts."""
+def first_layer(unet: Any, name: str = "conv_in") -> Iterator[list[Tensor]]:
+    """What its first layer, or that of this name, reads while the context lasts."""
     seen = list[Tensor]()
-    hook = unet.conv_in.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    hook = unet.get_submodule(name).register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
     try:
         yield seen
     finally:
@@ -133,9 +133,10 @@ def test_the_fast_path_says_what_the_modules_say(preset: Preset, pipeline: Local
 def test_training_reads_what_sampling_reads(preset: Preset, pipeline: LocalPipeline) -> None:
     """At the highest time, where sampling starts: noise in the same measure, leaning alike, and the same beside it."""
     network, params = pipeline.i2v.network, params_of(preset)
-    with first_layer(network.unet) as seen:
+    with first_layer(network.unet) as seen, first_layer(network.unet, "add_embedding.linear_1") as heard:
         animate(pipeline, params)
     anchor, noising = encode_reference(network, REFERENCE, SIZE), Noising(params.denoising, params.prior)
+    assert params.prompt == "a fox"
     signal, spread = noising._signal[noising.start], noising._spread[noising.start]
     noise = draw_noise((1, CHANNELS, FRAMES, 8, 8), SEED, "i2v")[0].transpose(0, 1)
     assert noising.start == TRAIN_STEPS - 1
@@ -144,13 +145,14 @@ def test_training_reads_what_sampling_reads(preset: Preset, pipeline: LocalPipel
     trainee = Trainee(network, [], "bypass", Dropping(0, 0, 0, noise=0))
     clip = torch.randn((1, FRAMES, CHANNELS, 8, 8), generator=torch.Generator().manual_seed(2))
     batch = Batch(clip, torch.empty(0), ("a fox",), anchors=anchor)
-    with first_layer(network.unet) as learnt:
+    with first_layer(network.unet) as learnt, first_layer(network.unet, "add_embedding.linear_1") as told:
         torch.manual_seed(4)
         trainee.loss(batch, torch.tensor([noising.start]), noising, random.Random(0))
     torch.manual_seed(4)
     drawn = torch.randn_like(clip)[0]
     assert torch.allclose(learnt[0][:, :CHANNELS], signal * anchor + spread * drawn, atol=1e-4)
     assert torch.allclose(learnt[0][:, CHANNELS:], seen[0][:, CHANNELS:], atol=1e-5)
+    assert torch.allclose(told[0][0], heard[0][1], atol=1e-5), "the pooled text of the prompt, and the size"
 
 
 @pytest.mark.parametrize(("changes", "kept"), [({"alone": True}, False), ({}, False), ({}, True)])

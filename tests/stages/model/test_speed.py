@@ -54,7 +54,7 @@ def guide(
     network: VideoNetwork, *controls: Control, frames: int = 4, prompt: str = "a fox", guidance: float = 5.0
 ) -> Conditions:
     picture = np.random.default_rng(1).integers(0, 256, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
-    given = condition(network, ("blur", prompt), picture, guidance=guidance, image_scale=0.7)
+    given = condition(network, ("blur", prompt), picture, SIZE, guidance=guidance, image_scale=0.7)
     return replace(given, hints=prepare_hints(network.controls, controls, {"reference": picture[None]}, SIZE, frames))
 
 

@@ -118,7 +118,8 @@ class Rig:
         size: tuple[int, int] = SMALL,
         guidance: float = GUIDANCE,
     ) -> Conditions:
-        given = condition(self.network, (NEGATIVE, prompt), reference, guidance=guidance, image_scale=image_scale)
+        said = (NEGATIVE, prompt)
+        given = condition(self.network, said, reference, size, guidance=guidance, image_scale=image_scale)
         shown = pictures or {"reference": reference[None]}
         return replace(given, hints=prepare_hints(self.network.controls, controls, shown, size, frames))
 

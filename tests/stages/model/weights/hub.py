@@ -45,7 +45,7 @@ class _Answers(BaseHTTPRequestHandler):
 def serve_trees() -> Iterator[str]:
     """Its address, while the context lasts."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

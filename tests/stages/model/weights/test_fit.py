@@ -109,11 +109,12 @@ def test_a_unet_of_another_text_encoder_vae_or_kind() -> None:
         check_unet(unet(), 48, 4)
     with pytest.raises(WeightsError, match="reads latents of 9 channels, part 'vae' gives 4; choose"):
         check_unet(unet(in_channels=9), parts.TEXT, 4)
-    sdxl = unet(
-        addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=80
-    )  # fmt: skip
-    with pytest.raises(WeightsError, match=r"wants 'text_time' beside the text \(SDXL's do\)"):
+    check_unet(unet(**parts.TOLD), parts.TEXT, 4)
+    sdxl = unet(**{**parts.TOLD, "projection_class_embeddings_input_dim": parts.TEXT + 6 * 8})
+    with pytest.raises(WeightsError, match="reads 80 numbers beside the time, but gets 48: 32 of pooled text, 8 e"):
         check_unet(sdxl, parts.TEXT, 4)
+    with pytest.raises(WeightsError, match="wants 'timestep' beside the text; T2I, I2V and V2V take UNets"):
+        check_unet(unet(class_embed_type="timestep"), parts.TEXT, 4)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from diffusers import MotionAdapter, UNet2DConditionModel
 
 from stages.base import InputError
 from stages.model.network.reference import put_beside
+from stages.model.network.text import beside_time
 from stages.presets import TINY
 from stages.training.default.autoencoder import build as build_vae
 from stages.training.default.clips import TARGETS, ClipSource, PictureSource, build, build_motion, keep_start, widened
@@ -47,11 +48,12 @@ def test_a_widened_unet_says_what_it_said() -> None:
     unet = make_spatial().eval()
     wide = widened(unet).eval()
     noised, text = torch.randn(2, CHANNELS, 8, 8), torch.randn(2, 5, parts.TEXT)
+    added = beside_time(unet, torch.randn(2, parts.TEXT), (64, 64))
     with torch.no_grad():
-        wanted = unet(noised, 500, text).sample
-        assert torch.allclose(wide(put_beside(wide, noised), 500, text).sample, wanted, atol=1e-5)
-        planes = torch.randn(2, CHANNELS + 1, 8, 8)
-        assert torch.allclose(wide(put_beside(wide, noised, planes), 500, text).sample, wanted, atol=1e-5)
+        wanted = unet(noised, 500, text, added_cond_kwargs=added).sample
+        for planes in (None, torch.randn(2, CHANNELS + 1, 8, 8)):
+            said = wide(put_beside(wide, noised, planes), 500, text, added_cond_kwargs=added).sample
+            assert torch.allclose(said, wanted, atol=1e-5)
 
 
 def test_batches_are_whole_clips_or_later_windows_and_know_their_reference(shelf: Path) -> None:
@@ -112,7 +114,7 @@ def test_it_learns_saves_and_goes_on_bit_for_bit(shelf: Path, tmp_path: Path) ->
         if not torch.equal(one, other)
     }
     assert any("motion_modules" in name for name in moved)
-    assert "conv_in.weight" in moved
+    assert {"conv_in.weight", "add_embedding.linear_1.weight"} <= moved
     whole.save(TARGETS, tmp_path / "out", {"spatial": "unet"}, torch.float32)
     unet = UNet2DConditionModel.from_pretrained(tmp_path / "out" / "unet")
     assert torch.equal(unet.conv_in.weight, whole.network.unet.conv_in.weight)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,10 +32,10 @@ RATES = {0: 2e-3, 4: 2e-2}  # by rank
 PROMPTS = ("a fox", "an owl")
 
 
-def make(rank: int = 0) -> SpatialTrainee:
+def make(rank: int = 0, **unet: Any) -> SpatialTrainee:
     torch.manual_seed(0)
     text = TextEncoder(parts.make_tokenizer(), parts.make_text().requires_grad_(False))
-    return SpatialTrainee(parts.make_unet(), parts.make_vae().requires_grad_(False), text, rank)
+    return SpatialTrainee(parts.make_unet(**unet), parts.make_vae().requires_grad_(False), text, rank)
 
 
 def redness(pictures: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -104,6 +105,16 @@ def test_dpo_lowers_its_loss_and_widens_the_margin_of_its_pairs(tmp_path: Path, 
     header, *lines = (tmp_path / "dpo.csv").read_text().splitlines()
     assert header == "step,loss,rate,seconds,accuracy,margin"
     assert float(lines[-1].split(",")[1]) < float(lines[0].split(",")[1])
+
+
+def test_a_unet_that_hears_pooled_text_is_told_it() -> None:
+    trainee, deaf = make(**parts.TOLD), make()
+    assert fixed_margin(trainee, trainee.reference()).shape == (16,)
+    said = trainee.say(trainee.unet, torch.randn(2, 4, 4, 4), torch.tensor([10, 500]), trainee.read(PROMPTS))
+    torch.autograd.backward(said.mean())
+    gradient = trainee.unet.add_embedding.linear_1.weight.grad
+    assert float(gradient[:, : parts.TEXT].abs().max()) > 0
+    assert not hasattr(deaf.unet, "add_embedding")
 
 
 def test_a_low_rank_change_is_off_saved_and_merged(tmp_path: Path) -> None:
