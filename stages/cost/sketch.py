@@ -20,7 +20,7 @@ from stages.model.network.appearance import Appearance, split_adapter
 from stages.model.network.control import ControlNet, PlainControl, SparseControl
 from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.text import TextEncoder
-from stages.model.weights.files import read_header
+from stages.model.weights.contents import read_header
 from stages.model.weights.loading import find_part, source_of
 from stages.model.weights.published import NETWORKS, adapter_plus_shapes
 from stages.presets import Guide, Preset

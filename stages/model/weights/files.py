@@ -2,31 +2,33 @@
 
 `MAGICVIDEO_WEIGHTS` names a folder with copies of repositories as `<org>/<name>`, for machines without network; a copy
 counts for a part only if it holds all that this part needs. Only that is fetched: configs, vocabularies and safetensors
-of its subfolder and variant. A pickle is recognised by its name and by its first bytes, and never read: it can run
-code. Knows nothing of modules.
+of its subfolder and variant. Knows nothing of modules.
 """
 
 import errno
 import json
 import os
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from stages.base import WeightsError
+from stages.model.weights.contents import (
+    PICKLES,
+    TEXTS,
+    check_whole,
+    has_pointer,
+    refuse_pickle,
+    refuse_pointers,
+)
 from stages.presets import WEIGHTS, Part
 
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")  # the last: how a message is laid out for a language model
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
 
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
-_MAY_BE_POINTERS = (".safetensors", *(text.removeprefix("*") for text in _TEXTS))
-_POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
 def is_hub_id(part: Part) -> bool:
@@ -67,10 +69,10 @@ def patterns(name: str, part: Part) -> list[str]:
     middles = dict.fromkeys([variant, f"{variant}{shards}", f"{shards}{variant}"])  # both orders are in use
     files = [f"{stem}{middle}.safetensors" for stem in STEMS for middle in middles]
     if is_pipeline(name):
-        return ["model_index.json", *(f"*/{file}" for file in (*_TEXTS, *files))]
+        return ["model_index.json", *(f"*/{file}" for file in (*TEXTS, *files))]
     if "tokenizer" in name:
-        return [_inside(part, text) for text in _TEXTS]
-    return [_inside(part, file) for file in (*_TEXTS, *files)]
+        return [_inside(part, text) for text in TEXTS]
+    return [_inside(part, file) for file in (*TEXTS, *files)]
 
 
 def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
@@ -143,7 +145,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
         raise WeightsError(f"Part {name!r} cannot be loaded from {folder}: {_what_is_there(part, folder)}.")
     for file in files:
         refuse_pickle(name, part, file)
-        _check_whole(name, file)
+        check_whole(name, file)
 
 
 def _refuse_pickles(name: str, folder: Path) -> None:
@@ -167,90 +169,22 @@ def _what_is_there(part: Part, folder: Path) -> str:
     return "it has no .safetensors file; fetch it again"
 
 
-def refuse_pickle(name: str, part: Part, file: Path) -> None:
-    """By the first bytes, whatever the file is called.
-
-    Raises:
-        WeightsError: it is a pickle.
-    """
-    refuse_pointer(name, file)
-    with file.open("rb") as opened:
-        head = opened.read(9)
-    pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")  # safetensors: a length, then JSON
-    if file.suffix in PICKLES or pickled:
-        raise WeightsError(
-            f"Part {name!r} from {part.source}: {file.name} is a pickle, where safetensors belong; a pickle can run "
-            f"code and is never read here: fetch the safetensors file."
-        )
-
-
-def refuse_pointer(name: str, file: Path) -> None:
-    """Raises: WeightsError: git-lfs has left a pointer in the place of the file."""
-    if is_pointer(file):
-        raise WeightsError(
-            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the file; run `git lfs pull` "
-            f"in {file.parent}."
-        )
-
-
-def refuse_pointers(name: str, folder: Path) -> None:
-    """The same of every config and vocabulary in the folder, which the libraries would read as broken ones."""
-    for pattern in _TEXTS:
-        for file in sorted(folder.glob(f"[!.]{pattern}")):
-            refuse_pointer(name, file)
-
-
-def is_pointer(file: Path) -> bool:
-    """Whether the file is the line of git-lfs that stands for one."""
-    with file.open("rb") as opened:
-        return opened.read(len(_POINTER)) == _POINTER
-
-
-def read_header(file: Path) -> dict[str, Any]:
-    """Names, dtypes, shapes and offsets of a safetensors file, without its tensors.
-
-    Raises:
-        ValueError: it has no readable header.
-    """
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8).ljust(8, b"\0"))
-        if not 2 <= length <= file.stat().st_size - 8:
-            raise ValueError(f"its header would be {length} bytes long, the file has {file.stat().st_size}")
-        header: dict[str, Any] = json.loads(opened.read(length))
-    return header
-
-
-def _check_whole(name: str, file: Path) -> None:
-    try:
-        header = read_header(file)
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-        wanted, found = 8 + length + max(ends, default=0), file.stat().st_size
-        if found < wanted:
-            raise ValueError(f"it is cut off after {found} of {wanted} bytes")
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise WeightsError(
-            f"Part {name!r} cannot be loaded from {file} ({error}); check the folder or fetch it again."
-        ) from error
-
-
 def local_state(name: str, part: Part) -> State:
     """Whether the part is on this machine; nothing is fetched. "broken" is one that git-lfs has only pointers of."""
     if part.source.startswith(_EMBEDDED):
         folder = WEIGHTS / part.source.removeprefix(_EMBEDDED)
-        return "missing" if not folder.is_dir() else "broken" if _has_pointer(folder) else "embedded"
+        return "missing" if not folder.is_dir() else "broken" if has_pointer(folder) else "embedded"
     copy = _mirror(part) if is_hub_id(part) else Path(part.source).expanduser()
     if copy is not None and _complete(name, part, copy):
-        return "broken" if _has_pointer(copy / part.subfolder) else "local"
+        return "broken" if has_pointer(copy / part.subfolder) else "local"
     cached = cached_folder(part) if is_hub_id(part) else None
     if cached is not None:
         if _complete(name, part, cached):
-            return "broken" if _has_pointer(cached / part.subfolder) else "cached"
+            return "broken" if has_pointer(cached / part.subfolder) else "cached"
         return "partly cached"
     if copy is None or not (copy / part.subfolder).is_dir():
         return "missing"
-    return "broken" if _has_pointer(copy / part.subfolder) else "partly local"
+    return "broken" if has_pointer(copy / part.subfolder) else "partly local"
 
 
 def fetch(name: str, part: Part) -> Path:
@@ -370,10 +304,6 @@ def _complete(name: str, part: Part, folder: Path) -> bool:
     if "tokenizer" in name:
         return any((root / file).is_file() for file in ("vocab.json", "tokenizer.json"))
     return (root / "config.json").is_file() and bool(weight_files(root, part.variant))
-
-
-def _has_pointer(folder: Path) -> bool:
-    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in _MAY_BE_POINTERS)
 
 
 def _components(folder: Path, variant: str | None) -> bool:
