@@ -9,11 +9,13 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.base import WeightsError
+from stages.model.weights.commits import commit_of, moves, record_file, settle
 from stages.model.weights.contents import (
     PICKLES,
     TEXTS,
@@ -27,7 +29,10 @@ from stages.presets import WEIGHTS, Part
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
+_STEMS_OF = {"diffusers": STEMS[:1], "transformers": STEMS[1:]}  # of another library: either
+_SECOND_SET = f"text_encoder*/{STEMS[0]}*"  # LTX-2 has its language model a second time, under the other name
 
+Index = Mapping[str, Any]  # a pipeline's model_index.json
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
 
 
@@ -61,18 +66,53 @@ def source_of(part: Part) -> str:
     return str(folder)
 
 
-def patterns(name: str, part: Part) -> list[str]:
-    """The files of its repository that a part needs, as the hub's patterns."""
+def patterns(name: str, part: Part, index: Index | None = None) -> list[str]:
+    """The files of its repository that a part needs, as the hub's patterns; of a pipeline by its index, if given."""
     if part.weight_name:
         return [_inside(part, part.weight_name)]
     shards, variant = "-?????-of-?????", f".{part.variant}" if part.variant else ""
     middles = dict.fromkeys([variant, f"{variant}{shards}", f"{shards}{variant}"])  # both orders are in use
     files = [f"{stem}{middle}.safetensors" for stem in STEMS for middle in middles]
     if is_pipeline(name):
-        return ["model_index.json", *(f"*/{file}" for file in (*TEXTS, *files))]
+        homes = {"*": STEMS} if index is None else components(index)
+        found = [(home, file) for home, stems in homes.items() for file in (*TEXTS, *files) if _is_of(file, stems)]
+        return ["model_index.json", *(f"{home}/{file}" for home, file in found)]
     if "tokenizer" in name:
         return [_inside(part, text) for text in TEXTS]
     return [_inside(part, file) for file in (*TEXTS, *files)]
+
+
+def components(index: Index) -> dict[str, tuple[str, ...]]:
+    """The folders that a pipeline is made of, each with how the file of a network there may be called."""
+    named = {key: entry[0] for key, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
+    return {key: _STEMS_OF.get(library, STEMS) for key, library in named.items() if library is not None}
+
+
+def _is_of(file: str, stems: tuple[str, ...]) -> bool:
+    return not file.endswith(".safetensors") or file.startswith(stems)
+
+
+def hub_index(name: str, part: Part) -> Index | None:
+    """The index of a pipeline on the hub, which is kept in its cache; None of another part.
+
+    Raises:
+        WeightsError: the repository holds no pipeline.
+        Exception: those of the hub.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    if not is_pipeline(name):
+        return None
+    try:
+        file = hf_hub_download(part.source, "model_index.json", revision=commit_of(part))
+    except RemoteEntryNotFoundError as error:
+        raise WeightsError(
+            f"Part {name!r} needs model_index.json, which {part.source} does not have at revision {part.revision!r}: "
+            f"it holds no pipeline of diffusers; choose another `source` in the preset."
+        ) from error
+    index: Index = json.loads(Path(file).read_text())
+    return index
 
 
 def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
@@ -87,9 +127,10 @@ def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
                 try:
                     names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    return ()
+                    continue
                 shards = tuple(folder / name for name in names)
-                return shards if all(shard.is_file() for shard in shards) else ()
+                if all(shard.is_file() for shard in shards):
+                    return shards
     return ()
 
 
@@ -197,11 +238,15 @@ def fetch(name: str, part: Part) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        folder = Path(snapshot_download(part.source, revision=part.revision, allow_patterns=patterns(name, part)))
+        commit = settle(part)
+        wanted = patterns(name, part, hub_index(name, part))
+        folder = Path(snapshot_download(part.source, revision=commit, allow_patterns=wanted))
         if _complete(name, part, folder):
             return folder
         # without network, the call above gives what the cache has
-        HfApi().list_repo_files(part.source, revision=part.revision)
+        HfApi().list_repo_files(part.source, revision=commit)
+    except WeightsError:
+        raise
     except RevisionNotFoundError as error:
         raise WeightsError(no_revision(name, part)) from error
     except RepositoryNotFoundError as error:
@@ -220,6 +265,7 @@ def fetch(name: str, part: Part) -> Path:
 def no_network(name: str, part: Part, reason: str) -> str:
     """One sentence: the repository, the command to run elsewhere, the folder to copy."""
     include = " ".join(f"--include '{pattern}'" for pattern in patterns(name, part))
+    include += f" --exclude '{_SECOND_SET}'" if is_pipeline(name) else ""
     target = os.environ.get(MIRROR_VARIABLE) or "/models"
     return (
         f"Part {name!r} is not on this machine and {part.source} cannot be reached ({reason}): where there is network, "
@@ -230,6 +276,11 @@ def no_network(name: str, part: Part, reason: str) -> str:
 
 def no_revision(name: str, part: Part) -> str:
     """One sentence for a commit that its repository does not have."""
+    if moves(part) and (commit := commit_of(part)) != part.revision:
+        return (
+            f"Part {name!r} was fetched at commit {commit} of {part.source}, which is not there any more; take its "
+            f"line out of {record_file()} to fetch what {part.revision!r} is now."
+        )
     return (
         f"Part {name!r} wants revision {part.revision!r} of {part.source}, which has none of that name; take a commit "
         f"that https://huggingface.co/{part.source}/commits lists, or 'main', as the part's `revision` in the preset."
@@ -264,7 +315,7 @@ def cache_room() -> tuple[Path, int]:
 
 
 def _at(part: Part) -> str:
-    return "" if part.revision == "main" else f" --revision {part.revision}"
+    return "" if (commit := commit_of(part)) == "main" else f" --revision {commit}"
 
 
 def no_safetensors(name: str, part: Part) -> str:
@@ -290,9 +341,10 @@ def cached_folder(part: Part) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(part.source, revision=part.revision, local_files_only=True))
-    except Exception:  # the hub's own kinds: nothing of the repository is in the cache
-        return None
+        return Path(snapshot_download(part.source, revision=commit_of(part), local_files_only=True))
+    except Exception as error:  # the hub's own kinds: nothing of the repository is in the cache, or not all of it
+        found = getattr(error, "snapshot_path", None)  # which is enough: parts are some of its files
+        return None if found is None else Path(found)
 
 
 def _complete(name: str, part: Part, folder: Path) -> bool:
