@@ -147,6 +147,7 @@ def _run(
     begun: Beginning | None,
     video: Path,
 ) -> int:
+    hush_diffusers()
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
@@ -154,7 +155,6 @@ def _run(
     from stages.local.pipeline import LocalPipeline
 
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
-    hush_diffusers()
     check_device(args.device)
     torch.set_num_threads(args.threads)
     tasks = {name: progress.add_task(name, total=None, start=False) for name in STAGE_NAMES}

@@ -45,9 +45,10 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
 
 
 def hush_diffusers() -> None:
-    """Let it log errors alone, whether it is imported already or only later, when it sets its own level."""
+    """Let it and what it imports log errors alone; it sets its own level when it is imported."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    for name in ("diffusers", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def reports_errors(command: Command, stopped: str = "Interrupted.") -> Callable[..., int]:

@@ -239,12 +239,11 @@ def fetch(name: str, part: Part) -> Path:
 
     try:
         commit = settle(part)
+        HfApi().model_info(part.source, revision=commit)  # fails at once where a download would try for half a minute
         wanted = patterns(name, part, hub_index(name, part))
         folder = Path(snapshot_download(part.source, revision=commit, allow_patterns=wanted))
         if _complete(name, part, folder):
             return folder
-        # without network, the call above gives what the cache has
-        HfApi().list_repo_files(part.source, revision=commit)
     except WeightsError:
         raise
     except RevisionNotFoundError as error:
