@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import redirect_stdout
 from types import FrameType
 from typing import get_args
 
@@ -93,19 +94,22 @@ def _serve(options: argparse.Namespace) -> int:
         )
     adopt_orphans()
     print(f"Starting preset {args.preset}; this takes a moment ...", file=sys.stderr, flush=True)
-    server = start(args, host=options.host, port=options.port, where=where)
-    try:
-        print(f"Serving preset {args.preset} at {server.url}, which a browser shows too; Ctrl-C stops it", flush=True)
-        parts = ray_parts()
-        while (dead := dead_part(parts)) is None:
-            time.sleep(_LOOK_S)
-        abandon(server.temp_dir)
-        print(f"error: Ray's {dead} has died and with it all replicas; start the server again.", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(OUTSIDE)  # Ray's own farewell would wait for what has died
-    finally:
-        print("Stopping ...", file=sys.stderr, flush=True)
-        stop(server.temp_dir)
+    out = sys.stdout  # scripts read our address there, and Ray prints what its processes say
+    with redirect_stdout(sys.stderr):
+        server = start(args, host=options.host, port=options.port, where=where)
+        try:
+            told = f"Serving preset {args.preset} at {server.url}, which a browser shows too; Ctrl-C stops it"
+            print(told, file=out, flush=True)
+            parts = ray_parts()
+            while (dead := dead_part(parts)) is None:
+                time.sleep(_LOOK_S)
+            abandon(server.temp_dir)
+            print(f"error: Ray's {dead} has died and with it all replicas; start the server again.", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(OUTSIDE)  # Ray's own farewell would wait for what has died
+        finally:
+            print("Stopping ...", file=sys.stderr, flush=True)
+            stop(server.temp_dir)
 
 
 def _arguments(options: argparse.Namespace) -> tuple[AppArgs, boxes.Box | None]:

@@ -15,7 +15,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,34 +64,36 @@ def run(options: argparse.Namespace) -> int:
     before = load_learnt(options.out) if options.out is not None and options.out.is_file() else None
     try:
         with Client(options.journal) as client:
-            preset, split = client.health().model, split_of(client.pools())
+            preset, pools = client.health().model, client.pools()
             if before is not None and before.preset not in ("", preset):
                 raise ExperimentError(
                     f"{options.out} was learnt of preset {before.preset}, and {options.journal} serves {preset}; "
                     "choose another --out."
                 )
-            other = changed(split, changes, file)
-            if file is not None:
-                bill_of(split, file)  # whether it has every pool that is served
             base = load_profile(default_profile(preset), preset) if options.fit is not None else None
             jobs = _read(client, options.hours, preset)
     except MagicVideoError as error:
         raise LiveError(f"{options.journal}: {error}") from error
     learnt = learn(jobs, preset)
+    split = split_of(pools, learnt.hosts)
+    other = changed(split, changes, file, learnt.hosts)
+    if file is not None:
+        bill_of(split, file)  # whether it has every pool that is served
     show(learnt, split)
     found = predict(learnt, split, file=file)
     lines = {"seen": [job.ended_s - job.arrived_s for job in jobs if job.outcome == "completed"]}
     if lines["seen"]:
         if before is not None:
-            told_error("The twin of before", predict(before, split, learnt.trace, file), learnt)
+            then = replace(before, hosts=learnt.hosts)
+            told_error("The twin of before", predict(then, split, learnt.trace, file), learnt)
         told_error("The twin", found, learnt)
     else:
         tell("No video was completed in that time: there is no latency to hold the twin to.")
     lines["the twin"] = list(found.latencies_s)
     if changes:
-        then = predict(learnt, other, file=file)
-        told_other(found, then, split, other, file)
-        lines[f"with {' '.join(options.what_if)}"] = list(then.latencies_s)
+        otherwise = predict(learnt, other, file=file)
+        told_other(found, otherwise, split, other, file)
+        lines[f"with {' '.join(options.what_if)}"] = list(otherwise.latencies_s)
     if base is not None:
         save_profile(fitted_to(learnt, base, split, file), options.fit)
         print(f"Wrote {options.fit}: the profile of preset {preset} with the seconds that were seen.")
@@ -165,7 +167,8 @@ def show(learnt: Learnt, split: Split) -> None:
     for column in ("stage", "replicas", "s a video", "calls", "spread", "of the jobs"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for name, own in learnt.stages.items():
-        count = str(sum(split.get(name, {"": 1}).values()))
+        host = learnt.hosts.get(name)
+        count = str(sum(split.get(name, {"": 1}).values())) if host is None else f"in {host}"
         table.add_row(name, count, f"{own.mean_s:.2f}", str(own.windows), f"{own.cv:.0%}", f"{own.share:.0%}")
     make_console().print(table)
     jobs, hours = len(learnt.trace.arrivals), learnt.trace.span_s / 3600

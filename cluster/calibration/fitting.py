@@ -24,7 +24,10 @@ def fitted_to(learnt: Learnt, base: Profile, split: Split, file: PoolFile | None
     Raises:
         ExperimentError: it is not known on which accelerators the stages are served.
     """
-    by = {stage: _seen_over_said(stage, learnt, base, _served_on(stage, base, split, file)) for stage in STAGE_NAMES}
+    homes = {stage: learnt.hosts.get(stage, stage) for stage in STAGE_NAMES}
+    by = {
+        name: _seen_over_said(name, learnt, base, _served_on(home, base, split, file)) for name, home in homes.items()
+    }
     accelerators = {}
     for name, device in base.accelerators.items():
         stages = {
@@ -59,7 +62,7 @@ def rates_of(learnt: Learnt) -> list[str]:
     return found
 
 
-def _served_on(stage: StageName, base: Profile, split: Split, file: PoolFile | None) -> str:
+def _served_on(stage: str, base: Profile, split: Split, file: PoolFile | None) -> str:
     if len(base.accelerators) == 1:
         return next(iter(base.accelerators))
     if file is None:

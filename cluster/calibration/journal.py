@@ -5,8 +5,8 @@
 Seconds are those that replicas reported (`run_s` of each call), of each window by itself. A kind is a size, a length
 and a path: a job may stop after a stage (`until`) or begin at one (a remix, a restored output). Overheads are what lies
 between the events of calls that found a replica free, in the mean; and what lies between two calls of one replica of
-which the second had long been there is a part of a call. What is not in a journal: how long replicas start, and on
-which node one computed.
+which the second had long been there is a part of a call. Stages that computed in the same replicas live together. What
+is not in a journal: how long replicas start, and on which node one computed.
 
 The reading is the client's; the rest is pure.
 """
@@ -17,7 +17,7 @@ from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -111,6 +111,7 @@ class Learnt:
     outcomes: Mapping[str, int]
     retries: int
     preset: str = ""
+    hosts: Mapping[str, str] = field(default_factory=dict)  # of stages that live in another's replicas
 
     def scenario(self, replicas: Mapping[str, int], start_up_s: Mapping[str, float] | None = None) -> Scenario:
         """The twin of it, in the order that servers have by default."""
@@ -120,7 +121,7 @@ class Learnt:
                 name: StageTimes(own.mean_s, own.cv, starts.get(name, 0.0), own.windows, shares=own.shares)
                 for name, own in self.stages.items()
             },
-            {name: Pool(max(1, replicas.get(name, 1))) for name in self.stages},
+            {name: Pool(max(1, replicas.get(self.hosts.get(name, name), 1))) for name in self.stages},
             submit_s=max(0.0, self.submit_s - self.hop_s),
             router_s=self.hop_s,
             finish_s=self.finish_s,
@@ -128,6 +129,7 @@ class Learnt:
             paths=self.paths,
             order=Rules(),
             sample_s=60.0,
+            hosts=self.hosts,
         )
 
 
@@ -207,7 +209,9 @@ def learn(jobs: Sequence[Seen], preset: str = "") -> Learnt:
     """What they have in common. At least one has been computed."""
     whole = [job for job in jobs if job.path and job.outcome == "completed"] or [job for job in jobs if job.path]
     begun_s = jobs[0].arrived_s
-    lines = {name: _Line([job for job in jobs if job.calls.get(name)], name) for name in STAGE_NAMES}
+    hosts = _hosts(jobs)
+    home = {str(name): hosts.get(name, name) for name in STAGE_NAMES}
+    lines = {name: _Line(jobs, name, [own for own in STAGE_NAMES if home[own] == home[name]]) for name in STAGE_NAMES}
     hop_s = _mean(_hops(whole, lines)) + _mean(_ways(whole))
     turns = {name: line.turn_s for name, line in lines.items()}
     stages, factors = dict[StageName, LearntStage](), defaultdict[str, dict[str, float]](dict)
@@ -235,7 +239,21 @@ def learn(jobs: Sequence[Seen], preset: str = "") -> Learnt:
         outcomes=dict(Counter(job.outcome for job in jobs)),
         retries=sum(job.retries for job in jobs),
         preset=preset,
+        hosts=hosts,
     )
+
+
+def _hosts(jobs: Sequence[Seen]) -> dict[str, str]:
+    """Of stages that computed in replicas of another: that one, I2V where it is among them, as the planner has it."""
+    groups = list[tuple[set[StageName], set[str]]]()
+    for name in STAGE_NAMES:
+        stages, replicas = {name}, {call.replica for job in jobs for call in job.calls.get(name, ())}
+        for group in [group for group in groups if group[1] & replicas]:
+            groups.remove(group)
+            stages, replicas = stages | group[0], replicas | group[1]
+        groups.append((stages, replicas))
+    first = [(stages, "i2v" if "i2v" in stages else min(stages, key=STAGE_NAMES.index)) for stages, _ in groups]
+    return {guest: host for stages, host in first for guest in STAGE_NAMES if guest in stages and guest != host}
 
 
 def _stage(jobs: Sequence[Seen], name: StageName, of: int, turn_s: float) -> LearntStage:
@@ -261,14 +279,15 @@ def _stage(jobs: Sequence[Seen], name: StageName, of: int, turn_s: float) -> Lea
 
 
 class _Line:
-    """The calls of one stage, on their replicas."""
+    """The calls of one stage, and of those that live with it, on their replicas."""
 
-    def __init__(self, jobs: Sequence[Seen], stage: StageName) -> None:
+    def __init__(self, jobs: Sequence[Seen], stage: StageName, together: Sequence[StageName]) -> None:
         self._stage = stage
         self._on = defaultdict[str, list[tuple[SeenCall, float | None]]](list)
         for job in jobs:
-            for call in job.calls[stage]:
-                self._on[call.replica].append((call, job.ready_s(stage, call.index)))
+            for name in together:
+                for call in job.calls.get(name, ()):
+                    self._on[call.replica].append((call, job.ready_s(name, call.index)))
         for own in self._on.values():
             own.sort(key=lambda entry: entry[0].end_s)
         calls = [entry for own in self._on.values() for entry in own]

@@ -8,6 +8,7 @@ for no journal says how long. Pure.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import cast
 
 from client import Pools
@@ -17,14 +18,16 @@ from cluster.planner.refine import node_pool
 from cluster.pools.bill import nodes_for
 from cluster.pools.file import GpuPool, PoolFile
 from cluster.traffic.traces import Trace
-from cluster.twin.scenario import NodePool, Scenario
+from cluster.twin.scenario import NodePool, Pool, Scenario
 from cluster.twin.simulator import simulate
 from stages.types import STAGE_NAMES, StageName
 
 Split = Mapping[str, Mapping[str, int]]  # stage -> pool -> replicas
+Hosts = Mapping[str, str]  # of stages that live in another's replicas
 Change = tuple[str, str, int, str | None]  # stage, sign, count, pool
 MOST = 10_000  # replicas of a stage that anybody may ask for
 START_UP_S = 60.0
+_NONE: Hosts = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,27 @@ def parse_change(text: str) -> Change:
     return stage, count.removesuffix(digits), int(digits), pool or None
 
 
-def split_of(pools: Pools) -> dict[str, dict[str, int]]:
-    """As it is served now."""
-    return {state.stage: {state.pool or "": max(1, state.replicas)} for state in pools.stages}
+def split_of(pools: Pools, hosts: Hosts = _NONE) -> dict[str, dict[str, int]]:
+    """As it is served now; without stages that live in the replicas of another."""
+    states = [state for state in pools.stages if state.stage not in hosts]
+    return {state.stage: {state.pool or "": max(1, state.replicas)} for state in states}
 
 
-def changed(split: Split, changes: Sequence[Change], file: PoolFile | None) -> Split:
+def changed(split: Split, changes: Sequence[Change], file: PoolFile | None, hosts: Hosts = _NONE) -> Split:
     """Another one.
 
     Raises:
-        ExperimentError: a stage would have no replica, or a pool does not take it, or has no room.
+        ExperimentError: a stage has no replicas of its own, or would have none, or a pool does not take it or has no
+            room.
     """
     made = {stage: dict(pools) for stage, pools in split.items()}
     for stage, sign, count, pool in changes:
+        if stage in hosts:
+            host, there = hosts[stage], sum(split[hosts[stage]].values())
+            raise ExperimentError(
+                f"--what-if changes stage {stage}, which computes in the {there} replicas of {host}; write "
+                f"{host}={sign}{count} for both."
+            )
         name = pool if pool is not None else next(iter(made[stage]))
         there = made[stage].get(name, 0)
         made[stage][name] = {"+": there + count, "-": there - count, "": count}[sign]
@@ -111,11 +122,14 @@ def on_nodes(scenario: Scenario, split: Split, file: PoolFile) -> Scenario:
         count = max(1, nodes_for(pool, there))
         spare = 0 if pool.spot is None else 1  # while one is taken back, another may come
         nodes[pool.name] = replace(node_pool(pool), min_nodes=0, max_nodes=count + spare)
-    pools = {}
+    pools = dict[str, Pool]()
     for stage, own in scenario.pools.items():
+        if stage in scenario.hosts:
+            continue
         found = [pool_of(stage, name, file) for name, count in split.get(stage, {}).items() if count]
         share = found[0].gpus_of(cast(StageName, stage))
         pools[stage] = replace(own, on=tuple(pool.name for pool in found), gpus=share)
+    pools |= {guest: pools[host] for guest, host in scenario.hosts.items()}
     stages = {name: replace(own, start_up_s=own.start_up_s or START_UP_S) for name, own in scenario.stages.items()}
     return replace(scenario, pools=pools, nodes=nodes, stages=stages, packing="pack")
 

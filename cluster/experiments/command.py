@@ -156,10 +156,11 @@ def run_all(plans: Sequence[RunPlan], runner: Runner, out: Path, *, mode: str, s
 def said(run: Done) -> str:
     """One run in a line."""
     counts = " ".join(f"{name}={count}" for name, count in run.plan["replicas"].items())
-    bad = run.metrics["requests"] - run.metrics["succeeded"]
+    bad, yields = run.metrics["requests"] - run.metrics["succeeded"], run.metrics.get("yields", 0)
+    more = (f", {yields} calls yielded" if yields else "") + (f", {bad} without a video" if bad else "")
     return (
         f"{run.group}, {counts}, {run.plan['load']}: {run.throughput_per_s * 60:.3g} videos/min, "
-        f"p95 {run.p95_s:.3g} s, {run.gpu_seconds:.4g} GPU-s" + (f", {bad} without a video" if bad else "")
+        f"p95 {run.p95_s:.3g} s, {run.gpu_seconds:.4g} GPU-s{more}"
     )
 
 

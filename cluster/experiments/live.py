@@ -59,9 +59,9 @@ def check_live(spec: Spec) -> None:
     Raises:
         ExperimentError: one sentence.
     """
-    if spec.nodes or spec.paths:
+    if alone := [name for name in ("nodes", "paths", "classes") if getattr(spec, name)]:
         raise ExperimentError(
-            f"{'nodes' if spec.nodes else 'paths'} are simulated only: a live run is on this machine's own node, and "
+            f"{alone[0]} are simulated only: a live run is on this machine's own node, and "
             "each request passes every stage; leave out --live, or leave them out."
         )
     if others := [system for system in spec.systems if system != "pools"]:

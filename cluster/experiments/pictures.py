@@ -77,7 +77,9 @@ def paths(runs: Sequence[tuple[str, Done]]) -> Figure | None:
             label = f"{group} p{share}".strip()
             axes.bar(at, tall, width * 0.92, color=COLOURS[number % len(COLOURS)], alpha=alpha, label=label)
     axes.set_xticks(range(len(kinds)), [kind or "every stage" for kind in kinds])
-    finish(axes, "Latency of each kind of jobs", "", "seconds from the intended send")
+    stopped = {name: sum(run.metrics.get("yields", 0) for own, run in runs if own == name) for name in groups}
+    told = "".join(f"; {name}: {count} calls yielded".replace("; :", ";") for name, count in stopped.items() if count)
+    finish(axes, f"Latency of each kind of jobs{told}", "", "seconds from the intended send")
     axes.legend(frameon=False)
     return figure
 

@@ -223,7 +223,7 @@ DRAWERS: Mapping[str, Callable[[Sequence[Done]], Figure | None]] = {
     "queues": queues,
     "pareto": pareto,
     "nodes": lambda runs: nodes([(_panel_title(run, _labels(runs), runs), run) for run in _shown(runs)]),
-    "paths": lambda runs: paths([(_labels(runs)[_key(run)], run) for run in runs]),
+    "paths": lambda runs: paths([(f"{_labels(runs)[_key(run)]}{_count_of(run)}".strip(), run) for run in runs]),
 }
 
 
@@ -239,6 +239,11 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 def _titled(what: str, runs: Sequence[Done]) -> str:
     """With how the runs were made."""
     return f"{what} ({', '.join(sorted({run.plan['mode'] for run in runs}))})"
+
+
+def _count_of(run: Done) -> str:
+    stage = run.plan["varied"]
+    return f" {stage}={run.plan['replicas'][stage]}" if stage else ""
 
 
 def _key(run: Done) -> tuple[str, str]:

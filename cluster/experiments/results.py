@@ -116,7 +116,8 @@ def write_results(out: Path, runs: Sequence[Done]) -> None:
             ["run", "mode", "speed", "system", "policy", "varied", "load", "rate_per_s", "seed"]
             + [f"{name}_replicas" for name in names]
             + ["requests", "succeeded", "failed", "cancelled", "duration_s", "throughput_per_s", "latency_mean_s"]
-            + ["p50_s", "p90_s", "p95_s", "p99_s", "gpu_seconds", "cost", "cost_per_1000", "node_hours", "start_ups"]
+            + ["p50_s", "p90_s", "p95_s", "p99_s", "gpu_seconds", "cost", "cost_per_1000", "node_hours"]
+            + ["start_ups", "yields"]
         )
         for run in runs:
             plan, metrics = run.plan, run.metrics
@@ -128,7 +129,7 @@ def write_results(out: Path, runs: Sequence[Done]) -> None:
                 + [_short(metrics[key]) for key in ("duration_s", "throughput_per_s", "latency_mean_s")]
                 + [_short(run.percentile(name)) for name in ("p50", "p90", "p95", "p99")]
                 + [_short(run.gpu_seconds), _short(metrics["cost"]), _short(run.cost_of(1000))]
-                + [_short(run.node_hours), metrics.get("start_ups", "")]
+                + [_short(run.node_hours), metrics.get("start_ups", ""), metrics.get("yields", "")]
             )
 
 

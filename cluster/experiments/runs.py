@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from cluster.experiments.spec import ExperimentError, LoadSpec, NodeSpec, PolicySpec, Spec, System
+from cluster.policy.calls import Rules
 from cluster.policy.serve_rule import Fixed
 from cluster.policy.types import Policy
 from cluster.traffic.traces import Arrival, Trace, TraceError, TraceSpec, kept_specs, make_trace, read_trace
-from cluster.twin.scenario import NodePool, Pool, Scenario, StageTimes, TwinError
+from cluster.twin.scenario import JobClass, NodePool, Pool, Scenario, StageTimes, TwinError
 from stages.types import STAGE_NAMES
 
 MONOLITH = "monolith"
@@ -84,11 +85,11 @@ def _plan(
         raise ExperimentError(
             f"Replicas {counts} cannot be run: {error} Change stages, replicas, nodes, paths or budget_gpus."
         ) from error
-    if unknown := {arrival.kind for arrival in trace.arrivals} - {"", *spec.paths}:
-        known = ", ".join(spec.paths) or "none"
+    if unknown := {arrival.kind for arrival in trace.arrivals} - {"", *spec.named_kinds}:
+        known = ", ".join(spec.named_kinds) or "none"
         raise ExperimentError(
-            f"Load {trace.name!r} names the kind {sorted(unknown)[0]!r}, `paths` has {known}; add it there, or leave "
-            "the column `kind` empty."
+            f"Load {trace.name!r} names the kind {sorted(unknown)[0]!r}, `paths` has {known}; add it there or to "
+            "`classes`, or leave the column `kind` empty."
         )
     name = f"{system} {policy.shown} {counts} {trace.name} seed={seed}"
     return RunPlan(
@@ -115,7 +116,7 @@ def _pools(spec: Spec, replicas: Mapping[str, int]) -> Scenario:
     stages, pools = {}, {}
     for name, stage in spec.stages.items():
         stages[str(name)] = StageTimes(
-            stage.mean_s, cv=stage.cv, start_up_s=stage.start_up_s, windows=stage.windows, bytes_out=stage.bytes_out
+            *(stage.mean_s, stage.cv, stage.start_up_s, stage.windows, stage.bytes_out), steps=stage.steps
         )
         count = replicas[name]
         pools[str(name)] = Pool(
@@ -153,6 +154,8 @@ def _scenario(spec: Spec, stages: Mapping[str, StageTimes], pools: Mapping[str, 
         nodes={name: _nodes(node) for name, node in spec.nodes.items()},
         packing=spec.packing,
         paths={kind: tuple(str(name) for name in path) for kind, path in spec.paths.items()},
+        order=Rules() if spec.classes else None,
+        classes={kind: JobClass(own.priority, own.deadline_s) for kind, own in spec.classes.items()},
     )
 
 

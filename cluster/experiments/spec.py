@@ -24,12 +24,15 @@ from client._shell.texts import read_text
 from cluster.planner.profiles import ProfileError, load_profile
 from cluster.policy.look_ahead import make_policy
 from cluster.policy.types import Policy, PolicyError
+from cluster.traffic.traces import LONGEST_S, MOST
 from cluster.twin.scenario import Packing
 from stages.types import STAGE_NAMES, StageName
 
 FOLDER = Path(__file__).parent
 System = Literal["pools", "monolith", "monolith-offload"]
 LoadKind = Literal["poisson", "bursts", "diurnal", "recorded", "burst", "kept"]
+_MOST_REPLICAS = 10_000  # of a stage
+_MOST_WINDOWS = 1_000
 _STAGE_TIMES = ("mean_s", "start_up_s")
 _NODE_TIMES = ("boot_s", "idle_s", "least_bill_s", "notice_s", "away_s")
 _LOAD_TIMES = ("span_s", "burst_s", "pause_s", "period_s", "patience_s", "at_s")
@@ -49,10 +52,11 @@ class StageSpec(_Frozen):
     mean_s: float = Field(gt=0)
     cv: float = Field(default=0.0, ge=0, description="Spread of a call; a replayed stage has none.")
     start_up_s: float = Field(default=0.0, ge=0)
-    windows: int = Field(default=1, ge=1, description="Calls of one job.")
+    windows: int = Field(default=1, ge=1, le=_MOST_WINDOWS, description="Calls of one job.")
+    steps: int = Field(default=1, ge=1, description="Of a call, between which it can yield, where there are classes.")
     bytes_out: int = Field(default=300_000, ge=1)
-    replicas: int = Field(default=1, ge=0, description="At the start; under `fixed` for ever.")
-    min_replicas: int = Field(default=1, ge=0)
+    replicas: int = Field(default=1, ge=0, le=_MOST_REPLICAS, description="At the start; under `fixed` for ever.")
+    min_replicas: int = Field(default=1, ge=0, le=_MOST_REPLICAS)
     max_replicas: int = Field(default=64, ge=1)
     gpus: float = Field(default=1.0, gt=0, description="Of one replica.")
     price_per_hour: float = Field(default=0.0, ge=0, description="Of one GPU; with nodes, those are billed instead.")
@@ -72,6 +76,13 @@ class NodeSpec(_Frozen):
     interruptions_per_hour: float = Field(default=0.0, ge=0, description="Of one node; 0: nobody takes it back.")
     notice_s: float = Field(default=120.0, ge=0, description="Before that.")
     away_s: float = Field(default=0.0, ge=0, description="No new one after that.")
+
+
+class ClassSpec(_Frozen):
+    """What jobs of a kind are promised."""
+
+    deadline_s: float | None = Field(default=None, gt=0, description="From arrival; none: no promise.")
+    priority: int = 0
 
 
 class ProfileSpec(_Frozen):
@@ -118,11 +129,11 @@ class LoadSpec(_Frozen):
 
     kind: LoadKind
     name: str = ""
-    span_s: float = Field(default=3600.0, gt=0)
+    span_s: float = Field(default=3600.0, gt=0, le=LONGEST_S)
     rate_per_s: float = Field(default=0.0, ge=0)
     rates_per_s: tuple[Annotated[float, Field(gt=0)], ...] = ()
     seed: int = 0
-    count: int = Field(default=0, ge=0)
+    count: int = Field(default=0, ge=0, le=MOST)
     at_s: float = Field(default=0.0, ge=0)
     burst_size: float = Field(default=0.0, ge=0)
     burst_s: float = Field(default=1.0, gt=0)
@@ -154,8 +165,8 @@ class LoadSpec(_Frozen):
 class ReplicasSpec(_Frozen):
     """What the sweep sets: single stages, one at a time (`vary`), whole sets, or nothing: what `stages` says."""
 
-    vary: dict[StageName, tuple[Annotated[int, Field(ge=1)], ...]] = {}
-    sets: tuple[dict[StageName, Annotated[int, Field(ge=1)]], ...] = ()
+    vary: dict[StageName, tuple[Annotated[int, Field(ge=1, le=_MOST_REPLICAS)], ...]] = {}
+    sets: tuple[dict[StageName, Annotated[int, Field(ge=1, le=_MOST_REPLICAS)]], ...] = ()
 
 
 class LiveSpec(_Frozen):
@@ -183,6 +194,9 @@ class Spec(_Frozen):
     nodes: dict[str, NodeSpec] = Field(default={}, description="Simulated only.")
     packing: Packing = "spread"
     paths: dict[str, tuple[StageName, ...]] = Field(default={}, description="By kind: neighbours; simulated only.")
+    classes: dict[str, ClassSpec] = Field(
+        default={}, description="By kind: then calls wait in the server's order, and may yield; simulated only."
+    )
     systems: tuple[System, ...] = Field(default=("pools",), min_length=1)
     offload_s: float = Field(default=0.0, ge=0, description="monolith-offload: seconds a job to swap weights.")
     policies: tuple[PolicySpec, ...] = Field(default=(PolicySpec(name="fixed"),), min_length=1)
@@ -214,14 +228,21 @@ class Spec(_Frozen):
                 there = ", ".join(self.nodes) or "none"
                 raise ValueError(f"stages.{name}.nodes names {unknown[0]!r}; there are {there}")
         for load in self.loads:
-            if strangers := [kind for kind in load.kinds if kind and kind not in self.paths]:
-                known = ", ".join(self.paths) or "none"
-                raise ValueError(f"a load has the kind {strangers[0]!r}, and paths has {known}; add it there")
-        if self.paths and self.systems != ("pools",):
-            raise ValueError("paths are those of pools of stages; leave them out, or write systems: [pools]")
+            if strangers := [kind for kind in load.kinds if kind and kind not in self.named_kinds]:
+                known = ", ".join(self.named_kinds) or "none"
+                raise ValueError(
+                    f"a load has the kind {strangers[0]!r}, and paths has {known}; add it there, or to classes"
+                )
+        if self.named_kinds and self.systems != ("pools",):
+            raise ValueError("paths and classes are those of pools; leave them out, or write systems: [pools]")
         if "monolith-offload" in self.systems and not self.offload_s:
             raise ValueError("monolith-offload needs offload_s above 0, or leave that system out")
         return self
+
+    @property
+    def named_kinds(self) -> tuple[str, ...]:
+        """Of jobs, beside the usual one."""
+        return tuple(dict.fromkeys(kind for kind in (*self.paths, *self.classes) if kind))
 
     def sped(self, speed: float) -> "Spec":
         """The same with every time of stages, loads and policies divided. What the server does by itself keeps its
@@ -238,7 +259,12 @@ class Spec(_Frozen):
         )
         loads = tuple(_faster(load, speed) for load in self.loads)
         nodes = {name: _faster_node(node, speed) for name, node in self.nodes.items()}
+        classes = {
+            kind: own.model_copy(update={"deadline_s": None if own.deadline_s is None else own.deadline_s / speed})
+            for kind, own in self.classes.items()
+        }
         changed: dict[str, Any] = {"stages": stages, "policies": policies, "loads": loads, "nodes": nodes}
+        changed |= {"classes": classes}
         changed |= {name: getattr(self, name) / speed for name in ("offload_s", "sample_s", "rate_window_s")}
         return self.model_copy(update=changed)
 
@@ -276,7 +302,8 @@ def parse_spec(document: Mapping[str, Any], source: str) -> Spec:
     except ProfileError as error:
         raise ExperimentError(f"{source}: {error}") from error
     except ValidationError as error:
-        raise ExperimentError(f"{source}: {'; '.join(_told(item) for item in error.errors())}.") from error
+        own = [item for item in error.errors() if not (item["type"] == "too_short" and item["input"])]  # for one within
+        raise ExperimentError(f"{source}: {'; '.join(_told(item) for item in own)}.") from error
 
 
 def _told(item: Any) -> str:

@@ -6,12 +6,14 @@ Seconds are those of a known GPU times the larger of both ratios, for either may
 """
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 from cluster.planner.kinds import GoalError
 from cluster.planner.profile_command import GPUS
 from cluster.planner.profiles import AcceleratorProfile, Profile
 
-_GB_S = {"H100": 3350.0, "A100": 2039.0, "L40S": 864.0, "A10G": 600.0}  # of the makers' data sheets
+_GB_S = {"H100": 3350.0, "A100": 2039.0, "H200": 4800.0, "L40S": 864.0, "A10G": 600.0}  # of the makers' data sheets
 _FORM = "write it like B200=2250,8000,180: its name, dense BF16 TFLOP/s, GB/s of its memory, GiB"
 
 
@@ -29,6 +31,17 @@ def parse_gpu(text: str) -> tuple[str, tuple[float, float, float]]:
     if not name or not all(0 < number < math.inf for number in (tflops, gb_s, gib)):
         raise GoalError(f"--gpu is {text!r}; {_FORM}, each above 0 and finite.")
     return name, (tflops, gb_s, gib)
+
+
+def judge_used(name: str, accelerators: Sequence[str], pools: Path) -> None:
+    """Of the pools file.
+
+    Raises:
+        GoalError: no pool has it.
+    """
+    if name not in accelerators:
+        found = ", ".join(sorted(set(accelerators)))
+        raise GoalError(f"--gpu names {name}, but the pools of {pools} have {found}; add a pool, or leave it out.")
 
 
 def with_gpu(profile: Profile, name: str, sheet: tuple[float, float, float]) -> Profile:

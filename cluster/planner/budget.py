@@ -70,8 +70,8 @@ def _too_little(budget: float, cheapest: Plan, goal: Goal, file: PoolFile, profi
             cost = math.inf
         low, high = (middle, high) if cost <= budget else (low, middle)
     nearest = f"; within it the nearest rate is {low:.3g} videos a second" if low > goal.rate / 512 else ""
-    more = f"or raise it to {_up(cheapest.cost_per_hour):.2f}/h"
-    return f"--budget {budget:g} an hour is too little: {why}{nearest}; {more}."
+    more = f"raise it to {_up(cheapest.cost_per_hour):.2f}/h"
+    return f"--budget {budget:g} an hour is too little: {why}{nearest}; {'or ' if nearest else ''}{more}."
 
 
 def _up(amount: float) -> float:

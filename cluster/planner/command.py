@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from client._shell.outputs import judge_output
+from client._shell.outputs import OutputError, is_stdout, judge_output
 from client._shell.terminal import make_console, tell
-from cluster.planner.accelerators import parse_gpu, with_gpu
+from cluster.planner.accelerators import judge_used, parse_gpu, with_gpu
 from cluster.planner.budget import judge_budget, within
 from cluster.planner.kinds import parse_kinds, parse_money
 from cluster.planner.monoliths import make_monolith
@@ -66,10 +66,11 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    if options.write is not None:
-        judge_output(options.write)
-    if options.plot is not None:
-        judge_output(options.plot, [".png"])
+    for path, endings in ((options.write, ()), (options.plot, [".png"])):
+        if path is not None:
+            judge_output(path, endings)
+            if is_stdout(path):
+                raise OutputError("A file is stdout, where the plan goes; name another.", path=path)
     budget = None if options.budget is None else parse_money(options.budget)
     if options.p95 is None and budget is None:
         raise GoalError("Neither --p95 nor --budget is given; say one, like --p95 300 or --budget 50/h, or both.")
@@ -79,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile or default_profile(options.preset), options.preset)
     for text in options.gpu:
         profile = with_gpu(profile, *parse_gpu(text))
+        judge_used(parse_gpu(text)[0], [pool.accelerator for pool in file.pools], options.pools)
     with _telling() as told:
         search = options.p95 is not None or budget is None
         plan = make_plan(goal, file, profile) if search else within(budget or 0.0, goal, file, profile)

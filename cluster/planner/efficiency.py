@@ -8,6 +8,9 @@ same: an H100 makes a step 2.5 times as fast as an A100 (PCIe), FLUX 2.1 times (
 
 Start-ups are the medians of Alibaba's GenTD26 (github.com/alibaba/clusterdata, cluster-trace-v2026-GenAI): 22.72 s for
 a base model, 8.45 s for the pipeline around it; 95 of 100 are below 45.5 and 39.5 s.
+
+What leaves VFI is encoded on one core: seconds of a megapixel are those that `python -m stages profile --stages vfi`
+took for it where this was written.
 """
 
 from collections.abc import Mapping
@@ -19,6 +22,7 @@ STEP_S: Mapping[str, Mapping[tuple[int, int], float]] = {
 }
 PEAKS: Mapping[str, float] = {"A100": 312.0, "H100": 989.4, "H200": 989.4}  # dense BF16 TFLOP/s of the makers' sheets
 BASE_MODEL_S, PIPELINE_S = 22.72, 8.45
+ENCODE_S = 0.1  # of a megapixel in H.264
 _WIDTH, _BLOCKS, _TEXT = 3072, 57, 512  # of FLUX.1: channels, 19 double and 38 single blocks, tokens of a prompt
 _TOKEN_PX = 16 * 16  # pixels of a picture
 

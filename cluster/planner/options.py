@@ -150,8 +150,8 @@ def _alone(stage: StageName, pool: GpuPool, goal: Goal, profile: Profile) -> Sta
     if stage not in pool.stages or not fits(stage, pool, profile):
         return None
     own = profile.on(pool.accelerator).stages[stage]
-    slower = slowed(pool, own) / pool.gpus_of(stage)
-    return None if math.isinf(slower) else station(goal.rate, goal.kinds, [(stage, own, slower)], spread=True)
+    slower, there = slowed(pool, own), own.on_share(pool.gpus_of(stage))
+    return None if math.isinf(slower) else station(goal.rate, goal.kinds, [(stage, there, slower)], spread=True)
 
 
 def _joint(
@@ -166,7 +166,7 @@ def _joint(
         share, most = _place(layout, pool, inside, [stages[name].gib for name in inside])
         if not most:
             continue
-        parts = [(name, stages[name], slowed(pool, stages[name]) / share) for name in inside]
+        parts = [(name, stages[name].on_share(share), slowed(pool, stages[name])) for name in inside]
         if any(math.isinf(factor) for _, _, factor in parts):
             continue
         alone = station(goal.rate, goal.kinds, parts, spread=False)

@@ -8,6 +8,7 @@ that such models reach, and is labelled an estimate wherever it is shown.
 import argparse
 import datetime
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from client._shell.outputs import is_stdout, judge_output
 from client._shell.terminal import make_console, tell
-from cluster.planner.efficiency import BASE_MODEL_S, PIPELINE_S, STEP_S, reached
+from cluster.planner.efficiency import BASE_MODEL_S, ENCODE_S, PIPELINE_S, STEP_S, reached
 from cluster.planner.profiles import AcceleratorProfile, Profile, ProfileError, StageProfile, fitted, save_profile
 from stages import commands
 from stages.model.sampling.windows import plan_windows
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         preset = get_preset(options.preset)
     except RequestError as error:
         raise ProfileError(str(error)) from error
+    _judge(options)
     kind = "estimate" if options.estimate else options.device.partition(":")[0]
     path = options.out or Path(f"{preset.name}-{kind}.json" if options.estimate else f"{kind}-{preset.name}.json")
     judge_output(path)
@@ -77,6 +79,17 @@ def run(options: argparse.Namespace) -> int:
         tell(str(path))
         tell(f"Next: python -m cluster plan --preset {preset.name} --profile {path} --rate 6/min --p95 300", err=True)
     return 0
+
+
+def _judge(options: argparse.Namespace) -> None:
+    """Raises ProfileError before minutes of measuring."""
+    if options.gib is not None and not 0 < options.gib < math.inf:
+        raise ProfileError(f"--gib is {options.gib:g}; it must be above 0 and finite, like 80.")
+    told = {"--device": options.device != "cpu", "--accelerator": options.accelerator, "--gib": options.gib}
+    if options.estimate and (beside := [name for name, given in told.items() if given]):
+        raise ProfileError(
+            f"--estimate measures nothing and is of {', '.join(GPUS)}, so {beside[0]} says nothing; leave out one."
+        )
 
 
 def measure(preset: Preset, options: argparse.Namespace) -> Profile:
@@ -110,14 +123,15 @@ def estimate(preset: Preset) -> Profile:
         for name in STAGE_NAMES:
             cost, params = costs[name], denoised.get(name, request.v2v)
             seconds = cost["flops"] / cost["calls"] / per_s
-            steps = params.denoising.steps if name in denoised else 1
+            steps, pixels = params.denoising.steps if name in denoised else 1, params.size[0] * params.size[1]
             stepped = min(seconds, steps * cost["step_flops"] / per_s) or seconds
             stages[name] = StageProfile(
                 fixed_s=round(seconds - stepped, 4),
                 step_s=round(stepped / steps, 6),
+                encode_s=round(ENCODE_S * frames[name] * pixels / 1e6, 4) if name == "vfi" else 0.0,
                 steps=steps,
                 frames=frames[name],
-                pixels=params.size[0] * params.size[1],
+                pixels=pixels,
                 calls=cost["calls"],
                 cv=0.05,
                 gib=round(cost["memory_bytes"] / _GIB, 2),
@@ -135,7 +149,8 @@ def estimate(preset: Preset) -> Profile:
         note=(
             f"AN ESTIMATE, nothing was measured here: counted operations over the share of the published peak that "
             f"FLUX.1 reached in StreamWise's measurements ({shares}; others as the least of them: {sheets}), without "
-            "what memory and encoding cost, so that VFI's seconds are too few; loading takes the medians of Alibaba's "
+            f"what memory costs; VFI encodes on a core, {ENCODE_S:g} s a megapixel as measured on a cloud's CPU; "
+            "loading takes the medians of Alibaba's "
             "GenTD26; a spread of 5 % is an assumption, and no batch is taken to save anything: operations grow with "
             "its size, and how well small ones fill a GPU is not counted."
         ),

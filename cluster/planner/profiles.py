@@ -1,6 +1,6 @@
 """What one call of each stage takes on one accelerator: seconds, memory, bytes; measured, or estimated and labelled so.
 
-    seconds(steps, frames, pixels) = fixed_s + step_s · steps · (frames · pixels) / (reference frames · pixels)
+    seconds(steps, frames, pixels) = fixed_s + (step_s · steps + encode_s) · frames · pixels / those of the reference
 
 A profile is a small JSON file: a preset, and for each accelerator each stage's line above, fitted by least squares to
 calls that `python -m stages profile` timed, with the spread of those calls about it. Reads and writes files; knows
@@ -39,6 +39,7 @@ class StageProfile(_Frozen):
     fixed_s: float = Field(ge=0, description="Of a call, whatever it computes.")
     step_s: float = Field(ge=0, description="Of one step over the reference frames and pixels.")
     steps: int = Field(ge=1, description="Reference.")
+    encode_s: float = Field(default=0.0, ge=0, description="Of a call, on one CPU: H.264, which VFI's replicas make.")
     frames: int = Field(ge=1, description="Reference: that one call makes.")
     pixels: int = Field(ge=1, description="Reference: of one frame.")
     calls: int = Field(default=1, ge=1, description="Of one job: V2V and VFI are called once a window.")
@@ -52,7 +53,16 @@ class StageProfile(_Frozen):
     def call_s(self, steps: int | None = None, frames: int | None = None, pixels: int | None = None) -> float:
         """Seconds of one call; what is left out is the reference."""
         work = (frames or self.frames) * (pixels or self.pixels) / (self.frames * self.pixels)
-        return self.fixed_s + self.step_s * (steps or self.steps) * work
+        return self.fixed_s + (self.step_s * (steps or self.steps) + self.encode_s) * work
+
+    def on_share(self, share: float) -> "StageProfile":
+        """The same on so much of a GPU: what is computed there takes longer, encoding does not."""
+        if share == 1:
+            return self
+        batch_s = None if self.batch_s is None else self.batch_s / share
+        return self.model_copy(
+            update={"fixed_s": self.fixed_s / share, "step_s": self.step_s / share, "batch_s": batch_s}
+        )
 
     @model_validator(mode="after")
     def _timed(self) -> "StageProfile":
@@ -199,6 +209,7 @@ def _fit(stage: Mapping[str, Any], calls: int) -> StageProfile:
     return StageProfile(
         fixed_s=round(fixed_s, 6),
         step_s=round(step_s, 6),
+        encode_s=round(stage.get("encode_s", 0.0), 6),
         steps=reference["steps"],
         frames=reference["frames"],
         pixels=reference["pixels"],

@@ -105,7 +105,8 @@ def kind_names(goal: Goal) -> list[str]:
 
 
 def _stages(choice: Choice, file: PoolFile, profile: Profile, pool: str = "") -> Mapping[StageName, StageProfile]:
-    return profile.on(file.named(pool or choice.pool).accelerator).stages
+    there = profile.on(file.named(pool or choice.pool).accelerator).stages
+    return {name: own.on_share(choice.share) for name, own in there.items()}
 
 
 def _times(plan: Plan, choice: Choice, own: Sequence[StageName], file: PoolFile, profile: Profile) -> StageTimes:
@@ -113,14 +114,14 @@ def _times(plan: Plan, choice: Choice, own: Sequence[StageName], file: PoolFile,
     load_s = sum(stages[name].load_s for name in own)
     if len(own) == 1:
         alone = stages[own[0]]
-        call_s = alone.calls * alone.call_s() / choice.share
+        call_s = alone.calls * alone.call_s()
         shared = 1.0
         if choice.batch > 1 and alone.batch_s is not None:
             shared = max(0.0, (alone.batch_s / alone.call_s() - 1) / (choice.batch - 1))
         return StageTimes(call_s, alone.cv, load_s, alone.calls, batch=choice.batch, batch_share=shared)
     stays = [stay(Kind(), name, stages[name]) for name in own]
-    seconds = sum(one.job_s for one in stays) / choice.share
-    spread = math.sqrt(sum((one.cv * one.job_s) ** 2 for one in stays)) / choice.share
+    seconds = sum(one.job_s for one in stays)
+    spread = math.sqrt(sum((one.cv * one.job_s) ** 2 for one in stays))
     if plan.layout == "offload":
         seconds += _moved_s(choice, file, profile)
     return StageTimes(seconds, spread / seconds, load_s)

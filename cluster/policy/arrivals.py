@@ -45,15 +45,16 @@ class ArrivalMeter:
             self._begin += 1
         if self._first_s is None or self._begin == self._end:
             return 0.0, 0.0
-        # A meter that has just begun divides by no less than a quarter of the window: one arrival is no rate.
-        span_s = min(self._window_s, max(now_s - self._first_s, self._window_s / 4))
+        # The first arrival of all is taken for one of a stream: a start-up takes longer than to know better.
+        life_s = now_s - self._first_s
+        span_s = min(self._window_s, max(life_s, self._window_s / 20))
         ages = now_s - self._times[self._begin : self._end]
         rate = _steady_rate(ages, span_s)
         half_s = span_s / 2
         late = _steady_rate(ages[ages < half_s], half_s)
         early = _steady_rate(ages[ages >= half_s] - half_s, half_s)
         noise = 2 * (rate / half_s) ** 0.5  # of the difference of two Poisson counts, as a rate, about 1.4 times
-        known = now_s - self._first_s >= self._window_s and abs(late - early) > 1.4 * noise
+        known = life_s >= 0.4 * self._window_s and abs(late - early) > 1.4 * noise
         return rate, (late - early) / half_s if known else 0.0
 
 

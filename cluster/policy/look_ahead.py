@@ -53,7 +53,7 @@ class LookAhead:
     unplaced_s: float = 60.0  # or so long while some start: Serve cannot end one at once that has no place
     reaction_s: float = 5.0  # how long before they are needed replicas should be ready
     haste: float = 0.5  # 0: replicas by work alone; 1: as many for a cheap stage as for the dearest
-    stickiness: float = 1.25  # how much shorter a stage must be to take a GPU from one that has it
+    stickiness: float = 2.0  # how much shorter a stage must be to take a GPU from one that has it
     node_gpus: float = 0.0  # of a node, which is billed whole; 0: unknown, or stages stand on nodes of several kinds
 
     def __post_init__(self) -> None:
@@ -64,6 +64,10 @@ class LookAhead:
                 raise PolicyError(f"look_ahead needs {name} of 0 or more, got {getattr(self, name):g}.")
         if not self.stickiness >= 1:
             raise PolicyError(f"look_ahead needs a stickiness of 1 or more, got {self.stickiness:g}.")
+        if not 0 <= self.haste <= 1:
+            raise PolicyError(f"look_ahead needs a haste between 0 and 1, got {self.haste:g}.")
+        if endless := [name for name, own in vars(self).items() if own is not None and math.isinf(own)]:
+            raise PolicyError(f"look_ahead needs a finite {endless[0]}, got inf.")
 
     def decide(self, now: Snapshot, state: State) -> Decision:
         """Targets within each stage's bounds, and within the budget unless what computes now already exceeds it."""

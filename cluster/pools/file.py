@@ -35,6 +35,9 @@ class PoolFileError(ValueError):
     """A pools file that cannot be used; one sentence."""
 
 
+_EXAMPLE = "cluster/pools.yaml"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -162,7 +165,10 @@ def _judge_fallback(pool: GpuPool, pools: Sequence[GpuPool]) -> None:
         return
     names = [other.name for other in pools if other.name != pool.name]
     if pool.fallback not in names:
-        raise ValueError(f"{pool.name}.fallback is {pool.fallback!r}; name another pool, one of {', '.join(names)}")
+        nearest = (
+            f"name another pool, one of {', '.join(names)}" if names else "there is no other pool, so leave it out"
+        )
+        raise ValueError(f"{pool.name}.fallback is {pool.fallback!r}; {nearest}")
     other = next(own for own in pools if own.name == pool.fallback)
     if lacking := [stage for stage in pool.stages if stage not in other.stages]:
         raise ValueError(f"{pool.name}.fallback is {other.name}, which does not take {lacking[0]}; add it there")
@@ -182,12 +188,17 @@ def load_pools(path: Path) -> PoolFile:
         document = yaml.safe_load(read_text(path, PoolFileError))
     except yaml.YAMLError as error:
         raise PoolFileError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(document, dict):
+        raise PoolFileError(f"{path} has no `pools:`; write them as in {_EXAMPLE}.")
     try:
         return PoolFile.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         place = _place(document, first["loc"])
         said = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("missing", "too_short"):
+            which = "is missing" if first["type"] == "missing" else "names none"
+            raise PoolFileError(f"{path}: {place.removesuffix(': ')} {which}; write it as in {_EXAMPLE}.") from error
         given = f" (got {first['input']!r})" if not isinstance(first["input"], (dict, list)) else ""
         raise PoolFileError(f"{path}: {place}{said}{given}.") from error
 

@@ -92,6 +92,7 @@ class Metrics:
     refused: int = 0  # as they arrived
     node_s: Mapping[str, float] = field(default_factory=dict)  # by kind: nodes that were billed; simulated ones alone
     start_ups: int = 0  # of replicas, the first ones too
+    yields: int = 0  # calls that stopped for a more urgent one; simulated ones alone
 
     @property
     def node_hours(self) -> float:
@@ -133,6 +134,7 @@ def measure(
     node_s: Mapping[str, float] | None = None,
     node_prices_per_hour: Mapping[str, float] | None = None,
     start_ups: int = 0,
+    yields: int = 0,
 ) -> Metrics:
     """The figures. `prices_per_hour` is of one GPU, by stage, and counts as 0 where it is missing; where nodes are
     known, they are billed instead.
@@ -158,6 +160,7 @@ def measure(
         refused=sum(row.outcome == "refused" for row in rows),
         node_s=dict(node_s or {}),
         start_ups=start_ups,
+        yields=yields,
     )
 
 

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from client._shell.texts import read_text
 
 Kind = Literal["poisson", "bursts", "diurnal", "recorded"]
+MOST = 10_000_000  # requests of a trace
+LONGEST_S = 366 * 86_400.0  # from its start to its end
 KEPT = Path(__file__).with_name("ten_traces.json")
 
 
@@ -50,6 +52,11 @@ class Trace:
 
     def __post_init__(self) -> None:
         before = 0.0
+        if self.arrivals and self.arrivals[0].time_s < 0:
+            raise TraceError(
+                f"Trace {self.name!r} begins at 0 s, and its first arrival is at {self.arrivals[0].time_s:g} s; count "
+                "from that one."
+            )
         for number, arrival in enumerate(self.arrivals):
             if not math.isfinite(arrival.time_s) or arrival.time_s < before:
                 raise TraceError(
@@ -64,6 +71,8 @@ class Trace:
             before = arrival.time_s
         if not math.isfinite(self.span_s) or self.span_s < before:
             raise TraceError(f"Trace {self.name!r} spans {self.span_s:g} s, but its last arrival is at {before:g} s.")
+        if self.span_s > LONGEST_S:
+            raise TraceError(f"Trace {self.name!r} spans {self.span_s:g} s, at most {LONGEST_S:g} are simulated.")
 
     @property
     def rate_per_s(self) -> float:
@@ -186,6 +195,12 @@ def _check(spec: TraceSpec) -> None:
     for holds, sentence in needs:
         if not holds:
             raise TraceError(f"Trace {spec.name!r} cannot be made: {sentence}.")
+    per_s = spec.rate_per_s * (1 + spec.swing) + (spec.burst_size / spec.pause_s if spec.kind == "bursts" else 0.0)
+    if not (count := max(per_s * spec.span_s, spec.burst_size)) <= MOST:
+        nearest = f"a span_s of {MOST / per_s:.3g}" if spec.burst_size <= MOST else f"a burst_size of {MOST:,}"
+        raise TraceError(
+            f"Trace {spec.name!r} would send {count:.3g} requests, at most {MOST:,} are made: take {nearest}."
+        )
 
 
 def _poisson(rng: np.random.Generator, rate: float, span_s: float) -> NDArray[np.float64]:

@@ -1,4 +1,5 @@
-"""A simulated stage whose calls are ordered by `cluster.policy.order`, the code that a live server runs.
+"""A simulated stage whose calls are ordered by `cluster.policy.order`, the code that a live server runs; with those of
+stages that live in its replicas.
 
 Calls wait in one line for all replicas. At each change (a call comes, ends, is withdrawn; a replica comes, goes, dies)
 a snapshot of the line is decided on: replicas that are free begin, those that soon will be are told what comes next, so
@@ -70,7 +71,7 @@ class OrderedPool(StagePool):
         self, clock: Clock, index: int, name: str, scenario: Scenario, jobs: Jobs, gpus: Gpus | Nodes, seed: int
     ) -> None:
         super().__init__(clock, index, name, scenario, jobs, gpus, seed)
-        self._rules = scenario.order or Rules()
+        self._rules, self._names = scenario.order or Rules(), list(scenario.stages)
         self._half_s = self._rules.hand_off_s / 2
         self._line: dict[str, Call] = {}  # by id
         self._work: dict[Call, _Work] = {}  # of those in the line and those that run
@@ -81,9 +82,10 @@ class OrderedPool(StagePool):
 
     def send(self, call: Call) -> None:
         self.waiting += call.left
-        kind = call.job.arrival.kind
-        steps = class_of(self._scenario, kind).steps.get(self.name, self.times.steps)
-        expected_s = self.times.call_s * factor(self._scenario, kind, self.name)
+        kind, name = call.job.arrival.kind, self._names[call.stage]
+        times = self._scenario.stages[name]
+        steps = class_of(self._scenario, kind).steps.get(name, times.steps)
+        expected_s = times.call_s * factor(self._scenario, kind, name)
         self._work[call] = _Work(steps, self._jobs.seconds(call, call.parts[0]), expected_s)
         self._line[_id(call)] = call
         self._decide()
@@ -119,21 +121,22 @@ class OrderedPool(StagePool):
             return []
         here = sum(call.job is job for call in self._work)
         own_s = self.times.call_s * factor(self._scenario, job.arrival.kind, self.name)
-        return [self._wish(job, f"{job.id:09d}/{number}", own_s) for number in range(here, self.times.windows)]
+        ids = [f"{job.id:09d}/{self.index}/{number}" for number in range(here, self.times.windows)]
+        return [self._wish(job, name, self.index, own_s) for name in ids]
 
     def jobs(self) -> set[Any]:
         """That have a call here."""
         return {call.job for call in self._work}
 
-    def _wish(self, job: Any, name: str, left_s: float) -> Seen:
+    def _wish(self, job: Any, name: str, stage: int, left_s: float) -> Seen:
         kind, about = job.arrival.kind, class_of(self._scenario, job.arrival.kind)
-        until_s = deadline_of(self._scenario, job.arrival) - behind_s(self._scenario, kind, self.index)
+        until_s = deadline_of(self._scenario, job.arrival) - behind_s(self._scenario, kind, stage)
         promised = about.deadline_s is not None
         return Seen(name, left_s, until_s, promised, about.priority, about.tenant, str(job.id), yields=job.yields)
 
     def _seen(self, call: Call, left_s: float) -> Seen:
         work = self._work[call]
-        return replace(self._wish(call.job, _id(call), left_s), parked=work.parked, at=work.at)
+        return replace(self._wish(call.job, _id(call), call.stage, left_s), parked=work.parked, at=work.at)
 
     def _running(self, replica: Replica) -> Running | None:
         if not replica.current:
@@ -314,4 +317,4 @@ def class_of(scenario: Scenario, kind: str) -> JobClass:
 
 
 def _id(call: Call) -> str:
-    return f"{call.job.id:09d}/{call.parts[0]}"
+    return f"{call.job.id:09d}/{call.stage}/{call.parts[0]}"

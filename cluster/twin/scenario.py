@@ -177,6 +177,9 @@ class Scenario:
     With `nodes` every pool says on which of them it stands, and bills are of nodes; else GPUs are there as soon as the
     budget has them. `paths` says which of the stages jobs of a kind pass, all of them where it says nothing: the others
     are left out, at the beginning or at the end.
+
+    With an `order` a stage may live in the replicas of another, its host (`hosts`): calls of both wait in one line, and
+    its own `pools` entry is that of the host.
     """
 
     stages: Mapping[str, StageTimes]
@@ -202,6 +205,7 @@ class Scenario:
     packing: Packing = "spread"
     taken: tuple[tuple[float, str], ...] = ()  # (s, kind): a node of the kind is taken back then, the fullest
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by kind
+    hosts: Mapping[str, str] = field(default_factory=dict)  # of the stages that live with another
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -213,8 +217,9 @@ class Scenario:
         for name in ("control_s", "sample_s", "rate_window_s"):
             if not getattr(self, name) > 0:
                 raise TwinError(f"Scenario needs {name} above 0, got {getattr(self, name)}.")
-        if self.max_jobs is not None:
-            _at_least("Scenario", "max_jobs", self.max_jobs, 1)
+        for name, floor in (("max_jobs", 1), ("budget_gpus", 0)):
+            if getattr(self, name) is not None:
+                _at_least("Scenario", name, getattr(self, name), floor)
         if self.bytes_per_s is not None and not self.bytes_per_s > 0:
             raise TwinError(f"Scenario needs bytes_per_s above 0, got {self.bytes_per_s}.")
         if self.order is not None:
@@ -229,12 +234,14 @@ class Scenario:
                     raise TwinError(f"Stage {name} has batches of {times.batch}; with an order they must be of 1.")
         elif self.classes or self.refuses:
             raise TwinError("Classes and refusals need an order, which is None.")
-        held = sum(pool.replicas * pool.gpus for pool in self.pools.values())
-        least = sum(pool.min_replicas * pool.gpus for pool in self.pools.values())
+        own = [pool for name, pool in self.pools.items() if name not in self.hosts]
+        held = sum(pool.replicas * pool.gpus for pool in own)
+        least = sum(pool.min_replicas * pool.gpus for pool in own)
         if self.budget_gpus is not None and max(held, least) > self.budget_gpus:
             raise TwinError(f"The first replicas need {max(held, least):g} GPUs, the budget is {self.budget_gpus:g}.")
         _judge_nodes(self)
         _judge_paths(self)
+        _judge_hosts(self)
         for first, second in pairwise(self.stages.items()):
             if second[1].windows not in (1, first[1].windows) and first[1].windows != 1:
                 raise TwinError(
@@ -258,6 +265,14 @@ def _judge_nodes(about: Scenario) -> None:
             raise TwinError(
                 f"Stage {name} begins with {pool.replicas} replicas of {pool.gpus:g} GPUs, all its nodes have {room}."
             )
+
+
+def _judge_hosts(about: Scenario) -> None:
+    for guest, host in about.hosts.items():
+        if guest not in about.stages or host not in about.stages or host in about.hosts:
+            raise TwinError(f"Stage {guest!r} lives with {host!r}; both must be stages, and the host its own.")
+        if about.order is None or about.refuses or about.pools[guest] != about.pools[host]:
+            raise TwinError(f"Stage {guest} lives with {host}: that needs an order that refuses nobody, and one pool.")
 
 
 def _judge_paths(about: Scenario) -> None:

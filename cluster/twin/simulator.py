@@ -8,8 +8,8 @@ Takes a `Scenario`, a `Trace` and a policy; gives a `Run`: one row a request, sa
 form that live experiments have too (`cluster.traffic.measures`). The same seed gives the same run, and under every
 policy a job's calls take the same seconds, so that two policies are compared on the same work.
 
-What it does not know: how far apart nodes are, memory, retries of whole jobs after a lost node, other
-users of the machines, and any dependence of one call's seconds on another's.
+What it does not know: how far apart nodes are, memory, retries of whole jobs after a lost node, other users of the
+machines, and any dependence of one call's seconds on another's.
 """
 
 import gc
@@ -86,9 +86,10 @@ class _Twin:
         self._nodes = Nodes(self._clock, scenario, seed) if scenario.nodes else None
         gpus = self._nodes or Gpus(scenario.budget_gpus)
         made = StagePool if scenario.order is None else OrderedPool
-        self._pools = [
-            made(self._clock, index, name, scenario, self, gpus, seed) for index, name in enumerate(self._names)
-        ]
+        own = [(at, name) for at, name in enumerate(self._names) if name not in scenario.hosts]
+        self._pools = [made(self._clock, at, name, scenario, self, gpus, seed) for at, name in own]
+        named = {pool.name: pool for pool in self._pools}
+        self._at = [named[scenario.hosts.get(name, name)] for name in self._names]  # of each stage
         self._seconds = [self._draw(name, index, seed) for index, name in enumerate(self._names)]
         ways = {kind: self._way(kind) for kind in {arrival.kind for arrival in trace.arrivals}}
         self._jobs = [
@@ -96,12 +97,10 @@ class _Twin:
         ]
         self._paths = PathMeter(self._names)
         self._journal: deque[Job] = deque()
-        self._queued = self._in_flight = self._ended = 0
-        self._meter = ArrivalMeter(scenario.rate_window_s)
-        self._may_raise = scenario.faults.call_failure > 0
+        self._queued = self._in_flight = self._ended = self._arrived = self._stuck = 0
+        self._meter, self._may_raise = ArrivalMeter(scenario.rate_window_s), scenario.faults.call_failure > 0
         self._samples: list[Sample] = []
         self._told = told
-        self._arrived = self._stuck = 0
         self._state: State = {}
         self._sampled_s = -scenario.sample_s
 
@@ -131,6 +130,7 @@ class _Twin:
             node_s=self._nodes.node_s if self._nodes is not None else None,
             node_prices_per_hour={name: kind.price_per_hour for name, kind in self._scenario.nodes.items()},
             start_ups=sum(pool.started for pool in self._pools),
+            yields=sum(job.yields for job in self._jobs),
         )
         yields = tuple(job.yields for job in self._jobs) if self._scenario.order is not None else ()
         return Run(rows, tuple(self._samples), metrics, tuple(self._names), yields)
@@ -260,14 +260,14 @@ class _Twin:
             return
         runs = count if spread == "calls" else 1
         if spread == "idle":
-            runs = max(1, min(count, self._pools[stage].idle))
+            runs = max(1, min(count, self._at[stage].idle))
         for run in range(runs):
             self._send(job, stage, list(range(run * count // runs, (run + 1) * count // runs)))
 
     def _send(self, job: Job, stage: int, parts: list[int]) -> None:
         call = Call(job, stage, parts)
         job.calls.append(call)
-        self._pools[stage].send(call)
+        self._at[stage].send(call)
         job.lane[stage] = call
 
     def part_done(self, call: Call, started_s: float, replica: str) -> None:
@@ -299,9 +299,9 @@ class _Twin:
     def _send_window(self, job: Job, stage: int, part: int) -> None:
         """To a call that the job has there already, unless a replica is idle."""
         own = job.lane[stage]
-        may_spread = self._scenario.spread == "calls" or (self._scenario.spread == "idle" and self._pools[stage].idle)
+        may_spread = self._scenario.spread == "calls" or (self._scenario.spread == "idle" and self._at[stage].idle)
         if own is not None and own in job.calls and not may_spread:
-            self._pools[stage].extend(own, part)
+            self._at[stage].extend(own, part)
         else:
             self._send(job, stage, [part])
 
@@ -319,7 +319,7 @@ class _Twin:
         """Whatever is still under way for the job is stopped."""
         job.outcome, job.ended_s = outcome, self._clock.now
         for call in job.calls:
-            self._pools[call.stage].withdraw(call)
+            self._at[call.stage].withdraw(call)
         job.calls = []
         if job.claimed:
             self._in_flight -= 1

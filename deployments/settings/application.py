@@ -111,18 +111,23 @@ class PipelineArgs(Args):
     job_attempts: int = Field(default=2, ge=1, description="Runs of a job whose outputs die before it is put off.")
 
 
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class ScalingArgs(Args):
     """The look-ahead policy; with it, a stage's own `target_ongoing_requests` and delays are not used.
 
     Serve takes the policy itself only from a config file: `autoscaling_policy: {policy_function: ...}` beside `args`.
     """
 
-    budget_gpus: float | None = Field(default=None, gt=0, description="For all stages together.")
-    call_s: dict[StageName, float] = Field(default={}, description="Seconds of a call, until one has been measured.")
-    batch_s: dict[StageName, float] = Field(
+    budget_gpus: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="For all stages together; no limit when left out."
+    )
+    call_s: dict[StageName, _Seconds] = Field(default={}, description="Of a call, until one has been measured.")
+    batch_s: dict[StageName, _Seconds] = Field(
         default={}, description="Seconds of a whole batch of `stages.*.batch.size`, until one has been measured."
     )
-    start_up_s: dict[StageName, float] = Field(default={}, description="Of a replica, until one has been measured.")
+    start_up_s: dict[StageName, _Seconds] = Field(default={}, description="Of a replica, until one has been measured.")
     arrivals_window_s: float = Field(default=300.0, gt=0, description="Over which the rate of arrivals is taken.")
     report_s: float = Field(default=1.0, gt=0, description="How often the pipeline tells the policy what there is.")
     policy: dict[str, float] = Field(
@@ -138,7 +143,7 @@ class ScalingArgs(Args):
             known = ", ".join(LookAhead.__dataclass_fields__)
             raise ValueError(f"the look-ahead policy has no such option; it has {known}") from error
         except PolicyError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).rstrip(".")) from error
         return given
 
 

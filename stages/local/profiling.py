@@ -3,15 +3,18 @@
 Loads one stage after the other and calls it over grey inputs of the preset's true sizes, with two lengths of the
 denoising schedule and with the two shortest videos, some times each. Prints one JSON document: raw seconds, no model of
 them; `cluster.planner.profiles` makes one. A stage that computes several calls at once is timed in batches too, one
-size after the other in turns, so that a machine that is busy at times favours none. Knows nothing of Ray or of pools.
+size after the other in turns, so that a machine that is busy at times favours none. What leaves VFI is encoded by the
+server, on the replica's own thread: that is timed by itself. Knows nothing of Ray or of pools.
 """
 
 import datetime
 import gc
+import io
 import json
 import os
 import platform
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+import av
 import numpy as np
 import torch
 
@@ -82,7 +86,10 @@ def _stage(name: StageName, preset: Preset, device: str, repeats: int) -> dict[s
     batches = _batches(stage, full[name], repeats) if isinstance(stage, BatchStage) else []
     peak = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else _rss_peak() - before
     del stage
-    return {"load_s": load_s, "gib": max(0, peak) / _GIB, "calls": calls, "batches": batches}
+    found = {"load_s": load_s, "gib": max(0, peak) / _GIB, "calls": calls, "batches": batches}
+    if name == "vfi":
+        found["encode_s"] = statistics.median(_encoding_s(full.v2v.size, _frames(full, name)) for _ in range(repeats))
+    return found
 
 
 def replace_steps(request: Plan, steps: int) -> Plan:
@@ -126,6 +133,25 @@ def _batches(stage: BatchStage, params: Any, repeats: int) -> list[dict[str, Any
 def _call(stage: Stage, name: StageName, request: Plan) -> int:
     value = stage(*_inputs(name, request), params=request[name], seed=7, report=ignore_progress)
     return int(value.nbytes)
+
+
+def _encoding_s(size: tuple[int, int], frames: int) -> float:
+    """As the server does it, on one thread; of waves that move, with grain, for one grey costs nothing."""
+    width, height = size
+    x, y = np.linspace(0, 40, width)[None], np.linspace(0, 40, height)[:, None]
+    grain = np.random.default_rng(0).normal(128, 4, (height, width))
+    waves = [50 * np.sin(x + number / 5) + 50 * np.cos(y) + grain for number in range(frames)]
+    pictures = [np.repeat(np.clip(own, 0, 255).astype(np.uint8)[..., None], 3, -1) for own in waves]
+    started = time.perf_counter()
+    with av.open(io.BytesIO(), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.options = {"crf": "16", "preset": "medium", "bf": "0", "x264-params": "scenecut=0:threads=1"}
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return time.perf_counter() - started
 
 
 def _steps(request: Plan, name: StageName) -> int:

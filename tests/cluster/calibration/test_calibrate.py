@@ -18,6 +18,7 @@ from cluster.experiments.spec import ExperimentError
 from cluster.planner.command import POOLS
 from cluster.planner.kinds import Kind, loads_of, parse_kinds, stay
 from cluster.planner.profiles import load_profile
+from cluster.policy.calls import Rules
 from cluster.pools.file import PoolFile, load_pools
 from cluster.traffic.measures import RequestRow
 from cluster.traffic.traces import TraceSpec, make_trace
@@ -54,7 +55,7 @@ def events_of(row: RequestRow, shift_s: float) -> list[Event]:
     """As a server tells them."""
     found: list[tuple[str, float, dict[str, Any]]] = [("queued", row.arrived_s, {})]
     for name, span in row.spans.items():
-        made = {"stage": name, "index": 0, "run_s": span.end_s - span.start_s, "replica": "x", "bytes": 1}
+        made = {"stage": name, "index": 0, "run_s": span.end_s - span.start_s, "replica": span.replicas[0]}
         found += [("stage_started", span.start_s, {"stage": name}), ("stage_output", span.end_s, made)]
     found.append(("completed", row.ended_s, {}))
     return [Event(id=n, kind=kind, at=at + shift_s, data=data) for n, (kind, at, data) in enumerate(found)]
@@ -95,6 +96,23 @@ def test_the_learnt_twin_predicts_what_happened_and_another_split(learnt: Learnt
     truth = simulate(replace(TRUTH, pools={**TRUTH.pools, "v2v": Pool(6)}), TRACE, seed=3).metrics.p95_s
     assert predict(learnt, more).p95_s == pytest.approx(truth, rel=0.1)
     assert truth < run.metrics.p95_s
+
+
+def test_stages_that_computed_in_the_same_replicas_are_learnt_together() -> None:
+    hosts, pools = dict.fromkeys(("t2i", "v2v", "vfi"), "i2v"), dict.fromkeys(REPLICAS, Pool(5))
+    run = simulate(replace(TRUTH, order=Rules(), hosts=hosts, pools=pools), TRACE, seed=3)
+    found = learn([seen(*SIZES[row.kind], events_of(row, 1.7e9)) for row in run.rows])
+    assert found.hosts == hosts
+    state = {"wanted": 1, "queued": 0, "running": 0, "utilisation": 0.0, "pool": "h100", "replicas": 5}
+    served = Pools.model_validate({"stages": [{"stage": name, **state} for name in REPLICAS]})
+    split = split_of(served, found.hosts)
+    assert split == {"i2v": {"h100": 5}}  # whose bill is counted once
+    assert predict(found, split).p95_s == pytest.approx(run.metrics.p95_s, rel=0.1)
+    assert predict(replace(found, hosts={}), split_of(served)).p95_s < 0.85 * run.metrics.p95_s
+    fewer = changed(split, [parse_change("i2v=-1")], None, found.hosts)
+    assert predict(found, fewer).p95_s > run.metrics.p95_s
+    with pytest.raises(ExperimentError, match=r"stage v2v, which computes in the 5 replicas of i2v; write i2v=\+2 for"):
+        changed(split, [parse_change("v2v=+2")], None, found.hosts)
 
 
 def windowed(number: int, free_s: float) -> tuple[Seen, float]:

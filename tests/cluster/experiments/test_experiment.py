@@ -15,8 +15,10 @@ import yaml
 from PIL import Image
 
 from cluster.__main__ import main
+from cluster.experiments.command import said
 from cluster.experiments.live import app_args
 from cluster.experiments.plots import frontier
+from cluster.experiments.results import keep
 from cluster.experiments.runs import plan_runs
 from cluster.experiments.spec import FOLDER, load_spec, parse_spec
 from cluster.traffic.measures import read_requests, read_samples
@@ -40,13 +42,25 @@ def written(folder: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["bottleneck", "burst", "monolith", "nodes"])
+@pytest.mark.parametrize("name", ["bottleneck", "burst", "monolith", "nodes", "urgent"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_ready_experiments_have_runs_with_names_of_their_own(name: str, quick: bool) -> None:
     spec, folder = load_spec(name, quick=quick)
     names = [plan.name for plan in plan_runs(spec, folder)]
     assert len(set(names)) == len(names) >= 2
     assert all(re.fullmatch(r"[\w.=-]+", name) for name in names)
+
+
+def test_promises_make_others_yield_and_it_is_told(tmp_path: Path) -> None:
+    spec, folder = load_spec("urgent", quick=True)
+    assert spec.sped(10).classes["urgent"].deadline_s == 12.0
+    plan = plan_runs(spec, folder)[0]
+    run = simulate(plan.scenario, plan.trace, plan.make_policy())
+    assert run.metrics.yields == sum(run.yields) > 0
+    late = [row for row in run.rows if row.kind == "urgent" and row.latency_s > 120.0]
+    assert len(late) <= 2
+    done = keep(tmp_path, plan, run, mode="simulated", speed=1.0)
+    assert f"{run.metrics.yields} calls yielded" in said(done)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +78,9 @@ def test_the_ready_experiments_have_runs_with_names_of_their_own(name: str, quic
         ({"systems": ["monolith-offload"]}, ("offload_s",)),
         ({"budget_gpus": 2}, ("need 5 GPUs", "2", "budget_gpus")),
         ({"loads": []}, ("loads", "at least 1")),
+        ({"loads": [{**BURST, "count": 10**12}]}, ("loads.0.count", "less than or equal to 10000000", str(10**12))),
+        ({"loads": [{"kind": "poisson", "rate_per_s": 1e9}]}, ("send 3.6e+12 requests", "take a span_s of 0.01")),
+        ({"stages": {**STAGES, "t2i": {"mean_s": 1, "replicas": 10**9}}}, ("stages.t2i.replicas", "10000")),
         ({"nodes": {"n": {"gpus": 0, "max_nodes": 1}}}, ("nodes.n.gpus", "greater than or equal to 1", "0")),
         ({"nodes": {"n": {"gpus": 1, "max_nodes": 1, "boot_s": float("nan")}}}, ("nodes.n.boot_s", "nan")),
         ({"nodes": {"n": {"gpus": 1, "max_nodes": 1}}}, ("all its nodes have 1", "Change stages, replicas, nodes")),
@@ -113,6 +130,7 @@ def test_a_live_run_refuses_what_a_server_cannot_do(tmp_path: Path, capsys: pyte
         ({"systems": ["pools", "monolith"]}, "'monolith' is simulated only"),
         ({"nodes": {"n": {"gpus": 8, "max_nodes": 1}}}, "nodes are simulated only"),
         ({"paths": {"still": ["t2i"]}}, "paths are simulated only"),
+        ({"classes": {"urgent": {"deadline_s": 9}}}, "classes are simulated only"),
         ({"stages": {**STAGES, "v2v": {"mean_s": 6.0}, "vfi": {"mean_s": 1.0}}}, "calls it 2 times"),
         ({"policies": [{"name": "serve_default", "options": {"upscaling_factor": 0.5}}]}, "upscaling_factor"),
         ({"live": {"preset": "huge"}}, "live.preset: Unknown preset 'huge'"),
@@ -267,4 +285,6 @@ def test_the_server_accepts_the_config_of_every_policy(tmp_path: Path, name: str
 
 
 def test_specs_are_where_the_command_looks() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"bottleneck", "burst", "fanout", "monolith", "nodes"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {
+        *("bottleneck", "burst", "fanout", "monolith", "nodes", "urgent"),
+    }

@@ -60,7 +60,13 @@ def test_kinds_have_their_own_seconds_and_share_the_queue() -> None:
 def test_one_kind_is_what_the_profile_says() -> None:
     own = PAPER.on("A100").stages["v2v"]
     made = station(0.1, (Kind(),), [("v2v", own, 2.0)], spread=True)
-    assert (made.rate, made.service_s, made.parts, made.stay_s, made.visits) == (0.1, 2 * own.job_s, 2, None, ())
+    assert (made.rate, made.service_s, made.parts, made.stay_s, made.visits) == (
+        0.1,
+        2 * own.job_s,
+        own.calls,
+        None,
+        (),
+    )
 
 
 def test_pictures_alone_need_less_of_the_stages_behind_them() -> None:
@@ -291,10 +297,12 @@ def test_an_unknown_accelerator_is_as_fast_as_the_slower_of_its_two_numbers() ->
         (["--rate", "1/min", "--budget", "nan"], "--budget is 'nan'; it must be above 0"),
         (["--rate", "1/min", "--budget", "much"], "--budget is 'much'; write it like 50/h"),
         (["--rate", "1/min", "--budget", "0.01/h"], "--budget 0.01 an hour is too little"),
-        (["--rate", "6/min", "--p95", "60", "--budget", "11/h"], "above --budget 11"),
+        (["--rate", "6/min", "--p95", "60", "--budget", "16/h"], "above --budget 16"),
         (["--rate", "1/min", "--p95", "60", "--gpu", "B200"], "--gpu is 'B200'; write it like B200=2250,8000,180"),
         (["--rate", "1/min", "--p95", "60", "--gpu", "B=1,nan,2"], "each above 0 and finite"),
         (["--rate", "1/min", "--p95", "60", "--gpu", "B=1,0,2"], "each above 0 and finite"),
+        (["--rate", "1/min", "--p95", "60", "--gpu", "B=1,1,2"], "--gpu names B, but the pools of"),
+        (["--rate", "1/min", "--p95", "60", "--plot", "-"], "A file is stdout, where the plan goes"),
         (["--rate", "1/min", "--p95", "60", "--preset", "huge"], "no profile of preset 'huge'"),
         (["--rate", "1/min", "--p95", "60", "--plot", "x.txt"], "x.txt ends in .txt"),
     ],

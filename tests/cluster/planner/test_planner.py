@@ -88,8 +88,8 @@ def test_one_gpu_that_holds_all_models_serves_all_stages_in_turns(tmp_path: Path
     args = load_config(config)
     assert {(stage.num_gpus, stage.replicas, stage.pool) for stage in args.stages.values()} == {(0.25, 1, "box")}
     assert args.scaling is None
-    small = PoolFile(pools=(pool("box", 3.0, 1, **{**one, "gib": 40.0}, time_shared=True),))
-    with pytest.raises(GoalError, match="take turns"):  # 42 GiB
+    small = PoolFile(pools=(pool("box", 3.0, 1, **{**one, "gib": 32.0}, time_shared=True),))
+    with pytest.raises(GoalError, match="take turns"):  # 35 GiB
         make_plan(Goal(0.005, 300.0), small, profile)
 
 
@@ -194,6 +194,8 @@ def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
     plan = make_plan(Goal(0.05, 100.0), halves, profile)
     vfi = next(choice for choice in plan.choices if choice.stage == "vfi")
     assert (vfi.gpus, vfi.station.service_s, vfi.cost_per_hour) == (0.5, 4.0, 0.5)
+    own = profile.on("a").stages["vfi"].model_copy(update={"encode_s": 3.0})
+    assert own.on_share(0.5).call_s() == 2 * own.call_s() - 3.0  # encoding needs no GPU
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,8 @@ def test_a_stage_on_part_of_a_gpu_costs_that_part_and_is_slower() -> None:
         ("gang: {v2v: 2}", "pool p: gang: Extra inputs"),
         ("price_per_hour: .inf", "price_per_hour: .*finite"),
         ("gib: .nan", "gib: .*finite"),
-        ("fallback: q", "p.fallback is 'q'; name another pool"),
+        ("fallback: q", "p.fallback is 'q'; there is no other pool, so leave it out"),
+        ("gib: ", r"pool p: gib is missing; write it as in cluster/pools\.yaml"),
         ("spot: {interruptions_per_hour: 0}", "spot.interruptions_per_hour: .*greater than 0"),
         ("fraction: {vfi: 1.5}", "fraction.vfi is 1.5"),
         ("lives_with: {vfi: t2i}", "lives_with.vfi is t2i; v2v alone can live with another, i2v"),
@@ -224,7 +227,7 @@ def test_a_pools_file_that_cannot_be_meant_is_refused(tmp_path: Path, change: st
         "stages": "[t2i, i2v, v2v, vfi]",
     }
     key, _, value = change.partition(": ")
-    lines = [f"{name}: {text}" for name, text in {**whole, key: value}.items()]
+    lines = [f"{name}: {text}" for name, text in {**whole, key: value}.items() if text]
     path = tmp_path / "pools.yaml"
     path.write_text("pools:\n  - " + "\n    ".join(lines) + "\n")
     with pytest.raises(PoolFileError, match=said):
@@ -238,7 +241,7 @@ def test_profiles_are_fitted_and_refused() -> None:
     one = {"load_s": 3.0, "gib": 1.0, "calls": calls}
     document = {
         "preset": "tiny", "device": "cpu", "machine": "x", "date": "2026-01-01", "libraries": {}, "threads": 1,
-        "stages": dict.fromkeys(STAGE_NAMES, one),
+        "stages": {**dict.fromkeys(STAGE_NAMES, one), "vfi": {**one, "encode_s": 2.0}},
     }  # fmt: skip
     made = fitted(document, accelerator="cpu", gib=24.0, calls={"v2v": 2})
     own = made.on("cpu").stages["v2v"]
@@ -247,6 +250,7 @@ def test_profiles_are_fitted_and_refused() -> None:
     assert own.call_s(steps=8) == pytest.approx(5.0)
     assert own.job_s == pytest.approx(6.0)
     assert (own.batch, own.batch_s) == (1, None)
+    assert made.on("cpu").stages["vfi"].call_s(steps=4, pixels=8) == pytest.approx(1 + 2 * (4 * 0.5 + 2))  # encoded
     with pytest.raises(ProfileError, match="made for preset 'paper', not 'tiny'"):
         load_profile("paper-estimate", "tiny")
     with pytest.raises(ProfileError, match=r"no profile 'nothing'.*cpu-tiny"):

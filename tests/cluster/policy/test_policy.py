@@ -338,6 +338,8 @@ def test_policies_have_names_and_what_is_wrong_is_said() -> None:
         (lambda: make_policy("oracle"), "no policy 'oracle'; choose fixed, inferline, look_ahead, serve_default"),
         (lambda: make_policy("fixed", speed=3), "no option speed; it has replicas"),
         (lambda: make_policy("look_ahead", goal_s=0.0), "goal_s above 0, got 0"),
+        (lambda: make_policy("look_ahead", margin=math.inf), "a finite margin, got inf"),
+        (lambda: make_policy("look_ahead", haste=math.nan), "haste between 0 and 1, got nan"),
         (lambda: make_policy("serve_default", target_ongoing_requests=0), "target_ongoing_requests above 0"),
     ]
     for call, words in wrong:
@@ -365,6 +367,13 @@ def test_the_meter_knows_the_rate_its_trend_and_does_not_take_a_burst_for_a_rate
         at += max(0.1, 5.0 - number / 50)
         rising.add(at)
     assert rising.read(at)[1] > 0
+    early = ArrivalMeter(300.0)
+    early.add(50.0)
+    assert early.read(50.0) == (1 / 15, 0.0)  # the first of a stream, as far as anybody knows
+    assert early.read(200.0)[0] == pytest.approx(1 / 150)  # and then not
+    for number in range(30):
+        early.add(140.0 + 2 * number)
+    assert early.read(199.0)[1] > 0  # half a window is enough to see a ramp
     assert rising.read(at + 10_000.0) == (0.0, 0.0)
 
 
