@@ -6,22 +6,24 @@ Four words in the prompt's place are commands of their own: `weights` (which fil
 """
 
 import argparse
-import logging
 import os
 import random
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from client._shell.ending import Parser, unwinding
 from client._shell.outputs import OutputError, is_stdout, judge_output, lead_to_one, written
+from client.single import SingleStages
 from stages.base import Report
-from stages.commands import ENDS, add_speed, check_device, device, errors, positive, reports_errors
+from stages.commands import ENDS, add_speed, check_device, device, errors, hush_diffusers, positive, reports_errors
 from stages.local.beginning import Beginning, begin
 from stages.presets import DRAWN_SEEDS, PRESETS, Plan, Preset, check_subject, get_preset, plan
-from stages.settings import MECHANISMS, with_speeds, without
+from stages.settings import MECHANISMS, Asked, with_speeds, without
 from stages.speed import from_words
 from stages.types import STAGE_NAMES, StageName
 
@@ -44,6 +46,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", help="length, one that the preset allows")
     parser.add_argument("--steps", type=int, help="denoising steps of every stage")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance scale of every stage")
+    parser.add_argument(
+        "--stages", type=_stages, metavar="JSON", help='steps and guidance of single stages: {"i2v": {"steps": 20}}'
+    )
     parser.add_argument("--image", type=Path, metavar="FILE", help="picture to animate, in the place of T2I's")
     parser.add_argument("--video", type=Path, metavar="FILE", help="video to redraw or to interpolate, see --enter")
     parser.add_argument("--enter", choices=("v2v", "vfi"), help="first stage that runs on --video")
@@ -52,6 +57,18 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", type=device, default="cpu", help='"cpu", "cuda" or "cuda:1" (default: cpu)')
     parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="of torch (default: all cores)")
     return parser.parse_args(argv)
+
+
+def _stages(text: str) -> Mapping[StageName, Asked]:
+    """For argparse. Raises: ArgumentTypeError."""
+    try:
+        return SingleStages.model_validate_json(text).given
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"])) or text
+        raise argparse.ArgumentTypeError(
+            f'{where}: {wrong["msg"]}; it must look like {{"i2v": {{"steps": 20}}}}, of t2i, i2v and v2v'
+        ) from error
 
 
 def run(words: list[str]) -> int:
@@ -85,6 +102,7 @@ def run(words: list[str]) -> int:
         seconds=args.seconds,
         steps=args.steps,
         guidance=args.guidance,
+        stages=args.stages,
     )
     begun = begin(work, preset, args.image, args.video, args.enter)
     work = begun.plan if begun else work
@@ -129,6 +147,7 @@ def _run(
     begun: Beginning | None,
     video: Path,
 ) -> int:
+    hush_diffusers()
     # torch and diffusers take seconds to import: a wrong argument is told before that.
     import torch
 
@@ -136,7 +155,6 @@ def _run(
     from stages.local.pipeline import LocalPipeline
 
     warnings.filterwarnings("ignore", module="diffusers|transformers|huggingface_hub")
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
     check_device(args.device)
     torch.set_num_threads(args.threads)
     tasks = {name: progress.add_task(name, total=None, start=False) for name in STAGE_NAMES}

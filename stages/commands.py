@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 
@@ -40,6 +42,13 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         metavar="KNOB=VALUE",
         help="faster or smaller than the preset: offload=model of every stage, i2v.cache=first_block of one",
     )
+
+
+def hush_diffusers() -> None:
+    """Let it and what it imports log errors alone; it sets its own level when it is imported."""
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for name in ("diffusers", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def reports_errors(command: Command, stopped: str = "Interrupted.") -> Callable[..., int]:

@@ -1,6 +1,6 @@
 """The presets of today's models: whole pipelines of diffusers in the place of T2I, I2V and V2V (`stages.model.hub`).
 
-Parts are pinned to a commit where one is known here; of Kandinsky's super resolution and of Wan's distillation none is.
+Parts are pinned to a commit where one is known here; of Kandinsky's super resolution none is.
 Sizes are those of the files that are fetched, where they are published. HunyuanVideo 1.5 is no preset: its licence
 grants nothing in the European Union, the United Kingdom and South Korea, of its videos neither. Knows nothing of
 requests; `stages.presets` judges those.
@@ -34,7 +34,7 @@ _WAN_21 = Part(
     size_gb=28.9,
     revision="0fad780a534b6463e45facd96134c9f345acfa5b",
 )
-_FOUR_STEPS = Part("lightx2v/Wan2.2-Distill-Loras", "Apache-2.0")
+_FOUR_STEPS = Part("lightx2v/Wan2.2-Distill-Loras", "Apache-2.0", revision="570044187a5219776ef30a5c60c6f76428a3a10a")
 
 MODERN = Preset(
     name="modern",

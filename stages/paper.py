@@ -38,7 +38,7 @@ PAPER = Preset(
                 "stabilityai/stable-diffusion-xl-base-1.0",
                 "CreativeML Open RAIL++-M",
                 variant="fp16",
-                size_gb=7.11,
+                size_gb=6.94,
                 revision="462165984030d82259a11f4367a4eed129e94a7b",
             ),
             "t2i_vae": Part(

@@ -24,6 +24,7 @@ PACKAGES: Mapping[str, str] = {
     "bnb8": "bitsandbytes",
     "bnb4": "bitsandbytes",
 }  # that weights need
+BITS: Mapping[str, int] = {"int8": 8, "float8": 8, "bnb8": 8, "bnb4": 4}  # of such a weight, beside a few scales
 _TELLS_ALIKE = ("first_block", "mag")  # caches that skip where little changes; the others skip by count
 
 

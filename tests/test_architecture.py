@@ -161,7 +161,7 @@ FORBIDDEN: Mapping[str, frozenset[str]] = {
 CLIENT_MAY = {"httpx", "pydantic", "typer", "rich", "click"} | set(sys.stdlib_module_names)
 # folder -> which modules of another folder it sees, where that is not all of them
 SEES: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("stages", "client"): ("client._shell",),
+    ("stages", "client"): ("client._shell", "client.single"),
     ("deployments", "client"): ("client.schema", "client.single", "client._shell"),
     ("cluster", "client"): ("client._shell",),
     ("deployments", "cluster"): ("cluster.pools", "cluster.policy", "cluster.server_process"),

@@ -4,7 +4,6 @@ Nothing is loaded and no GPU is needed: everything is counted on the meta device
 """
 
 import json
-import logging
 import sys
 import warnings
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from client._shell.terminal import make_console
-from stages.commands import add_speed, preset_parser, reports_errors
+from stages.commands import add_speed, hush_diffusers, preset_parser, reports_errors
 from stages.presets import get_preset, plan
 from stages.settings import with_speeds
 from stages.speed import from_words
@@ -43,7 +42,7 @@ def run(words: list[str]) -> int:
     preset = with_speeds(get_preset(args.preset), from_words(args.speed))
     frames = plan(preset, "x", size=args.size, seconds=args.seconds).i2v.frames
     size = args.size or preset.default_size
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    hush_diffusers()
     warnings.filterwarnings("ignore")
     from stages.cost.gpus import GPUS, UTILISATION, fits, seconds
     from stages.cost.stages import OVERHEAD_BYTES, cost_of
@@ -85,6 +84,8 @@ def run(words: list[str]) -> int:
     there = f"weights that are there at once (offload {', '.join(kinds)})" if kinds else "weights"
     overhead = f"{OVERHEAD_BYTES / _GIB:g} GiB for CUDA and the allocator's gaps"
     caption = f"GPU = {there} + peak of the activations in one call + {overhead}"
+    shared = {name: cost.gpus for name, cost in costs.items() if cost.gpus > 1}
+    caption += "".join(f"; {gpus} GPUs share a call of {name}" for name, gpus in shared.items())
     if args.gpu:
         gpu, total = GPUS[args.gpu], sum(seconds(cost, GPUS[args.gpu]) for cost in costs.values())
         caption += (

@@ -43,7 +43,7 @@ def fits(cost: Cost, gpu: Gpu) -> Offload | None:
 
 
 def seconds(cost: Cost, gpu: Gpu) -> float:
-    """Of one request, without what offloading moves."""
+    """Of one request, without what offloading moves, nor what GPUs that share a call send to each other."""
     passes = cost.flops / cost.step_flops if cost.step_flops else cost.calls
     reading = passes * cost.weight_bytes / (gpu.gb_s * 1e9)
-    return max(cost.flops / (UTILISATION * gpu.tflops * 1e12), reading)
+    return max(cost.flops / (UTILISATION * gpu.tflops * 1e12) / cost.gpus, reading)

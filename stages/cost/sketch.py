@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from stages.base import WeightsError
+from stages.model.hub.knobs import linear_layers
 from stages.model.network.appearance import Appearance, split_adapter
 from stages.model.network.control import ControlNet, PlainControl, SparseControl
 from stages.model.network.network import VideoNetwork, inflate
 from stages.model.network.text import TextEncoder
-from stages.model.weights.files import read_header
+from stages.model.weights.contents import read_header
 from stages.model.weights.loading import find_part, source_of
 from stages.model.weights.published import NETWORKS, adapter_plus_shapes
 from stages.presets import Guide, Preset
-from stages.speed import Offload
+from stages.speed import BITS, Offload
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _CONFIGS: dict[type, Any] = {CLIPTextModel: CLIPTextConfig, CLIPVisionModelWithProjection: CLIPVisionConfig}
@@ -94,6 +95,13 @@ def sketch_network(preset: Preset, *, motion: str, guide: Guide, device: str) ->
         device=torch.device("meta"),
         dtype=dtype,
     )
+
+
+def lighten(network: nn.Module, weights: str) -> None:
+    """Its weights as small as `Speed.weights` makes them; it computes nothing any more."""
+    for layer in linear_layers(network).values():
+        size = layer.weight.numel() * BITS[weights] // 8
+        layer.weight = nn.Parameter(torch.empty(size, dtype=torch.uint8, device="meta"), requires_grad=False)
 
 
 def weight_bytes(modules: Sequence[nn.Module]) -> int:

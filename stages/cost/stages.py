@@ -20,6 +20,7 @@ from stages.cost.meter import Tally
 from stages.cost.sketch import (
     dtype_on,
     is_cpu,
+    lighten,
     modules_of,
     resident_bytes,
     resident_network_bytes,
@@ -28,6 +29,7 @@ from stages.cost.sketch import (
     weight_bytes,
 )
 from stages.model.hub.rehearsal import OnMeta, Rehearsal
+from stages.model.hub.skipping import runs_each_step
 from stages.model.hub.video import HubAnimator, HubRedrawer
 from stages.model.network import vae as codec
 from stages.model.network.network import VideoNetwork
@@ -59,6 +61,7 @@ class Cost:
     calls: int = 1  # V2V and VFI are called once a window
     step_flops: int = 0  # of one denoising step of one call, where a stage denoises
     resident_if: Mapping[Offload, int] = field(default_factory=dict)  # `resident_bytes` with every kind of offloading
+    gpus: int = 1  # that share a call; each holds all of the weights
 
     @property
     def memory_bytes(self) -> int:
@@ -213,11 +216,15 @@ def _rehearsed(
             with counted_as(device):
                 flops = total.add(call.run, call.times * count, made.held)
             step = max(step, flops if call.times > 1 else 0)
-    modules = list(calls[0][0].modules.values())
+    networks, speed = calls[0][0].modules, preset.speed(stage)
+    for name, network in networks.items() if speed.weights != "as_published" else ():
+        if runs_each_step(name):
+            lighten(network, speed.weights)
+    modules = list(networks.values())
     resident = {offload: resident_bytes(offload, modules, device) for offload in OFFLOADS}
     number, weights = sum(count for _, count in calls), weight_bytes(modules)
     held = _held(resident, preset, stage)
-    return Cost(stage, total.flops, weights, held, total.peak, output, number, step, resident)
+    return Cost(stage, total.flops, weights, held, total.peak, output, number, step, resident, speed.gpus)
 
 
 def _resident(preset: Preset, network: VideoNetwork, device: str) -> dict[Offload, int]:

@@ -2,8 +2,9 @@
 
 Prints a table of part, source, revision, licence, size and state on this machine, or with `--json` a document; `--pull`
 fetches what is missing, with progress bars, and goes on where it stopped; with `--dry-run` it asks the hub what that
-would bring and whether it is all there, and fetches nothing. `--convert FOLDER` makes safetensors of a torch pickle
-that somebody trusts. Exit status 3 where something could not be fetched. Knows nothing of models.
+would bring and whether it is all there, and fetches no more than a pipeline's index. Of "main" it takes the commit of
+the first pull (`stages.model.weights.commits`). `--convert FOLDER` makes safetensors of a torch pickle that somebody
+trusts. Exit status 3 where something could not be fetched. Knows nothing of models.
 """
 
 import json
@@ -55,6 +56,7 @@ def _document(preset: Preset) -> dict[str, Any]:
         name: {
             "source": _source(part),
             "revision": _revision(part),
+            "commit": _commit(part),
             "licence": part.licence,
             "gb": part.size_gb,
             "state": local_state(name, part),
@@ -81,7 +83,7 @@ def _table(preset: Preset) -> Table:
             total += part.size_gb
             absent += 0.0 if state in _READY else part.size_gb
         size = f"{part.size_gb:.3f}" if part.size_gb else "-"
-        revision = [_revision(part)[:8] or "-"] if pinned else []
+        revision = [_shown(part)] if pinned else []
         table.add_row(name, _source(part), *revision, part.licence, size, state)
     if total:
         table.caption = f"{total:.1f} GB from the hub, each file once; {absent:.1f} GB of it not on this machine"
@@ -101,14 +103,17 @@ def _unsaid(preset: Preset) -> list[str]:
 
 def _pull(preset: Preset, dry: bool) -> int:
     """Fetch every part that is not ready, or say what that would be; how many could not be fetched."""
-    from stages.model.weights.files import cache_room, fetch, is_hub_id, local_state, no_room, source_of
+    from stages.model.weights.commits import commit_of, keep, moves, record_file
+    from stages.model.weights.files import cache_room, cached_folder, fetch, is_hub_id, local_state, no_room, source_of
     from stages.model.weights.trees import hub_tree, lacking, to_fetch
 
     failed = 0
     coming: dict[tuple[str, str], int] = {}
     ready: list[tuple[str, Part]] = []
     for name, part in preset.parts.items():
-        if local_state(name, part) in _READY:
+        if (state := local_state(name, part)) in _READY:
+            if state == "cached" and not dry and (snapshot := cached_folder(part)) is not None:
+                keep(part, snapshot.name)
             continue
         errors.print(f"{name}: {_source(part)}", soft_wrap=True)
         try:
@@ -117,7 +122,7 @@ def _pull(preset: Preset, dry: bool) -> int:
                     f"Part {name!r} is a folder of this machine, {source_of(part)}, and not all of it is there; "
                     f"copy it there, or name another in the preset."
                 )
-            found = to_fetch(name, part, hub_tree(name, part))
+            found = to_fetch(name, part, *hub_tree(name, part))
             errors.print(f"  {len(found)} files, {sum(found.values()) / 1e9:.3f} GB", soft_wrap=True)
             coming |= {(part.source, path): size for path, size in lacking(part, found).items()}
             ready.append((name, part))
@@ -135,6 +140,9 @@ def _pull(preset: Preset, dry: bool) -> int:
     for name, part in ready:
         try:
             fetch(name, part)
+            if moves(part):
+                told = f"{part.revision} of {part.source} is commit {commit_of(part)} from now on"
+                errors.print(f"{name}: {told}, as recorded in {record_file()}.", soft_wrap=True)
         except WeightsError as error:
             failed += 1
             errors.print(str(error), soft_wrap=True)
@@ -150,6 +158,20 @@ def _revision(part: Part) -> str:
     from stages.model.weights.files import is_hub_id
 
     return part.revision if is_hub_id(part) else ""
+
+
+def _commit(part: Part) -> str | None:
+    """At which it is fetched; None where nobody knows yet, or there is no repository."""
+    from stages.model.weights.commits import commit_of, moves
+
+    commit = commit_of(part)
+    return None if not _revision(part) or (moves(part) and commit == part.revision) else commit
+
+
+def _shown(part: Part) -> str:
+    """Its revision in a table: eight digits of a commit, behind the name of a revision that moves."""
+    revision, commit = _revision(part), (_commit(part) or "")[:8]
+    return (commit if revision[:8] == commit else f"{revision} {commit}".rstrip()) or "-"
 
 
 def _key(part: Part) -> tuple[str, str, str, str | None]:

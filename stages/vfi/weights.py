@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from client._shell.outputs import written
 from stages.base import WeightsError
-from stages.model.weights.files import is_pointer
+from stages.model.weights.contents import is_pointer
 from stages.presets import WEIGHTS, Part
 from stages.vfi.gan import Design, Gan
 from stages.vfi.rife import Rife

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
         (["a fox", "--size", "1x1"], "'1x1' is not allowed with preset 'tiny'"),
         (["a fox", "--seed", "-4"], "The seed is -4"),
         (["a fox", "--steps", "999"], "steps is 999"),
+        (["a fox", "--preset", "modern", "--steps", "4"], 'say it of one: "stages": {"i2v": {"steps": 4}}.'),
+        (["a fox", "--preset", "modern", "--stages", '{"i2v": {"steps": 999}}'], "stages.i2v.steps is 999; it must be"),
         (["a fox", "-o", "fox.gif"], "fox.gif ends in .gif, and what is written is .mp4; name it like fox.mp4."),
         (["a fox", "-o", "fox"], "fox has no suffix, and what is written is .mp4"),
         (["a fox", "-o", "."], ". is a folder; name a file in it"),
@@ -55,6 +57,16 @@ def test_a_word_that_is_no_value_is_told_by_the_parser(words: list[str], capsys:
         main(["a fox", *words])
     assert ended.value.code == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_single_stages_are_told_in_the_words_of_a_request(capsys: pytest.CaptureFixture[str]) -> None:
+    for text, told in (("i2v=20", "Invalid JSON"), ('{"i2v": {"stepz": 20}}', "i2v.stepz: "), ('{"vfi": {}}', "vfi: ")):
+        with pytest.raises(SystemExit) as ended:
+            main(["a fox", "--stages", text])
+        assert ended.value.code == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert told in said
+        assert 'it must look like {"i2v": {"steps": 20}}, of t2i, i2v and v2v' in said
 
 
 @pytest.mark.slow

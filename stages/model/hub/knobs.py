@@ -1,8 +1,8 @@
 """The knobs of `stages.speed.Speed` that a pipeline of diffusers has: judged before anything is loaded, then turned.
 
-`check` takes the classes of a pipeline and of its components and says what they, or this machine, do not have.
-`prepare` makes the weights smaller on the CPU, `turn` sets what lasts, `Caching` what lasts for one call: a cache
-begins empty at every call and leaves nothing, however the call ends. Knows nothing of presets or of loading.
+`check` takes the classes of a pipeline and of its components and says what they (`check_classes`), or this machine, do
+not have. `prepare` makes the weights smaller on the CPU, `turn` sets what lasts, `Caching` what lasts for one call: a
+cache begins empty at every call and leaves nothing, however the call ends. Knows nothing of presets or of loading.
 """
 
 import shutil
@@ -51,19 +51,35 @@ def check(speed: Speed, stage: str, pipeline: type, kinds: Kinds, device: str) -
     Raises:
         SpeedError: a knob that they do not have.
     """
-    told = _Told(f"speed of {stage}", pipeline.__name__)
-    networks = {name: kind for name, kind in kinds.items() if runs_each_step(name) and kind is not None}
-    target = torch.device(device)
-    if speed.cache != "none":
-        _check_cache(told, speed, pipeline.__name__, networks)
+    check_classes(speed, stage, pipeline, kinds)
+    told, target = _Told(f"speed of {stage}", pipeline.__name__), torch.device(device)
     if speed.compile:
-        _check_compiling(told, networks, target)
+        _check_compiler(told, target)
     if speed.attention:
         _check_attention(told, speed)
     if speed.weights != "as_published":
         _check_weights(told, speed, target)
     if speed.gpus > 1:
-        _check_gpus(told, speed, networks, target)
+        _check_gpus(told, speed, target)
+
+
+def check_classes(speed: Speed, stage: str, pipeline: type, kinds: Kinds) -> None:
+    """Whether the pipeline has what `speed` asks for, on whatever machine.
+
+    Raises:
+        SpeedError: a knob that it does not have.
+    """
+    told = _Told(f"speed of {stage}", pipeline.__name__)
+    networks = {name: kind for name, kind in kinds.items() if runs_each_step(name) and kind is not None}
+    if speed.cache != "none":
+        _check_cache(told, speed, pipeline.__name__, networks)
+    for name, kind in networks.items():
+        who = f"{name} of {told.pipeline}, a {getattr(kind, '__name__', kind)},"
+        if speed.compile and not getattr(kind, "_repeated_blocks", None):
+            raise told.no("compile", True, f"{who} names no blocks that repeat: leave it out")
+        if speed.gpus > 1 and not getattr(kind, "_cp_plan", None):
+            why = f"{who} has no plan to be shared by: set it to 1, or take Wan, LTX, Flux or Qwen-Image"
+            raise told.no("gpus", speed.gpus, why)
 
 
 class _Told:
@@ -86,11 +102,7 @@ def _check_cache(told: _Told, speed: Speed, pipeline: str, networks: Kinds) -> N
         raise told.no("cache", speed.cache, f"{why}: take one of {', '.join(one for one in has if one != 'mag')}")
 
 
-def _check_compiling(told: _Told, networks: Kinds, target: torch.device) -> None:
-    for name, kind in networks.items():
-        if not getattr(kind, "_repeated_blocks", None):
-            why = f"{name} of {told.pipeline}, a {getattr(kind, '__name__', kind)}, names no blocks that repeat"
-            raise told.no("compile", True, f"{why}: leave it out")
+def _check_compiler(told: _Told, target: torch.device) -> None:
     if target.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise told.no("compile", True, "on a CPU that needs g++ or clang++, of which there is none: install one")
     if target.type == "cuda" and find_spec("triton") is None:
@@ -131,11 +143,7 @@ def _check_weights(told: _Told, speed: Speed, target: torch.device) -> None:
         raise told.no("weights", speed.weights, f"it {need}, {name} has {have}: take 'int8' or 'as_published'")
 
 
-def _check_gpus(told: _Told, speed: Speed, networks: Kinds, target: torch.device) -> None:
-    for name, kind in networks.items():
-        if not getattr(kind, "_cp_plan", None):
-            why = f"{name} of {told.pipeline}, a {getattr(kind, '__name__', kind)}, has no plan to be shared by"
-            raise told.no("gpus", speed.gpus, f"{why}: set it to 1, or take Wan, LTX, Flux or Qwen-Image")
+def _check_gpus(told: _Told, speed: Speed, target: torch.device) -> None:
     if target.type == "cuda":
         there = torch.cuda.device_count() - (target.index or 0)
         if there < speed.gpus:
@@ -160,16 +168,19 @@ def prepare(pipeline: Any, speed: Speed, stage: str) -> None:
         _LIGHTER[speed.weights](network)
 
 
+def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """Those whose weights may have fewer bits, by name: not what is always computed in single precision."""
+    keep = set(getattr(network, "_keep_in_fp32_modules", None) or ())
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    return {name: module for name, module in layers.items() if not keep & set(name.split("."))}
+
+
 def _with_torchao(setting: str) -> Callable[[nn.Module], None]:
     def quantise(network: nn.Module) -> None:
         from torchao import quantization
 
-        keep = set(getattr(network, "_keep_in_fp32_modules", None) or ())
-
-        def chosen(module: nn.Module, name: str) -> bool:
-            return isinstance(module, nn.Linear) and not keep & set(name.split("."))
-
-        quantization.quantize_(network, getattr(quantization, setting)(), chosen)
+        chosen = {id(layer) for layer in linear_layers(network).values()}
+        quantization.quantize_(network, getattr(quantization, setting)(), lambda layer, _: id(layer) in chosen)
 
     return quantise
 
@@ -180,10 +191,7 @@ def _with_bitsandbytes(**settings: Any) -> Callable[[nn.Module], None]:
     def quantise(network: nn.Module) -> None:
         from bitsandbytes import nn as small
 
-        keep = set(getattr(network, "_keep_in_fp32_modules", None) or ())
-        for name, module in list(network.named_modules()):
-            if not isinstance(module, nn.Linear) or keep & set(name.split(".")):
-                continue
+        for name, module in linear_layers(network).items():
             sizes = (module.in_features, module.out_features, module.bias is not None)
             if "quant_type" in settings:
                 made = small.Linear4bit(*sizes, compute_dtype=module.weight.dtype, **settings)

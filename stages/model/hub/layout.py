@@ -21,7 +21,8 @@ from torch import nn
 from stages.base import WeightsError
 from stages.model.hub.knobs import Kinds, check, prepare, turn
 from stages.model.hub.lora import check_loras, merge_into_pipeline
-from stages.model.weights.files import check_files, find_folder, refuse_pointers
+from stages.model.weights.contents import refuse_pointers
+from stages.model.weights.files import check_files, find_folder
 from stages.model.weights.loading import check_device, compute_dtype, find_part
 from stages.model.weights.offload import offload_on
 from stages.presets import Part, Preset

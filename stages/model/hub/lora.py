@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.base import WeightsError
 from stages.model.weights.loading import load_tensors
-from stages.model.weights.lora import find_changes, merge
+from stages.model.weights.lora import check_places, find_changes, merge
 from stages.presets import Lora, Preset
 
 
@@ -30,6 +30,7 @@ def check_loras(
     Raises:
         WeightsError: a file is missing, cannot be read for this pipeline, or fits no layer of the network.
     """
+    check_places(preset)
     for lora, component in _of(preset, name):
         if component not in networks:
             raise WeightsError(

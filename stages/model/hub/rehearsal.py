@@ -20,7 +20,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from stages.model.hub.layout import assemble, component_classes, dtype_of, empty, part_of, read_index, reads_text
+from stages.model.hub.knobs import check_classes
+from stages.model.hub.layout import (
+    assemble,
+    component_classes,
+    dtype_of,
+    empty,
+    part_of,
+    read_index,
+    reads_text,
+    stage_of,
+)
 from stages.model.hub.published import PUBLISHED
 from stages.model.hub.runner import Runner
 from stages.model.weights.loading import find_part, source_of
@@ -170,11 +180,14 @@ def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type], de
 
     Raises:
         WeightsError: it is neither published here, nor in a folder, nor reachable.
+        SpeedError: its class lacks a knob of the stage's `Speed`.
     """
     part = find_part(preset, name)
     known = PUBLISHED.get(part.source, {})
     index = known.get("model_index") or read_index(name, part, source_of(part))
     cls = choose(str(index["_class_name"]))
+    kinds = component_classes(name, part, index, cls)
+    check_classes(preset.speed(stage_of(name)), stage_of(name), cls, kinds)
 
     def make(component: str, kind: type[Any]) -> Any:
         own = part_of(preset, name, component)[1]
@@ -188,7 +201,7 @@ def sketch_pipeline(preset: Preset, name: str, choose: Callable[[str], type], de
         _cast(module, dtype_of(preset, own, device))
         return module.eval().requires_grad_(False)
 
-    return assemble(cls, index, component_classes(name, part, index, cls), make)
+    return assemble(cls, index, kinds, make)
 
 
 def _longest(part: Part) -> int:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from client._shell.outputs import written
 from stages.base import WeightsError
-from stages.model.weights.files import PICKLES
+from stages.model.weights.contents import PICKLES
 
 
 def convert_pickle(folder: Path) -> list[Path]:

@@ -2,31 +2,38 @@
 
 `MAGICVIDEO_WEIGHTS` names a folder with copies of repositories as `<org>/<name>`, for machines without network; a copy
 counts for a part only if it holds all that this part needs. Only that is fetched: configs, vocabularies and safetensors
-of its subfolder and variant. A pickle is recognised by its name and by its first bytes, and never read: it can run
-code. Knows nothing of modules.
+of its subfolder and variant. Knows nothing of modules.
 """
 
 import errno
 import json
 import os
 import shutil
-import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from stages.base import WeightsError
+from stages.model.weights.commits import commit_of, moves, record_file, settle
+from stages.model.weights.contents import (
+    PICKLES,
+    TEXTS,
+    check_whole,
+    has_pointer,
+    refuse_pickle,
+    refuse_pointers,
+)
 from stages.presets import WEIGHTS, Part
 
 MIRROR_VARIABLE = "MAGICVIDEO_WEIGHTS"
 _EMBEDDED = "embedded:"
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja")  # the last: how a message is laid out for a language model
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and transformers name a module's file
+_STEMS_OF = {"diffusers": STEMS[:1], "transformers": STEMS[1:]}  # of another library: either
+_SECOND_SET = f"text_encoder*/{STEMS[0]}*"  # LTX-2 has its language model a second time, under the other name
 
+Index = Mapping[str, Any]  # a pipeline's model_index.json
 State = Literal["embedded", "local", "partly local", "cached", "partly cached", "broken", "missing"]
-_MAY_BE_POINTERS = (".safetensors", *(text.removeprefix("*") for text in _TEXTS))
-_POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
 def is_hub_id(part: Part) -> bool:
@@ -59,18 +66,53 @@ def source_of(part: Part) -> str:
     return str(folder)
 
 
-def patterns(name: str, part: Part) -> list[str]:
-    """The files of its repository that a part needs, as the hub's patterns."""
+def patterns(name: str, part: Part, index: Index | None = None) -> list[str]:
+    """The files of its repository that a part needs, as the hub's patterns; of a pipeline by its index, if given."""
     if part.weight_name:
         return [_inside(part, part.weight_name)]
     shards, variant = "-?????-of-?????", f".{part.variant}" if part.variant else ""
     middles = dict.fromkeys([variant, f"{variant}{shards}", f"{shards}{variant}"])  # both orders are in use
     files = [f"{stem}{middle}.safetensors" for stem in STEMS for middle in middles]
     if is_pipeline(name):
-        return ["model_index.json", *(f"*/{file}" for file in (*_TEXTS, *files))]
+        homes = {"*": STEMS} if index is None else components(index)
+        found = [(home, file) for home, stems in homes.items() for file in (*TEXTS, *files) if _is_of(file, stems)]
+        return ["model_index.json", *(f"{home}/{file}" for home, file in found)]
     if "tokenizer" in name:
-        return [_inside(part, text) for text in _TEXTS]
-    return [_inside(part, file) for file in (*_TEXTS, *files)]
+        return [_inside(part, text) for text in TEXTS]
+    return [_inside(part, file) for file in (*TEXTS, *files)]
+
+
+def components(index: Index) -> dict[str, tuple[str, ...]]:
+    """The folders that a pipeline is made of, each with how the file of a network there may be called."""
+    named = {key: entry[0] for key, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
+    return {key: _STEMS_OF.get(library, STEMS) for key, library in named.items() if library is not None}
+
+
+def _is_of(file: str, stems: tuple[str, ...]) -> bool:
+    return not file.endswith(".safetensors") or file.startswith(stems)
+
+
+def hub_index(name: str, part: Part) -> Index | None:
+    """The index of a pipeline on the hub, which is kept in its cache; None of another part.
+
+    Raises:
+        WeightsError: the repository holds no pipeline.
+        Exception: those of the hub.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    if not is_pipeline(name):
+        return None
+    try:
+        file = hf_hub_download(part.source, "model_index.json", revision=commit_of(part))
+    except RemoteEntryNotFoundError as error:
+        raise WeightsError(
+            f"Part {name!r} needs model_index.json, which {part.source} does not have at revision {part.revision!r}: "
+            f"it holds no pipeline of diffusers; choose another `source` in the preset."
+        ) from error
+    index: Index = json.loads(Path(file).read_text())
+    return index
 
 
 def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
@@ -85,9 +127,10 @@ def weight_files(folder: Path, variant: str | None) -> tuple[Path, ...]:
                 try:
                     names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    return ()
+                    continue
                 shards = tuple(folder / name for name in names)
-                return shards if all(shard.is_file() for shard in shards) else ()
+                if all(shard.is_file() for shard in shards):
+                    return shards
     return ()
 
 
@@ -143,7 +186,7 @@ def check_files(name: str, part: Part, folder: Path) -> None:
         raise WeightsError(f"Part {name!r} cannot be loaded from {folder}: {_what_is_there(part, folder)}.")
     for file in files:
         refuse_pickle(name, part, file)
-        _check_whole(name, file)
+        check_whole(name, file)
 
 
 def _refuse_pickles(name: str, folder: Path) -> None:
@@ -167,90 +210,22 @@ def _what_is_there(part: Part, folder: Path) -> str:
     return "it has no .safetensors file; fetch it again"
 
 
-def refuse_pickle(name: str, part: Part, file: Path) -> None:
-    """By the first bytes, whatever the file is called.
-
-    Raises:
-        WeightsError: it is a pickle.
-    """
-    refuse_pointer(name, file)
-    with file.open("rb") as opened:
-        head = opened.read(9)
-    pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")  # safetensors: a length, then JSON
-    if file.suffix in PICKLES or pickled:
-        raise WeightsError(
-            f"Part {name!r} from {part.source}: {file.name} is a pickle, where safetensors belong; a pickle can run "
-            f"code and is never read here: fetch the safetensors file."
-        )
-
-
-def refuse_pointer(name: str, file: Path) -> None:
-    """Raises: WeightsError: git-lfs has left a pointer in the place of the file."""
-    if is_pointer(file):
-        raise WeightsError(
-            f"Part {name!r} cannot be loaded from {file}: it is a git-lfs pointer, not the file; run `git lfs pull` "
-            f"in {file.parent}."
-        )
-
-
-def refuse_pointers(name: str, folder: Path) -> None:
-    """The same of every config and vocabulary in the folder, which the libraries would read as broken ones."""
-    for pattern in _TEXTS:
-        for file in sorted(folder.glob(f"[!.]{pattern}")):
-            refuse_pointer(name, file)
-
-
-def is_pointer(file: Path) -> bool:
-    """Whether the file is the line of git-lfs that stands for one."""
-    with file.open("rb") as opened:
-        return opened.read(len(_POINTER)) == _POINTER
-
-
-def read_header(file: Path) -> dict[str, Any]:
-    """Names, dtypes, shapes and offsets of a safetensors file, without its tensors.
-
-    Raises:
-        ValueError: it has no readable header.
-    """
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8).ljust(8, b"\0"))
-        if not 2 <= length <= file.stat().st_size - 8:
-            raise ValueError(f"its header would be {length} bytes long, the file has {file.stat().st_size}")
-        header: dict[str, Any] = json.loads(opened.read(length))
-    return header
-
-
-def _check_whole(name: str, file: Path) -> None:
-    try:
-        header = read_header(file)
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-        wanted, found = 8 + length + max(ends, default=0), file.stat().st_size
-        if found < wanted:
-            raise ValueError(f"it is cut off after {found} of {wanted} bytes")
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise WeightsError(
-            f"Part {name!r} cannot be loaded from {file} ({error}); check the folder or fetch it again."
-        ) from error
-
-
 def local_state(name: str, part: Part) -> State:
     """Whether the part is on this machine; nothing is fetched. "broken" is one that git-lfs has only pointers of."""
     if part.source.startswith(_EMBEDDED):
         folder = WEIGHTS / part.source.removeprefix(_EMBEDDED)
-        return "missing" if not folder.is_dir() else "broken" if _has_pointer(folder) else "embedded"
+        return "missing" if not folder.is_dir() else "broken" if has_pointer(folder) else "embedded"
     copy = _mirror(part) if is_hub_id(part) else Path(part.source).expanduser()
     if copy is not None and _complete(name, part, copy):
-        return "broken" if _has_pointer(copy / part.subfolder) else "local"
+        return "broken" if has_pointer(copy / part.subfolder) else "local"
     cached = cached_folder(part) if is_hub_id(part) else None
     if cached is not None:
         if _complete(name, part, cached):
-            return "broken" if _has_pointer(cached / part.subfolder) else "cached"
+            return "broken" if has_pointer(cached / part.subfolder) else "cached"
         return "partly cached"
     if copy is None or not (copy / part.subfolder).is_dir():
         return "missing"
-    return "broken" if _has_pointer(copy / part.subfolder) else "partly local"
+    return "broken" if has_pointer(copy / part.subfolder) else "partly local"
 
 
 def fetch(name: str, part: Part) -> Path:
@@ -263,11 +238,14 @@ def fetch(name: str, part: Part) -> Path:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        folder = Path(snapshot_download(part.source, revision=part.revision, allow_patterns=patterns(name, part)))
+        commit = settle(part)
+        HfApi().model_info(part.source, revision=commit)  # fails at once where a download would try for half a minute
+        wanted = patterns(name, part, hub_index(name, part))
+        folder = Path(snapshot_download(part.source, revision=commit, allow_patterns=wanted))
         if _complete(name, part, folder):
             return folder
-        # without network, the call above gives what the cache has
-        HfApi().list_repo_files(part.source, revision=part.revision)
+    except WeightsError:
+        raise
     except RevisionNotFoundError as error:
         raise WeightsError(no_revision(name, part)) from error
     except RepositoryNotFoundError as error:
@@ -286,6 +264,7 @@ def fetch(name: str, part: Part) -> Path:
 def no_network(name: str, part: Part, reason: str) -> str:
     """One sentence: the repository, the command to run elsewhere, the folder to copy."""
     include = " ".join(f"--include '{pattern}'" for pattern in patterns(name, part))
+    include += f" --exclude '{_SECOND_SET}'" if is_pipeline(name) else ""
     target = os.environ.get(MIRROR_VARIABLE) or "/models"
     return (
         f"Part {name!r} is not on this machine and {part.source} cannot be reached ({reason}): where there is network, "
@@ -296,6 +275,11 @@ def no_network(name: str, part: Part, reason: str) -> str:
 
 def no_revision(name: str, part: Part) -> str:
     """One sentence for a commit that its repository does not have."""
+    if moves(part) and (commit := commit_of(part)) != part.revision:
+        return (
+            f"Part {name!r} was fetched at commit {commit} of {part.source}, which is not there any more; take its "
+            f"line out of {record_file()} to fetch what {part.revision!r} is now."
+        )
     return (
         f"Part {name!r} wants revision {part.revision!r} of {part.source}, which has none of that name; take a commit "
         f"that https://huggingface.co/{part.source}/commits lists, or 'main', as the part's `revision` in the preset."
@@ -330,7 +314,7 @@ def cache_room() -> tuple[Path, int]:
 
 
 def _at(part: Part) -> str:
-    return "" if part.revision == "main" else f" --revision {part.revision}"
+    return "" if (commit := commit_of(part)) == "main" else f" --revision {commit}"
 
 
 def no_safetensors(name: str, part: Part) -> str:
@@ -356,9 +340,10 @@ def cached_folder(part: Part) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(part.source, revision=part.revision, local_files_only=True))
-    except Exception:  # the hub's own kinds: nothing of the repository is in the cache
-        return None
+        return Path(snapshot_download(part.source, revision=commit_of(part), local_files_only=True))
+    except Exception as error:  # the hub's own kinds: nothing of the repository is in the cache, or not all of it
+        found = getattr(error, "snapshot_path", None)  # which is enough: parts are some of its files
+        return None if found is None else Path(found)
 
 
 def _complete(name: str, part: Part, folder: Path) -> bool:
@@ -370,10 +355,6 @@ def _complete(name: str, part: Part, folder: Path) -> bool:
     if "tokenizer" in name:
         return any((root / file).is_file() for file in ("vocab.json", "tokenizer.json"))
     return (root / "config.json").is_file() and bool(weight_files(root, part.variant))
-
-
-def _has_pointer(folder: Path) -> bool:
-    return any(is_pointer(file) for file in folder.rglob("[!.]*") if file.suffix in _MAY_BE_POINTERS)
 
 
 def _components(folder: Path, variant: str | None) -> bool:

@@ -17,12 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.base import WeightsError
+from stages.model.weights.contents import refuse_pickle, refuse_pointers
 from stages.model.weights.files import (
     check_files,
     fetch_file,
     find_folder,
-    refuse_pickle,
-    refuse_pointers,
     source_of,
 )
 from stages.model.weights.packed import is_packed, unpacked

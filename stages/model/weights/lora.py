@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stages.base import WeightsError
+from stages.model.weights.files import is_pipeline
 from stages.model.weights.loading import load_tensors
 from stages.presets import Preset
 
@@ -26,12 +27,29 @@ _BIAS = ".lora_B.bias"
 _TEXT = ("lora_te", "text_encoder.", "lora_te1", "lora_te2")
 
 
+def check_places(preset: Preset) -> None:
+    """That every LoRA is for a network that one of the preset's pipelines may have, or for the built-in ones.
+
+    Raises:
+        WeightsError: it would change nothing.
+    """
+    has = [name for name in preset.parts if is_pipeline(name)]
+    for lora in preset.loras:
+        part, _, network = lora.into.partition(".")
+        if lora.into and (part not in has or not network):
+            raise WeightsError(
+                f"LoRA {lora.part!r} is to change {lora.into!r}, and preset {preset.name!r} has the pipelines "
+                f"{', '.join(has) or 'none'}: let `into` name one and its network, as in 'i2v_pipeline.transformer'."
+            )
+
+
 def merge_loras(unet: Any, preset: Preset) -> None:
     """Merge every LoRA of the preset; a scale of 0 leaves the weights as they are.
 
     Raises:
-        WeightsError: a file is missing or fits no layer of the UNet.
+        WeightsError: a file is missing or fits no layer of the UNet, or one is for a pipeline that is not there.
     """
+    check_places(preset)
     for lora in preset.loras:
         if lora.into:
             continue

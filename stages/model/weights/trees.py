@@ -1,17 +1,21 @@
-"""What fetching a part would bring, judged by the list of files of its repository: nothing is fetched.
+"""What fetching a part would bring, judged by the list of files of its repository, and of a pipeline by its index.
 
 Takes a part and a tree, path to bytes, as the hub lists it at the part's revision. A file that is not there, a shard of
-a set that is not whole, a pickle alone: told before gigabytes move.
+a set that is not whole, a pickle alone: told before gigabytes move. What else lies in the repository is no matter.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 
 from stages.base import WeightsError
+from stages.model.weights.commits import commit_of
 from stages.model.weights.files import (
     STEMS,
+    Index,
     cached_folder,
+    components,
+    hub_index,
     is_pipeline,
     no_network,
     no_repository,
@@ -26,8 +30,8 @@ Tree = Mapping[str, int]  # path in the repository -> bytes; 0 where the hub doe
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 
 
-def hub_tree(name: str, part: Part) -> dict[str, int]:
-    """The repository's files at the part's revision.
+def hub_tree(name: str, part: Part) -> tuple[dict[str, int], Index | None]:
+    """The repository's files at the part's revision, and the index if it is a pipeline.
 
     Raises:
         WeightsError: the hub cannot be reached, or has no such repository or revision.
@@ -36,7 +40,10 @@ def hub_tree(name: str, part: Part) -> dict[str, int]:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        info = HfApi().model_info(part.source, revision=part.revision, files_metadata=True)
+        info = HfApi().model_info(part.source, revision=commit_of(part), files_metadata=True)
+        index = hub_index(name, part)
+    except WeightsError:
+        raise
     except RevisionNotFoundError as error:
         raise WeightsError(no_revision(name, part)) from error
     except RepositoryNotFoundError as error:
@@ -44,20 +51,21 @@ def hub_tree(name: str, part: Part) -> dict[str, int]:
     except Exception as error:  # the hub's own kinds
         reason = " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
         raise WeightsError(no_network(name, part, reason)) from error
-    return {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    return {file.rfilename: file.size or 0 for file in info.siblings or ()}, index
 
 
-def to_fetch(name: str, part: Part, tree: Tree) -> dict[str, int]:
+def to_fetch(name: str, part: Part, tree: Tree, index: Index | None = None) -> dict[str, int]:
     """What `files.fetch` would bring of the tree.
 
     Raises:
         WeightsError: it would not be all that the part needs.
     """
-    wanted = {path: size for path, size in tree.items() if any(fnmatch(path, like) for like in patterns(name, part))}
-    gap = next(_gaps(name, part, tree), None)
+    gap = next(_gaps(name, part, tree, index), None)
     if gap is None:
-        return wanted
-    if gap.endswith(".safetensors") and any(path.endswith(".bin") for path in tree) and not part.weight_name:
+        likes = patterns(name, part, index)
+        return {path: size for path, size in tree.items() if any(fnmatch(path, like) for like in likes)}
+    beside = [path for path in tree if path.rpartition("/")[0] == gap.rpartition("/")[0]]
+    if gap.endswith(".safetensors") and any(path.endswith(".bin") for path in beside) and not part.weight_name:
         raise WeightsError(no_safetensors(name, part))
     raise WeightsError(
         f"Part {name!r} needs {gap}, which {part.source} does not have at revision {part.revision!r}; check subfolder, "
@@ -78,41 +86,37 @@ def lacking(part: Part, wanted: Tree) -> dict[str, int]:
     return absent
 
 
-def _gaps(name: str, part: Part, tree: Tree) -> Iterator[str]:
+def _gaps(name: str, part: Part, tree: Tree, index: Index | None) -> Iterator[str]:
     inside = f"{part.subfolder}/" if part.subfolder else ""
     if part.weight_name:
         if inside + part.weight_name not in tree:
             yield inside + part.weight_name
     elif is_pipeline(name):
-        if "model_index.json" not in tree:
+        if "model_index.json" not in tree or index is None:
             yield "model_index.json"
-        homes = sorted({path.partition("/")[0] + "/" for path in tree if path.endswith("/config.json")})
-        for home in homes:
-            if not _is_whole(tree, home, part.variant) and _has_weights(tree, home):
-                yield _file(home, part.variant)
+        for home, stems in components(index or {}).items():
+            if not any(path.startswith(f"{home}/") for path in tree):
+                yield f"{home}/*.json"
+            elif f"{home}/config.json" in tree and not _is_whole(tree, f"{home}/", part.variant, stems):
+                yield _file(f"{home}/", part.variant, stems)
     elif "tokenizer" in name:
         if not {f"{inside}vocab.json", f"{inside}tokenizer.json"} & set(tree):
             yield f"{inside}vocab.json"
     else:
         if f"{inside}config.json" not in tree:
             yield f"{inside}config.json"
-        if not _is_whole(tree, inside, part.variant):
-            yield _file(inside, part.variant)
+        if not _is_whole(tree, inside, part.variant, STEMS):
+            yield _file(inside, part.variant, STEMS)
 
 
-def _file(home: str, variant: str | None) -> str:
-    return f"{home}{STEMS[0]}{f'.{variant}' if variant else ''}.safetensors"
+def _file(home: str, variant: str | None, stems: Sequence[str]) -> str:
+    return f"{home}{stems[0]}{f'.{variant}' if variant else ''}.safetensors"
 
 
-def _has_weights(tree: Tree, home: str) -> bool:
-    """A folder with a config and nothing else is no network: a scheduler's, a tokenizer's."""
-    return any(path.startswith(home) and path.endswith((".safetensors", ".bin")) for path in tree)
-
-
-def _is_whole(tree: Tree, home: str, variant: str | None) -> bool:
+def _is_whole(tree: Tree, home: str, variant: str | None, stems: Sequence[str]) -> bool:
     dot = f".{variant}" if variant else ""
     names = {path.removeprefix(home) for path in tree if path.startswith(home) and path.endswith(".safetensors")}
-    for stem in STEMS:
+    for stem in stems:
         if f"{stem}{dot}.safetensors" in names:
             return True
         for name in names:
@@ -120,5 +124,6 @@ def _is_whole(tree: Tree, home: str, variant: str | None) -> bool:
             if shard and _SHARD.sub("", name) == f"{stem}{dot}.safetensors":
                 count = int(shard[2])
                 whole = [_SHARD.sub(f"-{number:05}-of-{shard[2]}", name) for number in range(1, count + 1)]
-                return set(whole) <= names
+                if set(whole) <= names:
+                    return True
     return False

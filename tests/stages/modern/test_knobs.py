@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from stages.i2v import I2V
 from stages.model.hub import knobs
 from stages.presets import Preset
 from stages.settings import with_speeds
-from stages.speed import SpeedError
+from stages.speed import BITS, PACKAGES, SpeedError, Weights
 from stages.v2v import V2V
 from tests.stages.modern.rig import Shelf, modern_preset
 from tests.stages.modern.sped import load
@@ -85,6 +85,13 @@ REFUSED: list[tuple[dict[str, Any], str, dict[str, Any], str]] = [
         "gpus is 2, and unet of StableVideoDiffusionPipeline, a UNetSpatioTemporalConditionModel, has no plan to be "
         "shared by: set it to 1, or take Wan, LTX, Flux or Qwen-Image.",
     ),
+    (
+        WAN,
+        "cuda",
+        {"weights": "float8"},
+        "weights is 'float8', and it needs a CUDA device of capability 8.9, An A100 has 8.0: take 'int8' or "
+        "'as_published'.",
+    ),
     (WAN, "cuda", {"gpus": 2}, "gpus is 2, and the stage can see 1 from cuda on: set it to that, or num_gpus."),
     (
         WAN,
@@ -105,7 +112,8 @@ def test_a_knob_that_cannot_be_turned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Any, device: str, told: Any, sentence: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "An A100")
     monkeypatch.setattr(knobs, "find_spec", lambda _: True)
     preset = with_speeds(without_weights(tmp_path, index), {"i2v": told})
     with pytest.raises(SpeedError) as refused:
@@ -118,13 +126,17 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(knobs, "find_spec", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     preset = without_weights(tmp_path, WAN)
-    with pytest.raises(SpeedError) as refused:
-        I2V.load(with_speeds(preset, {"i2v": {"weights": "int8"}}), "cpu")
-    assert str(refused.value) == (
-        "speed of i2v: weights is 'int8', and the package torchao is not installed: `pip install torchao`."
-    )
+    for weights, package in PACKAGES.items():
+        with pytest.raises(SpeedError) as refused:
+            I2V.load(with_speeds(preset, {"i2v": {"weights": weights}}), "cpu")
+        told = f"the package {package} is not installed: `pip install {package}`"
+        assert str(refused.value) == f"speed of i2v: weights is {weights!r}, and {told}."
     with pytest.raises(SpeedError, match="on a CPU that needs g\\+\\+ or clang\\+\\+, of which there is none"):
         I2V.load(with_speeds(preset, {"i2v": {"compile": True}}), "cpu")
+
+
+def test_every_kind_of_weights_has_a_size_and_a_package() -> None:
+    assert set(BITS) == set(PACKAGES) == set(get_args(Weights)) - {"as_published"}
 
 
 def test_the_class_that_is_chosen_decides_and_not_the_one_that_is_published(tmp_path: Path) -> None:
@@ -161,11 +173,12 @@ def test_an_attention_backend_is_of_its_stage_alone(shelf: Shelf) -> None:
 
 @pytest.mark.slow
 def test_smaller_weights_are_near_the_published_ones(shelf: Shelf) -> None:
-    quantised = pytest.importorskip("torchao.quantization").Int8Tensor
+    from torchao.quantization import Int8Tensor
+
     name = "WanImageToVideoPipeline"
     stage, small = load(shelf, name, {"weights": "int8"})
     weights = [type(weight) for weight in stage.maker.runner.pipeline.transformer.parameters()]
-    assert quantised in weights
+    assert Int8Tensor in weights
     right = load(shelf, name, {})[1](report=ignore_progress)
     apart = np.abs(small(report=ignore_progress).astype(int) - right)
     assert 0 < apart.mean() < 8

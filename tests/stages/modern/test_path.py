@@ -73,8 +73,8 @@ def test_a_stop_in_any_stage(shelf: Shelf, stage: StageName) -> None:
 
 STAND_INS = {
     "modern": ("wan_a14b", "wan_text", ["flow", "gan", "i2v_vae", "v2v_vae", "i2v_high", "i2v_low"]),
-    "kandinsky-6": ("kandinsky6_image", "kandinsky6_upscaler", ["flow", "gan"]),
-    "ltx-2": ("ltx2_image", "kandinsky6_upscaler", ["flow", "gan", "i2v_distilled"]),
+    "kandinsky-6": ("kandinsky6_distilled", "kandinsky6_upscaler_distilled", ["flow", "gan"]),
+    "ltx-2": ("ltx2_image", "kandinsky6_upscaler_distilled", ["flow", "gan", "i2v_distilled"]),
 }
 
 

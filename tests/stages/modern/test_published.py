@@ -16,7 +16,7 @@ from stages.presets import KANDINSKY_6, LTX_2, MODERN, Preset
 
 pytestmark = pytest.mark.slow  # together they take half a minute
 
-# Of the published files; in millions where no more is said of them.
+# Of the published files; where no more than three digits are said of them, half of the last one may differ.
 COUNTS: list[tuple[Preset, str, str, Mapping[str, float]]] = [
     (MODERN, "t2i", "ZImagePipeline", {"vae": 83.8e6, "text_encoder": 4022.5e6, "transformer": 6154.9e6}),
     (MODERN, "i2v_pipeline", "WanImageToVideoPipeline", {
@@ -27,6 +27,9 @@ COUNTS: list[tuple[Preset, str, str, Mapping[str, float]]] = [
     }),
     (KANDINSKY_6, "i2v_pipeline", "Kandinsky6TI2VAPipeline", {
         "transformer": 3_177_988_112, "text_encoder": 8_292_166_656,
+    }),
+    (KANDINSKY_6, "v2v_pipeline", "Kandinsky6SRPipeline", {
+        "transformer": 1_414_263_936, "vae": 1.74e9, "latent_upscaler": 3.65e9,
     }),
     (LTX_2, "i2v_pipeline", "LTX2ImageToVideoPipeline", {"text_encoder": 12_187_325_040}),
 ]  # fmt: skip
@@ -45,7 +48,9 @@ def test_a_network_has_as_many_parameters_as_published(
     preset: Preset, part: str, kind: str, published: Mapping[str, float]
 ) -> None:
     found = counts(preset, part, kind)
-    assert {name: found[name] for name in published} == pytest.approx(published, rel=1e-3)
+    assert {name: found[name] for name in published} == {
+        name: pytest.approx(count, rel=1e-3, abs=5e6 if count % 1e7 == 0 else None) for name, count in published.items()
+    }
 
 
 @pytest.mark.parametrize("preset", [MODERN, KANDINSKY_6, LTX_2], ids=lambda preset: preset.name)
@@ -67,8 +72,3 @@ def test_ltx_2_is_as_large_as_its_one_file_of_half_precision() -> None:
     """It holds all but the language model, and a header: 43,333,932,124 bytes."""
     found = counts(LTX_2, "i2v_pipeline", "LTX2ImageToVideoPipeline")
     assert 2 * (sum(found.values()) - found["text_encoder"]) == pytest.approx(43_333_932_124, rel=2e-3)
-
-
-def test_kandinskys_super_resolution_has_the_1_4_billion_that_its_authors_say() -> None:
-    found = counts(KANDINSKY_6, "v2v_pipeline", "Kandinsky6SRPipeline")
-    assert round(found["transformer"] / 1e9, 1) == 1.4

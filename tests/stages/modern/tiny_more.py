@@ -204,7 +204,7 @@ def _kandinsky(cls: type, transformer: Any, **more: Any) -> Any:
     clip, words = clip_77()
     return cls(
         transformer=transformer, vae=hunyuan_vae(), text_encoder=qwen_vl(), tokenizer=t5_tokenizer(),
-        text_encoder_2=clip, tokenizer_2=words, scheduler=flow(), **more,
+        text_encoder_2=clip, tokenizer_2=words, **{"scheduler": flow(), **more},
     )  # fmt: skip
 
 
@@ -217,26 +217,39 @@ def kandinsky5_image() -> Any:
     return _kandinsky(diffusers.Kandinsky5I2VPipeline, network)
 
 
-def kandinsky6_image() -> Any:
-    network = diffusers.Kandinsky6Transformer3DModel(
+def _kandinsky6(**more: Any) -> Any:
+    return diffusers.Kandinsky6Transformer3DModel(
         in_text_dim=WIDTH, in_text_dim2=WIDTH, time_dim=16, model_dim=32, ff_dim=32, num_text_blocks=1,
-        num_visual_blocks=1, axes_dims=(4, 6, 6), visual_token_type_num_embeddings=2,
+        num_visual_blocks=1, axes_dims=(4, 6, 6), visual_token_type_num_embeddings=2, **more,
     )  # fmt: skip
-    return _kandinsky(diffusers.Kandinsky6TI2VAPipeline, network)
 
 
-def kandinsky6_upscaler() -> Any:
-    """Tile by tile, in two steps."""
+def kandinsky6_image() -> Any:
+    return _kandinsky(diffusers.Kandinsky6TI2VAPipeline, _kandinsky6())
+
+
+def kandinsky6_distilled() -> Any:
+    """Says several noise levels in one pass, and has no guidance."""
+    network, levels = _kandinsky6(out_visual_dim=32, out_audio_dim=40), diffusers.PiflowScheduler(n_grid=2)
+    return _kandinsky(diffusers.Kandinsky6TI2VAPipeline, network, scheduler=levels)
+
+
+def kandinsky6_upscaler_distilled() -> Any:
+    return kandinsky6_upscaler(8, diffusers.PiflowScheduler(shift=3.5, n_grid=2))
+
+
+def kandinsky6_upscaler(said: int = 4, scheduler: Any = None) -> Any:
+    """Tile by tile."""
     return diffusers.Kandinsky6SRPipeline(
         transformer=diffusers.Kandinsky6SRTransformer3DModel(
-            in_visual_dim=4, out_visual_dim=4, time_dim=16, model_dim=16, ff_dim=32, num_visual_blocks=1,
+            in_visual_dim=4, out_visual_dim=said, time_dim=16, model_dim=16, ff_dim=32, num_visual_blocks=1,
             axes_dims=(4, 6, 6), tile_sizes=((32, 32),),
         ),
         vae=diffusers.Kandinsky6SRVAE(
             latent_channels=4, encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8),
             layers_per_block=1,
         ),
-        scheduler=flow(),
+        scheduler=scheduler or flow(),
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from stages.base import WeightsError
 from stages.local.weights_command import main
-from stages.model.weights.files import check_files, local_state, patterns, read_header, refuse_pickle, source_of
+from stages.model.weights.contents import read_header, refuse_pickle
+from stages.model.weights.files import check_files, local_state, patterns, source_of
 from stages.model.weights.loading import load_module, load_tensors, load_tokenizer
 from stages.presets import PAPER, PRESETS, Part
 from stages.vfi.weights import load_gan

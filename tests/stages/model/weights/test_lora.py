@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stages.base import InputError, WeightsError, ignore_progress
 from stages.i2v import I2V
-from stages.model.weights.lora import merge
-from stages.presets import Lora, Part, plan
+from stages.model.weights.lora import check_places, merge
+from stages.presets import MODERN, PAPER, PRESETS, Lora, Part, plan
 from stages.types import Image
 from tests.stages.random_parts import make_unet, paper_like
 
@@ -91,6 +91,20 @@ def test_a_lora_of_another_base_is_refused_by_its_first_names() -> None:
 
 
 @pytest.mark.slow
+def test_a_lora_for_a_pipeline_that_is_not_there_is_no_silence() -> None:
+    for preset in PRESETS.values():
+        check_places(preset)
+    for place in ("i2v_pipelin.transformer", "i2v_pipeline", "transformer"):
+        with pytest.raises(WeightsError) as refused:
+            check_places(replace(MODERN, loras=(Lora("i2v_high", 1.0, place),)))
+        assert str(refused.value) == (
+            f"LoRA 'i2v_high' is to change {place!r}, and preset 'modern' has the pipelines t2i, i2v_pipeline, "
+            f"v2v_pipeline: let `into` name one and its network, as in 'i2v_pipeline.transformer'."
+        )
+    with pytest.raises(WeightsError, match="preset 'paper' has the pipelines t2i: let"):
+        check_places(replace(PAPER, loras=(Lora("domain", 1.0, "i2v_pipeline.transformer"),)))
+
+
 def test_a_preset_names_a_lora_in_one_line_and_few_steps_of_lcm_follow_the_seed(tmp_path: Path) -> None:
     base = paper_like(tmp_path)
     save_file(kohya(), tmp_path / "lcm.safetensors")
