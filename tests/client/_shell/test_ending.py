@@ -53,7 +53,9 @@ def test_closed_streams_are_no_error(closed: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_leaves_nothing_half_made(tmp_path: Path, number: signal.Signals) -> None:
     code = (
-        "import sys, time; from client._shell.ending import unwinding; from client._shell.outputs import written\n"
+        "import signal, sys, time\n"
+        "from client._shell.ending import unwinding; from client._shell.outputs import written\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have it ignored, as nohup does\n"
         "with unwinding(), written(sys.argv[1]): print('ready', flush=True); time.sleep(100)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "fox.mp4")]

@@ -116,7 +116,7 @@ async def test_only_jobs_that_arrive_now_count_as_arrivals(journal: Journal) -> 
     await demand.look()
     report = from_floats(demand.read(0))
     assert report is not None
-    assert 0 < report.arrivals_per_s <= 3 / 75  # no less than a quarter of the window counts
+    assert 0 < report.arrivals_per_s <= 3 / 15  # no less than a twentieth of the window counts
 
 
 def test_only_the_database_is_asked_what_time_it_is() -> None:
