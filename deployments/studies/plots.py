@@ -82,5 +82,5 @@ def _short(name: str) -> str:
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(out, format="png")
+    figure.savefig(out, format="png", bbox_inches="tight")  # whatever the words beside the bars take
     return out.getvalue()
